@@ -1,0 +1,51 @@
+"""
+Time, as the lock needs it.
+
+Deadlines are measured on a clock that counts suspension: a laptop that slept for an hour has not held its lease
+meanwhile. Wall-clock time is for people only and is never compared.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import datetime, timezone
+from typing import Protocol
+
+#: CLOCK_BOOTTIME counts suspension; macOS's CLOCK_MONOTONIC does too. `time.monotonic()` on Linux does not.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", None) or time.CLOCK_MONOTONIC
+
+
+class Clock(Protocol):
+    """What the pure core needs of time; the simulation brings its own."""
+
+    def boottime(self) -> float:
+        """Seconds since an arbitrary instant, suspension included, never going back."""
+        ...
+
+    def now(self) -> datetime:
+        """Wall-clock time in UTC, for people."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    def boottime(self) -> float:
+        return time.clock_gettime(_CLOCK)
+
+    def now(self) -> datetime:
+        return datetime.now(timezone.utc)
+
+    def wait(self, event: threading.Event, seconds: float) -> bool:
+        """Wait until `event` is set, for `seconds` at most; says whether it was set."""
+        return event.wait(max(0.0, seconds))
+
+
+def boot_id() -> str:
+    """Name this boot of this machine: boot times are comparable only where it is equal. Empty if unknown."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""

@@ -1,0 +1,174 @@
+"""
+Everything that can go wrong, one class per thing that a caller or a person does differently.
+
+    TfguardError                       70  internal
+    ├── UsageError                     64  usage-error     the command line is wrong
+    ├── ConfigError                    78  config-error    tfguard.yml, or the directory, cannot be used as it is
+    │   └── StoreMisconfigured         78  config-error    the table or bucket is missing or of another shape
+    ├── StoreUnavailable               69  store-error     no usable answer: network, throttling, 5xx
+    ├── StoreDenied                    77  store-error     the store answered, and the answer is no
+    ├── LockBusy                       75  lock-timeout    somebody else holds the lock; we gave up waiting
+    ├── LeaseLost                      76  lock-lost       we had the lock and no longer have it
+    ├── RunTimeout                    124  run-timeout     the run took longer than its `run_timeout`
+    ├── ProgramNotFound               127  config-error    no such program
+    ├── ProgramNotExecutable          126  config-error    it is there and cannot be run
+    └── Interrupted                 128+n  interrupted     a signal asked us to stop
+
+    Conflict                                               a store's answer to a conditional write; never leaves `lease`
+
+Only `cli` turns these into exit codes. A message is at most three short lines: what happened, what to do.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from tfguard.store import LockRecord
+
+
+class Outcome(str, Enum):
+    """How a run ended, the same word in logs, history and CI outputs."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    PLAN_STALE = "plan-stale"
+    LOCK_TIMEOUT = "lock-timeout"
+    LOCK_LOST = "lock-lost"
+    RUN_TIMEOUT = "run-timeout"
+    INTERRUPTED = "interrupted"
+    ORPHANED = "orphaned"
+    ORPHAN_KILLED = "orphan-killed"
+    STORE_ERROR = "store-error"
+    CONFIG_ERROR = "config-error"
+    USAGE_ERROR = "usage-error"
+    INTERNAL = "internal"
+
+
+class TfguardError(Exception):
+    """
+    The root. `str(error)` is what a person reads: what happened, then what to do.
+
+    Raised itself only for what should not happen: exit 70.
+    """
+
+    exit_code: int = 70
+    outcome: Outcome = Outcome.INTERNAL
+
+
+class UsageError(TfguardError):
+    """The command line is wrong. click's own status 2 is never used: it is Terraform's."""
+
+    exit_code = 64
+    outcome = Outcome.USAGE_ERROR
+
+
+class ConfigError(TfguardError):
+    """The configuration, or the working directory, cannot be used as it is; nothing was started or locked."""
+
+    exit_code = 78
+    outcome = Outcome.CONFIG_ERROR
+
+
+class StoreMisconfigured(ConfigError):
+    """The table or bucket does not exist, or has another key schema than Terraform's."""
+
+
+class StoreUnavailable(TfguardError):
+    """
+    No usable answer from the store. What was asked may or may not have happened: read before assuming.
+
+    `is_throttled` tells callers to back off harder.
+    """
+
+    exit_code = 69
+    outcome = Outcome.STORE_ERROR
+
+    def __init__(self, message: str, *, is_throttled: bool = False) -> None:
+        super().__init__(message)
+        self.is_throttled = is_throttled
+
+
+class StoreDenied(TfguardError):
+    """
+    The store refused us: `action` (`dynamodb:PutItem`) on `resource` (`table tf-locks`).
+
+    `is_expired`: the credentials were good once, so this is an outage, not a theft.
+    """
+
+    exit_code = 77
+    outcome = Outcome.STORE_ERROR
+
+    def __init__(self, message: str, *, action: str, resource: str, is_expired: bool = False) -> None:
+        super().__init__(message)
+        self.action = action
+        self.resource = resource
+        self.is_expired = is_expired
+
+
+class LockBusy(TfguardError):
+    """Somebody else holds the lock. `record` is what the store showed last (None: the lock is local and mute)."""
+
+    exit_code = 75
+    outcome = Outcome.LOCK_TIMEOUT
+
+    def __init__(self, message: str, *, record: LockRecord | None = None) -> None:
+        super().__init__(message)
+        self.record = record
+
+
+LostKind = Literal["gone", "another's", "expired"]
+
+
+class LeaseLost(TfguardError):
+    """
+    We had the lease and no longer have it.
+
+    `kind`: *gone* (somebody unlocked it), *another's* (`record` tells whose), *expired* (no heartbeat could
+    be confirmed and the run had to be ended).
+    """
+
+    exit_code = 76
+    outcome = Outcome.LOCK_LOST
+
+    def __init__(self, message: str, *, kind: LostKind, record: LockRecord | None = None) -> None:
+        super().__init__(message)
+        self.kind: LostKind = kind
+        self.record = record
+
+
+class RunTimeout(TfguardError):
+    """The run took longer than `run_timeout`; Terraform was asked once to stop, and has stopped."""
+
+    exit_code = 124
+    outcome = Outcome.RUN_TIMEOUT
+
+
+class ProgramNotFound(TfguardError):
+    """No such program; the message says where we looked."""
+
+    exit_code = 127
+    outcome = Outcome.CONFIG_ERROR
+
+
+class ProgramNotExecutable(TfguardError):
+    """The program is there and cannot be run."""
+
+    exit_code = 126
+    outcome = Outcome.CONFIG_ERROR
+
+
+class Interrupted(TfguardError):
+    """A signal asked us to stop before Terraform was started."""
+
+    outcome = Outcome.INTERRUPTED
+
+    def __init__(self, message: str, *, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+        self.exit_code = 128 + signal_number
+
+
+class Conflict(Exception):
+    """A conditional write found the record other than expected. Read, then decide."""

@@ -1,0 +1,108 @@
+"""
+Terraform's LockInfo, byte for byte.
+
+Whoever reads a lock — Terraform, OpenTofu, a person — must find exactly what Go's encoder would have written:
+OpenTofu's unlock compares the whole text (facts of opentofu 1.10 and later), and a `Created` that does not parse
+makes every waiting Terraform fail at once instead of waiting. So we encode as Go does, and never re-encode what
+somebody else wrote.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from datetime import datetime, timezone
+from typing import Any
+
+import msgspec
+
+#: A lock record larger than this is not one of Terraform's, and nothing we want in memory or on a terminal.
+MAX_BYTES = 64 * 1024
+
+_FIELDS = ("ID", "Operation", "Info", "Who", "Version", "Created", "Path")
+_GO_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+_GO_ESCAPED = re.compile("[<>&\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)",
+)
+
+
+class LockInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The seven fields of Terraform's LockInfo, in its order. `created` is RFC 3339 in UTC, as text."""
+
+    id: str
+    operation: str = ""
+    info: str = ""
+    who: str = ""
+    version: str = ""
+    created: str = ""
+    path: str = ""
+
+    def encode(self) -> str:
+        """Give the text that Go's `json.Marshal` gives for these values."""
+        values = (self.id, self.operation, self.info, self.who, self.version, self.created, self.path)
+        text = json.dumps(dict(zip(_FIELDS, values)), ensure_ascii=False, separators=(",", ":"))
+        return _GO_ESCAPED.sub(lambda match: _GO_ESCAPES[match[0]], text)
+
+
+def decode(text: str) -> LockInfo | None:
+    """
+    Read a LockInfo as Terraform would: keys in any case, unknown keys ignored, missing ones empty.
+
+    Returns None where Terraform would call the lock unreadable: not a JSON object, a field that is no string,
+    no ID, a `Created` that is not RFC 3339 — or more than 64 KiB of it.
+    """
+    fields = decode_object(text)
+    if fields is None:
+        return None
+    folded = {key.lower(): value for key, value in fields.items()}
+    values = {name.lower(): folded.get(name.lower()) or "" for name in _FIELDS}
+    if not all(isinstance(value, str) for value in values.values()):
+        return None
+    if not values["id"] or (values["created"] and not _RFC3339.fullmatch(values["created"])):
+        return None
+    return LockInfo(**values)
+
+
+def decode_object(text: str) -> dict[str, Any] | None:
+    """Parse a JSON object of bounded size and depth; None where it is anything else."""
+    if len(text) > MAX_BYTES:
+        return None
+    try:
+        value = msgspec.json.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def new_lock_id() -> str:
+    """A lock ID nobody has used before, in the form of Terraform's (8-4-4-4-12 lower hex)."""
+    return str(uuid.uuid4())
+
+
+def created(at: datetime) -> str:
+    """Format an instant as Go's RFC3339Nano does: UTC, `Z`, no trailing zeros in the fraction."""
+    at = at.astimezone(timezone.utc)
+    fraction = f".{at.microsecond:06d}".rstrip("0").rstrip(".")
+    return at.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+
+
+def parse_created(text: str) -> datetime | None:
+    """Read a `Created`; nanoseconds are cut to microseconds. None where it is not RFC 3339."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    offset = "+00:00" if match[8] in "Zz" else match[8]
+    fraction = (match[7] or "")[:6].ljust(6, "0")
+    try:
+        return datetime.fromisoformat(f"{text[:10]}T{text[11:19]}.{fraction}{offset}").astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+
+
+def printable(text: str, limit: int = 200) -> str:
+    """Make text from a stranger's record safe for a terminal and a log: one line, no escapes, bounded."""
+    clean = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
