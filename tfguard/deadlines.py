@@ -1,0 +1,58 @@
+"""
+When to beat, warn, interrupt, freeze and take over: everything follows from the lease `T`.
+
+The holder must have stopped writing (frozen, at 3T/5) well before anyone may take over (T): the ratio of 5/3 holds
+as long as no two clocks differ in rate by more than a quarter. All instants are seconds of boottime; silence is
+counted from just *before* the last landed heartbeat was sent.
+
+Not promised: a machine paused by its hypervisor sees no time pass, so none of these fires there.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+#: Whoever enforces a deadline looks at the clock at least this often, in seconds.
+TICK_SECONDS = 0.25
+#: How long after a failed heartbeat the next is tried, in seconds, ± `JITTER`.
+RETRY_SECONDS = 1.0
+JITTER = 0.1
+
+
+@dataclass(frozen=True)
+class Deadlines:
+    """
+    The deadlines of one lease, in seconds of silence.
+
+    | what         | formula | why                                                            |
+    |--------------|---------|----------------------------------------------------------------|
+    | heartbeat    | T/18    | also how soon a force-unlock is noticed; T/12 where every beat |
+    |              |         | is an object written to S3                                     |
+    | warning      | T/6     | three beats missed                                             |
+    | interrupt    | T/3     | Terraform needs time to stop and to write its state            |
+    | freeze       | 3T/5    | a frozen Terraform cannot write: `safe_until`                  |
+    | takeover     | T       | counted by the waiter, on its own clock                        |
+    """
+
+    heartbeat: float
+    warning: float
+    interrupt: float
+    freeze: float
+    takeover: float
+
+    @classmethod
+    def of(cls, lease_seconds: float, *, beats_are_objects: bool = False) -> Deadlines:
+        """Derive all from the lease, in seconds."""
+        return cls(
+            heartbeat=lease_seconds / (12 if beats_are_objects else 18),
+            warning=lease_seconds / 6,
+            interrupt=lease_seconds / 3,
+            freeze=lease_seconds * 3 / 5,
+            takeover=lease_seconds,
+        )
+
+
+def jittered(seconds: float, share: float = JITTER) -> float:
+    """Spread a pause by ± `share`, so that many processes do not move in step."""
+    return seconds * random.uniform(1 - share, 1 + share)

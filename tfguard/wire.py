@@ -1,0 +1,285 @@
+"""
+What front and keeper say to each other: one JSON object a line over a socketpair, file descriptors beside them.
+
+Secrets (backend credentials, environments) travel here and nowhere else: never on a command line.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+from typing import Literal, Union
+
+import msgspec
+
+from tfguard.store import Holder, LockRecord, Target
+
+# --- front → keeper -------------------------------------------------------------------------------------------------
+
+
+class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Take the lock, waiting up to `timeout_seconds` (0: one try). Answered by Held, or by Failed.
+
+    `environ` becomes the keeper's, so that credentials resolve as the child's do. `nested_id`: our parent's lock ID,
+    if it still holds this lock, is enough.
+    """
+
+    target: Target
+    holder: Holder
+    operation: str
+    info: str
+    who: str
+    version: str
+    lease_seconds: float
+    timeout_seconds: float
+    takeover: Literal["always", "plan-only", "never"]
+    is_changing: bool
+    environ: dict[str, str]
+    nested_id: str = ""
+    run_timeout_seconds: float | None = None
+    orphan_timeout_seconds: float = 1800.0
+    assumed_beat_seconds: float | None = None
+
+
+class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Take over from a keeper that died: the request it worked on, and how far it had come by its own journal.
+
+    `stage` *trying*: the ID may be in the record. *held*: go on from beat + 2, counting from `base`. *releasing*: an
+    absent record is success. `child` is the process that the front has inherited, 0 if there is none.
+    """
+
+    acquire: Acquire
+    stage: Literal["trying", "held", "releasing"]
+    lock_id: str
+    beat: int = 0
+    base: float = 0.0
+    token: int = 0
+    child: int = 0
+    is_interrupted: bool = True
+
+
+class Spawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Start a program under the lock. Answered by Started, then Exited.
+
+    Three descriptors come with it (stdin, stdout, stderr of the child), then, for each stream named in `relayed`,
+    the read end that the front relays, so that we can drain it if the front dies. `group`: the process group to
+    join, 0 for a group of its own.
+    """
+
+    argv: list[str]
+    directory: str
+    environ: dict[str, str]
+    group: int = 0
+    relayed: list[Literal["stdout", "stderr"]] = []
+
+
+class Interrupt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    Stop: give up waiting, or send the child its one SIGINT.
+
+    `is_delivered`: the terminal has given it one already. `grace_seconds`: whoever signalled us may have signalled
+    the child too; wait that long for its "Interrupt received" first.
+    """
+
+    reason: str
+    is_delivered: bool = False
+    grace_seconds: float = 0.0
+
+
+class ChildHeard(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The child said "Interrupt received": it has had its signal, from whomever."""
+
+
+class ChildGone(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The front has reaped the child that a successor keeper watches."""
+
+
+class Release(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The run is over: release, write history, go. Answered by Released."""
+
+    outcome: str
+    exit_code: int | None = None
+
+
+# --- keeper → front -------------------------------------------------------------------------------------------------
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The keeper is up and has imported what it needs."""
+
+
+class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    The lock is busy. `seen_seconds`: how long the record has shown no new heartbeat; `expires_in_seconds` until it
+    may be taken over, None if never; `remaining_seconds` until we give up.
+    """
+
+    record: LockRecord | None
+    seen_seconds: float
+    expires_in_seconds: float | None
+    remaining_seconds: float
+    trouble: str = ""
+
+
+class Trying(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Journal: this lock ID is about to be written."""
+
+    lock_id: str
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    The lock is ours. `dead` is the record of the holder from whom we took it over.
+
+    A local lock's file descriptor comes with it: the front holds it too, in case the keeper dies.
+    """
+
+    lock_id: str
+    beat: int
+    base: float
+    has_lease: bool
+    token: int = 0
+    waited_seconds: float = 0.0
+    dead: LockRecord | None = None
+    dead_silent_seconds: float = 0.0
+    is_nested: bool = False
+    credentials_expire_at: str = ""
+    notes: list[str] = []
+
+
+class Beaten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Journal: this beat has landed; the lease counts from `base`."""
+
+    beat: int
+    base: float
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The child runs."""
+
+    pid: int
+
+
+class Exited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The child is gone. `status`: its exit status, -n if signal n ended it."""
+
+    status: int
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Something that a person should hear of: an event, and its facts."""
+
+    event: Literal[
+        "lease.warned", "lease.recovered", "child.signalled", "child.frozen", "child.thawed", "child.killed",
+        "run.timed_out", "release.failed",
+    ]  # fmt: skip
+    reason: str = ""
+    silence_seconds: float = 0.0
+    error: str = ""
+
+
+class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """We no longer have the lease: *gone*, *another's* (whose: `record`), or *expired*."""
+
+    kind: Literal["gone", "another's", "expired"]
+    record: LockRecord | None = None
+
+
+class Releasing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Journal: from now on an absent record is success."""
+
+
+class Released(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The end. `result` as in `lease.ReleaseResult`, `failed` (with `error`), or `nothing` to release."""
+
+    result: Literal["released", "gone", "another's", "failed", "nothing"]
+    held_seconds: float = 0.0
+    heartbeats: int = 0
+    error: str = ""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    We could not get the lock. `kind` names the class of `errors`, or one of *busy*, *takeover-refused*,
+    *no-workspace*, *unlisted*, *interrupted*.
+    """
+
+    kind: str
+    message: str
+    record: LockRecord | None = None
+    seen_seconds: float = 0.0
+    waited_seconds: float = 0.0
+
+
+ToKeeper = Union[Acquire, Adopt, Spawn, Interrupt, ChildHeard, ChildGone, Release]
+ToFront = Union[
+    Ready, Waiting, Trying, Held, Beaten, Started, Exited, Told, Lost, Releasing, Released, Failed
+]  # fmt: skip
+
+
+class Channel:
+    """
+    One end of the socketpair: whole messages out, whole messages in, descriptors in the order they were sent.
+
+    Single-threaded on the receiving side; `send` never raises: whether the other end lives is learnt by reading.
+    """
+
+    def __init__(self, end: socket.socket, incoming: type[ToKeeper] | type[ToFront]) -> None:
+        self.socket = end
+        self.is_open = True
+        self._decoder: msgspec.json.Decoder[ToKeeper | ToFront] = msgspec.json.Decoder(incoming)
+        self._encoder = msgspec.json.Encoder()
+        self._buffer = b""
+        self._descriptors: list[int] = []
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, message: ToKeeper | ToFront, descriptors: list[int] | None = None) -> None:
+        """Send one message, with descriptors if there are any (they stay open here)."""
+        line = self._encoder.encode(message) + b"\n"
+        with contextlib.suppress(OSError):
+            if descriptors:
+                sent = socket.send_fds(self.socket, [line], descriptors)
+                line = line[sent:]
+            self.socket.sendall(line)
+
+    def receive(self) -> list[ToKeeper | ToFront]:
+        """Read once (blocking if nothing is there) and give the messages now complete; sets `is_open` at the end."""
+        try:
+            data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))
+        except InterruptedError:
+            return []
+        except OSError:
+            data, ancillary = b"", []
+        self._descriptors += _descriptors_of(ancillary)
+        if not data:
+            self.is_open = False
+            return []
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [self._decoder.decode(line) for line in lines]
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """Give the oldest `count` descriptors received, now the caller's to close."""
+        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        return taken
+
+    def close(self) -> None:
+        """Close this end; the other end reads end-of-file."""
+        self.is_open = False
+        self.socket.close()
+
+
+def _descriptors_of(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    for descriptor in found:
+        os.set_inheritable(descriptor, False)
+    return list(found)
