@@ -1,0 +1,58 @@
+# make demo: apply examples/quickstart under its lock.  make test: run the tests.
+# PYTHON=python3.12 chooses the interpreter; otherwise the first one here that is 3.10 or newer.
+
+VENV   := .venv
+BIN    := $(VENV)/bin
+WORKERS ?= 2
+
+# The demo and the tests talk to nobody outside: Terraform's own check for new versions is off.
+export CHECKPOINT_DISABLE := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test lint clean
+
+help:
+	@echo "make demo   run 'tfguard apply' on examples/quickstart (needs terraform or tofu)"
+	@echo "make test   run the tests"
+	@echo "make lint   check style and types"
+	@echo "make clean  remove .venv and caches"
+
+demo: $(VENV)/.installed
+	@command -v terraform >/dev/null || command -v tofu >/dev/null || command -v "$$TFGUARD_TERRAFORM" >/dev/null || { \
+	  echo "make demo needs terraform or tofu on PATH." >&2; \
+	  echo "Get one: https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
+	$(BIN)/python -m tfguard -chdir=examples/quickstart init -input=false
+	$(BIN)/python -m tfguard -chdir=examples/quickstart apply -auto-approve
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m tests.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The stamps make the second time fast, and free of the network.
+$(VENV)/.installed: pyproject.toml | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
+	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.created:
+	@for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 python3.10); do \
+	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
+	  echo "$$python -m venv $(VENV)"; \
+	  "$$python" -m venv --clear $(VENV) && touch $@ && exit; \
+	  echo "$$python cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
+	done; \
+	echo "tfguard needs Python 3.10 or newer, and $(if $(PYTHON),$(PYTHON) is none,there is none on PATH)." >&2; \
+	echo "Say where one is: make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3" >&2; exit 1
