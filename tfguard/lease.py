@@ -284,7 +284,7 @@ class Acquirer:
     """
     One process trying to get one lock, again and again.
 
-    `on_trying` hears the lock ID before it is first written, so that a successor can look for it. Every takeover
+    `on_trying` hears the lock ID, and the instant, before it is written, so that a successor can look for it. Every takeover
     uses a fresh ID; an ID of ours whose write we never heard of is cleared away when it turns up.
     """
 
@@ -295,7 +295,7 @@ class Acquirer:
         clock: Clock,
         *,
         policy: TakeoverPolicy = "always",
-        on_trying: Callable[[str], None] = lambda lock_id: None,
+        on_trying: Callable[[str, float], None] = lambda lock_id, base: None,
     ) -> None:
         self.watches = [Watch() for _ in stores]
         self._stores = stores
@@ -305,6 +305,12 @@ class Acquirer:
         self._on_trying = on_trying
         self._id = new_lock_id()
         self._sent: dict[tuple[int, str], float] = {}
+
+    def recall(self, lock_id: str, base: float) -> None:
+        """Take over a dead predecessor's attempt: it may have written `lock_id`, at `base` at the earliest."""
+        self._id = lock_id
+        for index in range(len(self._stores)):
+            self._sent[index, lock_id] = base
 
     def try_acquire(self) -> HeldLock:
         """
@@ -384,7 +390,7 @@ class Acquirer:
         store = self._stores[index]
         record = self._draft.record(self._id, self._clock, leased=store.has_leases)
         base = self._sent.setdefault((index, self._id), self._clock.boottime())
-        self._on_trying(self._id)
+        self._on_trying(self._id, base)
         try:
             stored = store.replace(seen, record) if seen else store.create(record)
         except Conflict:

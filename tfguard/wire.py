@@ -10,6 +10,7 @@ import array
 import contextlib
 import os
 import socket
+import threading
 from typing import Literal, Union
 
 import msgspec
@@ -127,9 +128,10 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Trying(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Journal: this lock ID is about to be written."""
+    """Journal: this lock ID is about to be written, for the first time at `base` (boottime)."""
 
     lock_id: str
+    base: float
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -226,7 +228,7 @@ class Channel:
     """
     One end of the socketpair: whole messages out, whole messages in, descriptors in the order they were sent.
 
-    Single-threaded on the receiving side; `send` never raises: whether the other end lives is learnt by reading.
+    One thread receives, any may send. `send` never raises: whether the other end lives is learnt by reading.
     """
 
     def __init__(self, end: socket.socket, incoming: type[ToKeeper] | type[ToFront]) -> None:
@@ -236,6 +238,7 @@ class Channel:
         self._encoder = msgspec.json.Encoder()
         self._buffer = b""
         self._descriptors: list[int] = []
+        self._sending = threading.Lock()
 
     def fileno(self) -> int:
         return self.socket.fileno()
@@ -243,7 +246,7 @@ class Channel:
     def send(self, message: ToKeeper | ToFront, descriptors: list[int] | None = None) -> None:
         """Send one message, with descriptors if there are any (they stay open here)."""
         line = self._encoder.encode(message) + b"\n"
-        with contextlib.suppress(OSError):
+        with self._sending, contextlib.suppress(OSError):
             if descriptors:
                 sent = socket.send_fds(self.socket, [line], descriptors)
                 line = line[sent:]

@@ -1,0 +1,126 @@
+"""
+The Terraform process, as its parent sees it: start, signal, freeze, kill, exit status.
+
+| what         | to whom                        | why                                                                   |
+|--------------|--------------------------------|-----------------------------------------------------------------------|
+| SIGINT       | the child's pid alone          | its group holds providers, and programs that a SIGINT would break off |
+| SIGSTOP/CONT | the child and its descendants  | nothing of it may write while nobody knows who holds the lock         |
+| SIGKILL      | the child and its descendants  | only when another holds the lock, or an orphan outlived its time      |
+
+Not promised: a descendant that has left the tree (its parent died) is out of reach.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import psutil
+
+_SHIM = Path(__file__).with_name("shim.py")
+#: A tree that forks while we stop it is walked again, this often at most.
+_WALKS = 5
+
+
+class Process(Protocol):
+    """What the keeper needs of a child, its own or an inherited one."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """Give the exit status (-n: signal n) once the process is gone."""
+        ...
+
+
+class Child:
+    """A child of ours. Must be started from the main thread: PR_SET_PDEATHSIG is tied to the thread."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        directory: str,
+        environ: Mapping[str, str],
+        group: int,
+        stdio: Sequence[int],
+    ) -> None:
+        """Start `argv` in `directory`; `group` 0 gives it a process group of its own. Raises OSError."""
+        stdin, stdout, stderr = stdio
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_SHIM), str(group), str(os.getpid()), *argv],
+            cwd=directory,
+            env=dict(environ),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.poll()
+
+
+class AdoptedChild:
+    """A child that the front has inherited from a dead keeper: the front reaps it, we watch and signal it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.is_reaped = False
+        self._process: psutil.Process | None = None
+        with contextlib.suppress(psutil.Error):
+            self._process = psutil.Process(pid)
+
+    def poll(self) -> int | None:
+        """0 once it is gone: its real status is the front's to know."""
+        if self.is_reaped or self._process is None:
+            return 0
+        with contextlib.suppress(psutil.Error):
+            if self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+                return None
+        return 0
+
+
+def interrupt(process: Process) -> None:
+    """Send the one SIGINT, to the pid. The caller counts."""
+    _signal(process.pid, signal.SIGINT)
+
+
+def freeze(process: Process) -> None:
+    """SIGSTOP the process and all its descendants, parents first, until no new one turns up."""
+    stopped: set[int] = set()
+    for _ in range(_WALKS):
+        fresh = [pid for pid in _tree(process.pid) if pid not in stopped]
+        if not fresh:
+            return
+        for pid in fresh:
+            _signal(pid, signal.SIGSTOP)
+        stopped.update(fresh)
+
+
+def thaw(process: Process) -> None:
+    """SIGCONT the process and all its descendants, children first."""
+    for pid in reversed(list(_tree(process.pid))):
+        _signal(pid, signal.SIGCONT)
+
+
+def kill(process: Process) -> None:
+    """SIGKILL the process, then all that descended from it."""
+    for pid in list(_tree(process.pid)):
+        _signal(pid, signal.SIGKILL)
+
+
+def _tree(pid: int) -> Iterator[int]:
+    yield pid
+    with contextlib.suppress(psutil.Error):
+        yield from (child.pid for child in psutil.Process(pid).children(recursive=True))
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)

@@ -1,0 +1,371 @@
+"""
+The keeper: the process that holds the lock, because the one who holds it must outlive the one who may be killed.
+
+It waits in line, acquires, starts Terraform as its own child, enforces the deadlines and releases, on the normal path
+and on the worst one alike. It ignores the signals that end a job; it ends when the front says so, or, once the front
+is gone, when Terraform is gone and the lock is released.
+
+The main thread owns the child and the deadlines and never waits for the network; `worker` owns the leases.
+
+Not promised: whatever kills keeper, front and Terraform together leaves the lock to its lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import selectors
+import signal
+import socket
+import struct
+import sys
+import termios
+from collections import deque
+from typing import Any
+
+from tfguard import child, wire
+from tfguard.clock import SystemClock
+from tfguard.deadlines import TICK_SECONDS
+from tfguard.watchdog import Action, Watchdog
+from tfguard.worker import LeaseWorker, deadlines_of
+
+#: What ends a job ends the front, not us: we still have a Terraform to bring home.
+IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
+#: After a stop was asked: a front that relays nothing for this long, though there is something, has frozen.
+RELAY_SILENCE_SECONDS = 5.0
+_CHUNK = 65536
+
+
+class Keeper:
+    """One lock, and the programs run under it one after another."""
+
+    def __init__(self, channel: wire.Channel) -> None:
+        self._channel = channel
+        self._clock = SystemClock()
+        self._inbox: deque[Any] = deque()
+        self._selector = selectors.DefaultSelector()
+        self._wake_read, self._wake_write = os.pipe()
+        for end in (self._wake_read, self._wake_write):
+            os.set_blocking(end, False)
+        self._worker: LeaseWorker | None = None
+        self._watchdog = Watchdog(None, self._clock.boottime())
+        self._request: wire.Acquire | None = None
+        self._child: child.Process | None = None
+        self._relays: list[_Relay] = []
+        self._is_done = False
+        self._is_front_alive = True
+        self._is_stopping = False
+        self._is_timed_out = False
+        self._interrupt_at: float | None = None
+        self._interrupt_reason = ""
+        self._times_out_at: float | None = None
+        self._orphaned_at: float | None = None
+
+    # --- the loop -----------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Serve the front until the end of the run, or, without a front, until all is released."""
+        self._selector.register(self._channel, selectors.EVENT_READ)
+        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._channel.send(wire.Ready())
+        while not self._is_done:
+            ready = self._selector.select(TICK_SECONDS)
+            self._enforce()  # First: after a suspension nothing else may come before the freeze.
+            for key, _ in ready:
+                self._serve(key.fileobj)
+            while self._inbox:
+                self._on_worker(self._inbox.popleft())
+            self._enforce()
+            self._reap()
+
+    def _serve(self, source: Any) -> None:
+        if source is self._channel:
+            for message in self._channel.receive():
+                self._on_front(message)
+            if not self._channel.is_open:
+                self._on_front_gone()
+        elif source == self._wake_read:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, _CHUNK)
+        else:
+            source.drain()
+
+    def _post(self, message: Any) -> None:
+        self._inbox.append(message)
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._wake_write, b".")
+
+    # --- what the front says ------------------------------------------------------------------------------------
+
+    def _on_front(self, message: Any) -> None:
+        if isinstance(message, wire.Acquire):
+            self._start_worker(message)
+        elif isinstance(message, wire.Adopt):
+            self._adopt(message)
+        elif isinstance(message, wire.Spawn):
+            self._spawn(message)
+        elif isinstance(message, wire.Interrupt):
+            self._on_interrupt(message)
+        elif isinstance(message, wire.ChildHeard):
+            self._watchdog.is_interrupted = True
+        elif isinstance(message, wire.ChildGone) and isinstance(self._child, child.AdoptedChild):
+            self._child.is_reaped = True
+        elif isinstance(message, wire.Release):
+            self._release(message)
+
+    def _start_worker(self, request: wire.Acquire, adopt: wire.Adopt | None = None, lock_fd: int = -1) -> None:
+        self._request = request
+        self._worker = LeaseWorker(request, post=self._post, tell=self._channel.send, adopt=adopt, lock_fd=lock_fd)
+        self._worker.start()
+
+    def _adopt(self, message: wire.Adopt) -> None:
+        descriptors = self._channel.take_descriptors(1)
+        self._start_worker(message.acquire, message, descriptors[0] if descriptors else -1)
+        if message.stage == "held":
+            self._watchdog = Watchdog(deadlines_of(message.acquire), message.base)
+            self._watchdog.is_interrupted = message.is_interrupted
+        if message.child:
+            self._child = child.AdoptedChild(message.child)
+
+    def _spawn(self, message: wire.Spawn) -> None:
+        descriptors = self._channel.take_descriptors(3 + len(message.relayed))
+        stdio, relayed = descriptors[:3], descriptors[3:]
+        self._relays = [_Relay(end) for end in relayed]
+        try:
+            if self._is_stopping or self._watchdog.lost or self._child:
+                self._channel.send(wire.Failed(kind="interrupted", message=""))
+                return
+            self._child = child.Child(
+                message.argv,
+                directory=message.directory,
+                environ=message.environ,
+                group=message.group,
+                stdio=stdio,
+            )
+        except OSError as error:
+            self._channel.send(wire.Failed(kind="ProgramNotExecutable", message=f"{message.argv[0]}: {error}"))
+            return
+        finally:
+            for descriptor in stdio:
+                os.close(descriptor)
+            _silence_ourselves()
+        self._channel.send(wire.Started(pid=self._child.pid))
+        self._start_run_timeout()
+
+    def _start_run_timeout(self) -> None:
+        seconds = self._request.run_timeout_seconds if self._request else None
+        if seconds is not None and self._times_out_at is None:
+            self._times_out_at = self._clock.boottime() + seconds
+
+    def _on_interrupt(self, message: wire.Interrupt) -> None:
+        self._is_stopping = True
+        if self._child is None:
+            if self._worker is not None:
+                self._worker.cancel()
+        elif message.is_delivered:
+            self._watchdog.is_interrupted = True
+        else:
+            self._interrupt_at = self._clock.boottime() + message.grace_seconds
+            self._interrupt_reason = message.reason
+        for relay in self._relays:
+            relay.watch_from(self._clock.boottime())
+
+    def _release(self, message: wire.Release) -> None:
+        if self._worker is None:
+            self._finish(wire.Released(result="nothing"))
+        elif self._watchdog.lost is not None:
+            self._worker.abandon()
+            kind = self._watchdog.lost
+            self._finish(wire.Released(result="failed" if kind == "expired" else kind))
+        elif not self._worker.is_alive():
+            self._finish(wire.Released(result="nothing"))
+        else:
+            self._worker.release(message)
+
+    def _finish(self, last: wire.Released) -> None:
+        self._channel.send(last)
+        self._is_done = True
+
+    # --- what the worker says -----------------------------------------------------------------------------------
+
+    def _on_worker(self, message: Any) -> None:
+        if isinstance(message, wire.Held):
+            self._on_held(message)
+            return
+        if isinstance(message, wire.Beaten):
+            self._watchdog.landed(message.base)
+        elif isinstance(message, wire.Lost):
+            self._watchdog.lose(message.kind)
+        elif isinstance(message, wire.Failed):
+            self._worker = None
+            self._is_done = not self._is_front_alive
+        self._channel.send(message)
+        if isinstance(message, wire.Released):
+            self._is_done = True
+
+    def _on_held(self, message: wire.Held) -> None:
+        assert self._request is not None and self._worker is not None
+        if not message.is_nested:
+            self._watchdog = Watchdog(deadlines_of(self._request), message.base)
+        descriptor = self._worker.local_fd if not message.is_nested else -1
+        self._channel.send(message, [descriptor] if descriptor >= 0 else None)
+        if message.is_nested:
+            self._worker = None
+        if not self._is_front_alive:
+            self._release_orphaned()
+
+    # --- the child ----------------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        if self._child is None:
+            return
+        status = self._child.poll()
+        if status is None:
+            return
+        self._child = None
+        self._interrupt_at = None
+        for relay in self._relays:
+            relay.close(self._selector)
+        self._relays = []
+        self._channel.send(wire.Exited(status=status))
+        if not self._is_front_alive:
+            self._release_orphaned()
+
+    def _enforce(self) -> None:
+        now = self._clock.boottime()
+        for action in self._watchdog.decide(now):
+            self._act(action, now)
+        if self._child is None:
+            return
+        if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:
+            self._is_timed_out = True
+            self._channel.send(wire.Told(event="run.timed_out"))
+            self._interrupt("run timeout")
+        if self._interrupt_at is not None and now >= self._interrupt_at:
+            self._interrupt_at = None
+            self._interrupt(self._interrupt_reason)
+        if self._orphaned_at is not None and self._request is not None:
+            if now - self._orphaned_at >= self._request.orphan_timeout_seconds:
+                child.kill(self._child)
+        for relay in self._relays:
+            relay.take_over_if_stuck(now, self._selector)
+
+    def _act(self, action: Action, now: float) -> None:
+        if action is Action.WARN:
+            self._tell("lease.warned", now)
+        elif self._child is None:
+            return
+        elif action is Action.INTERRUPT:
+            child.interrupt(self._child)
+            self._tell("child.signalled", now, "no heartbeat" if self._watchdog.lost is None else "lock lost")
+        elif action is Action.FREEZE:
+            child.freeze(self._child)
+            self._tell("child.frozen", now)
+        elif action is Action.THAW:
+            child.thaw(self._child)
+            self._tell("child.thawed", now)
+        elif action is Action.KILL:
+            child.kill(self._child)
+            self._tell("child.killed", now)
+
+    def _interrupt(self, reason: str) -> None:
+        assert self._child is not None
+        if self._watchdog.interrupt_once():
+            child.interrupt(self._child)
+            self._tell("child.signalled", self._clock.boottime(), reason)
+
+    def _tell(self, event: Any, now: float, reason: str = "") -> None:
+        self._channel.send(wire.Told(event=event, reason=reason, silence_seconds=now - self._watchdog.base))
+
+    # --- without a front ----------------------------------------------------------------------------------------
+
+    def _on_front_gone(self) -> None:
+        self._selector.unregister(self._channel)
+        self._channel.close()
+        self._is_front_alive = False
+        self._is_stopping = True
+        for relay in self._relays:
+            relay.take_over(self._selector)
+        if self._child is not None:
+            self._orphaned_at = self._clock.boottime()
+            self._interrupt("the front is gone")
+        elif self._worker is None:
+            self._is_done = True
+        else:
+            self._worker.cancel()
+            self._release_orphaned()
+
+    def _release_orphaned(self) -> None:
+        self._release(wire.Release(outcome="orphaned"))
+
+
+class _Relay:
+    """
+    The read end of one of the child's pipes, which the front relays.
+
+    If the front is gone or frozen, the child would block on a full pipe, or die of SIGPIPE at its next message: we
+    drain it then, so that it can still stop cleanly.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._pending = 0
+        self._since: float | None = None
+        self._is_ours = False
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def watch_from(self, now: float) -> None:
+        """Start to watch whether the front still reads."""
+        self._since = self._since or now
+
+    def take_over_if_stuck(self, now: float, selector: selectors.BaseSelector) -> None:
+        if self._since is None or self._is_ours:
+            return
+        pending = self._unread()
+        if pending == 0 or pending != self._pending:
+            self._pending, self._since = pending, now
+        elif now - self._since >= RELAY_SILENCE_SECONDS:
+            self.take_over(selector)
+
+    def take_over(self, selector: selectors.BaseSelector) -> None:
+        if not self._is_ours:
+            self._is_ours = True
+            selector.register(self, selectors.EVENT_READ)
+
+    def drain(self) -> None:
+        with contextlib.suppress(OSError):
+            os.read(self._descriptor, _CHUNK)
+
+    def close(self, selector: selectors.BaseSelector) -> None:
+        if self._is_ours:
+            selector.unregister(self)
+        os.close(self._descriptor)
+
+    def _unread(self) -> int:
+        answer = fcntl.ioctl(self._descriptor, termios.FIONREAD, b"\0" * 4)
+        return int(struct.unpack("i", answer)[0])
+
+
+def _silence_ourselves() -> None:
+    """Let go of the terminal or the CI's pipe: whoever holds it open keeps the job's step from ending."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
+def main(descriptor: int) -> None:
+    """Run a keeper on one end of the front's socketpair."""
+    os.setpgid(0, 0)
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    end = socket.socket(fileno=descriptor)
+    end.set_inheritable(False)
+    sys.dont_write_bytecode = True
+    Keeper(wire.Channel(end, wire.ToKeeper)).run()

@@ -1,0 +1,463 @@
+"""
+The keeper's thread that talks to the stores: it waits for the lock, beats, and releases.
+
+It owns the leases and nothing else: children, signals and deadlines belong to the keeper's main thread, which hears
+from here only by messages. So a request that hangs delays a heartbeat, never a deadline.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import tenacity
+
+from tfguard import errors, queue, wire
+from tfguard.clock import SystemClock, boot_id
+from tfguard.deadlines import RETRY_SECONDS, Deadlines, jittered
+from tfguard.lease import Acquirer, Busy, Draft, HeldLease, HeldLock
+from tfguard.lockinfo import LockInfo, created
+from tfguard.store import LocalSpec, LockRecord, QueueRecord, S3Spec, Store
+from tfguard.stores import open_store
+
+#: How long a waiter rests between two looks at a busy lock, in seconds.
+LOOK_SECONDS = 0.5
+#: The queue record is contended by nobody for long; after this many conflicts it is left alone.
+_QUEUE_TRIES = 4
+
+
+class Failure(Exception):
+    """We end without the lock. `kind` as in `wire.Failed`."""
+
+    def __init__(self, kind: str, message: str = "", record: LockRecord | None = None) -> None:
+        super().__init__(message or kind)
+        self.kind = kind
+        self.message = message
+        self.record = record
+
+
+class LeaseWorker(threading.Thread):
+    """
+    Holds one lock from the first look to the release.
+
+    `post` hands a message to the main thread, `tell` sends one to the front at once (the journal, which must be out
+    before the write that it announces).
+    """
+
+    def __init__(
+        self,
+        request: wire.Acquire,
+        *,
+        post: Callable[[Any], None],
+        tell: Callable[[Any], None],
+        adopt: wire.Adopt | None = None,
+        lock_fd: int = -1,
+    ) -> None:
+        super().__init__(name="lease", daemon=True)
+        self._request = request
+        self._adopt = adopt
+        self._lock_fd = lock_fd
+        self._post = post
+        self._tell = tell
+        self._clock = SystemClock()
+        self._started_at = self._clock.boottime()
+        self._held_at = self._started_at
+        self._stores: list[Store] = []
+        self._lock: HeldLock | None = None
+        self._heartbeats = 0
+        self._token = adopt.token if adopt else 0
+        self._cancel = threading.Event()
+        self._wake = threading.Event()
+        self._release: wire.Release | None = None
+        self._is_abandoned = False
+
+    # --- what the main thread asks, from its own thread ---------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Stop waiting at once; what a write may have left behind is cleared first."""
+        self._cancel.set()
+
+    def release(self, message: wire.Release) -> None:
+        """The child is gone: release, write history, end."""
+        self._release = message
+        self._wake.set()
+
+    def abandon(self) -> None:
+        """The lock is lost: touch nothing, end."""
+        self._is_abandoned = True
+        self._wake.set()
+
+    # --- the thread ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        try:
+            self._run()
+        except Failure as failure:
+            self._fail(failure.kind, failure.message, failure.record)
+        except Busy as busy:
+            self._fail("busy", "", busy.record)
+        except errors.TfguardError as error:
+            self._fail(type(error).__name__, str(error))
+        except Exception as error:
+            self._fail("TfguardError", f"Unexpected {type(error).__name__} while holding the lock: {error}")
+        finally:
+            for store in self._stores:
+                with contextlib.suppress(Exception):
+                    store.close()
+
+    def _run(self) -> None:
+        os.environ.clear()
+        os.environ.update(self._request.environ)
+        self._open_stores()
+        if self._adopt is not None and self._adopt.stage != "trying":
+            self._continue(self._adopt)
+        elif not self._is_nested():
+            self._check_workspace()
+            self._hold(self._wait())
+
+    def _open_stores(self) -> None:
+        for spec in self._request.target.stores:
+            if self._lock_fd >= 0 and isinstance(spec, LocalSpec) and self._adopt is not None:
+                self._stores.append(_adopt_local(spec, self._lock_fd))
+            else:
+                self._stores.append(open_store(spec))
+
+    def _continue(self, adopt: wire.Adopt) -> None:
+        """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
+        leases: list[HeldLease] = []
+        for store in self._stores:
+            record = self._read_until_answered(store)
+            if record is None or record.id != adopt.lock_id:
+                if adopt.stage == "held":
+                    self._post(wire.Lost(kind="another's" if record else "gone", record=record))
+                    return
+                continue
+            lease = HeldLease(store, record, adopt.base, self._clock)
+            lease.skip_beats(adopt.beat + 2)
+            leases.append(lease)
+        if adopt.stage == "held":
+            self._lock = HeldLock(leases)
+            self._renew()
+            self._beat()
+        else:
+            self._lock = HeldLock(leases) if leases else None
+            self._release = wire.Release(outcome="")
+        self._finish()
+
+    def _read_until_answered(self, store: Store) -> LockRecord | None:
+        while True:
+            try:
+                return store.read()
+            except errors.TfguardError:
+                self._wake.wait(jittered(RETRY_SECONDS))
+                if self._is_abandoned:
+                    raise
+
+    # --- waiting ------------------------------------------------------------------------------------------------
+
+    def _check_workspace(self) -> None:
+        """Terraform would create a missing workspace under a lock of its own, which collides with ours."""
+        probe = self._request.target.probe
+        if probe is None:
+            return
+        from tfguard.stores.s3 import workspace_exists
+
+        try:
+            exists = workspace_exists(probe)
+        except errors.StoreDenied as error:
+            if error.is_expired:
+                raise
+            raise Failure("unlisted", str(error)) from error
+        if not exists:
+            raise Failure("no-workspace")
+
+    def _is_nested(self) -> bool:
+        """Whether our parent holds this very lock now, with a live lease; then it is enough."""
+        wanted = self._request.nested_id
+        if not wanted:
+            return False
+        records = [store.read() for store in self._stores]
+        if not all(record is not None and record.id == wanted and self._is_live(record) for record in records):
+            return False
+        record = records[0]
+        assert record is not None
+        token = record.lease.token if record.lease else 0
+        self._post(
+            wire.Held(lock_id=wanted, beat=0, base=0.0, has_lease=False, token=token, is_nested=True),
+        )
+        return True
+
+    def _is_live(self, record: LockRecord) -> bool:
+        if record.lease is None:
+            return all(not store.has_leases for store in self._stores)
+        silence = self._clock.boottime() - record.lease.sent
+        return record.lease.boot == boot_id() and silence < record.lease.duration_ms / 1000 / 3
+
+    def _wait(self) -> HeldLock:
+        acquirer = Acquirer(
+            self._stores,
+            self._draft(),
+            self._clock,
+            policy=self._request.takeover,
+            on_trying=lambda lock_id, base: self._tell(wire.Trying(lock_id=lock_id, base=base)),
+        )
+        if self._adopt is not None:
+            acquirer.recall(self._adopt.lock_id, self._adopt.base)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((Busy, errors.StoreUnavailable)),
+            stop=tenacity.stop_after_delay(self._request.timeout_seconds),
+            wait=self._pause,
+            sleep=tenacity.sleep_using_event(self._cancel),
+            before_sleep=lambda state: self._say_waiting(state, acquirer),
+            reraise=True,
+        )
+        try:
+            lock = retrying(self._attempt, acquirer)
+            self._prove(lock)
+        except BaseException:
+            with contextlib.suppress(errors.TfguardError):
+                acquirer.withdraw()
+            raise
+        return lock
+
+    def _attempt(self, acquirer: Acquirer) -> HeldLock:
+        if self._cancel.is_set():
+            raise Failure("interrupted")
+        try:
+            lock = acquirer.try_acquire()
+        except Busy as busy:
+            if busy.is_expired and busy.record:
+                raise Failure("takeover-refused", record=busy.record) from busy
+            raise
+        if self._cancel.is_set():
+            lock.release()
+            raise Failure("interrupted")
+        return lock
+
+    def _pause(self, state: tenacity.RetryCallState) -> float:
+        """Rest between looks, so that the last look falls on the deadline."""
+        error = state.outcome.exception() if state.outcome else None
+        pause = jittered(LOOK_SECONDS)
+        if isinstance(error, errors.StoreUnavailable):
+            pause = tenacity.wait_random_exponential(multiplier=0.5, max=20)(state)
+        return max(0.0, min(pause, self._remaining(state)))
+
+    def _remaining(self, state: tenacity.RetryCallState) -> float:
+        return self._request.timeout_seconds - (state.seconds_since_start or 0.0)
+
+    def _say_waiting(self, state: tenacity.RetryCallState, acquirer: Acquirer) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        watch = next((watch for watch in acquirer.watches if watch.record), acquirer.watches[0])
+        now = self._clock.boottime()
+        expires_in = watch.expires_in(now)
+        self._post(
+            wire.Waiting(
+                record=error.record if isinstance(error, Busy) else watch.record,
+                seen_seconds=now - watch.since if watch.record else 0.0,
+                expires_in_seconds=None if expires_in == float("inf") else expires_in,
+                remaining_seconds=max(0.0, self._remaining(state)),
+                trouble=str(error) if isinstance(error, errors.TfguardError) else "",
+            )
+        )
+
+    def _draft(self) -> Draft:
+        request = self._request
+        return Draft(
+            info=LockInfo(
+                id="",
+                operation=request.operation,
+                info=request.info,
+                who=request.who,
+                version=request.version,
+                path=request.target.path,
+            ),
+            holder=request.holder,
+            duration_ms=round(request.lease_seconds * 1000),
+            is_changing=request.is_changing,
+        )
+
+    def _prove(self, lock: HeldLock) -> None:
+        """A server that ignores conditions would hand one lock to two: refuse to trust it."""
+        for lease in lock.leases:
+            prove = getattr(lease.store, "prove_conditional", None)
+            try:
+                if prove is not None:
+                    prove(lease.record)
+            except BaseException:
+                lock.release()
+                raise
+
+    # --- holding ------------------------------------------------------------------------------------------------
+
+    def _hold(self, lock: HeldLock) -> None:
+        self._lock = lock
+        self._held_at = self._clock.boottime()
+        if self._deadlines() and self._held_at - lock.base > self._request.lease_seconds / 6:
+            lock.renew()  # The write's answer was long in coming: prove that it is still ours.
+        self._assign_token(lock)
+        waited = self._held_at - self._started_at
+        self._post(
+            wire.Held(
+                lock_id=lock.id,
+                beat=lock.beat,
+                base=lock.base,
+                has_lease=self._deadlines() is not None,
+                token=self._token,
+                waited_seconds=waited,
+                dead=lock.dead,
+                credentials_expire_at=self._credentials_expire_at(),
+            )
+        )
+        self._beat()
+        self._finish()
+
+    @property
+    def local_fd(self) -> int:
+        """The descriptor that carries a local lock, -1 if there is none."""
+        for store in self._stores:
+            fileno = getattr(store, "fileno", None)
+            if fileno is not None:
+                return int(fileno())
+        return -1
+
+    def _deadlines(self) -> Deadlines | None:
+        return deadlines_of(self._request)
+
+    def _credentials_expire_at(self) -> str:
+        expiries = [expiry() for store in self._stores if (expiry := getattr(store, "credentials_expire_at", None))]
+        return min((created(at) for at in expiries if at is not None), default="")
+
+    def _beat(self) -> None:
+        """Send heartbeats until told to release or to abandon, or until the lock is lost."""
+        deadlines = self._deadlines()
+        pause = jittered(deadlines.heartbeat) if deadlines else None
+        while not self._wake.wait(pause):
+            assert deadlines is not None
+            pause = jittered(deadlines.heartbeat if self._renew() else RETRY_SECONDS)
+            if self._is_abandoned:
+                return
+
+    def _renew(self) -> bool:
+        assert self._lock is not None
+        try:
+            landed = self._lock.renew()
+        except errors.LeaseLost as lost:
+            self._is_abandoned = True
+            self._post(wire.Lost(kind=lost.kind, record=lost.record))
+            return False
+        except errors.TfguardError as error:
+            self._post(wire.Told(event="lease.warned", error=str(error)))
+            return False
+        if landed:
+            self._heartbeats += 1
+            self._post(wire.Beaten(beat=self._lock.beat, base=self._lock.base))
+        return landed
+
+    def _finish(self) -> None:
+        if self._is_abandoned or self._release is None:
+            return
+        self._tell(wire.Releasing())
+        result, error = self._release_for_a_lease()
+        if result != "failed":
+            self._write_history(self._release)
+        self._post(
+            wire.Released(
+                result=result,  # type: ignore[arg-type]  # narrowed by _release_for_a_lease
+                held_seconds=self._clock.boottime() - self._held_at,
+                heartbeats=self._heartbeats,
+                error=error,
+            )
+        )
+
+    def _release_for_a_lease(self) -> tuple[str, str]:
+        """Release, trying again for as long as the lease lasts; afterwards others may take it over anyway."""
+        if self._lock is None:
+            return "released", ""
+        until = self._lock.base + self._request.lease_seconds
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(errors.TfguardError),
+            stop=tenacity.stop_after_delay(max(0.0, until - self._clock.boottime())),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
+            before_sleep=lambda state: self._post(wire.Told(event="release.failed", error=_error_of(state))),
+            reraise=True,
+        )
+        try:
+            return retrying(self._lock.release), ""
+        except errors.TfguardError as error:
+            return "failed", str(error)
+
+    # --- the queue record: token and history --------------------------------------------------------------------
+
+    def _assign_token(self, lock: HeldLock) -> None:
+        """Count this acquisition, while holding. Where the record cannot be written there is no token."""
+        dead = lock.dead.lease if lock.dead else None
+        state = self._change_queue(lambda state: state.with_token(dead.token if dead else 0))
+        if state is None:
+            return
+        if self._deadlines():
+            with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
+                lock.renew(token=state.token)
+        self._token = state.token
+
+    def _write_history(self, release: wire.Release) -> None:
+        dead = self._lock.dead if self._lock else None
+        run = queue.Run(
+            holder=self._request.holder,
+            ended_at=created(self._clock.now()),
+            token=self._token,
+            waited_s=round(self._held_at - self._started_at, 1),
+            held_s=round(self._clock.boottime() - self._held_at, 1),
+            outcome=release.outcome,
+            exit_code=release.exit_code,
+            took_over=dead.id if dead else "",
+        )
+        self._change_queue(lambda state: state.with_run(run))
+
+    def _change_queue(self, change: Callable[[queue.QueueState], queue.QueueState]) -> queue.QueueState | None:
+        """Read, change, write if unchanged; None where the record cannot be had. Never an error: it is advisory."""
+        store = self._stores[-1]
+        for _ in range(_QUEUE_TRIES):
+            try:
+                seen = store.read_queue()
+                state = change(queue.decode(seen.text) if seen else queue.QueueState())
+                revision = (seen.revision if seen else 0) + 1
+                store.write_queue(seen, QueueRecord(text=queue.encode(state), revision=revision))
+                return state
+            except errors.Conflict:
+                continue
+            except errors.TfguardError:
+                return None
+        return None
+
+    def _fail(self, kind: str, message: str, record: LockRecord | None = None) -> None:
+        self._post(
+            wire.Failed(
+                kind=kind,
+                message=message,
+                record=record,
+                waited_seconds=self._clock.boottime() - self._started_at,
+            )
+        )
+
+
+def deadlines_of(request: wire.Acquire) -> Deadlines | None:
+    """The deadlines of this lock, None where the kernel keeps it."""
+    specs = request.target.stores
+    if all(isinstance(spec, LocalSpec) for spec in specs):
+        return None
+    return Deadlines.of(request.lease_seconds, beats_are_objects=any(isinstance(spec, S3Spec) for spec in specs))
+
+
+def _adopt_local(spec: LocalSpec, descriptor: int) -> Store:
+    from tfguard.stores.local import LocalStore
+
+    return LocalStore.adopt(spec, descriptor)
+
+
+def _error_of(state: tenacity.RetryCallState) -> str:
+    error = state.outcome.exception() if state.outcome else None
+    return str(error)
+
