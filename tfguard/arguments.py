@@ -1,0 +1,361 @@
+"""
+The command line of Terraform: which calls need the lock, and how to say that we hold it.
+
+Terraform reads three sources as one line: `command <TF_CLI_ARGS_command> <TF_CLI_ARGS> <argv>`, in Go's flag syntax,
+the last flag winning and the first positional ending the flags. Wherever we are not certain to read it as Terraform
+does, the verdict is `pass`: Terraform runs untouched under its own locking, which is always safe.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from tfguard.durations import parse_duration
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command we lock for: what Terraform writes as LockInfo.Operation, and whether it may change the state."""
+
+    operation: str
+    is_changing: bool = True
+
+
+#: The commands that run under our lock. All of them accept `-lock` and take exactly one lock: that of the selected
+#: workspace, of the workspace named (`workspace delete`), or of the plan file (`apply FILE`).
+#: Not here, though they accept `-lock`: `init` (takes two locks when it migrates, else none) and `workspace new`
+#: (Terraform's implicit lock on the new workspace ignores `-lock=false` and would collide with ours). Nor `console`,
+#: which locks and has no flag to say no.
+COMMANDS: Mapping[tuple[str, ...], Command] = {
+    ("plan",): Command("OperationTypePlan", is_changing=False),  # reads the state, must not see half of an apply
+    ("apply",): Command("OperationTypeApply"),
+    ("destroy",): Command("OperationTypeApply"),  # Terraform's own name for it
+    ("refresh",): Command("OperationTypeRefresh"),
+    ("import",): Command("OperationTypeInvalid"),  # Terraform never sets one there
+    ("taint",): Command("taint"),
+    ("untaint",): Command("untaint"),
+    ("state", "mv"): Command("state-mv"),
+    ("state", "rm"): Command("state-rm"),
+    ("state", "push"): Command("state-push"),
+    ("state", "replace-provider"): Command("state-replace-provider"),
+    ("workspace", "delete"): Command("state-replace-provider"),  # a slip of Terraform's, kept so that records match
+}
+
+
+def _names(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_GROUPS = _names("env metadata providers state workspace")
+_KNOWN = _names(
+    "apply console destroy env fmt force-unlock get graph import init login logout metadata modules output plan"
+    " providers query refresh show state taint test untaint validate version workspace"
+)
+
+#: Flags whose value may be the next word. Bools never take one.
+_VALUED = _names(
+    "backend-config backup backup-out concurrency config exclude exclude-file filter from-module generate-config-out"
+    " invoke json-into junit-xml lock-timeout out parallelism plan platform plugin-dir replace state state-out target"
+    " target-file test-directory type var var-file"
+)
+_BOOLS = _names(
+    "allow-deferral allow-missing allow-missing-config auto-approve compact-warnings concise consolidate-errors"
+    " consolidate-warnings create-before-destroy destroy detailed-exitcode dry-run force ignore-remote-version input"
+    " json lock no-color raw reconfigure refresh refresh-only show-sensitive suppress-forget-errors upgrade verbose"
+)
+#: These make Terraform lock other files than the backend's state.
+_STATE_PATHS = frozenset({"state", "state-out", "backup", "backup-out"})
+_OURS = frozenset({"-p", "--pipeline", "--config", "--chdir", "-chdir", "--log-format", "--verbose", "--quiet"})
+#: In two dashes these are still Terraform's own.
+_THEIRS: Mapping[tuple[str, ...], frozenset[str]] = {
+    ("import",): frozenset({"--config"}),
+    ("test",): frozenset({"--verbose"}),
+}
+
+_TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
+_FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
+_QUOTED = re.compile(r"""'[^']*'|"[^"\\]*\"""")
+_SHELL_SYNTAX = re.compile(r"""[;&|<>()`\\'"]""")
+
+Verdict = Literal["lock", "pass", "unlocked"]
+Role = Literal["word", "flag", "value", "end", "positional"]
+
+
+@dataclass(frozen=True)
+class Token:
+    """One word of the line. `source` is the variable it came from, empty for argv; `name` the flag it belongs to."""
+
+    word: str
+    source: str = ""
+    role: Role = "positional"
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """
+    One call of Terraform, understood.
+
+    `argv` is everything after `terraform` as given, without `-chdir`. `verdict`: *lock* (we lock, the child runs with
+    `-lock=false`), *unlocked* (the user said `-lock=false`), *pass* (not ours). `reason` says why it is not *lock*.
+    `flags` and `positionals` count all three sources; `lock_timeout_seconds` is None where the user named none.
+    """
+
+    argv: tuple[str, ...]
+    words: tuple[str, ...] = ()
+    chdir: str | None = None
+    verdict: Verdict = "pass"
+    reason: str = ""
+    command: Command | None = None
+    flags: tuple[tuple[str, str], ...] = ()
+    positionals: tuple[str, ...] = ()
+    user_lock: bool | None = None
+    lock_timeout_seconds: float | None = None
+    tokens: tuple[Token, ...] = field(default=(), repr=False)
+
+    def flag(self, name: str) -> str | None:
+        """Give the value of a flag, the last one winning; `true` for a bare bool, None where it is absent."""
+        return next((value for flag, value in reversed(self.flags) if flag == name), None)
+
+    def is_set(self, name: str) -> bool:
+        """Whether a bool flag is given and true."""
+        return self.flag(name) in _TRUE
+
+    @property
+    def plan_file(self) -> str | None:
+        """The saved plan that an `apply` names, as written (relative to the working directory)."""
+        return self.positionals[0] if self.words == ("apply",) and self.positionals else None
+
+    @property
+    def display(self) -> str:
+        """The command for people and lock records: `apply`, `state mv`. Never the arguments: they may hold secrets."""
+        return " ".join(self.words)
+
+
+def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
+    """Understand what follows `terraform` on the command line. Never fails: what is odd is left to Terraform."""
+    chdir, rest = _take_chdir(argv)
+    found = Invocation(argv=rest, words=_words(rest), chdir=chdir)
+    if chdir == "":
+        return replace(found, reason="-chdir names no directory")
+    command = COMMANDS.get(found.words)
+    if command is None:
+        return replace(found, reason="this command takes no lock that tfguard could hold")
+    extra = _from_environment(found.words, environ)
+    if extra is None:
+        return replace(found, reason="TF_CLI_ARGS uses shell syntax that only Terraform should interpret")
+    words = [Token(word, role="word") for word in rest[: len(found.words)]]
+    tokens = (*words, *_scan((*extra, *(Token(word) for word in rest[len(words) :]))))
+    return _judge(replace(found, command=command, tokens=tokens))
+
+
+def _take_chdir(argv: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+    """Take a leading `-chdir=DIR` off, as Terraform does: the first one, before the command, in this form only."""
+    for at, word in enumerate(argv):
+        if not word.startswith("-"):
+            break
+        if word == "-chdir" or word.startswith("-chdir="):
+            return word[len("-chdir=") :], (*argv[:at], *argv[at + 1 :])
+    return None, tuple(argv)
+
+
+def _words(argv: Sequence[str]) -> tuple[str, ...]:
+    if not argv or argv[0].startswith("-"):
+        return ()
+    has_second = argv[0] in _GROUPS and len(argv) > 1 and not argv[1].startswith("-")
+    return tuple(argv[: 2 if has_second else 1])
+
+
+def variables(words: Sequence[str]) -> tuple[str, str]:
+    """Name the two variables Terraform adds to a command's arguments, in the order in which it reads them."""
+    return "TF_CLI_ARGS_" + "_".join(words).replace("-", "_"), "TF_CLI_ARGS"
+
+
+def _from_environment(words: Sequence[str], environ: Mapping[str, str]) -> list[Token] | None:
+    tokens: list[Token] = []
+    for variable in variables(words):
+        extra = _shell_words(environ.get(variable, ""))
+        if extra is None:
+            return None
+        tokens += (Token(word, source=variable) for word in extra)
+    return tokens
+
+
+def _shell_words(text: str) -> list[str] | None:
+    """Split as a shell would; None for what shells and Terraform's own splitter read differently."""
+    if _SHELL_SYNTAX.search(_QUOTED.sub("", text)):
+        return None
+    words = shlex.split(text)
+    return None if "" in words else words
+
+
+def _scan(tokens: Iterable[Token]) -> Iterator[Token]:
+    """Give each word its role, as Go's flag package would."""
+    pending, over = "", False
+    for token in tokens:
+        if pending:
+            yield replace(token, role="value", name=pending)
+            pending = ""
+        elif over or len(token.word) < 2 or token.word[0] != "-":
+            over = True
+            yield token
+        elif token.word == "--":
+            over = True
+            yield replace(token, role="end")
+        else:
+            name, equals, _ = _bare(token.word).partition("=")
+            pending = name if name in _VALUED and not equals else ""
+            yield replace(token, role="flag", name=name)
+
+
+def _bare(word: str) -> str:
+    return word[2:] if word.startswith("--") else word[1:]
+
+
+def _judge(found: Invocation) -> Invocation:
+    found = replace(found, flags=tuple(_flags(found.tokens)), positionals=_positionals(found.tokens))
+    reason = _why_not(found)
+    if reason:
+        return replace(found, reason=reason)
+    lock, timeout = found.flag("lock"), found.flag("lock-timeout")
+    found = replace(
+        found,
+        user_lock=None if lock is None else lock in _TRUE,
+        lock_timeout_seconds=None if timeout is None else max(0.0, parse_duration(timeout)),
+    )
+    if found.user_lock is False:
+        return replace(found, verdict="unlocked", reason="-lock=false was asked for: running without the lock")
+    return replace(found, verdict="lock")
+
+
+def _flags(tokens: Sequence[Token]) -> Iterator[tuple[str, str]]:
+    for at, token in enumerate(tokens):
+        if token.role != "flag":
+            continue
+        _, equals, value = token.word.partition("=")
+        following = tokens[at + 1] if at + 1 < len(tokens) else None
+        if not equals and token.name in _VALUED:
+            # A missing value is left to Terraform; `_why_not` sees it.
+            yield token.name, following.word if following else ""
+        else:
+            yield token.name, value if equals else "true"
+
+
+def _positionals(tokens: Sequence[Token]) -> tuple[str, ...]:
+    return tuple(token.word for token in tokens if token.role == "positional")
+
+
+def _why_not(found: Invocation) -> str:
+    """Say why a command of the table is Terraform's own business after all; empty where it is ours."""
+    # Terraform looks for these anywhere, before it parses flags: also as a flag's value and after a positional.
+    words = [token.word for token in found.tokens]
+    if any(word in ("-v", "-version", "--version", "-h", "-help", "--help") for word in words):
+        return "help or version was asked for"
+    if not _is_readable(found.tokens):
+        return "only Terraform knows how to read these arguments"
+    names = {name for name, _ in found.flags}
+    if names & _STATE_PATHS:
+        return "-state, -state-out and -backup name files that Terraform locks itself"
+    if any(token.source and token.role in ("positional", "end") for token in found.tokens):
+        return "TF_CLI_ARGS holds a positional argument, so no flag can follow it"
+    if any(name == "lock" and value not in _TRUE | _FALSE for name, value in found.flags):
+        return "-lock has no boolean value"
+    if not all(_is_duration(value) for name, value in found.flags if name == "lock-timeout"):
+        return "-lock-timeout has no valid duration"
+    return ""
+
+
+def _is_readable(tokens: Sequence[Token]) -> bool:
+    for at, token in enumerate(tokens):
+        if token.role != "flag":
+            continue
+        if not token.name or token.name.startswith("-"):
+            return False
+        following = tokens[at + 1].role if at + 1 < len(tokens) else None
+        if "=" in token.word or token.name in _BOOLS:
+            continue
+        if token.name in _VALUED:
+            if following != "value":
+                return False
+        elif following == "positional":
+            # A flag of a later Terraform: is the next word its value, or a plan file?
+            return False
+    return True
+
+
+def _is_duration(text: str) -> bool:
+    try:
+        parse_duration(text)
+    except ValueError:
+        return False
+    return True
+
+
+def child_arguments(found: Invocation, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
+    """
+    Give argv and environment for a Terraform that runs under our lock.
+
+    The user's `-lock` and `-lock-timeout` go, wherever they stand; `-lock=false` comes in as the last flag before the
+    first positional. Every other argument stays as it is, in its order. Only for the verdict *lock*.
+    """
+    kept = [token for token in found.tokens if not _is_lock_flag(token)]
+    changed = dict(environ)
+    for variable in {token.source for token in found.tokens if token.source and _is_lock_flag(token)}:
+        words = [token.word for token in kept if token.source == variable]
+        changed[variable] = shlex.join(words)
+    return _insert("-lock=false", kept), changed
+
+
+def _is_lock_flag(token: Token) -> bool:
+    return token.name in ("lock", "lock-timeout")
+
+
+def native_arguments(found: Invocation, lock_timeout_seconds: float) -> list[str]:
+    """
+    Give argv for a Terraform that locks by itself (`named` mode): with `-lock-timeout=<seconds>s`.
+
+    What the user said about either flag stands. Only for the verdicts *lock* and *unlocked*.
+    """
+    if found.verdict != "lock" or found.lock_timeout_seconds is not None:
+        return list(found.argv)
+    return _insert(f"-lock-timeout={max(0, int(lock_timeout_seconds))}s", found.tokens)
+
+
+def with_flags(found: Invocation, flags: Sequence[str], environ: Mapping[str, str]) -> Invocation:
+    """Parse anew with our flags first after the command, so that whatever the user wrote still wins."""
+    at = len(found.words)
+    argv = (*found.argv[:at], *flags, *found.argv[at:])
+    return replace(parse(argv, environ), chdir=found.chdir)
+
+
+def _insert(flag: str, tokens: Sequence[Token]) -> list[str]:
+    own = [token for token in tokens if not token.source]
+    at = next((n for n, token in enumerate(own) if token.role in ("end", "positional")), len(own))
+    words = [token.word for token in own]
+    return [*words[:at], flag, *words[at:]]
+
+
+def misplaced_option(argv: Sequence[str]) -> str | None:
+    """
+    Find one of tfguard's own options behind a Terraform command, where Terraform would get it: `-p`, `--config`, …
+
+    Not after `--`, and not where it is another flag's value. Only for commands known to be Terraform's: what future
+    ones accept is not for us to say.
+    """
+    words = _words(argv)
+    if not words or words[0] not in _KNOWN:
+        return None
+    theirs = _THEIRS.get(words, frozenset())
+    pending = False
+    for word in argv[len(words) :]:
+        if word == "--":
+            return None
+        name = word.partition("=")[0]
+        if not pending and name in _OURS - theirs:
+            return name
+        pending = not pending and word.startswith("-") and "=" not in word and _bare(word) in _VALUED
+    return None
