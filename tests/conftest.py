@@ -1,0 +1,155 @@
+"""
+What every test starts from: a scrubbed environment, and the emulators on request.
+
+An emulator that cannot be had skips its tests; where TFGUARD_REQUIRE_EMULATORS=1, it fails them. One server of each
+kind serves a whole pytest worker; each test makes a table or bucket of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+from tests import emulators
+
+ACCESS_KEY = "testkey"
+SECRET_KEY = "testsecret"
+REGION = "us-east-1"
+
+#: What the machine, a CI platform or a developer may have set, and no test may depend on.
+_FOREIGN = ("AWS_", "TF_", "TFGUARD_", "CI_", "GITHUB_", "GITLAB_", "RUNNER_", "ACTIONS_", "BUILDKITE", "JENKINS_")
+_FOREIGN_NAMES = ("CI", "TF_BUILD", "GITLAB_CI", "TRAVIS", "CIRCLECI", "NO_COLOR", "FORCE_COLOR")
+_REQUIRED = os.environ.get("TFGUARD_REQUIRE_EMULATORS") == "1"
+
+
+@pytest.fixture(autouse=True)
+def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing from outside steers a test; Terraform talks to nobody but us."""
+    for name in list(os.environ):
+        if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CHECKPOINT_DISABLE", "1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def aws_env(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Static test credentials and a region, and no file of the machine's own."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "no-aws-config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "no-aws-credentials"))
+
+
+@dataclass(frozen=True)
+class DynamoDB:
+    """A DynamoDB Local. `client` is botocore's own, for looking at what we did."""
+
+    endpoint: str
+    client: Any
+
+    def table(self, hash_key: str = "LockID") -> str:
+        """Create an empty lock table; gives its name."""
+        name = f"locks-{uuid.uuid4().hex[:12]}"
+        self.client.create_table(
+            TableName=name,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": hash_key, "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": hash_key, "KeyType": "HASH"}],
+        )
+        return name
+
+    def item(self, table: str, lock_id: str) -> dict[str, Any] | None:
+        """The raw item, None if there is none."""
+        answer = self.client.get_item(TableName=table, Key={"LockID": {"S": lock_id}}, ConsistentRead=True)
+        found: dict[str, Any] | None = answer.get("Item")
+        return found
+
+
+@dataclass(frozen=True)
+class S3:
+    """An S3 emulator; `endpoint` answers STS too. `client` is botocore's own, for looking at what we did."""
+
+    endpoint: str
+    client: Any
+    buckets: list[str] = field(default_factory=list)
+
+    def bucket(self, *, versioned: bool = False) -> str:
+        """Create an empty bucket; gives its name."""
+        name = f"state-{uuid.uuid4().hex[:12]}"
+        self.client.create_bucket(Bucket=name)
+        if versioned:
+            self.client.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+        self.buckets.append(name)
+        return name
+
+    def body(self, bucket: str, key: str) -> bytes | None:
+        """The raw object, None if there is none."""
+        try:
+            answer = self.client.get_object(Bucket=bucket, Key=key)
+        except self.client.exceptions.NoSuchKey:
+            return None
+        with contextlib.closing(answer["Body"]) as stream:
+            content: bytes = stream.read()
+            return content
+
+
+@pytest.fixture(scope="session")
+def dynamodb() -> Iterator[DynamoDB]:
+    with _started(emulators.dynamodb_local) as endpoint:
+        yield DynamoDB(endpoint=endpoint, client=_client("dynamodb", endpoint))
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    with _started(emulators.s3_server) as endpoint:
+        yield S3(endpoint=endpoint, client=_client("s3", endpoint))
+
+
+@pytest.fixture(scope="session")
+def tofu() -> str:
+    """The path of an OpenTofu binary."""
+    try:
+        return emulators.tofu_binary()
+    except emulators.EmulatorMissing as error:
+        _cannot(error)
+
+
+@contextlib.contextmanager
+def _started(start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    with contextlib.ExitStack() as stack:
+        try:
+            endpoint = stack.enter_context(start())
+        except emulators.EmulatorMissing as error:
+            _cannot(error)
+        yield endpoint
+
+
+def _cannot(error: emulators.EmulatorMissing) -> NoReturn:
+    if _REQUIRED:
+        pytest.fail(f"emulator missing: {error}")
+    pytest.skip(f"emulator missing: {error}")
+
+
+def _client(service: str, endpoint: str) -> Any:
+    import botocore.session
+    from botocore.config import Config
+
+    session = botocore.session.get_session()
+    return session.create_client(
+        service,
+        region_name=REGION,
+        endpoint_url=endpoint,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+        config=Config(s3={"addressing_style": "path"}, max_pool_connections=64),
+    )
