@@ -194,8 +194,8 @@ def test_our_options_behind_a_command_are_found(line: str, option: str | None) -
 FLAGS = st.sampled_from(
     shlex.split(
         "-no-color -var a=b -var=c=d -lock -lock=true --lock-timeout=3s -lock-timeout 3s -out tfplan -- - -later"
+        " -input=false -target 'x y' '' \"ünï 'code'\""
     )
-    + ["-input=false", "-target", "x y", "", "ünï 'code\""]
 )
 LINES = st.lists(FLAGS, max_size=6)
 
