@@ -28,7 +28,7 @@ from tfguard import child, wire
 from tfguard.clock import SystemClock
 from tfguard.deadlines import TICK_SECONDS
 from tfguard.watchdog import Action, Watchdog
-from tfguard.worker import LeaseWorker, deadlines_of
+from tfguard.worker import LeaseWorker
 
 #: What ends a job ends the front, not us: we still have a Terraform to bring home.
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
@@ -61,6 +61,7 @@ class Keeper:
         self._interrupt_reason = ""
         self._times_out_at: float | None = None
         self._orphaned_at: float | None = None
+        self._outcome = "orphaned"
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -91,7 +92,7 @@ class Keeper:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, _CHUNK)
         else:
-            source.drain()
+            source.drain(self._selector)
 
     def _post(self, message: Any) -> None:
         self._inbox.append(message)
@@ -125,7 +126,7 @@ class Keeper:
         descriptors = self._channel.take_descriptors(1)
         self._start_worker(message.acquire, message, descriptors[0] if descriptors else -1)
         if message.stage == "held":
-            self._watchdog = Watchdog(deadlines_of(message.acquire), message.base)
+            self._watchdog = Watchdog(message.acquire.deadlines(), message.base)
             self._watchdog.is_interrupted = message.is_interrupted
         if message.child:
             self._child = child.AdoptedChild(message.child)
@@ -152,6 +153,7 @@ class Keeper:
             for descriptor in stdio:
                 os.close(descriptor)
             _silence_ourselves()
+        self._watchdog.is_interrupted = False  # One SIGINT for each Terraform, and this is a new one.
         self._channel.send(wire.Started(pid=self._child.pid))
         self._start_run_timeout()
 
@@ -209,7 +211,7 @@ class Keeper:
     def _on_held(self, message: wire.Held) -> None:
         assert self._request is not None and self._worker is not None
         if not message.is_nested:
-            self._watchdog = Watchdog(deadlines_of(self._request), message.base)
+            self._watchdog = Watchdog(self._request.deadlines(), message.base)
         descriptor = self._worker.local_fd if not message.is_nested else -1
         self._channel.send(message, [descriptor] if descriptor >= 0 else None)
         if message.is_nested:
@@ -249,6 +251,7 @@ class Keeper:
             self._interrupt(self._interrupt_reason)
         if self._orphaned_at is not None and self._request is not None:
             if now - self._orphaned_at >= self._request.orphan_timeout_seconds:
+                self._outcome = "orphan-killed"
                 child.kill(self._child)
         for relay in self._relays:
             relay.take_over_if_stuck(now, self._selector)
@@ -299,7 +302,7 @@ class Keeper:
             self._release_orphaned()
 
     def _release_orphaned(self) -> None:
-        self._release(wire.Release(outcome="orphaned"))
+        self._release(wire.Release(outcome=self._outcome))
 
 
 class _Relay:
@@ -337,9 +340,13 @@ class _Relay:
             self._is_ours = True
             selector.register(self, selectors.EVENT_READ)
 
-    def drain(self) -> None:
-        with contextlib.suppress(OSError):
-            os.read(self._descriptor, _CHUNK)
+    def drain(self, selector: selectors.BaseSelector) -> None:
+        """Read and drop; at the end of the pipe there is nothing left to watch."""
+        with contextlib.suppress(BlockingIOError):
+            if not os.read(self._descriptor, _CHUNK):
+                selector.unregister(self)
+                self._is_ours = False
+                self._since = None
 
     def close(self, selector: selectors.BaseSelector) -> None:
         if self._is_ours:

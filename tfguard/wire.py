@@ -11,11 +11,12 @@ import contextlib
 import os
 import socket
 import threading
-from typing import Literal, Union
+from typing import Any, Literal, Union
 
 import msgspec
 
-from tfguard.store import Holder, LockRecord, Target
+from tfguard.deadlines import Deadlines
+from tfguard.store import Holder, LocalSpec, LockRecord, S3Spec, Target
 
 # --- front → keeper -------------------------------------------------------------------------------------------------
 
@@ -42,7 +43,13 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     nested_id: str = ""
     run_timeout_seconds: float | None = None
     orphan_timeout_seconds: float = 1800.0
-    assumed_beat_seconds: float | None = None
+
+    def deadlines(self) -> Deadlines | None:
+        """The deadlines of this lock, None where the kernel ends it together with its holder."""
+        specs = self.target.stores
+        if all(isinstance(spec, LocalSpec) for spec in specs):
+            return None
+        return Deadlines.of(self.lease_seconds, beats_are_objects=any(isinstance(spec, S3Spec) for spec in specs))
 
 
 class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -231,10 +238,10 @@ class Channel:
     One thread receives, any may send. `send` never raises: whether the other end lives is learnt by reading.
     """
 
-    def __init__(self, end: socket.socket, incoming: type[ToKeeper] | type[ToFront]) -> None:
+    def __init__(self, end: socket.socket, incoming: Any) -> None:
         self.socket = end
         self.is_open = True
-        self._decoder: msgspec.json.Decoder[ToKeeper | ToFront] = msgspec.json.Decoder(incoming)
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(incoming)
         self._encoder = msgspec.json.Encoder()
         self._buffer = b""
         self._descriptors: list[int] = []
@@ -252,7 +259,7 @@ class Channel:
                 line = line[sent:]
             self.socket.sendall(line)
 
-    def receive(self) -> list[ToKeeper | ToFront]:
+    def receive(self) -> list[Any]:
         """Read once (blocking if nothing is there) and give the messages now complete; sets `is_open` at the end."""
         try:
             data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))

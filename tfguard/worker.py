@@ -20,7 +20,7 @@ from tfguard.clock import SystemClock, boot_id
 from tfguard.deadlines import RETRY_SECONDS, Deadlines, jittered
 from tfguard.lease import Acquirer, Busy, Draft, HeldLease, HeldLock
 from tfguard.lockinfo import LockInfo, created
-from tfguard.store import LocalSpec, LockRecord, QueueRecord, S3Spec, Store
+from tfguard.store import LocalSpec, LockRecord, QueueRecord, Store
 from tfguard.stores import open_store
 
 #: How long a waiter rests between two looks at a busy lock, in seconds.
@@ -324,7 +324,7 @@ class LeaseWorker(threading.Thread):
         return -1
 
     def _deadlines(self) -> Deadlines | None:
-        return deadlines_of(self._request)
+        return self._request.deadlines()
 
     def _credentials_expire_at(self) -> str:
         expiries = [expiry() for store in self._stores if (expiry := getattr(store, "credentials_expire_at", None))]
@@ -441,14 +441,6 @@ class LeaseWorker(threading.Thread):
                 waited_seconds=self._clock.boottime() - self._started_at,
             )
         )
-
-
-def deadlines_of(request: wire.Acquire) -> Deadlines | None:
-    """The deadlines of this lock, None where the kernel keeps it."""
-    specs = request.target.stores
-    if all(isinstance(spec, LocalSpec) for spec in specs):
-        return None
-    return Deadlines.of(request.lease_seconds, beats_are_objects=any(isinstance(spec, S3Spec) for spec in specs))
 
 
 def _adopt_local(spec: LocalSpec, descriptor: int) -> Store:

@@ -1,0 +1,436 @@
+"""
+The front: the process that the user or the CI runner started, and may kill.
+
+It starts the keeper, passes on what it is asked and what Terraform prints, and translates signals. It is also the
+second watchdog: it enforces the same deadlines should the keeper freeze, and if the keeper dies it inherits
+Terraform and starts a successor that adopts the lease.
+
+The front never talks to a store and never imports boto3.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from tfguard import child, wire
+from tfguard.clock import SystemClock
+from tfguard.deadlines import TICK_SECONDS
+from tfguard.errors import Interrupted, TfguardError
+from tfguard.relay import Relay
+from tfguard.signals import Received, SignalListener, become_subreaper
+from tfguard.watchdog import Action, Watchdog
+
+T = TypeVar("T")
+
+#: Whatever looks for a job's leftovers by these would SIGKILL a Terraform that is still saving its state.
+TRACKING_VARIABLES = (
+    "RUNNER_TRACKING_ID",
+    "VSTS_PROCESS_LOOKUP_ID",
+    "JENKINS_NODE_COOKIE",
+    "JENKINS_SERVER_COOKIE",
+    "HUDSON_COOKIE",
+)
+#: Whoever sends SIGTERM may send it to Terraform as well: wait that long for its "Interrupt received".
+TERM_GRACE_SECONDS = 1.0
+#: "Interrupt received" this close to a signal of ours belongs to it.
+HEARD_SECONDS = 3.0
+#: How long the front waits for a keeper that clears up an interrupted acquisition; it finishes alone.
+CANCEL_SECONDS = 0.8
+#: A keeper that says nothing for this long past `safe_until` is frozen, and is replaced.
+FROZEN_KEEPER_SECONDS = 10.0
+MAX_RESTARTS = 2
+_KEEPER = "import sys; sys.path.append(sys.argv[2]); from tfguard.keeper import main; main(int(sys.argv[3]))"
+
+
+class AcquireFailed(Exception):
+    """The keeper could not get the lock; `answer` says why."""
+
+    def __init__(self, answer: wire.Failed) -> None:
+        super().__init__(answer.kind)
+        self.answer = answer
+
+
+class KeeperGone(TfguardError):
+    """The keeper died, and so did its successors. The lock, if held, is left to its lease."""
+
+
+class Journal(msgspec.Struct):
+    """How far the keeper has come, by its own word: what a successor needs."""
+
+    stage: Literal["idle", "trying", "held", "releasing"] = "idle"
+    lock_id: str = ""
+    beat: int = 0
+    base: float = 0.0
+    token: int = 0
+
+
+class Front:
+    """
+    One run, seen from the front.
+
+    `listener` hears every message of the keeper's, for people (`Waiting`, `Told`, `Lost`…), and every signal
+    (`Received`). The calls block, serving signals meanwhile.
+    """
+
+    def __init__(self, listener: Callable[[Any], None], environ: Mapping[str, str]) -> None:
+        self.stopped_by: Received | None = None
+        self.stop_count = 0
+        self.lost: wire.Lost | None = None
+        self.is_timed_out = False
+        self.release_errors: list[str] = []
+        self._listener = listener
+        self._environ = without_tracking(environ)
+        self._clock = SystemClock()
+        self._signals = SignalListener()
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._signals, selectors.EVENT_READ)
+        self._watchdog = Watchdog(None, 0.0)
+        self._journal = Journal()
+        self._request: wire.Acquire | None = None
+        self._lock_fd = -1
+        self._restarts = 0
+        self._child = 0
+        self._is_spawning = False
+        self._inherited: child.AdoptedChild | None = None
+        self._answers: list[Any] = []
+        self._heard_at = -HEARD_SECONDS
+        self._last_word_at = 0.0
+        self._is_leaving = False
+        self._shares_group = _is_foreground()
+        if not self._shares_group:
+            # Nothing here stops at a key; a stray SIGTSTP would stop our watch, not Terraform.
+            signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+        become_subreaper()
+        self._start_keeper()
+
+    # --- the run ------------------------------------------------------------------------------------------------
+
+    def acquire(self, request: wire.Acquire) -> wire.Held:
+        """Take the lock. Raises AcquireFailed; Interrupted if a signal ended the wait."""
+        self._check_stopped()
+        self._request = request
+        self._journal = Journal()
+        self._channel.send(request)
+        answer = self._await((wire.Held, wire.Failed), give_up=self._waited_long_enough)
+        if isinstance(answer, wire.Held):
+            return answer
+        self._request = None
+        self._check_stopped()
+        raise AcquireFailed(answer)
+
+    def run(self, argv: Sequence[str], *, directory: str, environ: Mapping[str, str], stdout: int = 1) -> int:
+        """
+        Run a program to its end under whatever is held, and give its exit status (-n: signal n).
+
+        `stdout`: where its standard output goes; 2 for programs of ours whose output must not mix with Terraform's.
+        """
+        self._check_stopped()
+        relays = self._spawn(argv, directory, environ, stdout)
+        answer = self._await((wire.Exited, wire.Failed))
+        self._child = 0
+        for relay in relays:
+            relay.finish()
+            self._pump(lambda relay=relay: relay.is_finished(0.02) or None, tick=0.0)  # type: ignore[misc]
+        if isinstance(answer, wire.Failed):
+            self._check_stopped()
+            raise AcquireFailed(answer)
+        return int(answer.status)
+
+    def release(self, outcome: str, exit_code: int | None) -> wire.Released:
+        """End the run: release whatever is held. A second signal meanwhile leaves it to the keeper alone."""
+        self._is_leaving = True
+        already = self.stop_count
+        self._channel.send(wire.Release(outcome=outcome, exit_code=exit_code))
+        self._journal.stage = "releasing" if self._journal.stage == "held" else self._journal.stage
+        answer = self._await(
+            (wire.Released,),
+            give_up=lambda: self.stop_count >= already + 2,
+        )
+        if answer is None:
+            return wire.Released(result="failed", error="interrupted; the keeper goes on releasing it")
+        return answer  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """Leave. A keeper with something left to do does it alone."""
+        self._channel.close()
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether Terraform shares our terminal, and so gets its keys."""
+        return self._shares_group
+
+    # --- waiting for answers ------------------------------------------------------------------------------------
+
+    def _await(self, kinds: tuple[type, ...], give_up: Callable[[], bool] = lambda: False) -> Any:
+        def answer() -> Any:
+            for index, message in enumerate(self._answers):
+                if isinstance(message, kinds):
+                    return self._answers.pop(index)
+            return _GAVE_UP if give_up() else None
+
+        found = self._pump(answer)
+        if found is _GAVE_UP:
+            self._check_stopped()
+            return None
+        return found
+
+    def _pump(self, answer: Callable[[], T | None], tick: float = TICK_SECONDS) -> T:
+        while True:
+            found = answer()
+            if found is not None:
+                return found
+            for key, _ in self._selector.select(tick):
+                if key.fileobj is self._signals:
+                    for received in self._signals.take():
+                        self._on_signal(received)
+                else:
+                    self._on_channel()
+            self._enforce()
+            self._reap_inherited()
+
+    def _waited_long_enough(self) -> bool:
+        return self.stopped_by is not None and self._clock.boottime() - self._stopped_at > CANCEL_SECONDS
+
+    def _check_stopped(self) -> None:
+        if self.stopped_by is not None and not self._is_leaving:
+            name = signal.Signals(self.stopped_by.number).name
+            raise Interrupted(f"stopped by {name}", signal_number=self.stopped_by.number)
+
+    # --- the keeper ---------------------------------------------------------------------------------------------
+
+    def _start_keeper(self) -> None:
+        ours, theirs = socket.socketpair()
+        root = str(Path(__file__).resolve().parent.parent)
+        theirs.set_inheritable(True)
+        self._keeper = subprocess.Popen(
+            [sys.executable, "-I", "-c", _KEEPER, "tfguard-keeper", root, str(theirs.fileno())],
+            env=self._environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self._channel = wire.Channel(ours, wire.ToFront)
+        self._selector.register(self._channel, selectors.EVENT_READ)
+        self._last_word_at = self._clock.boottime()
+
+    def _on_channel(self) -> None:
+        for message in self._channel.receive():
+            self._last_word_at = self._clock.boottime()
+            self._on_keeper(message)
+        if not self._channel.is_open:
+            self._on_keeper_gone()
+
+    def _on_keeper(self, message: Any) -> None:
+        self._note(message)
+        if isinstance(message, wire.Told) and message.event == "run.timed_out":
+            self.is_timed_out = True
+        elif isinstance(message, wire.Told) and message.event == "child.signalled":
+            self._watchdog.is_interrupted = True
+        elif isinstance(message, wire.Lost):
+            self.lost = message
+            self._watchdog.lose(message.kind)
+        elif isinstance(message, wire.Started):
+            self._child, self._is_spawning = message.pid, False
+            self._watchdog.is_interrupted = False
+        if isinstance(message, (wire.Held, wire.Failed, wire.Exited, wire.Released)):
+            self._answers.append(message)
+        self._listener(message)
+
+    def _note(self, message: Any) -> None:
+        """Keep the journal that a successor would need."""
+        journal = self._journal
+        if isinstance(message, wire.Trying):
+            journal.stage, journal.lock_id, journal.base = "trying", message.lock_id, message.base
+        elif isinstance(message, wire.Held):
+            self._note_held(message)
+        elif isinstance(message, wire.Beaten):
+            journal.beat, journal.base = message.beat, message.base
+            self._watchdog.landed(message.base)
+        elif isinstance(message, wire.Releasing):
+            journal.stage = "releasing"
+        elif isinstance(message, wire.Failed):
+            journal.stage = "idle"
+
+    def _note_held(self, message: wire.Held) -> None:
+        assert self._request is not None
+        if message.is_nested:
+            return
+        self._journal = Journal("held", message.lock_id, message.beat, message.base, message.token)
+        self._watchdog = Watchdog(self._request.deadlines(), message.base)
+        for descriptor in self._channel.take_descriptors(1):
+            self._lock_fd = descriptor
+
+    def _on_keeper_gone(self) -> None:
+        self._selector.unregister(self._channel)
+        self._channel.close()
+        self._keeper.wait()
+        if any(isinstance(message, wire.Released) for message in self._answers):
+            return
+        self._inherit()
+        if self._restarts >= MAX_RESTARTS:
+            self._wait_for_inherited()
+            raise KeeperGone("The keeper process died again and again; if a lock was held, its lease ends it.")
+        self._restarts += 1
+        self._start_keeper()
+        if self._request is not None:
+            self._hand_over(self._request)
+
+    def _inherit(self) -> None:
+        """The kernel has given Terraform its SIGINT, and given Terraform to us."""
+        pid = self._child
+        if self._is_spawning:
+            pid = next((process for process in _children() if process != self._keeper.pid), 0)
+        if pid:
+            self._inherited = child.AdoptedChild(pid)
+            self._watchdog.is_interrupted = True
+        self._child, self._is_spawning = pid, False
+
+    def _hand_over(self, request: wire.Acquire) -> None:
+        journal = self._journal
+        if journal.stage == "idle":
+            self._channel.send(request)
+            return
+        message = wire.Adopt(
+            acquire=request,
+            stage=journal.stage,
+            lock_id=journal.lock_id,
+            beat=journal.beat,
+            base=journal.base,
+            token=journal.token,
+            child=self._child,
+        )
+        self._channel.send(message, [self._lock_fd] if self._lock_fd >= 0 else None)
+
+    def _reap_inherited(self) -> None:
+        """Terraform is our own child now: its exit status is ours to read, and the successor's to know of."""
+        if self._inherited is None:
+            return
+        try:
+            pid, status = os.waitpid(self._inherited.pid, os.WNOHANG)
+        except ChildProcessError:
+            pid, status = self._inherited.pid, 256
+        if pid == 0:
+            return
+        self._inherited = None
+        self._child = 0
+        self._answers = [answer for answer in self._answers if not isinstance(answer, wire.Exited)]
+        self._answers.append(wire.Exited(status=os.waitstatus_to_exitcode(status)))
+        self._channel.send(wire.ChildGone())
+
+    def _wait_for_inherited(self) -> None:
+        while self._inherited is not None:
+            self._enforce()
+            self._reap_inherited()
+            time.sleep(TICK_SECONDS / 5)
+
+    # --- the child ----------------------------------------------------------------------------------------------
+
+    def _spawn(self, argv: Sequence[str], directory: str, environ: Mapping[str, str], stdout: int) -> list[Relay]:
+        stdio, sources, relayed, ours = [0], [], [], []
+        relays = []
+        for name, sink in (("stdout", stdout), ("stderr", 2)):
+            if os.isatty(sink):
+                stdio.append(sink)
+                continue
+            source, write = os.pipe()
+            os.set_blocking(source, False)
+            stdio.append(write)
+            ours.append(write)
+            sources.append(source)
+            relayed.append(name)
+            relays.append(Relay(source, sink, self._on_interrupt_heard))
+        self._is_spawning = True
+        self._channel.send(
+            wire.Spawn(
+                argv=list(argv),
+                directory=directory,
+                environ=without_tracking(environ),
+                group=os.getpgrp() if self._shares_group else 0,
+                relayed=relayed,  # type: ignore[arg-type]  # the two names above
+            ),
+            stdio + sources,
+        )
+        for end in ours:
+            os.close(end)
+        return relays
+
+    def _on_interrupt_heard(self) -> None:
+        self._heard_at = self._clock.boottime()
+        if self.stopped_by is not None and self._heard_at - self._stopped_at < HEARD_SECONDS:
+            self._channel.send(wire.ChildHeard())
+
+    # --- signals and deadlines ----------------------------------------------------------------------------------
+
+    def _on_signal(self, received: Received) -> None:
+        self.stop_count += 1
+        first = self.stopped_by is None
+        if first:
+            self.stopped_by = received
+            self._stopped_at = self._clock.boottime()
+            self._channel.send(self._interrupt_for(received))
+        self._listener(received)
+        if self.stop_count >= 4 and received.is_from_terminal:
+            raise Interrupted("left at the fourth Ctrl-C", signal_number=received.number)
+
+    def _interrupt_for(self, received: Received) -> wire.Interrupt:
+        """Say how Terraform is to be stopped: by us, by what the terminal has sent already, or after a pause."""
+        name = signal.Signals(received.number).name
+        has_heard = self._clock.boottime() - self._heard_at < HEARD_SECONDS
+        by_terminal = received.is_from_terminal and self._shares_group and received.number != signal.SIGHUP
+        is_shared = received.number == signal.SIGTERM and not received.is_parent_death
+        return wire.Interrupt(
+            reason="our parent died" if received.is_parent_death else name,
+            is_delivered=has_heard or by_terminal,
+            grace_seconds=TERM_GRACE_SECONDS if is_shared else 0.0,
+        )
+
+    def _enforce(self) -> None:
+        """What the keeper does, a second time: it may be frozen. Both do the same to the same process."""
+        if not self._child or self._watchdog.deadlines is None and self._watchdog.lost is None:
+            return
+        now = self._clock.boottime()
+        process = child.AdoptedChild(self._child)
+        for action in self._watchdog.decide(now):
+            if action is Action.FREEZE:
+                child.freeze(process)
+            elif action is Action.THAW:
+                child.thaw(process)
+            elif action is Action.KILL:
+                child.kill(process)
+        is_silent = now - self._last_word_at > FROZEN_KEEPER_SECONDS
+        if self._watchdog.is_frozen and is_silent and self._keeper.poll() is None:
+            self._keeper.kill()  # It is frozen itself; a successor will find out whose the lock is.
+
+
+_GAVE_UP: Any = object()
+
+
+def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment, less what CI runners find leftover processes by."""
+    return {name: value for name, value in environ.items() if name not in TRACKING_VARIABLES}
+
+
+def _is_foreground() -> bool:
+    """Whether stdin is our controlling terminal, and we its foreground group."""
+    with contextlib.suppress(OSError):
+        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
+    return False
+
+
+def _children() -> list[int]:
+    import psutil
+
+    return [process.pid for process in psutil.Process().children()]

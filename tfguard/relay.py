@@ -1,0 +1,78 @@
+"""
+Terraform's output, passed on byte for byte and flushed at every read.
+
+One thread a stream, so that a reader who stalls stalls nothing but his own stream: signals, deadlines and heartbeats
+go on. A closed stdout is not passed on to Terraform, which would die of it: we go on reading and drop what nobody
+wants.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable
+
+_CHUNK = 65536
+#: What Terraform and OpenTofu print when they have had their first signal.
+_HEARD = b"Interrupt received"
+
+
+class Relay:
+    """Copies `source` (non-blocking) to `sink` until told that the writer is gone, then what is left."""
+
+    def __init__(self, source: int, sink: int, on_interrupt_heard: Callable[[], None]) -> None:
+        self._source = source
+        self._sink = sink
+        self._on_interrupt_heard = on_interrupt_heard
+        self._tail = b""
+        self._is_sink_open = True
+        self._stop_read, self._stop_write = os.pipe()
+        self._thread = threading.Thread(target=self._copy, name=f"relay-{sink}", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        """The writer is gone: pass on what is left, then end. Descendants that still hold the pipe are not awaited."""
+        os.write(self._stop_write, b".")
+
+    def is_finished(self, wait_seconds: float) -> bool:
+        """Wait up to `wait_seconds` for the last byte. Not to be called again once it was true."""
+        self._thread.join(wait_seconds)
+        if self._thread.is_alive():
+            return False
+        for end in (self._source, self._stop_read, self._stop_write):
+            os.close(end)
+        return True
+
+    def _copy(self) -> None:
+        is_last = False
+        while True:
+            ready, _, _ = select.select([self._source, self._stop_read], [], [])
+            is_last = is_last or self._stop_read in ready
+            try:
+                data = os.read(self._source, _CHUNK)
+            except BlockingIOError:
+                if is_last:
+                    break
+                continue
+            if not data:
+                break
+            self._listen(data)
+            self._write(data)
+
+    def _listen(self, data: bytes) -> None:
+        """Look for the words at the start of a line, across reads."""
+        text = self._tail + data
+        at = text.find(_HEARD)
+        if at >= 0 and text[:at].rsplit(b"\n", 1)[-1].translate(None, b"\x1b[0123456789;m \r") == b"":
+            self._on_interrupt_heard()
+        self._tail = text[-(len(_HEARD) - 1) :] if at < 0 else b""
+
+    def _write(self, data: bytes) -> None:
+        while data and self._is_sink_open:
+            try:
+                data = data[os.write(self._sink, data) :]
+            except BlockingIOError:
+                select.select([], [self._sink], [])
+            except OSError:
+                self._is_sink_open = False
