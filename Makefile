@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint clean needs-terraform
 
 help:
 	@echo "make demo   run 'tfguard apply' on examples/quickstart (needs terraform or tofu)"
@@ -19,12 +19,14 @@ help:
 	@echo "make lint   check style and types"
 	@echo "make clean  remove .venv and caches"
 
-demo: $(VENV)/.installed
-	@command -v terraform >/dev/null || command -v tofu >/dev/null || command -v "$$TFGUARD_TERRAFORM" >/dev/null || { \
-	  echo "make demo needs terraform or tofu on PATH." >&2; \
-	  echo "Get one: https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
-	$(BIN)/python -m tfguard -chdir=examples/quickstart init -input=false
+demo: needs-terraform $(VENV)/.installed
+	$(BIN)/python -m tfguard -chdir=examples/quickstart init -input=false >/dev/null
 	$(BIN)/python -m tfguard -chdir=examples/quickstart apply -auto-approve
+
+needs-terraform:
+	@command -v terraform >/dev/null || command -v tofu >/dev/null || command -v "$$TFGUARD_TERRAFORM" >/dev/null || { \
+	  echo "make demo needs terraform or tofu on PATH, or TFGUARD_TERRAFORM=/path/to/one. Get one:" >&2; \
+	  echo "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m tests.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]
@@ -47,11 +49,12 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
 	$(BIN)/python -m pip install --quiet --editable '.[test]'
 	@touch $(VENV)/.installed $@
 
+# A .venv that is there already, half made or somebody's own, is completed and never cleared.
 $(VENV)/.created:
 	@for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 python3.10); do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
 	  echo "$$python -m venv $(VENV)"; \
-	  "$$python" -m venv --clear $(VENV) && touch $@ && exit; \
+	  "$$python" -m venv $(VENV) && touch $@ && exit; \
 	  echo "$$python cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
 	done; \
 	echo "tfguard needs Python 3.10 or newer, and $(if $(PYTHON),$(PYTHON) is none,there is none on PATH)." >&2; \
