@@ -75,7 +75,16 @@ def test_a_person_may_say_who_and_where(name):
 
 @pytest.mark.parametrize(
     "link",
-    ["javascript:alert(1)", "file:///etc/passwd", "https://", "https://[bad", "https://a b/", "no address"],
+    [
+        "javascript:alert(1)",
+        "file:///etc/passwd",
+        "https://",
+        "https://[bad",
+        "https://a b/",
+        "no address",
+        "https://a/\x1b[2J",
+        "https://a/" + "x" * 500,
+    ],
 )
 def test_what_is_no_web_address_is_no_link(link):
     assert identify({"TFGUARD_RUN_URL": link}).link == ""

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "tfguard"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim"}),
     frozenset({"store", "child", "arguments", "backend", "planfile", "workdir", "terraform"})
-    | {"config", "document", "expansion"},
+    | {"config", "document", "expansion", "schema"},
     frozenset({"wire", "messages", "watchdog", "queue", "stores"}),
     frozenset({"lease"}),
     frozenset({"keeper", "worker", "front", "relay"}),

@@ -153,6 +153,7 @@ PROVIDERS = (
 _PULL_REQUEST = re.compile(r"(?:refs/pull/|pr/|PR-|https?://.*/)?(\d{1,12})(?:/merge|/head)?")
 _VARIABLE = re.compile(r"\{([A-Z_]+)\}")
 _MAX_EVENT_BYTES = 4 * 1024 * 1024
+_MAX_LINK = 500
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -312,12 +313,13 @@ def _pull_request_of_event(path: str) -> str:
 
 def _link(text: str) -> str:
     """Give the address without user and password in it; empty where it is none that a browser would open safely."""
-    text = _clean(text, 500)
+    text = text.strip()
     try:
         parts = urlsplit(text)
     except ValueError:
         return ""
-    if parts.scheme not in ("http", "https") or not parts.netloc or re.search(r"\s", text):
+    is_whole = len(text) <= _MAX_LINK and text == _clean(text, _MAX_LINK) and not re.search(r"\s", text)
+    if parts.scheme not in ("http", "https") or not parts.netloc or not is_whole:
         return ""
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
