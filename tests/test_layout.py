@@ -21,8 +21,9 @@ PACKAGE = ROOT / "tfguard"
 #: From the ground up. A room may import its own floor and the floors below it, never one above.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim"}),
-    frozenset({"store", "child", "arguments", "backend", "planfile", "workdir", "terraform"})
-    | {"config", "document", "expansion", "schema"},
+    frozenset({"store", "child", "report"})
+    | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
+    | {"config", "document", "expansion", "rules", "schema", "settings"},
     frozenset({"wire", "messages", "watchdog", "queue", "stores"}),
     frozenset({"lease"}),
     frozenset({"keeper", "worker", "front", "relay"}),
