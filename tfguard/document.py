@@ -81,12 +81,9 @@ class Document:
         """Give the line of a value, or of the nearest thing around it that exists."""
         node = self.root
         for step in path:
-            inside = node.value
-            if isinstance(inside, dict) and step in inside:
-                node = inside[step]
-            elif isinstance(inside, list) and isinstance(step, int) and step < len(inside):
-                node = inside[step]
-            else:
+            try:
+                node = node.value[step]
+            except (LookupError, TypeError):
                 break
         return node.line
 
@@ -145,7 +142,8 @@ def _read_text(path: Path, shown: str) -> str:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
-        raise ConfigError(str(Problem(f"{shown}:{line}", "", "this is not UTF-8", "Save the file as UTF-8."))) from error
+        problem = Problem(f"{shown}:{line}", "", "this is not UTF-8", "Save the file as UTF-8.")
+        raise ConfigError(str(problem)) from error
 
 
 def _unreadable(shown: str, what: str) -> ConfigError:
@@ -161,12 +159,21 @@ def _resolve(text: str) -> Any:
     if text in _FALSES:
         return False
     if _INTEGER.fullmatch(text):
-        # More digits than Python converts are no number that Terraform would take either.
-        return int(text, 8 if text.startswith("0o") else 16 if text.startswith("0x") else 10) if len(text) < 400 else text
+        # Python refuses to convert thousands of digits, and nobody means a number by them.
+        return _integer(text) if len(text) < 400 else text
     if _FLOAT.fullmatch(text):
         number = float(text)
         return number if math.isfinite(number) else text
     return text
+
+
+def _integer(text: str) -> int:
+    return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+
+
+def _height(node: Node) -> int:
+    inside = node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, list) else ()
+    return 1 + max((_height(child) for child in inside), default=0)
 
 
 class _Builder:
@@ -175,7 +182,7 @@ class _Builder:
     def __init__(self, shown: str, text: str) -> None:
         self._shown = shown
         self._text = text
-        self._anchors: dict[str, tuple[Node, int]] = {}
+        self._anchors: dict[str, tuple[Node, int, int]] = {}
         self._size = 0
 
     def document(self) -> Node:
@@ -190,7 +197,9 @@ class _Builder:
         except yaml.YAMLError as error:  # the reader's: a character that YAML does not allow
             position = getattr(error, "position", 0)
             line = self._text.count("\n", 0, position if isinstance(position, int) else 0) + 1
-            raise self._wrong(line, "a control character", "YAML allows none; remove it, or write it as an escape.") from error
+            raise self._wrong(
+                line, "a control character", "YAML allows none; remove it, or write an escape."
+            ) from error
 
     def _documents(self) -> Node:
         import yaml
@@ -207,14 +216,13 @@ class _Builder:
         import yaml
 
         line = line or _line(event)
-        if depth > MAX_DEPTH:
-            raise self._wrong(line, f"nested more than {MAX_DEPTH} deep", "Nothing in tfguard.yml is as deep as that.")
+        self._limit(depth, line)
         if isinstance(event, yaml.AliasEvent):
-            return self._alias(event, line)
+            return self._alias(event, line, depth)
         before = self._size
         self._grow(1, line)
         if event.tag and event.tag not in {"!", "tag:yaml.org,2002:str"}:
-            raise self._wrong(line, f"the tag {clip(event.tag, 40)}", "tfguard.yml has no tags; write the value itself.")
+            raise self._wrong(line, f"the tag {clip(event.tag, 40)}", "There are no tags here; write the value itself.")
         if isinstance(event, yaml.ScalarEvent):
             node = Node(line, _resolve(event.value) if event.implicit[0] and not event.tag else event.value)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -222,13 +230,19 @@ class _Builder:
         else:
             node = Node(line, self._entries(depth))
         if event.anchor:
-            self._anchors[event.anchor] = (node, self._size - before)
+            self._anchors[event.anchor] = (node, self._size - before, _height(node))
         return node
 
-    def _alias(self, event: Any, line: int) -> Node:
+    def _limit(self, depth: int, line: int) -> None:
+        if depth > MAX_DEPTH:
+            raise self._wrong(line, f"nested more than {MAX_DEPTH} deep", "Nothing in tfguard.yml is as deep as that.")
+
+    def _alias(self, event: Any, line: int, depth: int) -> Node:
         if event.anchor not in self._anchors:
-            raise self._wrong(line, f"*{clip(event.anchor, 40)} refers to no anchor above", f"Write &{event.anchor} first.")
-        node, size = self._anchors[event.anchor]
+            anchor = clip(event.anchor, 40)
+            raise self._wrong(line, f"*{anchor} refers to no anchor above it", f"Write &{anchor} before its value.")
+        node, size, height = self._anchors[event.anchor]
+        self._limit(depth + height - 1, line)
         self._grow(size, line)
         return Node(line, node.value)
 
@@ -248,7 +262,9 @@ class _Builder:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             line = _line(event)
             if not isinstance(event, yaml.ScalarEvent):
-                raise self._wrong(line, "a key that is no plain text", "Quote it: '{{ x }}' and * need quotes in YAML.")
+                raise self._wrong(
+                    line, "a key that is no plain text", "A text that begins with { [ & or * needs quotes."
+                )
             value = self._node(next(self._events), depth + 1, line)
             if event.value == "<<" and event.implicit[0]:
                 merged = {**self._merge(value), **merged}
@@ -278,7 +294,7 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         problem = clip(error.problem or "no valid YAML", 70)
-        if "'\\t'" in problem or "found character '\t'" in (error.problem or "") or "tab" in problem:
+        if "'\t'" in (error.problem or "") or "'\\t'" in problem or "tab" in problem:
             return self._wrong(line, "a tab where YAML wants spaces", "Indent with spaces.")
         column = f", column {mark.column + 1}" if mark else ""
         return self._wrong(line, f"no valid YAML ({problem}{column})", "Look at this line and the one above it.")
