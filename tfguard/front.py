@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from tfguard.clock import SystemClock
 from tfguard.deadlines import TICK_SECONDS
 from tfguard.errors import Interrupted, TfguardError
 from tfguard.relay import Relay
+from tfguard.report import write
 from tfguard.signals import Received, SignalListener, become_subreaper
 from tfguard.watchdog import Action, Watchdog
 
@@ -51,6 +53,7 @@ CANCEL_SECONDS = 0.8
 #: A keeper that says nothing for this long past `safe_until` is frozen, and is replaced.
 FROZEN_KEEPER_SECONDS = 10.0
 MAX_RESTARTS = 2
+_CAPTURED_BYTES = 65536
 _KEEPER = "import sys; sys.path.append(sys.argv[2]); from tfguard.keeper import main; main(int(sys.argv[3]))"
 
 
@@ -108,6 +111,7 @@ class Front:
         self._heard_at = -HEARD_SECONDS
         self._last_word_at = 0.0
         self._is_leaving = False
+        self._is_answered = False
         self._shares_group = _is_foreground()
         if not self._shares_group:
             # Nothing here stops at a key; a stray SIGTSTP would stop our watch, not Terraform.
@@ -147,6 +151,33 @@ class Front:
             self._check_stopped()
             raise AcquireFailed(answer)
         return int(answer.status)
+
+    def run_captured(self, argv: Sequence[str], *, directory: str, environ: Mapping[str, str]) -> tuple[int, str]:
+        """Run a program of our own, without input; give its exit status and the end of what it printed."""
+        with tempfile.TemporaryFile() as file, open(os.devnull, "rb") as nothing:
+            self._check_stopped()
+            self._send_spawn(argv, directory, environ, [nothing.fileno(), file.fileno(), file.fileno()])
+            answer = self._await((wire.Exited, wire.Failed))
+            self._child = 0
+            if isinstance(answer, wire.Failed):
+                self._check_stopped()
+                raise AcquireFailed(answer)
+            file.seek(max(0, file.tell() - _CAPTURED_BYTES))
+            return int(answer.status), file.read().decode("utf-8", "replace")
+
+    def ask(self, question: str) -> str:
+        """Ask on the terminal, serving signals meanwhile; gives the line, empty where there is nobody to ask."""
+        if not self._shares_group:
+            return ""
+        write(question)
+        self._selector.register(0, selectors.EVENT_READ)
+        self._is_answered = False
+        try:
+            self._pump(lambda: self._is_answered or self.stopped_by)
+        finally:
+            self._selector.unregister(0)
+        self._check_stopped()
+        return os.read(0, 4096).decode("utf-8", "replace").strip()
 
     def release(self, outcome: str, exit_code: int | None) -> wire.Released:
         """End the run: release whatever is held. A second signal meanwhile leaves it to the keeper alone."""
@@ -195,8 +226,10 @@ class Front:
                 if key.fileobj is self._signals:
                     for received in self._signals.take():
                         self._on_signal(received)
-                else:
+                elif key.fileobj is self._channel:
                     self._on_channel()
+                else:
+                    self._is_answered = True
             self._enforce()
             self._reap_inherited()
 
@@ -339,9 +372,11 @@ class Front:
     # --- the child ----------------------------------------------------------------------------------------------
 
     def _spawn(self, argv: Sequence[str], directory: str, environ: Mapping[str, str], stdout: int) -> list[Relay]:
-        stdio, sources, relayed, ours = [0], [], [], []
+        stdio, sources, ours = [0], [], []
+        relayed: list[Literal["stdout", "stderr"]] = []
         relays = []
-        for name, sink in (("stdout", stdout), ("stderr", 2)):
+        streams: tuple[tuple[Literal["stdout", "stderr"], int], ...] = (("stdout", stdout), ("stderr", 2))
+        for name, sink in streams:
             if os.isatty(sink):
                 stdio.append(sink)
                 continue
@@ -352,20 +387,28 @@ class Front:
             sources.append(source)
             relayed.append(name)
             relays.append(Relay(source, sink, self._on_interrupt_heard))
-        self._is_spawning = True
-        self._channel.send(
-            wire.Spawn(
-                argv=list(argv),
-                directory=directory,
-                environ=without_tracking(environ),
-                group=os.getpgrp() if self._shares_group else 0,
-                relayed=relayed,  # type: ignore[arg-type]  # the two names above
-            ),
-            stdio + sources,
-        )
+        self._send_spawn(argv, directory, environ, stdio + sources, relayed)
         for end in ours:
             os.close(end)
         return relays
+
+    def _send_spawn(
+        self,
+        argv: Sequence[str],
+        directory: str,
+        environ: Mapping[str, str],
+        descriptors: list[int],
+        relayed: Sequence[Literal["stdout", "stderr"]] = (),
+    ) -> None:
+        self._is_spawning = True
+        message = wire.Spawn(
+            argv=list(argv),
+            directory=directory,
+            environ=without_tracking(environ),
+            group=os.getpgrp() if self._shares_group else 0,
+            relayed=list(relayed),
+        )
+        self._channel.send(message, descriptors)
 
     def _on_interrupt_heard(self) -> None:
         self._heard_at = self._clock.boottime()

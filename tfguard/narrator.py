@@ -1,0 +1,117 @@
+"""
+Turns what the keeper says, and what signals come, into messages: the right one, once.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import Any
+
+from tfguard import messages, wire
+from tfguard.clock import SystemClock
+from tfguard.report import Level, Report
+from tfguard.signals import Received
+
+#: While the lock is busy something is said at every change, and this often.
+REPEAT_SECONDS = 30.0
+
+
+class Narrator:
+    """Hears every message of one run. `subject` is set as soon as it is known what the run is about."""
+
+    def __init__(self, report: Report, subject: messages.Subject) -> None:
+        self.subject = subject
+        self.is_interactive = False
+        self.run_timeout_seconds = 0.0
+        self._report = report
+        self._clock = SystemClock()
+        self._shown: tuple[str, bool] | None = None
+        self._shown_at = 0.0
+        self._stops = 0
+        self._is_stopping = False
+        self._is_warned = False
+        self._error = ""
+
+    def hear(self, message: Any) -> None:
+        """Say what there is to say of a message or a signal."""
+        if isinstance(message, wire.Waiting):
+            self._on_waiting(message)
+        elif isinstance(message, wire.Told):
+            self._on_told(message)
+        elif isinstance(message, wire.Lost):
+            self._on_lost(message)
+        elif isinstance(message, Received):
+            self._on_signal(message)
+        elif isinstance(message, wire.Beaten):
+            self._is_warned, self._error = False, ""
+        elif isinstance(message, wire.Held):
+            self._shown = None
+
+    def _say(self, level: Level, event: str, text: str, **facts: Any) -> None:
+        self._report.say(level, event, text, lock=self.subject.label, **facts)
+
+    def _on_waiting(self, message: wire.Waiting) -> None:
+        now = self._clock.boottime()
+        sight = (message.record.id if message.record else "", bool(message.trouble))
+        if sight == self._shown and now - self._shown_at < REPEAT_SECONDS:
+            return
+        if message.record is None and not message.trouble:
+            return  # It was released between two looks: the next one will tell.
+        self._shown, self._shown_at = sight, now
+        if message.trouble:
+            text = messages.trouble(self.subject, message.trouble, message.remaining_seconds)
+            self._say("warning", "store.failed", text, error=message.trouble)
+            return
+        text = messages.waiting(
+            self.subject,
+            message.record,
+            self._clock.now(),
+            remaining_seconds=message.remaining_seconds,
+            expires_in_seconds=message.expires_in_seconds if message.seen_seconds > REPEAT_SECONDS else None,
+        )
+        self._say("info", "lease.awaited", text, holder=message.record, remaining_s=round(message.remaining_seconds))
+
+    def _on_told(self, message: wire.Told) -> None:
+        silence = message.silence_seconds
+        if message.event == "lease.warned":
+            self._on_warned(message)
+        elif message.event == "child.signalled":
+            self._on_signalled(message)
+        elif message.event == "child.frozen":
+            self._say("error", message.event, messages.frozen(self.subject, silence), silence_s=round(silence))
+        elif message.event == "child.thawed":
+            self._say("warning", message.event, messages.thawed(self.subject))
+        elif message.event == "run.timed_out":
+            self._say("error", message.event, messages.timed_out(self.subject, self.run_timeout_seconds))
+
+    def _on_warned(self, message: wire.Told) -> None:
+        """The worker tells the cause of each failure, the watchdog when it is time to say so; said once a silence."""
+        self._error = message.error or self._error
+        if message.silence_seconds <= 0 or self._is_warned:
+            return
+        self._is_warned = True
+        text = messages.warned(self.subject, message.silence_seconds, self._error)
+        self._say("warning", "lease.warned", text, silence_s=round(message.silence_seconds), error=self._error)
+
+    def _on_signalled(self, message: wire.Told) -> None:
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        text = messages.stopping(self.subject, message.reason)
+        self._say("warning", message.event, text, reason=message.reason)
+
+    def _on_lost(self, message: wire.Lost) -> None:
+        text = messages.lost(self.subject, message.kind, message.record, self._clock.now())
+        self._say("error", "lease.lost", text, reason=message.kind, holder=message.record)
+
+    def _on_signal(self, received: Received) -> None:
+        self._stops += 1
+        name = signal.Signals(received.number).name
+        at_terminal = received.is_from_terminal and self.is_interactive
+        if at_terminal and self._stops == 1:
+            self._is_stopping = True
+            self._say("warning", "signal.received", messages.stopping_at_terminal(self.subject), signal=name)
+        elif at_terminal and self._stops == 2:
+            self._say("warning", "signal.received", messages.aborting(self.subject), signal=name)
+        elif self._stops > 1:
+            self._say("warning", "signal.received", messages.still_stopping(self.subject, name), signal=name)

@@ -1,0 +1,46 @@
+"""
+Where messages go: as text to people, as events to machines, always on stderr.
+
+With `--log-format json` every message is one event with the same text in `message`; on a console it is the text
+alone. `--quiet` leaves only what went wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import Any, Literal
+
+from tfguard import log
+
+Level = Literal["info", "warning", "error"]
+
+
+class Report:
+    """Says things once, in the form that was asked for. Never raises."""
+
+    def __init__(self, log_format: log.Format, verbosity: int) -> None:
+        self._is_json = log_format == "json"
+        self._is_quiet = verbosity < 0
+        self._log = log.get_logger()
+
+    def say(self, level: Level, event: str, text: str, **facts: Any) -> None:
+        """Tell people `text`, or machines `event` and its facts."""
+        if self._is_json:
+            getattr(self._log, level)(event, message=text, **facts)
+        elif level != "info" or not self._is_quiet:
+            write(log.redact(text) + "\n")
+
+    def finish(self, **facts: Any) -> None:
+        """Write the one canonical line that ends a run."""
+        self._log.info("run.finished", **facts)
+
+
+def write(text: str) -> None:
+    """Write to stderr, whatever has become of it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(2, data) :]

@@ -1,0 +1,268 @@
+"""
+A run, from the lock to the report: acquire, run programs under it, release, say how it ended.
+
+The runner knows runs, never backends: what the lock is, `backend` has found out; how it is held, the keeper knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import msgspec
+import tenacity
+
+from tfguard import errors, messages, wire
+from tfguard.clock import SystemClock
+from tfguard.errors import LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
+from tfguard.front import AcquireFailed, Front
+from tfguard.lockinfo import parse_created
+from tfguard.narrator import Narrator
+from tfguard.report import Report
+from tfguard.store import Holder, Target
+
+#: Credentials that end sooner than this may end before an unlimited run does.
+SHORT_CREDENTIALS_SECONDS = 15 * 60.0
+_WORKSPACE_TRIES = 5
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a lock is to be taken and held. Times in seconds."""
+
+    timeout_seconds: float
+    lease_seconds: float
+    takeover: Literal["always", "plan-only", "never"] = "always"
+    run_timeout_seconds: float | None = None
+    orphan_timeout_seconds: float = 1800.0
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    What is to be done under which lock.
+
+    `environ` is Terraform's, and what credentials are resolved from. `binary` is the Terraform that creates a missing
+    workspace. `version` goes into LockInfo.
+    """
+
+    subject: messages.Subject
+    target: Target
+    terms: Terms
+    holder: Holder
+    operation: str
+    is_changing: bool
+    environ: Mapping[str, str]
+    directory: str
+    binary: str
+    version: str = ""
+    info: str = ""
+    is_plan: bool = False
+    success_codes: frozenset[int] = field(default_factory=lambda: frozenset({0}))
+
+
+class Runner:
+    """One run under one lock. `body` of `run` is called while the lock is held, and gives Terraform's exit status."""
+
+    def __init__(self, front: Front, report: Report, narrator: Narrator) -> None:
+        self.front = front
+        self.report = report
+        self._narrator = narrator
+        self._clock = SystemClock()
+
+    def run(self, task: Task, body: Callable[[wire.Held, dict[str, str]], int]) -> int:
+        """
+        Take the lock, call `body` with it and the environment for children, release, report.
+
+        Gives the exit status: Terraform's, or ours by precedence (lost, timed out, interrupted). Raises what kept
+        the run from starting.
+        """
+        self._narrator.subject = task.subject
+        self._narrator.is_interactive = self.front.is_interactive
+        self._narrator.run_timeout_seconds = task.terms.run_timeout_seconds or 0.0
+        try:
+            held = self._acquire(task)
+        except TfguardError as error:
+            self._report_end(task, None, None, error.outcome, error.exit_code)
+            raise
+        try:
+            status = body(held, self._child_environ(task, held))
+            exit_code, outcome = self._judge(task, status)
+        except TfguardError as error:
+            self._release(task, held, error.outcome, error.exit_code)
+            raise
+        self._release(task, held, outcome, exit_code)
+        return exit_code
+
+    # --- acquiring ----------------------------------------------------------------------------------------------
+
+    def _acquire(self, task: Task) -> wire.Held:
+        request = self._request(task)
+        while True:
+            try:
+                held = self.front.acquire(request)
+            except AcquireFailed as failed:
+                request = self._after_failure(task, request, failed.answer)
+            else:
+                self._tell_of(task, request, held)
+                return held
+
+    def _request(self, task: Task) -> wire.Acquire:
+        return wire.Acquire(
+            target=task.target,
+            holder=task.holder,
+            operation=task.operation,
+            info=task.info,
+            who=task.holder.who,
+            version=task.version,
+            lease_seconds=task.terms.lease_seconds,
+            timeout_seconds=task.terms.timeout_seconds,
+            takeover=task.terms.takeover,
+            is_changing=task.is_changing,
+            environ=dict(task.environ),
+            nested_id=task.environ.get("TFGUARD_LOCK_ID", ""),
+            run_timeout_seconds=task.terms.run_timeout_seconds,
+            orphan_timeout_seconds=task.terms.orphan_timeout_seconds,
+        )
+
+    def _after_failure(self, task: Task, request: wire.Acquire, answer: wire.Failed) -> wire.Acquire:
+        """Give the request to try again with, or raise what a person must hear."""
+        now = self._clock.now()
+        if answer.kind == "no-workspace":
+            self._create_workspace(task)
+            return request
+        if answer.kind == "takeover-refused":
+            text = messages.takeover_refused(task.subject, answer.record, now)
+            if self.front.ask(f"{text}\nTake it over now? Only 'yes' is accepted: ") != "yes":
+                raise LockBusy(text, record=answer.record)
+            return msgspec.structs.replace(request, takeover="always")
+        if answer.kind == "busy":
+            text = messages.busy(task.subject, answer.record, now, waited_seconds=answer.waited_seconds)
+            raise LockBusy(text, record=answer.record)
+        raise self._as_error(task, answer)
+
+    @staticmethod
+    def _as_error(task: Task, answer: wire.Failed) -> TfguardError:
+        if answer.kind == "unlisted":
+            text, kind = messages.unlisted_workspaces(task.subject.label, answer.message), errors.StoreDenied
+        else:
+            text = messages.fit(*f"{task.subject.label}: {answer.message}".splitlines())
+            kind = getattr(errors, answer.kind, TfguardError)
+        if kind is errors.StoreDenied and task.is_plan and answer.kind != "unlisted":
+            text = messages.denied_during_plan(text)
+        error = TfguardError(text)
+        error.exit_code, error.outcome = kind.exit_code, kind.outcome
+        return error
+
+    def _create_workspace(self, task: Task) -> None:
+        """Let Terraform create the workspace under its own lock, by a command that touches nothing else."""
+        workspace = task.target.workspace
+        text = messages.creating_workspace(task.subject.label, workspace)
+        self.report.say("info", "workspace.created", text, lock=task.subject.label, workspace=workspace)
+        environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda problem: problem is not None),
+            stop=tenacity.stop_after_attempt(_WORKSPACE_TRIES),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else "",
+        )
+        problem = retrying(self._try_create_workspace, task, {**environ, "TF_WORKSPACE": workspace})
+        if problem is not None:
+            first = next((line.strip(" │╵╷") for line in problem.splitlines() if "Error" in line), "it gave no reason")
+            raise errors.ConfigError(
+                messages.fit(
+                    f"{task.subject.label}: workspace {workspace} could not be created: {first}",
+                    f"Create it by hand: terraform workspace new {workspace}",
+                )
+            )
+
+    def _try_create_workspace(self, task: Task, environ: dict[str, str]) -> str | None:
+        status, output = self.front.run_captured(
+            [task.binary, "output", "-no-color", "-json"], directory=task.directory, environ=environ
+        )
+        return None if status == 0 else output
+
+    def _tell_of(self, task: Task, request: wire.Acquire, held: wire.Held) -> None:
+        label = task.subject.label
+        if request.nested_id and not held.is_nested:
+            self.report.say("warning", "lease.nested_ignored", messages.nested_ignored(label), lock=label)
+        if held.dead is not None:
+            text = messages.took_over(task.subject, held.dead, self._clock.now())
+            self.report.say("warning", "lease.taken_over", text, lock=label, holder=held.dead)
+        expire_at = parse_created(held.credentials_expire_at)
+        if expire_at is not None:
+            left = (expire_at - self._clock.now()).total_seconds()
+            if left < (task.terms.run_timeout_seconds or SHORT_CREDENTIALS_SECONDS):
+                text = messages.credentials_expire(label, expire_at)
+                self.report.say("warning", "credentials.expiring", text, lock=label)
+        self.report.say(
+            "info",
+            "lease.acquired",
+            messages.acquired(task.subject, held.lock_id, waited_seconds=held.waited_seconds, is_nested=held.is_nested),
+            lock=label,
+            lock_id=held.lock_id,
+            token=held.token,
+            waited_s=round(held.waited_seconds, 1),
+        )
+
+    @staticmethod
+    def _child_environ(task: Task, held: wire.Held) -> dict[str, str]:
+        environ = dict(task.environ)
+        environ["TFGUARD_LOCK_ID"] = held.lock_id
+        environ.pop("TFGUARD_FENCING_TOKEN", None)
+        if held.token:
+            environ["TFGUARD_FENCING_TOKEN"] = str(held.token)
+        return environ
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _judge(self, task: Task, status: int) -> tuple[int, Outcome]:
+        """Find the exit status by precedence: lost > timed out > asked to stop > Terraform's own."""
+        front = self.front
+        if front.lost is not None:
+            return LeaseLost.exit_code, Outcome.LOCK_LOST
+        if front.is_timed_out:
+            return RunTimeout.exit_code, Outcome.RUN_TIMEOUT
+        if front.stopped_by is not None and status != 0:
+            return 128 + front.stopped_by.number, Outcome.INTERRUPTED
+        code = status if status >= 0 else 128 - status
+        return code, Outcome.SUCCEEDED if code in task.success_codes else Outcome.FAILED
+
+    def _release(self, task: Task, held: wire.Held, outcome: Outcome, exit_code: int) -> None:
+        released = self.front.release(outcome.value, exit_code)
+        self.front.close()
+        if released.result == "failed":
+            lease = None if task.subject.is_local else task.terms.lease_seconds
+            text = messages.release_failed(task.subject, released.error, held.lock_id, lease)
+            self.report.say("warning", "release.failed", text, lock=task.subject.label, error=released.error)
+        elif released.result == "gone" and self.front.lost is None:
+            self.report.say("warning", "lease.gone", messages.release_was_gone(task.subject), lock=task.subject.label)
+        self._report_end(task, held, released, outcome, exit_code)
+
+    def _report_end(
+        self,
+        task: Task,
+        held: wire.Held | None,
+        released: wire.Released | None,
+        outcome: Outcome,
+        exit_code: int,
+    ) -> None:
+        facts: dict[str, Any] = {"label": task.subject.label, "lock": held.lock_id if held else None}
+        if held and released:
+            facts |= {
+                "token": held.token or None,
+                "waited_s": round(held.waited_seconds, 1),
+                "held_s": round(released.held_seconds, 1),
+                "heartbeats": released.heartbeats,
+                "release": "nested" if held.is_nested else released.result,
+            }
+        self.report.finish(**facts, outcome=outcome.value, exit_code=exit_code)
+        self.front.close()
+
+
+def run_plain(front: Front, argv: Sequence[str], *, directory: str, environ: Mapping[str, str], stdout: int) -> int:
+    """Run a Terraform command that needs no lock of ours (init), supervised like any other."""
+    status = front.run(argv, directory=directory, environ=environ, stdout=stdout)
+    return status if status >= 0 else 128 - status
+
