@@ -26,7 +26,7 @@ from tfguard.errors import ConfigError
 from tfguard.lockinfo import printable
 from tfguard.planfile import PlannedBackend, UnreadablePlan, read_planned_backend
 from tfguard.store import DynamoDBSpec, LocalSpec, S3Spec, StoreSpec, Target, WorkspaceProbe
-from tfguard.workdir import WorkingDirectory, is_workspace_name
+from tfguard.workdir import WorkingDirectory, absolute, is_workspace_name
 
 _DEFAULT_PREFIX = "env:"
 
@@ -210,7 +210,7 @@ def _local(settings: Settings, directory: Path, workspace: str) -> Target:
         shown = os.path.normpath(
             os.path.join(settings.text("workspace_dir") or "terraform.tfstate.d", workspace, "terraform.tfstate")
         )
-    path = os.path.abspath(directory / shown)
+    path = str(absolute(directory / shown))
     label = shown if os.path.isabs(shown) else f"{directory.name}/{shown}"
     return Target(
         label=printable(label), path=shown, backend="local", workspace=workspace, stores=(LocalSpec(path=path),)

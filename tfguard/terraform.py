@@ -11,6 +11,7 @@ The Terraform binary: which one runs, seen through wrappers that would keep sign
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
@@ -194,7 +195,8 @@ def _write_versions(cache: Path, known: Mapping[str, _CachedVersion]) -> None:
         beside.write_bytes(msgspec.json.encode(known))
         beside.replace(cache)
     except OSError:
-        beside.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            beside.unlink()
 
 
 def _ask_version(binary: Binary, environ: Mapping[str, str], directory: Path | None) -> str:

@@ -62,10 +62,10 @@ class WorkingDirectory:
         Raises:
             ConfigError: There is no such directory.
         """
-        directory = Path(os.path.abspath(current / (chdir or "")))
+        directory = absolute(current / (chdir or ""))
         if not directory.is_dir():
             raise ConfigError(f"There is no directory {_shown(directory)}.\nCheck `dir` in tfguard.yml, or -chdir.")
-        data_dir = Path(os.path.abspath(directory / (environ.get("TF_DATA_DIR") or ".terraform")))
+        data_dir = absolute(directory / (environ.get("TF_DATA_DIR") or ".terraform"))
         return cls(directory, data_dir, environ.get("TF_WORKSPACE", ""))
 
     @property
@@ -152,6 +152,13 @@ class WorkingDirectory:
         if len(data) > limit:
             raise ConfigError(f"{_shown(path)} is too large to be Terraform's.\nRemove it and run: tfguard init")
         return text
+
+
+def absolute(path: Path) -> Path:
+    """Make a path free of `..` as the kernel would, links included; its last part is left as it is called."""
+    if ".." not in path.parts:
+        return path.absolute()
+    return Path(os.path.realpath(path if path.name == ".." else path.parent), "" if path.name == ".." else path.name)
 
 
 def is_workspace_name(name: str) -> bool:
