@@ -1,0 +1,233 @@
+"""
+Terraform's `.tflock` object in S3: its LockInfo, with our lease as one more key at the end, which Terraform ignores.
+
+Every write names the ETag that it replaces or deletes, or asks that there be none. Some servers that speak S3's
+protocol ignore such conditions; `prove_conditional` finds out before a lease is trusted.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import uuid
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from tfguard import lockinfo
+from tfguard.errors import Conflict, StoreMisconfigured
+from tfguard.store import Lease, LockRecord, QueueRecord, S3Spec, WorkspaceProbe
+from tfguard.stores.answers import said
+from tfguard.stores.aws import Client, Credentials
+
+LOCK_SUFFIX = ".tflock"
+QUEUE_SUFFIX = ".tfguard"
+PROBE_SUFFIX = ".tfguard-probe"
+_LEASE_KEY = ',"tfguard":'
+_MAX_QUEUE_BYTES = 1024 * 1024
+_WRONG_ETAG = '"00000000000000000000000000000000"'
+
+
+class _QueueBody(msgspec.Struct, frozen=True):
+    revision: int
+    queue: str
+
+
+class S3Store:
+    """A lock object in a bucket. `version` is its ETag."""
+
+    has_leases = True
+
+    def __init__(self, spec: S3Spec, access: Credentials | None = None) -> None:
+        self._spec = spec
+        self._own_access = Credentials(spec.aws) if access is None else None
+        self._access = access or self._own_access or Credentials(spec.aws)
+        self._client = _client(self._access, spec.endpoint, spec.use_path_style)
+
+    @property
+    def place(self) -> str:
+        return f"s3://{self._spec.bucket}/{self._spec.key}"
+
+    def read(self) -> LockRecord | None:
+        found = self._get(self._spec.key, lockinfo.MAX_BYTES + 1)
+        if found is None:
+            return None
+        text, lease = _split(found[0].decode("utf-8", "replace"))
+        return LockRecord(text=text, info=lockinfo.decode(text), lease=lease, version=found[1])
+
+    def create(self, record: LockRecord) -> LockRecord:
+        etag = self._put(self._spec.key, _body(record), IfNoneMatch="*")
+        return msgspec.structs.replace(record, version=etag)
+
+    def replace(self, seen: LockRecord, record: LockRecord) -> LockRecord:
+        etag = self._put(self._spec.key, _body(record), IfMatch=_etag(seen.version))
+        return msgspec.structs.replace(record, version=etag)
+
+    def delete(self, seen: LockRecord) -> None:
+        self._delete(self._spec.key, _etag(seen.version))
+
+    def read_queue(self) -> QueueRecord | None:
+        found = self._get(self._queue_key, _MAX_QUEUE_BYTES)
+        if found is None:
+            return None
+        try:
+            body = msgspec.json.decode(found[0], type=_QueueBody)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return QueueRecord(text=found[0].decode("utf-8", "replace"), version=found[1])
+        return QueueRecord(text=body.queue, revision=body.revision, version=found[1])
+
+    def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
+        body = msgspec.json.encode(_QueueBody(revision=record.revision, queue=record.text))
+        condition = {"IfNoneMatch": "*"} if seen is None else {"IfMatch": _etag(seen.version)}
+        etag = self._put(self._queue_key, body, **condition)
+        return msgspec.structs.replace(record, version=etag)
+
+    def prove_conditional(self, record: LockRecord) -> None:
+        """
+        Prove that this server refuses a write or a deletion whose condition does not hold. Of AWS nothing is asked.
+
+        Everything is tried on a scratch object beside the lock, so a server that fails does no harm to `record`.
+
+        Raises:
+            StoreMisconfigured: It ignores conditions: a lease kept here could be held twice.
+        """
+        if self._client.is_aws:
+            return
+        key = f"{self._spec.key}{PROBE_SUFFIX}-{uuid.uuid4().hex[:8]}"
+        self._put(key, b"{}")
+        try:
+            self._expect_refusal("PutObject with If-None-Match", lambda: self._put(key, b"{}", IfNoneMatch="*"))
+            self._expect_refusal("PutObject with If-Match", lambda: self._put(key, b"{}", IfMatch=_WRONG_ETAG))
+            self._expect_refusal("DeleteObject with If-Match", lambda: self._delete(key, _WRONG_ETAG))
+        finally:
+            self._client.ask("delete_object", self.place, {"Bucket": self._spec.bucket, "Key": key})
+
+    def _expect_refusal(self, what: str, attempt: Callable[[], object]) -> None:
+        try:
+            attempt()
+        except Conflict:
+            return
+        raise StoreMisconfigured(
+            said(
+                f"{self.place}: this server ignores conditions ({what} went through).",
+                "Two runs could hold one lock there. Use a server that honours them, or lock.mode: named.",
+            )
+        )
+
+    def credentials_expire_at(self) -> datetime | None:
+        """When the credentials at hand end; None if they do not, or nobody knows."""
+        return self._access.expires_at()
+
+    def close(self) -> None:
+        self._client.close()
+        if self._own_access is not None:
+            self._own_access.close()
+
+    @property
+    def _queue_key(self) -> str:
+        return self._spec.key.removesuffix(LOCK_SUFFIX) + QUEUE_SUFFIX
+
+    def _get(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
+        """Give an object's first bytes and its ETag, None if there is none."""
+        customer_key = self._customer_key() if self._spec.encrypt and not self._spec.kms_key_id else {}
+        parameters = {"Bucket": self._spec.bucket, "Key": key, **customer_key}
+        try:
+            answer = self._client.ask("get_object", f"s3://{self._spec.bucket}/{key}", parameters, max_bytes)
+        except Conflict:
+            return None
+        return answer["Body"], answer["ETag"]
+
+    def _put(self, key: str, body: bytes, **condition: str) -> str:
+        """Write an object, and give its ETag."""
+        parameters = {"Bucket": self._spec.bucket, "Key": key, "Body": body, "ContentType": "application/json"}
+        parameters |= {**self._encryption(), **condition}
+        if self._spec.acl:
+            parameters["ACL"] = self._spec.acl
+        if not self._spec.skip_checksum:
+            # As a header, as Terraform sends it; botocore itself would send a trailer, which look-alikes do not know.
+            parameters["ChecksumSHA256"] = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        return str(self._client.ask("put_object", f"s3://{self._spec.bucket}/{key}", parameters)["ETag"])
+
+    def _delete(self, key: str, etag: str) -> None:
+        parameters = {"Bucket": self._spec.bucket, "Key": key, "IfMatch": etag}
+        self._client.ask("delete_object", f"s3://{self._spec.bucket}/{key}", parameters)
+
+    def _encryption(self) -> dict[str, Any]:
+        if not self._spec.encrypt:
+            return {}
+        if self._spec.kms_key_id:
+            return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self._spec.kms_key_id}
+        return self._customer_key() or {"ServerSideEncryption": "AES256"}
+
+    def _customer_key(self) -> dict[str, Any]:
+        if not self._spec.sse_customer_key:
+            return {}
+        try:
+            key = base64.b64decode(self._spec.sse_customer_key, validate=True)
+        except ValueError:
+            message = said("`sse_customer_key` is not base64.", "Give the 256-bit key in base64, as for Terraform.")
+            raise StoreMisconfigured(message) from None
+        return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
+
+
+def workspace_exists(probe: WorkspaceProbe, access: Credentials | None = None) -> bool:
+    """
+    Say whether Terraform, listing `probe.prefix` as its S3 backend does, would find the workspace's state.
+
+    Raises:
+        StoreDenied: We may not list. Terraform may not either, and then takes the workspace for missing.
+    """
+    own = Credentials(probe.aws) if access is None else None
+    client = _client(access or own or Credentials(probe.aws), probe.endpoint, probe.use_path_style)
+    try:
+        return _is_listed(client, probe)
+    finally:
+        client.close()
+        if own is not None:
+            own.close()
+
+
+def _is_listed(client: Client, probe: WorkspaceProbe) -> bool:
+    wanted = probe.state_key.encode()
+    # The listing is in the order of UTF-8: starting right before the key makes the first page decide, however many
+    # workspaces there are. A server that does not know StartAfter only makes us read more pages.
+    parameters = {"Bucket": probe.bucket, "Prefix": probe.prefix, "StartAfter": probe.state_key[:-1]}
+    token: dict[str, str] = {}
+    while True:
+        answer = client.ask("list_objects_v2", f"s3://{probe.bucket}/{probe.prefix}", {**parameters, **token})
+        keys = [entry["Key"].encode() for entry in answer.get("Contents", ())]
+        if wanted in keys:
+            return True
+        if not answer.get("IsTruncated") or (keys and keys[-1] > wanted):
+            return False
+        token = {"ContinuationToken": answer["NextContinuationToken"]}
+
+
+def _client(access: Credentials, endpoint: str, use_path_style: bool) -> Client:
+    return access.client("s3", endpoint, s3={"addressing_style": "path" if use_path_style else "auto"})
+
+
+def _etag(version: str) -> str:
+    """What a condition names; a record that was never stored cannot be the one that is."""
+    if not version:
+        raise Conflict("the record has no ETag")
+    return version
+
+
+def _body(record: LockRecord) -> bytes:
+    if record.lease is None:
+        return record.text.encode()
+    return record.text[:-1].encode() + _LEASE_KEY.encode() + msgspec.json.encode(record.lease) + b"}"
+
+
+def _split(body: str) -> tuple[str, Lease | None]:
+    """Give LockInfo and lease; the whole body and None where the lease is not there, or not ours to the letter."""
+    head, key, tail = body.rpartition(_LEASE_KEY)
+    if not key or not tail.endswith("}") or lockinfo.decode_object(head + "}") is None:
+        return body, None
+    try:
+        return head + "}", msgspec.json.decode(tail[:-1], type=Lease)
+    except (msgspec.DecodeError, RecursionError):
+        return body, None

@@ -1,0 +1,147 @@
+"""
+botocore sessions and clients, set up as Terraform's configuration says: files, region, endpoints, proxies.
+
+Nothing is retried in here: one attempt, connect 2 s, read 3 s.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import os
+import urllib.request
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import botocore.session
+from botocore.config import Config
+
+from tfguard.store import AwsAccess
+
+CONNECT_SECONDS = 2
+READ_SECONDS = 3
+
+#: Terraform's older names for AWS_ENDPOINT_URL_<SERVICE>.
+_LEGACY_ENDPOINTS = {"dynamodb": "AWS_DYNAMODB_ENDPOINT", "s3": "AWS_S3_ENDPOINT", "sts": "AWS_STS_ENDPOINT"}
+
+_loader: Any = None
+
+
+def new_session(access: AwsAccess) -> Any:
+    """A botocore session that reads what this AwsAccess names. All sessions share what was loaded of AWS's models."""
+    global _loader
+    session = botocore.session.Session(profile=access.profile or None)
+    if _loader is None:
+        _loader = session.get_component("data_loader")
+    session.register_component("data_loader", _loader)
+    profile = access.profile or os.environ.get("AWS_PROFILE") or "default"
+    section = profile if profile == "default" else f"profile {profile}"
+    variables = {
+        "config_file": _file_with(access.shared_config_files, section),
+        "credentials_file": _file_with(access.shared_credentials_files, profile),
+        "ca_bundle": access.ca_bundle,
+        "ec2_metadata_service_endpoint": access.metadata_endpoint,
+        "ec2_metadata_service_endpoint_mode": access.metadata_endpoint_mode.lower(),
+    }
+    for name, value in variables.items():
+        if value:
+            session.set_config_variable(name, value)
+    session.set_default_client_config(_config(access, {}))
+    if access.skip_metadata_api_check:
+        session.get_component("credential_provider").remove("iam-role")
+    return session
+
+
+def _file_with(paths: tuple[str, ...], section: str) -> str:
+    """Of several shared files, the last that has the profile's section: later ones win. botocore takes only one."""
+    import configparser
+
+    expanded = [os.path.expanduser(path) for path in paths]
+    for path in reversed(expanded):
+        parser = configparser.RawConfigParser()
+        with contextlib.suppress(configparser.Error, UnicodeDecodeError):
+            parser.read(path, encoding="utf-8")
+            if parser.has_section(section):
+                return path
+    return expanded[-1] if expanded else ""
+
+
+def create_client(
+    session: Any, service: str, access: AwsAccess, region: str, endpoint: str, config: Mapping[str, Any], **signing: Any
+) -> Any:
+    """Make a client; `endpoint` is what the backend's configuration says, `config` and `signing` are botocore's."""
+
+    def create(proxies: Mapping[str, str] | None) -> Any:
+        settings = {**config} if proxies is None else {**config, "proxies": dict(proxies)}
+        return session.create_client(
+            service,
+            region_name=region,
+            endpoint_url=endpoint or _endpoint_from_environment(service),
+            verify=False if access.insecure else (access.ca_bundle or None),
+            config=_config(access, settings),
+            **signing,
+        )
+
+    proxies = _proxies(access)
+    client = create(proxies)
+    if proxies and _is_exempt(client.meta.endpoint_url, access):
+        client.close()
+        client = create({})
+    return client
+
+
+def _config(access: AwsAccess, settings: Mapping[str, Any]) -> Any:
+    fips = access.use_fips or _is_set("AWS_USE_FIPS_ENDPOINT")
+    dualstack = access.use_dualstack or _is_set("AWS_USE_DUALSTACK_ENDPOINT")
+    return Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=READ_SECONDS,
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        tcp_keepalive=True,
+        max_pool_connections=2,
+        user_agent_extra="tfguard",
+        use_fips_endpoint=fips or None,
+        use_dualstack_endpoint=dualstack or None,
+        # S3 look-alikes do not know botocore's newer default checksums; we send Terraform's own.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        **settings,
+    )
+
+
+def _is_set(name: str) -> bool:
+    """Terraform up to 1.14 takes any value for true; nobody who writes `false` means it."""
+    return os.environ.get(name, "").lower() not in {"", "false", "0"}
+
+
+def _endpoint_from_environment(service: str) -> str | None:
+    """Only what botocore would not find by itself: AWS_ENDPOINT_URL_<SERVICE> goes first, its older name second."""
+    if os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}"):
+        return None
+    return os.environ.get(_LEGACY_ENDPOINTS[service]) or None
+
+
+def _proxies(access: AwsAccess) -> dict[str, str] | None:
+    """The proxies to use, None where the environment alone decides (botocore then reads it, NO_PROXY included)."""
+    if not (access.http_proxy or access.https_proxy or access.no_proxy):
+        return None
+    found = urllib.request.getproxies()
+    configured = {"http": access.http_proxy, "https": access.https_proxy}
+    found.update({scheme: proxy for scheme, proxy in configured.items() if proxy})
+    return {scheme: proxy for scheme, proxy in found.items() if scheme in configured}
+
+
+def _is_exempt(url: str, access: AwsAccess) -> bool:
+    """Whether `no_proxy` names the host: itself, a domain that it is in, its network, or everything (`*`)."""
+    host = urlsplit(url).hostname or ""
+    exempt = access.no_proxy or urllib.request.getproxies().get("no", "")
+    return any(_names(entry.strip().lower(), host) for entry in exempt.split(",") if entry.strip())
+
+
+def _names(entry: str, host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        domain = entry.rpartition(":")[0] or entry
+        return entry == "*" or f".{host}".endswith(f".{domain.lstrip('*').lstrip('.')}")
