@@ -9,7 +9,6 @@ does, the verdict is `pass`: Terraform runs untouched under its own locking, whi
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -187,6 +186,10 @@ def _from_environment(words: Sequence[str], environ: Mapping[str, str]) -> list[
 
 def _shell_words(text: str) -> list[str] | None:
     """Split as a shell would; None for what shells and Terraform's own splitter read differently."""
+    if not text:
+        return []
+    import shlex
+
     if _SHELL_SYNTAX.search(_QUOTED.sub("", text)):
         return None
     words = shlex.split(text)
@@ -302,6 +305,8 @@ def child_arguments(found: Invocation, environ: Mapping[str, str]) -> tuple[list
     The user's `-lock` and `-lock-timeout` go, wherever they stand; `-lock=false` comes in as the last flag before the
     first positional. Every other argument stays as it is, in its order. Only for the verdict *lock*.
     """
+    import shlex
+
     kept = [token for token in found.tokens if not _is_lock_flag(token)]
     changed = dict(environ)
     for variable in {token.source for token in found.tokens if token.source and _is_lock_flag(token)}:

@@ -32,22 +32,24 @@ _DEFAULT_PREFIX = "env:"
 
 #: Why no store of ours can hold the lock of these backends while Terraform runs.
 _WHY_NOT = {
-    "azurerm": "the lock is a lease on the state itself, and Terraform cannot write without it",
-    "cloud": "HCP Terraform keeps the lock",
-    "remote": "HCP Terraform keeps the lock",
-    "http": "only the server knows what its lock is",
+    "azurerm": "a lease on the state itself, without which Terraform cannot write",
+    "cloud": "HCP Terraform keeps it",
+    "remote": "HCP Terraform keeps it",
+    "http": "only the server knows what it is",
 }
 
 
 @dataclass(frozen=True)
 class Unlockable:
     """
-    There is no lock here that tfguard could hold; run Terraform untouched. `reason` is for people, one line.
+    There is no lock here that tfguard could hold; run Terraform untouched.
 
-    `needs_named`: the lock exists, and `named` mode is the way to guard this state.
+    `reason` and `advice` (may be empty) are for people, a line each. `needs_named`: Terraform's lock exists, and
+    `named` mode is the way to guard this state.
     """
 
     reason: str
+    advice: str = ""
     needs_named: bool = False
 
 
@@ -135,9 +137,10 @@ def _resolve(
     if backend.type == "local":
         return _local(settings, workdir.directory, workspace)
     kind = printable(backend.type, 20)
-    why = _WHY_NOT.get(backend.type, "tfguard has no store for it")
+    why = _WHY_NOT.get(backend.type, "it has no store for it")
     return Unlockable(
-        f"the {kind} backend: {why}; guard it with lock: {{mode: named, name: …, store: …}} in tfguard.yml",
+        f"tfguard cannot hold the lock of the {kind} backend: {why}.",
+        "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: …}",
         needs_named=True,
     )
 
@@ -153,7 +156,10 @@ def state_key(key: str, prefix: str, workspace: str) -> str:
 def _s3(settings: Settings, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:
     table, use_lockfile = settings.text("dynamodb_table"), settings.flag("use_lockfile")
     if not table and not use_lockfile:
-        return Unlockable("this s3 backend has no lock: set use_lockfile = true in it, and run init -reconfigure")
+        return Unlockable(
+            "This s3 backend has no lock configured.",
+            "Set use_lockfile = true in its backend block and run: tfguard init -reconfigure",
+        )
     bucket, key = settings.required("bucket"), settings.required("key")
     prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else _DEFAULT_PREFIX
     object_key = state_key(key, prefix, workspace)
