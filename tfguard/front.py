@@ -31,7 +31,7 @@ from tfguard.deadlines import TICK_SECONDS
 from tfguard.errors import Interrupted, TfguardError
 from tfguard.relay import Relay
 from tfguard.report import write
-from tfguard.signals import Received, SignalListener, become_subreaper
+from tfguard.signals import Received, SignalListener, become_subreaper, restore_defaults
 from tfguard.watchdog import Action, Watchdog
 
 T = TypeVar("T")
@@ -92,7 +92,7 @@ class Front:
         self.stop_count = 0
         self.lost: wire.Lost | None = None
         self.is_timed_out = False
-        self.release_errors: list[str] = []
+        self.last_words = ""
         self._listener = listener
         self._environ = without_tracking(environ)
         self._clock = SystemClock()
@@ -134,19 +134,29 @@ class Front:
         self._check_stopped()
         raise AcquireFailed(answer)
 
-    def run(self, argv: Sequence[str], *, directory: str, environ: Mapping[str, str], stdout: int = 1) -> int:
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        directory: str,
+        environ: Mapping[str, str],
+        stdout: int = 1,
+        is_listened_to: bool = False,
+    ) -> int:
         """
         Run a program to its end under whatever is held, and give its exit status (-n: signal n).
 
         `stdout`: where its standard output goes; 2 for programs of ours whose output must not mix with Terraform's.
+        `is_listened_to`: relay it even to a terminal, so that `last_words` has the end of what it printed.
         """
         self._check_stopped()
-        relays = self._spawn(argv, directory, environ, stdout)
+        relays = self._spawn(argv, directory, environ, stdout, is_listened_to=is_listened_to)
         answer = self._await((wire.Exited, wire.Failed))
         self._child = 0
         for relay in relays:
             relay.finish()
             self._pump(lambda relay=relay: relay.is_finished(0.02) or None, tick=0.0)  # type: ignore[misc]
+        self.last_words = b"".join(relay.last_words for relay in relays).decode("utf-8", "replace")
         if isinstance(answer, wire.Failed):
             self._check_stopped()
             raise AcquireFailed(answer)
@@ -196,6 +206,13 @@ class Front:
     def close(self) -> None:
         """Leave. A keeper with something left to do does it alone."""
         self._channel.close()
+
+    def stand_down(self) -> None:
+        """There is nothing to guard after all, and this process is about to become Terraform: leave no trace."""
+        self._channel.close()
+        self._keeper.kill()
+        self._keeper.wait()
+        restore_defaults()
 
     @property
     def is_interactive(self) -> bool:
@@ -371,13 +388,15 @@ class Front:
 
     # --- the child ----------------------------------------------------------------------------------------------
 
-    def _spawn(self, argv: Sequence[str], directory: str, environ: Mapping[str, str], stdout: int) -> list[Relay]:
+    def _spawn(
+        self, argv: Sequence[str], directory: str, environ: Mapping[str, str], stdout: int, *, is_listened_to: bool
+    ) -> list[Relay]:
         stdio, sources, ours = [0], [], []
         relayed: list[Literal["stdout", "stderr"]] = []
         relays = []
         streams: tuple[tuple[Literal["stdout", "stderr"], int], ...] = (("stdout", stdout), ("stderr", 2))
         for name, sink in streams:
-            if os.isatty(sink):
+            if os.isatty(sink) and not is_listened_to:
                 stdio.append(sink)
                 continue
             source, write = os.pipe()

@@ -16,6 +16,8 @@ from collections.abc import Callable
 _CHUNK = 65536
 #: What Terraform and OpenTofu print when they have had their first signal.
 _HEARD = b"Interrupt received"
+#: How much of the end of a stream is kept for whoever asks why a command failed.
+_KEPT_BYTES = 65536
 
 
 class Relay:
@@ -25,6 +27,7 @@ class Relay:
         self._source = source
         self._sink = sink
         self._on_interrupt_heard = on_interrupt_heard
+        self.last_words = b""
         self._tail = b""
         self._is_sink_open = True
         self._stop_read, self._stop_write = os.pipe()
@@ -58,6 +61,7 @@ class Relay:
             if not data:
                 break
             self._listen(data)
+            self.last_words = (self.last_words + data)[-_KEPT_BYTES:]
             self._write(data)
 
     def _listen(self, data: bytes) -> None:

@@ -90,6 +90,15 @@ class SignalListener:
             os.write(self._write, b".")
 
 
+def restore_defaults() -> None:
+    """Undo what a listener has set up, before this process becomes another program: all of it survives an exec."""
+    if _IS_LINUX:
+        _prctl(_PR_SET_PDEATHSIG, 0)
+    for number in (*STOPS, signal.SIGTSTP):
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
 def become_subreaper() -> bool:
     """Inherit the children of a keeper that dies; says whether the kernel can."""
     return _IS_LINUX and _prctl(_PR_SET_CHILD_SUBREAPER, 1)

@@ -1,0 +1,1 @@
+"""The commands: what `tfguard WORD` does, one file each."""

@@ -1,0 +1,66 @@
+"""
+`tfguard exec -- PROGRAM …`: any program while this directory's state lock, or a named lock, is held.
+
+Inside, scripts call tfguard, which finds the lock held by the one around it; a plain Terraform is refused by it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+
+from tfguard import arguments, log, messages, wire
+from tfguard.backend import Unlockable
+from tfguard.context import Context, find_target, make_context, make_task, named_target
+from tfguard.errors import ConfigError, ProgramNotFound
+from tfguard.front import Front
+from tfguard.initialise import ensure_initialised
+from tfguard.narrator import Narrator
+from tfguard.options import Options
+from tfguard.report import Report
+from tfguard.runner import Runner
+from tfguard.store import Target
+
+
+def run_exec(
+    options: Options,
+    environ: Mapping[str, str],
+    report: Report,
+    argv: Sequence[str],
+    *,
+    name: str | None = None,
+    store: str | None = None,
+) -> int:
+    """
+    Run a program under a lock; gives its exit status.
+
+    Raises:
+        TfguardError: Nothing was run, and why.
+    """
+    program = shutil.which(argv[0], path=environ.get("PATH"))
+    if program is None:
+        raise ProgramNotFound(f"exec: there is no program {argv[0]} on PATH.\nGive its path, or extend PATH.")
+    narrator = Narrator(report, messages.Subject(options.pipeline or name or "tfguard"))
+    front = Front(narrator.hear, environ)
+    try:
+        context = make_context(options, environ, report)
+        ensure_initialised(front, context)
+        target = _target(context, name, store)
+        task = make_task(context, target, arguments.parse(("apply",), {}), command="exec")
+
+        def body(held: wire.Held, environ: dict[str, str]) -> int:
+            log.warm_up()
+            return front.run([program, *argv[1:]], directory=str(context.current), environ=environ)
+
+        return Runner(front, report, narrator).run(task, body)
+    finally:
+        front.close()
+
+
+def _target(context: Context, name: str | None, store: str | None) -> Target:
+    if name and store:
+        return named_target(context, name, store)
+    target = find_target(context, arguments.parse(("apply",), {}))
+    if isinstance(target, Unlockable):
+        raise ConfigError(messages.fit(*f"{context.label()}: {target.reason}".splitlines()))
+    return target

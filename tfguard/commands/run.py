@@ -1,0 +1,153 @@
+"""
+`tfguard run PIPELINE`: the pipeline's steps, plan and apply of that very plan under one lock.
+
+`init` comes before the lock: only an initialised directory knows which lock it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from tfguard import arguments, log, messages, wire
+from tfguard.backend import Unlockable
+from tfguard.commands.terraform import child_arguments
+from tfguard.context import Context, find_target, make_context, make_task
+from tfguard.errors import ConfigError, UsageError
+from tfguard.front import Front
+from tfguard.initialise import ensure_initialised, initialise
+from tfguard.narrator import Narrator
+from tfguard.options import Options
+from tfguard.report import Report
+from tfguard.runner import Runner
+from tfguard.settings import var_file_arguments
+
+_CHANGES = 2
+
+
+def run_pipeline(options: Options, environ: Mapping[str, str], report: Report) -> int:
+    """
+    Run the steps of a pipeline; gives the exit status of the first that failed, else 0.
+
+    Raises:
+        TfguardError: Nothing was run, and why; InitFailed with Terraform's status.
+    """
+    if not options.pipeline:
+        raise UsageError("run needs a pipeline of tfguard.yml.\nFor example: tfguard run prod/network")
+    narrator = Narrator(report, messages.Subject(options.pipeline))
+    front = Front(narrator.hear, environ)
+    try:
+        context = make_context(options, environ, report)
+        _check_approval(front, context)
+        if "init" in context.settings.steps:
+            initialise(front, context, (), stdout=1)
+        else:
+            ensure_initialised(front, context)
+        if {"plan", "apply"} & set(context.settings.steps):
+            return _guard(front, narrator, context)
+        return 0
+    finally:
+        front.close()
+
+
+def _check_approval(front: Front, context: Context) -> None:
+    found = context.settings
+    if "apply" in found.steps and found.approve == "prompt" and not front.is_interactive:
+        raise ConfigError(
+            f"{context.label()}: approve is prompt, and there is no terminal to ask on; nothing was locked.\n"
+            f"Set approve: auto in tfguard.yml, or plan only: {context.options.again} plan"
+        )
+
+
+def _guard(front: Front, narrator: Narrator, context: Context) -> int:
+    steps = [step for step in context.settings.steps if step != "init"]
+    invocation = arguments.parse(("apply",) if "apply" in steps else ("plan",), context.environ)
+    if invocation.verdict == "unlocked":
+        raise ConfigError(
+            f"{context.label()}: TF_CLI_ARGS says -lock=false, but `run` holds one lock over all its steps.\n"
+            "Unset it, or run the steps one by one."
+        )
+    target = find_target(context, invocation)
+    if isinstance(target, Unlockable):
+        raise ConfigError(messages.fit(*f"{context.label()}: {target.reason}".splitlines()))
+    task = replace(make_task(context, target, invocation), is_plan="apply" not in steps)
+
+    def body(held: wire.Held, environ: dict[str, str]) -> int:
+        log.warm_up()
+        with _plan_file() as path:
+            return _Steps(front, context, held, environ, path).run(steps)
+
+    return Runner(front, context.report, narrator).run(task, body)
+
+
+@contextlib.contextmanager
+def _plan_file() -> Iterator[Path]:
+    """A place for the plan in a folder that only we can enter: a plan holds secrets in clear."""
+    with tempfile.TemporaryDirectory(prefix="tfguard-") as folder:
+        yield Path(folder, "tfplan")
+
+
+class _Steps:
+    """The steps that run under the lock."""
+
+    def __init__(
+        self, front: Front, context: Context, held: wire.Held, environ: dict[str, str], plan_file: Path
+    ) -> None:
+        self._front = front
+        self._context = context
+        self._held = held
+        self._environ = environ
+        self._plan_file = plan_file
+
+    def run(self, steps: list[str]) -> int:
+        if "plan" not in steps:
+            return self._apply_unplanned()
+        status = self._plan(is_last="apply" not in steps)
+        if "apply" not in steps:
+            return 0 if status == _CHANGES else status
+        if status == 0:
+            self._say("info", messages.nothing_to_apply(self._context.label()))
+            return 0
+        if status != _CHANGES:
+            return status
+        if not self._is_approved():
+            self._say("warning", messages.not_approved(self._context.label()))
+            return 0
+        # The plan's own arguments are inside it: Terraform takes no variables beside a saved plan.
+        return self._terraform(["apply", "-input=false", *self._extra("apply"), str(self._plan_file)])
+
+    def _plan(self, *, is_last: bool) -> int:
+        variables = var_file_arguments(self._context.settings, ("plan",))
+        kept = [] if is_last and any(word.startswith("-out") for word in self._extra("plan")) else [self._out()]
+        flags = ["-input=false", "-detailed-exitcode", *variables, *self._extra("plan"), *kept]
+        return self._terraform(["plan", *flags])
+
+    def _apply_unplanned(self) -> int:
+        variables = var_file_arguments(self._context.settings, ("apply",))
+        approval = ["-auto-approve", "-input=false"] if self._context.settings.approve == "auto" else []
+        return self._terraform(["apply", *approval, *variables, *self._extra("apply")])
+
+    def _out(self) -> str:
+        return f"-out={self._plan_file}"
+
+    def _extra(self, command: str) -> tuple[str, ...]:
+        return self._context.settings.args.get(command, ())
+
+    def _terraform(self, words: list[str]) -> int:
+        invocation = arguments.parse(words, self._environ)
+        argv, environ = child_arguments(self._context, invocation, self._held, self._environ)
+        return self._front.run(
+            [*self._context.terraform, *argv], directory=str(self._context.directory), environ=environ
+        )
+
+    def _is_approved(self) -> bool:
+        if self._context.settings.approve == "auto":
+            return True
+        question = f"\n{self._context.label()}: apply this plan? Only 'yes' is accepted: "
+        return self._front.ask(question) == "yes"
+
+    def _say(self, level: str, text: str) -> None:
+        self._context.report.say(level, "step.skipped", text, lock=self._context.label())  # type: ignore[arg-type]

@@ -1,0 +1,157 @@
+"""
+What a command works on: the settings that hold, the binary, the working directory, who we are.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from msgspec import structs
+
+from tfguard import __version__, messages, settings
+from tfguard.arguments import Invocation
+from tfguard.backend import Unlockable, resolve_target
+from tfguard.ci import Identity, identify
+from tfguard.errors import ConfigError
+from tfguard.options import Options
+from tfguard.report import Report
+from tfguard.runner import Task, Terms
+from tfguard.settings import Settings
+from tfguard.store import Holder, LocalSpec, Target
+from tfguard.terraform import Binary, binary_version, find_binary
+from tfguard.workdir import WorkingDirectory
+
+
+@dataclass(frozen=True)
+class Context:
+    """
+    One call of tfguard, resolved. `environ` is what Terraform gets, before the lock's own variables.
+
+    `current` is where we were called: Terraform runs there with its `-chdir`, or in the pipeline's directory.
+    """
+
+    options: Options
+    settings: Settings
+    binary: Binary
+    environ: Mapping[str, str]
+    identity: Identity
+    report: Report
+    current: Path
+
+    @property
+    def directory(self) -> Path:
+        """Where the child is started: with `-chdir`, Terraform itself changes its directory."""
+        return Path(self.settings.directory) if self.settings.pipeline else self.current
+
+    @property
+    def terraform(self) -> list[str]:
+        """The program, and `-chdir` where the user gave it."""
+        chdir = [] if self.settings.pipeline or not self.options.chdir else [f"-chdir={self.options.chdir}"]
+        return [str(self.binary.path), *chdir]
+
+    def workdir(self) -> WorkingDirectory:
+        """Look at the working directory now (again after an init)."""
+        return WorkingDirectory.at(Path(self.settings.directory), None, self.environ)
+
+    def label(self, target: Target | None = None) -> str:
+        """The pipeline's name, else the state's, else the directory."""
+        if self.settings.pipeline:
+            return self.settings.pipeline
+        return target.label if target else self.settings.directory
+
+    def subject(self, target: Target) -> messages.Subject:
+        is_local = all(isinstance(spec, LocalSpec) for spec in target.stores)
+        return messages.Subject(self.label(target), command=self.options.again, is_local=is_local)
+
+
+def make_context(options: Options, environ: Mapping[str, str], report: Report) -> Context:
+    """
+    Resolve configuration, binary and identity.
+
+    Raises:
+        ConfigError, UsageError, ProgramNotFound, ProgramNotExecutable: As found.
+    """
+    from tfguard.config import find_config, load
+
+    if options.pipeline and options.chdir:
+        raise ConfigError(
+            "-p and -chdir exclude each other: a pipeline has its own `dir`.\n"
+            f"Say one of: tfguard -p {options.pipeline} …, tfguard -chdir={options.chdir} …"
+        )
+    current = Path.cwd()
+    directory = Path(os.path.abspath(current / (options.chdir or "")))
+    path = find_config(directory, options.config, environ)
+    config = load(path, environ) if path else None
+    if options.pipeline and config is None:
+        raise ConfigError(
+            f"There is no tfguard.yml here or above, so no pipeline {options.pipeline}.\n"
+            "Write one, or name it with --config FILE."
+        )
+    flags = {("lock", "timeout"): (options.lock_timeout, "--lock-timeout")} if options.lock_timeout else {}
+    found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=flags)
+    binary = find_binary(environ, flag=options.terraform, kind=found.binary, self_path=Path(sys.argv[0]))
+    child_environ = {**environ, **found.environment}
+    if not os.isatty(0):
+        child_environ.setdefault("TF_IN_AUTOMATION", "1")
+        child_environ.setdefault("TF_INPUT", "0")
+    return Context(options, found, binary, child_environ, identify(environ), report, current)
+
+
+def find_target(context: Context, invocation: Invocation) -> Target | Unlockable:
+    """Find the lock for this call: Terraform's own, or the named one. Raises ConfigError."""
+    lock = context.settings.lock
+    if lock.mode == "named":
+        return named_target(context, lock.name or "", lock.store or "")
+    target = resolve_target(context.workdir(), invocation, context.environ)
+    if isinstance(target, Target):
+        return structs.replace(target, label=context.label(target))
+    return target
+
+
+def named_target(context: Context, name: str, url: str) -> Target:
+    """The lock of the user's own `name` in his own store. Raises ConfigError."""
+    from tfguard.stores.urls import parse_store_url
+
+    spec = parse_store_url(url, name, context.environ)
+    return Target(label=name, path=name, backend="named", workspace="", stores=(spec,))
+
+
+def make_task(context: Context, target: Target, invocation: Invocation, *, command: str = "") -> Task:
+    """Describe the run to the runner. `command` is what people see; the invocation's words if empty."""
+    found, identity = context.settings, context.identity
+    timeout = invocation.lock_timeout_seconds
+    origin = " ".join(part for part in (identity.run, identity.link) if part)
+    is_plan = invocation.words == ("plan",)
+    return Task(
+        subject=context.subject(target),
+        target=target,
+        terms=Terms(
+            timeout_seconds=found.lock.timeout_seconds if timeout is None else timeout,
+            lease_seconds=found.lock.lease_seconds,
+            takeover=found.lock.takeover,
+            run_timeout_seconds=found.run_timeout_seconds,
+            orphan_timeout_seconds=float(context.environ.get("TFGUARD_TEST_ORPHAN_TIMEOUT", 1800)),
+        ),
+        holder=Holder(
+            who=identity.who, command=command or invocation.display, run=identity.run, link=identity.link
+        ),
+        operation=invocation.command.operation if invocation.command and not command else command,
+        is_changing=invocation.command.is_changing if invocation.command else True,
+        environ=context.environ,
+        directory=str(context.directory),
+        binary=str(context.binary.path),
+        version=binary_version(context.binary, context.environ, cache_dir(context.environ)),
+        info=f"tfguard {__version__}" + (f", {origin}" if origin else ""),
+        is_plan=is_plan,
+        success_codes=frozenset({0, 2}) if is_plan and invocation.is_set("detailed-exitcode") else frozenset({0}),
+    )
+
+
+def cache_dir(environ: Mapping[str, str]) -> Path:
+    """Where we remember what is slow to ask: the binary's version."""
+    home = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME") or "/tmp", ".cache")  # noqa: S108
+    return Path(home) / "tfguard"
