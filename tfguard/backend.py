@@ -32,7 +32,7 @@ _DEFAULT_PREFIX = "env:"
 
 #: Why no store of ours can hold the lock of these backends while Terraform runs.
 _WHY_NOT = {
-    "azurerm": "a lease on the state itself, without which Terraform cannot write",
+    "azurerm": "without it Terraform cannot write",
     "cloud": "HCP Terraform keeps it",
     "remote": "HCP Terraform keeps it",
     "http": "only the server knows what it is",
@@ -44,12 +44,11 @@ class Unlockable:
     """
     There is no lock here that tfguard could hold; run Terraform untouched.
 
-    `reason` and `advice` (may be empty) are for people, a line each. `needs_named`: Terraform's lock exists, and
-    `named` mode is the way to guard this state.
+    `reason` is for people: what is so, and where there is something to do, that on a second line. `needs_named`:
+    Terraform's lock exists, and `named` mode is the way to guard this state.
     """
 
     reason: str
-    advice: str = ""
     needs_named: bool = False
 
 
@@ -139,7 +138,7 @@ def _resolve(
     kind = printable(backend.type, 20)
     why = _WHY_NOT.get(backend.type, "it has no store for it")
     return Unlockable(
-        f"tfguard cannot hold the lock of the {kind} backend: {why}.",
+        f"tfguard cannot hold the lock of the {kind} backend: {why}.\n"
         "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: …}",
         needs_named=True,
     )
@@ -157,8 +156,8 @@ def _s3(settings: Settings, workspace: str, environ: Mapping[str, str]) -> Targe
     table, use_lockfile = settings.text("dynamodb_table"), settings.flag("use_lockfile")
     if not table and not use_lockfile:
         return Unlockable(
-            "This s3 backend has no lock configured.",
-            "Set use_lockfile = true in its backend block and run: tfguard init -reconfigure",
+            "This s3 backend has no lock configured.\n"
+            "Set use_lockfile = true in its backend block and run: tfguard init -reconfigure"
         )
     bucket, key = settings.required("bucket"), settings.required("key")
     prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else _DEFAULT_PREFIX

@@ -104,7 +104,7 @@ def test_with_both_locks_the_object_comes_before_the_item(tmp_path: Path) -> Non
 def test_an_s3_backend_without_a_lock_says_how_to_get_one(tmp_path: Path) -> None:
     found = unlockable(s3_directory(tmp_path, dynamodb_table=None, use_lockfile=False))
 
-    assert "use_lockfile = true" in found.advice
+    assert "use_lockfile = true" in found.reason
     assert not found.needs_named
 
 
@@ -315,12 +315,12 @@ def test_deleting_a_local_workspace_that_is_not_there_locks_nothing(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["azurerm", "gcs", "http", "remote", "cloud", "consul", "pg", "kubernetes", "new"])
-def test_other_backends_name_the_way_out_in_one_line(tmp_path: Path, kind: str) -> None:
+def test_other_backends_name_the_way_out_in_two_lines(tmp_path: Path, kind: str) -> None:
     found = unlockable(initialised(tmp_path, kind))
 
     assert found.needs_named
-    assert "lock: {mode: named, name: …, store: …}" in found.advice
-    assert max(map(len, (found.reason, found.advice))) <= 120
+    assert "lock: {mode: named, name: …, store: …}" in found.reason
+    assert [len(line) <= 100 for line in found.reason.splitlines()] == [True, True]
 
 
 def test_a_directory_that_is_not_ready_says_what_to_do(tmp_path: Path) -> None:
@@ -441,6 +441,43 @@ def test_every_command_is_refused_while_the_lock_we_found_is_held(applied: Path,
     assert held.returncode == 1
     assert "Error acquiring the state lock" in held.stderr or "Error locking" in held.stderr, held.stderr
     assert "state lock" not in free.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "environ"),
+    [
+        ("plan", {}),
+        ("plan -lock=false", {}),
+        ("plan --lock=F -no-color", {}),
+        ("plan -lock=false -lock", {}),
+        ("plan", {"TF_CLI_ARGS": "-lock=false"}),
+        ("plan", {"TF_CLI_ARGS_plan": "-lock=false"}),
+        ("plan", {"TF_CLI_ARGS_plan": "-lock=false", "TF_CLI_ARGS": "-lock=true"}),
+        ("plan", {"TF_CLI_ARGS_plan": "-lock=true", "TF_CLI_ARGS": "-lock=false"}),
+        ("plan -lock=true", {"TF_CLI_ARGS": "-lock=false"}),
+        ("plan", {"TF_CLI_ARGS": "-var 'a=-lock=false'"}),
+        ("plan a=-lock=false -lock=0", {"TF_CLI_ARGS": '-var "x=y z" -var'}),
+        ("state rm terraform_data.a", {"TF_CLI_ARGS_state_rm": "-lock=false"}),
+        ("state rm terraform_data.a", {"TF_CLI_ARGS_state": "-lock=false"}),
+        ("state rm terraform_data.a -lock=false", {}),
+        ("state replace-provider -auto-approve a/b c/d", {"TF_CLI_ARGS_state_replace_provider": "-lock=false"}),
+    ],
+)
+def test_terraform_locks_just_where_we_think_so(
+    applied: Path, tmp_path: Path, line: str, environ: Mapping[str, str]
+) -> None:
+    directory = shutil.copytree(applied, tmp_path / "copy")
+    variables = "".join(f'variable "{name}" {{\n  default = 1\n}}\n' for name in "ax")
+    (directory / "variables.tf").write_text(variables)
+
+    with open(directory / "deep" / "x.tfstate", "a+b") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
+        done = subprocess.run(
+            ["terraform", *line.split()], cwd=directory, env={**os.environ, **environ}, capture_output=True, text=True
+        )
+
+    is_refused = "Error acquiring the state lock" in done.stderr or "Error locking" in done.stderr
+    assert is_refused == (parse(line.split(), environ).verdict == "lock"), done.stderr
 
 
 @pytest.mark.emulator
