@@ -104,13 +104,13 @@ class Invocation:
     `flags` and `positionals` count all three sources; `lock_timeout_seconds` is None where the user named none.
     """
 
-    argv: tuple[str, ...]
+    argv: tuple[str, ...] = field(repr=False)  # `-var password=…`
     words: tuple[str, ...] = ()
     chdir: str | None = None
     verdict: Verdict = "pass"
     reason: str = ""
     command: Command | None = None
-    flags: tuple[tuple[str, str], ...] = ()
+    flags: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     positionals: tuple[str, ...] = ()
     user_lock: bool | None = None
     lock_timeout_seconds: float | None = None

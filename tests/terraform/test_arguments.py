@@ -163,8 +163,12 @@ def test_flags_and_positionals_can_be_asked_for() -> None:
     assert with_flags(found, ["-var-file=a"], {}).argv[:2] == ("apply", "-var-file=a")
 
 
-def test_secrets_among_the_arguments_are_not_part_of_the_display() -> None:
-    assert parse(["apply", "-var", "password=hunter2"], {}).display == "apply"
+def test_secrets_among_the_arguments_are_not_shown() -> None:
+    found = parse(["apply", "-var", "password=hunter2"], {"TF_CLI_ARGS": "-var=token=hunter2"})
+
+    assert found.verdict == "lock"
+    assert found.display == "apply"
+    assert "hunter2" not in repr(found)
 
 
 @pytest.mark.parametrize(
