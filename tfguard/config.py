@@ -166,11 +166,11 @@ def shown_value(finding: Finding, path: KeyPath) -> str:
 
 
 def _named(start: Path, named: str, source: str) -> Path:
+    if not named:
+        raise ConfigError(f"{source} names no file.\nGive the path of a tfguard.yml, or leave it out.")
     path = start.absolute() / Path(named).expanduser()
-    if not named or not path.exists():
-        raise ConfigError(
-            f"{source} names {clip(named, 60) or 'no file'}, which does not exist.\nGive the path of a file."
-        )
+    if not path.exists():
+        raise ConfigError(f"{source} names {clip(named, 60)}, which does not exist.\nGive the path of a tfguard.yml.")
     return path
 
 

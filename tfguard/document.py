@@ -128,12 +128,11 @@ def read_document(path: Path) -> Document:
 
 def _read_text(path: Path, shown: str) -> str:
     try:
+        # Looked at before it is opened: opening a pipe waits for whoever writes into it.
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise _unreadable(shown, "is no regular file")
         with path.open("rb") as file:
-            if not stat.S_ISREG(path.stat().st_mode):
-                raise _unreadable(shown, "is no regular file")
             raw = file.read(MAX_BYTES + 1)
-    except IsADirectoryError as error:
-        raise _unreadable(shown, "is a directory") from error
     except OSError as error:
         raise _unreadable(shown, f"cannot be read ({error.strerror})") from error
     if len(raw) > MAX_BYTES:
@@ -294,13 +293,18 @@ class _Builder:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
         problem = clip(error.problem or "no valid YAML", 70)
-        if "'\t'" in (error.problem or "") or "'\\t'" in problem or "tab" in problem:
+        if _is_indented_by_tab(self._text, line):
             return self._wrong(line, "a tab where YAML wants spaces", "Indent with spaces.")
         column = f", column {mark.column + 1}" if mark else ""
         return self._wrong(line, f"no valid YAML ({problem}{column})", "Look at this line and the one above it.")
 
     def _wrong(self, line: int, what: str, advice: str) -> ConfigError:
         return ConfigError(str(Problem(f"{self._shown}:{line}", "", what, advice)))
+
+
+def _is_indented_by_tab(text: str, line: int) -> bool:
+    written = text.split("\n")[line - 1 : line]
+    return any("\t" in one[: len(one) - len(one.lstrip())] for one in written)
 
 
 def _line(event: Any) -> int:

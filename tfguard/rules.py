@@ -54,15 +54,15 @@ def value_findings(data: Mapping[str, Any], *, is_raw: bool, shortest_lease: flo
             yield Finding(("vars", name), "no name of a Terraform variable", "Write letters, digits, _ and -.")
     for path, rule in _RULES.items():
         value = _at(data, path)
-        if value is not None and not (is_raw and has_variables(value)) and (broken := rule(value)):
+        if value is not None and not (is_raw and _is_open(value)) and (broken := rule(value)):
             yield Finding(path, *broken, value)
     for path in (("var_files",), ("backend_config",), ("paths",)):
         yield from _empty_items(_at(data, path), path)
     for number, pattern in enumerate(_at(data, ("retry", "init", "patterns")) or ()):
-        if not (is_raw and has_variables(pattern)):
+        if not (is_raw and _is_open(pattern)):
             yield from _pattern(pattern, ("retry", "init", "patterns", number))
     lease = _at(data, ("lock", "lease"))
-    if lease is not None and not (is_raw and has_variables(lease)) and _seconds(lease) < shortest_lease:
+    if lease is not None and not (is_raw and _is_open(lease)) and _seconds(lease) < shortest_lease:
         yield Finding(("lock", "lease"), "expected 30s or more", "Shorter leases lose runs to a slow network.", lease)
 
 
@@ -77,9 +77,9 @@ def combination_findings(data: Mapping[str, Any], own: frozenset[KeyPath]) -> It
     mode = lock.get("mode", "state")
     for key in ("name", "store"):
         if mode == "named" and not lock.get(key):
-            yield Finding(("lock", "mode"), f"mode: named needs lock.{key}", f"Add lock.{key}, or remove mode: named.")
+            yield Finding(("lock", "mode"), f"named needs lock.{key}", f"Add lock.{key}, or remove mode: named.")
         if mode == "state" and ("lock", key) in own:
-            yield Finding(("lock", key), f"lock.{key} is for mode: named", f"Add mode: named, or remove lock.{key}.")
+            yield Finding(("lock", key), "is for mode: named only", f"Add mode: named, or remove lock.{key}.")
     env, variables = data.get("env") or {}, data.get("vars") or {}
     if "TF_WORKSPACE" in env and "workspace" in data:
         yield Finding(("env", "TF_WORKSPACE"), "the key workspace says it too", "Keep workspace, and remove this one.")
@@ -94,8 +94,8 @@ def _env_name(name: str) -> Iterator[Finding]:
     elif FORBIDDEN_ENV.fullmatch(name):
         yield Finding(
             ("env", name),
-            "may not be set here: it decides which programs run",
-            "Set it in the environment in which tfguard starts.",
+            "may not be set here",
+            "It steers more than Terraform: set it where tfguard is started.",
         )
 
 
@@ -109,7 +109,7 @@ def _pattern(pattern: str, path: KeyPath) -> Iterator[Finding]:
     try:
         re.compile(pattern)
     except re.error as error:
-        yield Finding(path, f"no regular expression ({clip(error.msg, 40)})", "Write it in Python's syntax.", pattern)
+        yield Finding(path, f"no regular expression ({clip(error.msg, 40)})", "Write it in Python's syntax.")
 
 
 def _not_empty(value: Any) -> tuple[str, str] | None:
@@ -135,6 +135,11 @@ def _not_negative(value: Any) -> tuple[str, str] | None:
 
 def _positive(value: Any) -> tuple[str, str] | None:
     return ("expected more than 0", "Remove the key for no limit.") if _seconds(value) <= 0 else None
+
+
+def _is_open(value: Any) -> bool:
+    """Tell whether variables still have a say in a value."""
+    return any(has_variables(item) for item in (value if isinstance(value, list) else [value]))
 
 
 def _seconds(value: Any) -> float:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -170,6 +170,7 @@ def schema() -> dict[str, Any]:
     """Give the JSON Schema (2020-12) of tfguard.yml, made from the structs above."""
     made = msgspec.json.schema(FileKeys)
     definitions: dict[str, Any] = {name: _loosened(made["$defs"][name]) for name in sorted(made["$defs"])}
+    definitions["PipelineKeys"]["properties"]["args"]["propertyNames"] = {"enum": list(get_args(Command))}
     root = definitions.pop("FileKeys")
     root["patternProperties"] = {"^x-": {"description": "Yours: tfguard does not look at it."}}
     root["properties"]["version"] = {"const": 1, "description": "The version of this format."}
@@ -270,9 +271,10 @@ def _text(value: Any, _of: Any, path: KeyPath, _is_raw: bool) -> Iterator[Findin
 def _literal(value: Any, kind: Any, path: KeyPath, _is_raw: bool) -> Iterator[Finding]:
     known = [word for word in kind.values if isinstance(word, type(value)) and not isinstance(value, bool)]
     if value not in known:
-        words = " or ".join(sorted(str(word) for word in kind.values))
+        *others, last = sorted(str(word) for word in kind.values)
+        words = f"{', '.join(others)} or {last}" if others else last
         near = difflib.get_close_matches(value, kind.values, n=1) if isinstance(value, str) and known else []
-        advice = f"Did you mean {near[0]}?" if near else f"Write {words}."
+        advice = f"Did you mean {near[0]}?" if near else f"Write {words}; this tfguard knows nothing else."
         yield Finding(path, f"expected {words}", advice, value)
 
 

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import msgspec
 
 from tfguard.config import Config, Leaf, Leaves, nested, overlay, shortest_lease, shown_value
-from tfguard.document import KeyPath, Problem, clip, dotted
+from tfguard.document import KeyPath, Problem, clip, dotted, shown_path
 from tfguard.durations import parse_duration
 from tfguard.errors import ConfigError, UsageError
 from tfguard.expansion import UnsetVariable, expand
@@ -156,7 +156,7 @@ def var_file_arguments(settings: Settings, words: Sequence[str], *, has_plan_fil
         if not os.path.isfile(file):
             origin = settings.origins.get("var_files", "var_files")
             raise ConfigError(
-                f"{clip(origin, 60)}: no such file: {clip(file, 50)}\nPaths begin at tfguard.yml's folder."
+                f"{clip(origin, 42)}: no such file: {shown_path(Path(file))}\nPaths begin at tfguard.yml's folder."
             )
     return [f"-var-file={file}" for file in settings.var_files]
 

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tfguard.config import inspect
+from tfguard.document import read_document
+from tfguard.schema import schema
+
+jsonschema = pytest.importorskip("jsonschema")
+
+GOOD = {
+    "least": "version: 1\n",
+    "empty maps": "version: 1\ndefaults:\npipelines:\n  prod:\n",
+    "everything": """
+version: 1
+x-any: [1, {a: b}]
+defaults:
+  binary: tofu
+  init: never
+  env: {TF_LOG: "INFO"}
+  lock: {mode: state, timeout: 0, lease: 1m30s, takeover: plan-only, plan: skip, order: none}
+pipelines:
+  prod/network:
+    dir: stacks/network
+    workspace: prod
+    backend_config: {bucket: b, encrypt: true, endpoints: {s3: "http://x"}}
+    var_files: [prod.tfvars]
+    vars: {region: eu, zones: [a, b], count: 3, none: ~}
+    args: {plan: [-parallelism=20], init: [-upgrade], destroy: []}
+    steps: [init, plan]
+    approve: auto
+    run_timeout: 45m
+    paths: ["modules/**"]
+    retry: {init: {attempts: 5, patterns: [oops]}}
+    lock: {mode: named, name: n, store: "s3://b/p"}
+  dev: {backend_config: [dev.hcl], lock: {lease: "${LEASE}"}, approve: "${A:-auto}"}
+""",
+}
+BAD = {
+    "no version": "pipelines: {}\n",
+    "other version": "version: 2\n",
+    "unknown key": "version: 1\nfoo: 1\n",
+    "unknown key inside": "version: 1\npipelines: {a: {lock: {leese: 60s}}}\n",
+    "number as duration": "version: 1\npipelines: {a: {run_timeout: 90}}\n",
+    "no duration": "version: 1\npipelines: {a: {run_timeout: 1 hour}}\n",
+    "unknown word": "version: 1\npipelines: {a: {approve: maybe}}\n",
+    "unknown command": "version: 1\npipelines: {a: {args: {pln: []}}}\n",
+    "number in env": "version: 1\npipelines: {a: {env: {A: 1}}}\n",
+    "text as list": "version: 1\npipelines: {a: {steps: plan}}\n",
+    "too many attempts": "version: 1\npipelines: {a: {retry: {init: {attempts: 11}}}}\n",
+}
+
+
+def verdicts(tmp_path: Path, text: str) -> tuple[bool, bool]:
+    """Tell whether tfguard takes a file, and whether its schema does."""
+    file = tmp_path / "tfguard.yml"
+    file.write_text(text)
+    validator: Any = jsonschema.Draft202012Validator(schema())
+    return not inspect(file, {})[1], validator.is_valid(read_document(file).root.plain())
+
+
+def test_the_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema())
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_schema_and_tfguard_take_the_same_files(tmp_path: Path, name: str) -> None:
+    assert verdicts(tmp_path, GOOD[name]) == (True, True)
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_schema_and_tfguard_refuse_the_same_files(tmp_path: Path, name: str) -> None:
+    assert verdicts(tmp_path, BAD[name]) == (False, False)
