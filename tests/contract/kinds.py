@@ -1,0 +1,195 @@
+"""The kinds of store that the contract is held against, and what sets each of them apart."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+
+from tests.conftest import REGION, S3, DynamoDB
+from tfguard.lockinfo import LockInfo, decode
+from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Lease, LocalSpec, LockRecord, S3Spec, Store
+from tfguard.stores import open_store
+from tfguard.stores.aws import Credentials
+from tfguard.stores.memory import MemoryStore, MemoryTable
+
+ACCESS = AwsAccess(region=REGION, access_key="testkey", secret_key="testsecret")
+_SERIAL = itertools.count(1)
+
+
+def record(text: str = "", *, lease: Lease | None = None) -> LockRecord:
+    """A record as a run writes it; each call has an ID of its own."""
+    info = LockInfo(
+        id=str(uuid.UUID(int=next(_SERIAL))),
+        operation="OperationTypeApply",
+        info="<&> ünï \u2028",
+        who="ana@ci-7",
+        version="1.11.4",
+        created="2026-11-20T10:00:00.123456Z",
+        path="bucket/prod/terraform.tfstate",
+    )
+    text = text or info.encode()
+    return LockRecord(text=text, info=decode(text), lease=lease)
+
+
+def lease(beat: int = 1) -> Lease:
+    holder = Holder(who="ana@ci-7", command="apply", run="run 4812", link='https://ci/"tfguard":{}')
+    return Lease(
+        beat=beat, duration_ms=180_000, holder=holder, boot="b", sent=12.345678, beaten_at="2026-11-20T10:00:00Z"
+    )
+
+
+@dataclass
+class Kind:
+    """One lock in one kind of store. `open` gives another instance on the same lock, as another process would have."""
+
+    has_leases: bool = True
+    #: Whether one instance may replace or delete what another created: not where the kernel ties a lock to its holder.
+    is_shared: bool = True
+    opened: list[Store] = field(default_factory=list)
+
+    def open(self) -> Store:
+        store = self._open()
+        self.opened.append(store)
+        return store
+
+    def close(self) -> None:
+        for store in self.opened:
+            store.close()
+
+    def _open(self) -> Store:
+        raise NotImplementedError
+
+    def plant(self, content: bytes) -> None:
+        """Put a lock there whose text is this."""
+        raise NotImplementedError
+
+    def info(self) -> bytes:
+        """What a Terraform that is refused would read as LockInfo."""
+        raise NotImplementedError
+
+
+class MemoryKind(Kind):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = MemoryTable()
+
+    def _open(self) -> Store:
+        return MemoryStore(self.table)
+
+    def plant(self, content: bytes) -> None:
+        text = content.decode("utf-8", "replace")
+        self.table.records["lock"] = LockRecord(text=text, info=decode(text))
+
+    def info(self) -> bytes:
+        return self.table.records["lock"].text.encode()
+
+
+class AwsKind(Kind):
+    """A store behind botocore, whose requests and answers can get lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.credentials = Credentials(ACCESS)
+
+    @contextlib.contextmanager
+    def lost_answers(self, store: Any) -> Iterator[None]:
+        """Requests land, answers never come."""
+        with _hooked(store, "after-call", ReadTimeoutError(endpoint_url="http://far")):
+            yield
+
+    @contextlib.contextmanager
+    def lost_requests(self, store: Any) -> Iterator[None]:
+        """Requests never land."""
+        with _hooked(store, "before-send", ConnectTimeoutError(endpoint_url="http://far")):
+            yield
+
+    def close(self) -> None:
+        super().close()
+        self.credentials.close()
+
+
+class DynamoDBKind(AwsKind):
+    def __init__(self, server: DynamoDB) -> None:
+        super().__init__()
+        self.server = server
+        self.spec = DynamoDBSpec(
+            table=server.table(), lock_id="bucket/prod/terraform.tfstate", aws=ACCESS, endpoint=server.endpoint
+        )
+
+    def _open(self) -> Store:
+        return open_store(self.spec, self.credentials)
+
+    def plant(self, content: bytes) -> None:
+        self.put(Info={"S": content.decode("utf-8", "replace")})
+
+    def put(self, **attributes: Any) -> None:
+        item = {"LockID": {"S": self.spec.lock_id}, **attributes}
+        self.server.client.put_item(TableName=self.spec.table, Item=item)
+
+    def info(self) -> bytes:
+        item = self.server.item(self.spec.table, self.spec.lock_id)
+        assert item is not None
+        text: str = item["Info"]["S"]
+        return text.encode()
+
+
+class S3Kind(AwsKind):
+    def __init__(self, server: S3, *, versioned: bool = False) -> None:
+        super().__init__()
+        self.server = server
+        self.spec = S3Spec(
+            bucket=server.bucket(versioned=versioned),
+            key="prod/terraform.tfstate.tflock",
+            aws=ACCESS,
+            endpoint=server.endpoint,
+            use_path_style=True,
+        )
+
+    def _open(self) -> Store:
+        return open_store(self.spec, self.credentials)
+
+    def plant(self, content: bytes) -> None:
+        self.server.client.put_object(Bucket=self.spec.bucket, Key=self.spec.key, Body=content)
+
+    def info(self) -> bytes:
+        body = self.server.body(self.spec.bucket, self.spec.key)
+        assert body is not None
+        return body
+
+
+class LocalKind(Kind):
+    def __init__(self, directory: Path) -> None:
+        super().__init__(has_leases=False, is_shared=False)
+        self.path = directory / "terraform.tfstate.d" / "prod" / "terraform.tfstate"
+        self.info_path = self.path.with_name(".terraform.tfstate.lock.info")
+
+    def _open(self) -> Store:
+        return open_store(LocalSpec(path=os.fspath(self.path)))
+
+    def plant(self, content: bytes) -> None:
+        self.open().create(record())
+        self.info_path.write_bytes(content)
+
+    def info(self) -> bytes:
+        return self.info_path.read_bytes()
+
+
+@contextlib.contextmanager
+def _hooked(store: Any, event: str, error: Exception) -> Iterator[None]:
+    def fail(**kwargs: Any) -> None:
+        raise error
+
+    events = store._client.botocore.meta.events
+    events.register(event, fail)
+    try:
+        yield
+    finally:
+        events.unregister(event, fail)
