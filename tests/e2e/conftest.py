@@ -1,0 +1,203 @@
+"""
+A real Terraform directory on a real backend, and the built tool to run in it.
+
+Each test gets a state of its own. Terraform's work is `terraform_data` with a `local-exec`: built in, and a real apply.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
+from tests.eventually import eventually
+
+Backend = Literal["dynamodb", "s3", "both", "local"]
+BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
+ROOT = Path(__file__).parents[2]
+TFGUARD = [sys.executable, "-m", "tfguard"]
+
+#: Appends begin and end to a file, so that two at once are seen; `$HOLD` seconds of work between.
+WORK = """
+resource "terraform_data" "work" {
+  triggers_replace = [timestamp()]
+  provisioner "local-exec" {
+    command = "echo begin $$ >> log; sleep ${var.hold}; echo end $$ >> log"
+  }
+}
+variable "hold" {
+  default = 0
+}
+"""
+
+
+@dataclass
+class Result:
+    """How a program ended. `out` and `err` are what it printed."""
+
+    code: int
+    out: str
+    err: str
+
+    def __str__(self) -> str:
+        return f"exit {self.code}\n--- stdout\n{self.out}\n--- stderr\n{self.err}"
+
+
+@dataclass
+class Stage:
+    """One working directory. `environ` is what every program in it gets."""
+
+    path: Path
+    backend: Backend
+    environ: dict[str, str]
+    table: str = ""
+    bucket: str = ""
+    key: str = "app/terraform.tfstate"
+    endpoints: dict[str, str] = field(default_factory=dict)
+    dynamodb: Any = None
+    s3: Any = None
+
+    def write(self, text: str = WORK, name: str = "main.tf", **extra: str) -> None:
+        """Write the configuration, and the backend beside it. `extra`: more of the backend's settings."""
+        (self.path / name).write_text(text)
+        (self.path / "backend.tf").write_text(self.backend_block(**extra))
+
+    def backend_block(self, **extra: str) -> str:
+        if self.backend == "local":
+            return ""
+        lines = {
+            "bucket": f'"{self.bucket}"',
+            "key": f'"{self.key}"',
+            "region": f'"{REGION}"',
+            "skip_credentials_validation": "true",
+            "skip_requesting_account_id": "true",
+            "skip_metadata_api_check": "true",
+            "use_path_style": "true",
+            "endpoints": json.dumps(self.endpoints),
+        }
+        if self.backend in ("dynamodb", "both"):
+            lines["dynamodb_table"] = f'"{self.table}"'
+        if self.backend in ("s3", "both"):
+            lines["use_lockfile"] = "true"
+        lines |= extra
+        body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
+        return f'terraform {{\n  backend "s3" {{\n{body}\n  }}\n}}\n'
+
+    def init(self) -> Stage:
+        """Initialise with plain Terraform."""
+        result = self.terraform("init", "-input=false")
+        assert result.code == 0, str(result)
+        return self
+
+    def terraform(self, *words: str, **environ: str) -> Result:
+        """Run plain Terraform to its end."""
+        return self.run(["terraform", *words], **environ)
+
+    def tfguard(self, *words: str, stdin: str | None = None, **environ: str) -> Result:
+        """Run tfguard to its end, without a terminal."""
+        return self.run([*TFGUARD, *words], stdin=stdin, **environ)
+
+    def run(self, argv: Sequence[str], stdin: str | None = None, **environ: str) -> Result:
+        process = self.start(argv, **environ)
+        out, err = process.communicate(stdin, timeout=120)
+        return Result(process.returncode, out, err)
+
+    def start(self, argv: Sequence[str], **environ: str) -> subprocess.Popen[str]:
+        """Start a program; the caller ends it."""
+        return subprocess.Popen(
+            list(argv),
+            cwd=self.path,
+            env={**self.environ, **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def start_tfguard(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+        return self.start([*TFGUARD, *words], **environ)
+
+    # --- what can be seen from outside --------------------------------------------------------------------------
+
+    def locks(self) -> list[dict[str, Any]]:
+        """The lock records there are, as plain LockInfo."""
+        found: list[dict[str, Any]] = []
+        if self.backend in ("dynamodb", "both"):
+            item = self.dynamodb.item(self.table, f"{self.bucket}/{self.key}")
+            found += [json.loads(item["Info"]["S"])] if item else []
+        if self.backend in ("s3", "both"):
+            body = self.s3.body(self.bucket, f"{self.key}.tflock")
+            found += [json.loads(body)] if body else []
+        if self.backend == "local":
+            path = self.path / ".terraform.tfstate.lock.info"
+            found += [json.loads(path.read_text())] if path.exists() else []
+        return found
+
+    def wait_for_lock(self, timeout: float = 20.0) -> dict[str, Any]:
+        return eventually(lambda: (self.locks() or [None])[-1], timeout, "a lock record")
+
+    def wait_for_log(self, line: str, count: int = 1, timeout: float = 30.0) -> None:
+        eventually(lambda: self.log_lines().count(line) >= count, timeout, f"{count} × {line!r} in the log")
+
+    def log_lines(self) -> list[str]:
+        """The words begin and end, in the order in which they were written."""
+        path = self.path / "log"
+        return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
+
+    def state(self) -> dict[str, Any] | None:
+        """The state as stored, None if there is none."""
+        if self.backend == "local":
+            path = self.path / "terraform.tfstate"
+            return json.loads(path.read_text()) if path.exists() else None
+        body = self.s3.body(self.bucket, self.key)
+        return json.loads(body) if body else None
+
+    def resources(self) -> list[str]:
+        state = self.state() or {}
+        return sorted(f"{each['type']}.{each['name']}" for each in state.get("resources", []))
+
+
+@pytest.fixture
+def stage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+    """Make stages: `stage("dynamodb")`. Only what a backend needs is started."""
+
+    def make(backend: Backend, *, is_initialised: bool = True, text: str = WORK, name: str = "stage") -> Stage:
+        path = tmp_path / name
+        path.mkdir()
+        made = Stage(path, backend, environ=dict(base_environ(tmp_path)))
+        if backend != "local":
+            made.s3 = request.getfixturevalue("s3")
+            made.bucket = made.s3.bucket()
+            made.endpoints["s3"] = made.s3.endpoint
+        if backend in ("dynamodb", "both"):
+            made.dynamodb = request.getfixturevalue("dynamodb")
+            made.table = made.dynamodb.table()
+            made.endpoints["dynamodb"] = made.dynamodb.endpoint
+        made.write(text)
+        return made.init() if is_initialised else made
+
+    return make
+
+
+def base_environ(home: Path) -> Mapping[str, str]:
+    """A bare environment: credentials of the emulators, no configuration of the machine's own."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "SSL_CERT_FILE") if name in os.environ}
+    return {
+        **kept,
+        "HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "CHECKPOINT_DISABLE": "1",
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "TFGUARD_TEST_SHORT_LEASE": "1",
+        "TFGUARD_TRACEBACK": "1",
+    }
