@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import msgspec
 
@@ -19,7 +19,7 @@ from tfguard.config import Config, Leaf, Leaves, nested, overlay, shortest_lease
 from tfguard.document import KeyPath, Problem, clip, dotted, shown_path
 from tfguard.durations import parse_duration
 from tfguard.errors import ConfigError, UsageError
-from tfguard.expansion import UnsetVariable, expand
+from tfguard.expansion import UnsetVariable, expand, has_variables
 from tfguard.rules import combination_findings, value_findings
 from tfguard.schema import HIDDEN, Finding, Step, pipeline_findings
 
@@ -55,6 +55,8 @@ _FOR_EVERYBODY = frozenset({"binary", "init", "approve", "run_timeout", "retry",
 #: The commands that take -var-file. Given to any other, Terraform refuses to run.
 _TAKE_VAR_FILES = frozenset({"plan", "apply", "destroy", "refresh", "import", "console"})
 
+_NOWHERE = Leaf(None, "built in")
+
 Flags = Mapping[KeyPath, tuple[str, str]]
 
 
@@ -83,9 +85,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Everything one run has to know. Paths are absolute, but for `data_dir` and `paths`.
 
     `data_dir` is Terraform's TF_DATA_DIR, relative to `directory`, where the pipeline shares its directory with
-    another; None leaves it to Terraform. `environment` is what the child gets on top of ours: `env`, TF_VAR_*,
-    TF_WORKSPACE, TF_DATA_DIR. `paths` are globs relative to tfguard.yml. `origins` tells for each dotted key where its
-    value comes from.
+    another; None leaves it to Terraform. `var_files_written` is what messages show of `var_files`: variables not put
+    in. `environment` is what the child gets on top of ours: `env`, TF_VAR_*, TF_WORKSPACE, TF_DATA_DIR. `paths` are
+    globs relative to tfguard.yml. `origins` tells for each dotted key where its value comes from.
     """
 
     pipeline: str | None
@@ -98,6 +100,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     backend_config: dict[str, Any]
     backend_config_files: tuple[str, ...]
     var_files: tuple[str, ...]
+    var_files_written: tuple[str, ...]
     args: dict[str, tuple[str, ...]]
     environment: dict[str, str]
     steps: tuple[Step, ...]
@@ -152,11 +155,11 @@ def var_file_arguments(settings: Settings, words: Sequence[str], *, has_plan_fil
     """
     if not words or words[0] not in _TAKE_VAR_FILES or has_plan_file:
         return []
-    for file in settings.var_files:
+    for file, written in zip(settings.var_files, settings.var_files_written):
         if not os.path.isfile(file):
             origin = settings.origins.get("var_files", "var_files")
             raise ConfigError(
-                f"{clip(origin, 42)}: no such file: {shown_path(Path(file))}\nPaths begin at tfguard.yml's folder."
+                f"{clip(origin, 42)}: no such file: {clip(written, 50)}\nPaths begin at tfguard.yml's folder."
             )
     return [f"-var-file={file}" for file in settings.var_files]
 
@@ -239,22 +242,29 @@ def _refuse(config: Config | None, leaves: Leaves, finding: Finding, flags: froz
     leaf = leaves.get(path, Leaf(None, "the command line"))
     inside = finding.path[len(path) :]
     if leaf.at and finding.value is not HIDDEN:
-        finding = finding._replace(value=_as_written(config, (*leaf.at, *inside)))
+        finding = finding._replace(value=_written_text(config, leaf, inside))
     what = finding.what + shown_value(finding, path)
     key = dotted((*leaf.at, *inside) if leaf.at else finding.path)
     problem = Problem(_place(config, leaf, inside), key, what, finding.advice)
     raise (UsageError if path in flags else ConfigError)(str(problem))
 
 
-def _as_written(config: Config | None, at: KeyPath) -> Any:
-    """Give the text of the file rather than what its variables hold."""
-    value: Any = config.data if config else HIDDEN
-    for step in at:
-        try:
-            value = value[step]
-        except (LookupError, TypeError):
-            return HIDDEN
+def _written_text(config: Config | None, leaf: Leaf, inside: KeyPath = ()) -> Any:
+    """Give what stands in the file rather than what its variables hold; None where it does not come from there."""
+    if config is None or leaf.at is None:
+        return None
+    value: Any = config.data
+    for step in (*leaf.at, *inside):
+        value = value[step]
     return value
+
+
+def _no_such_directory(config: Config | None, leaf: Leaf, work: str) -> ConfigError:
+    text = str(_written_text(config, leaf) or work)
+    looked = (
+        f"Looked for {text if has_variables(text) else shown_path(Path(work))}; paths begin at tfguard.yml's folder."
+    )
+    return ConfigError(str(Problem(_place(config, leaf), dotted(leaf.at or ("dir",)), "no such directory", looked)))
 
 
 def _settings(
@@ -264,13 +274,10 @@ def _settings(
     root = config.root if config else directory
     work = _absolute(root, data["dir"]) if pipeline is not None else str(directory.absolute())
     if pipeline is not None and not os.path.isdir(work):
-        leaf = leaves["dir",]
-        raise ConfigError(
-            str(Problem(_place(config, leaf), dotted(leaf.at or ("dir",)), "no such directory", f"Looked for {work}"))
-        )
+        raise _no_such_directory(config, leaves["dir",], work)
     data_dir = _data_dir(config, pipeline, work, data, environ) if config and pipeline is not None else None
-    files = data.get("backend_config", ())
-    lock = data["lock"]
+    files, retry = data.get("backend_config", ()), data["retry"]["init"]
+    written = _written_text(config, leaves.get(("var_files",), _NOWHERE)) or data.get("var_files", ())
     return Settings(
         pipeline=pipeline,
         config_file=str(config.path) if config else None,
@@ -282,27 +289,36 @@ def _settings(
         backend_config=files if isinstance(files, dict) else {},
         backend_config_files=tuple(_absolute(root, file) for file in files) if isinstance(files, list) else (),
         var_files=tuple(_absolute(root, file) for file in data.get("var_files", ())),
+        var_files_written=tuple(written),
         args={command: tuple(arguments) for command, arguments in data.get("args", {}).items()},
         environment=_environment(data, data_dir),
         steps=tuple(data["steps"]),
         approve=data["approve"],
         run_timeout_seconds=parse_duration(str(data["run_timeout"])) if "run_timeout" in data else None,
         paths=tuple(data.get("paths", ())),
-        retry=InitRetry(
-            attempts=int(data["retry"]["init"]["attempts"]), patterns=tuple(data["retry"]["init"].get("patterns", ()))
-        ),
-        lock=LockSettings(
-            mode=lock["mode"],
-            timeout_seconds=parse_duration(str(lock["timeout"])),
-            lease_seconds=parse_duration(str(lock["lease"])),
-            takeover=lock["takeover"],
-            plan=lock["plan"],
-            order=lock["order"],
-            store=lock.get("store") if lock["mode"] == "named" else None,
-            name=lock.get("name") if lock["mode"] == "named" else None,
-        ),
+        retry=InitRetry(attempts=int(retry["attempts"]), patterns=tuple(retry.get("patterns", ()))),
+        lock=_lock(data["lock"], root if leaves.get(("lock", "store"), _NOWHERE).at else directory),
         origins={dotted(path): leaf.origin for path, leaf in leaves.items()},
     )
+
+
+def _lock(lock: dict[str, Any], root: Path) -> LockSettings:
+    is_named = lock["mode"] == "named"
+    return LockSettings(
+        mode=lock["mode"],
+        timeout_seconds=parse_duration(str(lock["timeout"])),
+        lease_seconds=parse_duration(str(lock["lease"])),
+        takeover=lock["takeover"],
+        plan=lock["plan"],
+        order=lock["order"],
+        store=_store(lock["store"], root) if is_named else None,
+        name=lock["name"] if is_named else None,
+    )
+
+
+def _store(url: str, root: Path) -> str:
+    """Give a store's URL; a plain path becomes one, so that it means the same wherever tfguard is started."""
+    return url if urlsplit(url).scheme else "file://" + quote(_absolute(root, url))
 
 
 def _environment(data: dict[str, Any], data_dir: str | None) -> dict[str, str]:

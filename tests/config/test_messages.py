@@ -102,6 +102,7 @@ CASES = {
     "unknown-pipeline": Case("version: 1\npipelines: {prod/network: {}, dev/network: {}}\n", "prod/netwrok"),
     "unknown-pipeline-of-none": Case("version: 1\n"),
     "no-such-directory": Case(prod("dir: nowhere")),
+    "no-such-directory-from-a-variable": Case(prod("dir: a/${STACK}"), environ={"STACK": SECRET}),
     "environment-no-duration": Case(prod("{}"), environ={"TFGUARD_LOCK_TIMEOUT": "5"}),
     "environment-lease-too-short": Case(prod("{}"), environ={"TFGUARD_LOCK_LEASE": "5s"}),
     "environment-unknown-word": Case(prod("{}"), environ={"TFGUARD_LOCK_TAKEOVER": "allways"}),
@@ -134,7 +135,7 @@ def test_each_mistake_has_one_clear_message(name: str, settle: Callable[..., Any
 
 
 def test_a_missing_var_file_is_named_before_terraform_starts(settle: Callable[..., Any], tmp_path: Path) -> None:
-    settings = settle(prod("var_files: [prod.tfvars]"))
+    settings = settle(prod("var_files: ['${STACK}.tfvars']"), environ={"STACK": SECRET})
 
     with pytest.raises(ConfigError) as caught:
         var_file_arguments(settings, ["plan"])

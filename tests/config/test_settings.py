@@ -189,6 +189,24 @@ def test_a_named_lock_knows_its_store(settle: Settle) -> None:
 
 
 @pytest.mark.parametrize(
+    ("store", "flag", "expected"),
+    [
+        ("dynamodb://locks?region=eu-west-1", None, "dynamodb://locks?region=eu-west-1"),
+        ("my locks", None, "file://{root}/my%20locks"),
+        ("s3://b", "../locks", "file://{parent}/locks"),
+    ],
+)
+def test_a_store_that_is_a_path_begins_where_it_was_written(
+    settle: Settle, tmp_path: Path, store: str, flag: str | None, expected: str
+) -> None:
+    text = f"version: 1\npipelines: {{prod: {{lock: {{mode: named, name: all, store: '{store}'}}}}}}\n"
+
+    settings = settle(text, flags={("lock", "store"): (flag, "--store")} if flag else None)
+
+    assert settings.lock.store == expected.format(root=tmp_path, parent=tmp_path.parent)
+
+
+@pytest.mark.parametrize(
     ("words", "has_plan_file", "expected"),
     [
         (["plan"], False, True),
