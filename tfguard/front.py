@@ -31,7 +31,7 @@ from tfguard.deadlines import TICK_SECONDS
 from tfguard.errors import Interrupted, TfguardError
 from tfguard.relay import Relay
 from tfguard.report import write
-from tfguard.signals import Received, SignalListener, become_subreaper, restore_defaults
+from tfguard.signals import Received, SignalListener, become_subreaper, reaction, restore_defaults
 from tfguard.watchdog import Action, Watchdog
 
 T = TypeVar("T")
@@ -44,8 +44,6 @@ TRACKING_VARIABLES = (
     "JENKINS_SERVER_COOKIE",
     "HUDSON_COOKIE",
 )
-#: Whoever sends SIGTERM may send it to Terraform as well: wait that long for its "Interrupt received".
-TERM_GRACE_SECONDS = 1.0
 #: "Interrupt received" this close to a signal of ours belongs to it.
 HEARD_SECONDS = 3.0
 #: How long the front waits for a keeper that clears up an interrupted acquisition; it finishes alone.
@@ -448,15 +446,12 @@ class Front:
             raise Interrupted("left at the fourth Ctrl-C", signal_number=received.number)
 
     def _interrupt_for(self, received: Received) -> wire.Interrupt:
-        """Say how Terraform is to be stopped: by us, by what the terminal has sent already, or after a pause."""
-        name = signal.Signals(received.number).name
         has_heard = self._clock.boottime() - self._heard_at < HEARD_SECONDS
-        by_terminal = received.is_from_terminal and self._shares_group and received.number != signal.SIGHUP
-        is_shared = received.number == signal.SIGTERM and not received.is_parent_death
+        found = reaction(received, shares_terminal=self._shares_group, has_child_heard=has_heard)
         return wire.Interrupt(
-            reason="our parent died" if received.is_parent_death else name,
-            is_delivered=has_heard or by_terminal,
-            grace_seconds=TERM_GRACE_SECONDS if is_shared else 0.0,
+            reason="our parent died" if received.is_parent_death else signal.Signals(received.number).name,
+            is_delivered=found.is_delivered,
+            grace_seconds=found.grace_seconds,
         )
 
     def _enforce(self) -> None:

@@ -5,6 +5,17 @@ Where the kernel lets us (Linux), a thread waits for signals with `sigwaitinfo`,
 terminal sent them: then Terraform, in the same process group, has had its own already. Elsewhere plain handlers do,
 and what the terminal sent is guessed from sharing its group.
 
+| signal               | sent by            | what Terraform gets from us | why                                              |
+|----------------------|--------------------|-----------------------------|--------------------------------------------------|
+| SIGINT, SIGQUIT      | the terminal       | nothing                     | it shares our group: the kernel has sent it its own |
+| SIGHUP               | the terminal       | one SIGINT at once          | it ignores SIGHUP, of which it would die         |
+| SIGINT, SIGHUP, QUIT | a process          | one SIGINT at once          | GitHub signals the entry process alone           |
+| SIGTERM              | a process          | one SIGINT after 1 s        | GitLab's docker executor signals every process;  |
+|                      |                    |                             | whoever has printed "Interrupt received" by then |
+|                      |                    |                             | has had its signal                               |
+| our parent's death   | the kernel         | one SIGINT at once          | a shell that dies does not pass its signal on    |
+| any, for the 2nd time| anybody            | nothing                     | at the second Terraform drops its state          |
+
 The death of our parent arrives as a real-time signal that nobody else sends. The kernel sends it when the parent's
 *thread* ends, too; such a one is ignored, by looking at who our parent is.
 """
@@ -34,6 +45,34 @@ class Received:
     number: int
     is_from_terminal: bool = False
     is_parent_death: bool = False
+
+
+@dataclass(frozen=True)
+class Reaction:
+    """What becomes of a first signal: whether Terraform has had its own, else how long to wait before our SIGINT."""
+
+    is_delivered: bool
+    grace_seconds: float = 0.0
+
+
+#: (signal, who sent it) → what Terraform gets. The table in the module's docstring, as data.
+REACTIONS: dict[tuple[int, str], Reaction] = {
+    (signal.SIGINT, "terminal"): Reaction(is_delivered=True),
+    (signal.SIGQUIT, "terminal"): Reaction(is_delivered=True),
+    (signal.SIGHUP, "terminal"): Reaction(is_delivered=False),
+    (signal.SIGTERM, "process"): Reaction(is_delivered=False, grace_seconds=1.0),
+}
+_AT_ONCE = Reaction(is_delivered=False)
+
+
+def reaction(received: Received, *, shares_terminal: bool, has_child_heard: bool) -> Reaction:
+    """Look up what to do at the first signal. `has_child_heard`: the child has just said so."""
+    if has_child_heard:
+        return Reaction(is_delivered=True)
+    if received.is_parent_death:
+        return _AT_ONCE
+    sender = "terminal" if received.is_from_terminal and shares_terminal else "process"
+    return REACTIONS.get((received.number, sender), _AT_ONCE)
 
 
 class SignalListener:

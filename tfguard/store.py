@@ -156,6 +156,9 @@ class AssumeRole(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     web_identity_token: str = ""
     web_identity_token_file: str = ""
 
+    def __repr__(self) -> str:
+        return "AssumeRole(…)"
+
 
 class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
@@ -186,6 +189,9 @@ class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     metadata_endpoint_mode: str = ""
     skip_metadata_api_check: bool = False
 
+    def __repr__(self) -> str:
+        return "AwsAccess(…)"
+
 
 class DynamoDBSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="dynamodb"):
     """A lock item in a table with the string hash key `LockID`. `lock_id` is that key's value."""
@@ -209,6 +215,9 @@ class S3Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag=
     sse_customer_key: str = ""
     acl: str = ""
     skip_checksum: bool = False
+
+    def __repr__(self) -> str:
+        return f"S3Spec(bucket={self.bucket!r}, key={self.key!r}, …)"
 
 
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="local"):
