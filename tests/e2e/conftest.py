@@ -6,6 +6,7 @@ Each test gets a state of its own. Terraform's work is `terraform_data` with a `
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -141,6 +142,32 @@ class Stage:
             found += [json.loads(path.read_text())] if path.exists() else []
         return found
 
+    def leftovers(self) -> list[str]:
+        """Every lock there is, of any workspace: nothing of a run that has ended."""
+        found = [str(path) for path in self.path.glob("**/.*.lock.info")] if self.backend == "local" else []
+        if self.backend in ("dynamodb", "both"):
+            items = self.dynamodb.client.scan(TableName=self.table, ConsistentRead=True)["Items"]
+            found += [item["LockID"]["S"] for item in items if "Info" in item]
+        if self.backend != "local":
+            found += [key for key in self.objects() if key.endswith(".tflock")]
+        return found
+
+    def objects(self) -> list[str]:
+        """Every object in the bucket."""
+        answer = self.s3.client.list_objects_v2(Bucket=self.bucket)
+        return [entry["Key"] for entry in answer.get("Contents", [])]
+
+    def wrong_digests(self) -> list[str]:
+        """The states whose digest in the table is not that of the object, so that no Terraform would read them."""
+        if self.backend not in ("dynamodb", "both"):
+            return []
+        return [key for key in self.objects() if key.endswith(".tfstate") and not self._has_digest(key)]
+
+    def _has_digest(self, key: str) -> bool:
+        item = self.dynamodb.item(self.table, f"{self.bucket}/{key}-md5") or {}
+        content = self.s3.body(self.bucket, key) or b""
+        return bool(item.get("Digest", {}).get("S") == hashlib.md5(content).hexdigest())
+
     def wait_for_lock(self, timeout: float = 20.0) -> dict[str, Any]:
         return eventually(lambda: (self.locks() or [None])[-1], timeout, "a lock record")
 
@@ -152,16 +179,18 @@ class Stage:
         path = self.path / "log"
         return [line.split()[0] for line in path.read_text().splitlines()] if path.exists() else []
 
-    def state(self) -> dict[str, Any] | None:
+    def state(self, workspace: str = "default") -> dict[str, Any] | None:
         """The state as stored, None if there is none."""
+        is_default = workspace == "default"
         if self.backend == "local":
-            path = self.path / "terraform.tfstate"
+            folder = self.path if is_default else self.path / "terraform.tfstate.d" / workspace
+            path = folder / "terraform.tfstate"
             return json.loads(path.read_text()) if path.exists() else None
-        body = self.s3.body(self.bucket, self.key)
+        body = self.s3.body(self.bucket, self.key if is_default else f"env:/{workspace}/{self.key}")
         return json.loads(body) if body else None
 
-    def resources(self) -> list[str]:
-        state = self.state() or {}
+    def resources(self, workspace: str = "default") -> list[str]:
+        state = self.state(workspace) or {}
         return sorted(f"{each['type']}.{each['name']}" for each in state.get("resources", []))
 
 
