@@ -1,11 +1,11 @@
 """
 The Terraform process, as its parent sees it: start, signal, freeze, kill, exit status.
 
-| what         | to whom                        | why                                                                   |
-|--------------|--------------------------------|-----------------------------------------------------------------------|
-| SIGINT       | the child's pid alone          | its group holds providers, and programs that a SIGINT would break off |
-| SIGSTOP/CONT | the child and its descendants  | nothing of it may write while nobody knows who holds the lock         |
-| SIGKILL      | the child and its descendants  | only when another holds the lock, or an orphan outlived its time      |
+| what         | to whom               | why                                                                   |
+|--------------|-----------------------|-----------------------------------------------------------------------|
+| SIGINT       | the child's pid alone | its group holds providers, and programs that a SIGINT would break off |
+| SIGSTOP/CONT | it and its descendants | nothing of it may write while nobody knows who holds the lock        |
+| SIGKILL      | it and its descendants | only when another holds the lock, or an orphan outlived its time     |
 
 Not promised: a descendant that has left the tree (its parent died) is out of reach.
 """

@@ -456,7 +456,7 @@ class Front:
 
     def _enforce(self) -> None:
         """What the keeper does, a second time: it may be frozen. Both do the same to the same process."""
-        if not self._child or self._watchdog.deadlines is None and self._watchdog.lost is None:
+        if not self._child or (self._watchdog.deadlines is None and self._watchdog.lost is None):
             return
         now = self._clock.boottime()
         process = child.AdoptedChild(self._child)

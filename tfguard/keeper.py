@@ -34,6 +34,8 @@ from tfguard.worker import LeaseWorker
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
 #: After a stop was asked: a front that relays nothing for this long, though there is something, has frozen.
 RELAY_SILENCE_SECONDS = 5.0
+#: How long a child without a front may take to stop before it is killed.
+ORPHAN_TIMEOUT_SECONDS = 1800.0
 _CHUNK = 65536
 
 
@@ -60,7 +62,7 @@ class Keeper:
         self._interrupt_at: float | None = None
         self._interrupt_reason = ""
         self._times_out_at: float | None = None
-        self._orphaned_at: float | None = None
+        self._orphan_killed_at = float("inf")
         self._outcome = "orphaned"
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -249,10 +251,9 @@ class Keeper:
         if self._interrupt_at is not None and now >= self._interrupt_at:
             self._interrupt_at = None
             self._interrupt(self._interrupt_reason)
-        if self._orphaned_at is not None and self._request is not None:
-            if now - self._orphaned_at >= self._request.orphan_timeout_seconds:
-                self._outcome = "orphan-killed"
-                child.kill(self._child)
+        if now >= self._orphan_killed_at:
+            self._outcome = "orphan-killed"
+            child.kill(self._child)
         for relay in self._relays:
             relay.take_over_if_stuck(now, self._selector)
 
@@ -293,7 +294,8 @@ class Keeper:
         for relay in self._relays:
             relay.take_over(self._selector)
         if self._child is not None:
-            self._orphaned_at = self._clock.boottime()
+            seconds = self._request.orphan_timeout_seconds if self._request else ORPHAN_TIMEOUT_SECONDS
+            self._orphan_killed_at = self._clock.boottime() + seconds
             self._interrupt("the front is gone")
         elif self._worker is None:
             self._is_done = True

@@ -1,0 +1,304 @@
+"""
+However a run is ended, Terraform stops cleanly, the state is whole and the lock is free.
+
+One row each of the table in `facts`: real processes, real Terraform, the signals that CI platforms and people send.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import TFGUARD, Stage
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.e2e
+
+LONG = {"TF_VAR_hold": "20"}
+APPLY = ("apply", "-auto-approve", "-no-color")
+
+
+@dataclass
+class Run:
+    """A running `tfguard apply`, and the processes it consists of."""
+
+    process: subprocess.Popen[str]
+    front: psutil.Process
+    keeper: psutil.Process
+    terraform: psutil.Process
+
+    def end(self, timeout: float = 40.0) -> tuple[int, str]:
+        """Wait for the front's end; gives its status and all it printed."""
+        out, err = self.process.communicate(timeout=timeout)
+        return self.process.returncode, out + err
+
+    def all_gone(self, timeout: float = 30.0) -> None:
+        for process in (self.front, self.keeper, self.terraform):
+            eventually(lambda process=process: not alive(process), timeout, f"the end of {process}")
+
+
+def alive(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def dissect(process: subprocess.Popen[str]) -> Run:
+    """Find keeper and Terraform among the descendants."""
+
+    def find() -> Run | None:
+        front = psutil.Process(process.pid)
+        if "tfguard" not in " ".join(front.cmdline()) or front.name().startswith("bash"):
+            front = next(each for each in front.children(recursive=True) if "tfguard" in " ".join(each.cmdline()))
+        keeper = next((each for each in front.children() if "tfguard-keeper" in each.cmdline()), None)
+        terraform = next((each for each in keeper.children() if each.name() == "terraform"), None) if keeper else None
+        return Run(process, front, keeper, terraform) if keeper and terraform else None
+
+    return eventually(find, 20, "front, keeper and Terraform")
+
+
+@pytest.fixture
+def begin(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage, Run]]]:
+    """Start a long apply and wait until it is in the middle of creating a resource."""
+    started: list[subprocess.Popen[str]] = []
+
+    def make(backend: str = "dynamodb", argv: list[str] | None = None, **environ: str) -> tuple[Stage, Run]:
+        made = stage(backend)
+        process = made.start(argv or [*TFGUARD, *APPLY], **LONG, **environ)
+        started.append(process)
+        made.wait_for_log("begin")
+        return made, dissect(process)
+
+    yield make
+    for process in started:
+        for child in [*_descendants(process.pid), process]:
+            with contextlib.suppress(psutil.Error, OSError):
+                child.kill()
+        process.communicate()
+
+
+def _descendants(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).children(recursive=True)
+    return []
+
+
+def assert_clean(made: Stage, printed: str = "") -> None:
+    """The resource that was being created is in the state, the lock is gone, Terraform had one signal at most."""
+    eventually(lambda: made.locks() == [], 15, "the lock's release")
+    assert made.resources() == ["terraform_data.work"]
+    assert "Two interrupts" not in printed
+
+
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, -2), (signal.SIGTERM, -15), (signal.SIGHUP, -1), (signal.SIGQUIT, -3)],
+    ids=lambda value: signal.Signals(value).name if value > 0 else "",
+)
+def test_a_signal_to_the_front_stops_terraform_once(begin, number: int, status: int) -> None:
+    made, run = begin()
+
+    run.front.send_signal(number)
+    code, printed = run.end()
+
+    assert code == status
+    assert printed.count("Interrupt received") == 1
+    assert_clean(made, printed)
+
+
+def test_githubs_sequence_ends_cleanly_though_the_front_is_killed(begin) -> None:
+    made, run = begin()
+    run.terraform.suspend()  # It needs longer to stop than the platform grants.
+
+    run.front.send_signal(signal.SIGINT)
+    time.sleep(0.8)
+    run.front.send_signal(signal.SIGTERM)
+    time.sleep(0.4)
+    run.front.kill()
+    time.sleep(0.5)
+    run.terraform.resume()
+    run.all_gone()
+
+    assert_clean(made)
+
+
+def test_sigterm_to_the_process_group(stage: Callable[..., Stage]) -> None:
+    made = stage("dynamodb")
+    process = subprocess.Popen(
+        [*TFGUARD, *APPLY],
+        cwd=made.path,
+        env={**made.environ, **LONG},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    made.wait_for_log("begin")
+    run = dissect(process)
+
+    os.killpg(process.pid, signal.SIGTERM)
+    code, printed = run.end()
+
+    assert code == -15
+    assert printed.count("Interrupt received") == 1
+    assert_clean(made, printed)
+
+
+def test_sigkill_of_the_front_leaves_a_keeper_that_ends_the_run(begin) -> None:
+    made, run = begin()
+
+    run.front.kill()
+    run.all_gone()
+
+    assert_clean(made)
+
+
+def test_sigkill_of_the_keeper_is_survived_by_a_successor(begin) -> None:
+    made, run = begin()
+
+    run.keeper.kill()
+    code, printed = run.end()
+
+    assert code == 1
+    assert printed.count("Interrupt received") == 1
+    assert_clean(made, printed)
+
+
+def test_sigkill_of_the_keeper_of_a_local_lock_is_survived_too(begin) -> None:
+    made, run = begin("local")
+
+    run.keeper.kill()
+    code, printed = run.end()
+
+    assert code == 1
+    assert_clean(made, printed)
+
+
+def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock(begin) -> None:
+    made, run = begin(TFGUARD_LOCK_LEASE="3s")
+
+    run.front.kill()
+    run.keeper.kill()
+    run.all_gone()
+    result = made.tfguard("plan", "-no-color")
+
+    assert result.code == 0, str(result)
+    assert "took the lock over" in result.err
+    assert made.locks() == []
+
+
+def test_sigkill_of_terraform_gives_its_signal_and_releases(begin) -> None:
+    made, run = begin()
+
+    run.terraform.kill()
+    code, _ = run.end()
+
+    assert code == 137
+    assert made.locks() == []
+
+
+def test_a_closed_stdout_does_not_kill_terraform(begin) -> None:
+    made, run = begin()
+
+    run.process.stdout.close()
+    run.front.send_signal(signal.SIGINT)
+    run.process.stdout = None
+    _, err = run.process.communicate(timeout=40)
+
+    assert run.process.returncode == -2, err
+    assert_clean(made, err)
+
+
+def test_a_shell_that_dies_without_passing_its_signal_on_is_noticed(begin) -> None:
+    words = " ".join([*TFGUARD, *APPLY])
+    made, run = begin(argv=["bash", "-c", f"{words}; true"])
+
+    run.process.kill()
+    run.all_gone()
+
+    assert_clean(made)
+
+
+def test_a_stopped_front_does_not_stop_the_heart(begin) -> None:
+    made, run = begin(TFGUARD_LOCK_LEASE="3s")
+
+    run.front.suspend()
+    first = _beat(made)
+    eventually(lambda: _beat(made) > first + 20, 30, "heartbeats while the front is stopped")
+    rival = made.tfguard("--lock-timeout=0s", "plan")
+    run.front.resume()
+    run.front.send_signal(signal.SIGINT)
+    _, printed = run.end()
+
+    assert rival.code == 75
+    assert_clean(made, printed)
+
+
+def _beat(made: Stage) -> int:
+    item = made.dynamodb.item(made.table, f"{made.bucket}/{made.key}")
+    return int(item["TfguardBeat"]["N"]) if item else 0
+
+
+def test_a_stopped_keeper_is_noticed_by_the_front_which_freezes_terraform(begin) -> None:
+    made, run = begin(TFGUARD_LOCK_LEASE="4s")
+
+    run.keeper.suspend()
+    eventually(lambda: run.terraform.status() == psutil.STATUS_STOPPED, 20, "Terraform's freeze")
+    run.keeper.resume()
+    eventually(lambda: run.terraform.status() != psutil.STATUS_STOPPED, 20, "Terraform's thaw")
+    run.front.send_signal(signal.SIGINT)
+    _, printed = run.end()
+
+    assert_clean(made, printed)
+
+
+def test_a_signal_while_waiting_ends_the_wait_and_touches_nothing(stage: Callable[..., Stage]) -> None:
+    made = stage("dynamodb")
+    holder = made.start_tfguard(*APPLY, **LONG)
+    made.wait_for_log("begin")
+    held = made.locks()
+    waiter = made.start_tfguard("plan")
+    eventually(lambda: "is held by" in (waiter.stderr.readline() or ""), 20, "the waiting message")
+
+    waiter.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    waiter.communicate(timeout=20)
+    took = time.monotonic() - began
+
+    assert waiter.returncode == -15
+    assert took < 5
+    assert [each["ID"] for each in made.locks()] == [each["ID"] for each in held]
+    holder.send_signal(signal.SIGINT)
+    holder.communicate(timeout=40)
+    assert_clean(made)
+
+
+def test_the_run_timeout_stops_terraform_once(stage: Callable[..., Stage]) -> None:
+    made = stage("dynamodb")
+
+    result = made.tfguard(*APPLY, TFGUARD_RUN_TIMEOUT="3s", **LONG)
+
+    assert result.code == 124, str(result)
+    assert result.out.count("Interrupt received") == 1
+    assert "run_timeout" in result.err
+    assert_clean(made, result.out)
+
+
+def test_nothing_of_ours_outlives_the_orphan_timeout(begin) -> None:
+    made, run = begin(TFGUARD_TEST_ORPHAN_TIMEOUT="2", TFGUARD_LOCK_LEASE="3s")
+    run.terraform.suspend()  # It will not stop by itself.
+
+    run.front.kill()
+    run.all_gone()
+
+    eventually(lambda: made.locks() == [], 15, "the lock's release")
