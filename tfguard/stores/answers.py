@@ -31,7 +31,13 @@ WHERE_CREDENTIALS_COME_FROM = (
 
 _CONFLICT = {"ConditionalCheckFailedException", "PreconditionFailed", "412"}
 _ABSENT = {"NoSuchKey", "404", "NotFound", "NoSuchVersion"}
-_AGAIN = {"ConditionalRequestConflict", "OperationAborted", "TransactionConflictException", "RequestTimeout"}
+_AGAIN = {
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "TransactionConflictException",
+    "ReplicatedWriteConflictException",
+    "RequestTimeout",
+}
 _THROTTLED = {
     "ThrottlingException",
     "Throttling",
@@ -58,6 +64,8 @@ _UNKNOWN_KEY = {
     "MissingAuthenticationTokenException",
 }
 _SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+#: What DynamoDB, and DynamoDB Local, say of a table whose key is not `LockID`.
+_OTHER_KEY = ("key element", "Missing the key", "required keys", "mismatch for key", "on the keys")
 _ELSEWHERE = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
 _MISSING = {
     "ResourceNotFoundException": "Create it, or correct its name or the region ({region}) in the backend.",
@@ -92,7 +100,7 @@ def no_credentials() -> StoreDenied:
 
 def said(*lines: str) -> str:
     """Join the lines of a message, each safe for a terminal and at most 120 columns."""
-    return "\n".join(printable(line, 120) for line in lines)
+    return "\n".join(printable(" ".join(line.split()), 120) for line in lines)
 
 
 def _from_answer(response: Mapping[str, Any], action: str, resource: str, region: str) -> Exception:
@@ -138,7 +146,7 @@ def _denied(action: str, resource: str, *lines: str, is_expired: bool = False) -
 def _misconfigured(code: str, words: str, action: str, resource: str, region: str) -> StoreMisconfigured:
     if code in _MISSING:
         return StoreMisconfigured(said(f"There is no {resource} ({code}).", _MISSING[code].format(region=region)))
-    if code == "ValidationException" and ("key element" in words or "Missing the key" in words):
+    if code == "ValidationException" and any(sign in words for sign in _OTHER_KEY):
         return StoreMisconfigured(
             said(
                 f"{resource} cannot hold Terraform's locks: its key is another one.",

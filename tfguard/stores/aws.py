@@ -287,7 +287,7 @@ def _web_token(role: AssumeRole) -> str:
         with open(path, encoding="utf-8") as file:
             return file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
-        lines = (f"The web identity token in {path} cannot be read: {type(error).__name__}.", "Check that path.")
+        lines = (f"The web identity token cannot be read ({type(error).__name__}).", f"It should be in {path}")
         raise StoreDenied(said(*lines), action="sts:AssumeRoleWithWebIdentity", resource=path) from error
 
 

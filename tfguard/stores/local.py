@@ -59,6 +59,7 @@ class LocalStore:
         self._queue_path = os.path.join(directory, f".{name}.tfguard")
         self._fd = -1
         self._record: LockRecord | None = None
+        self._has_locked = False
 
     @classmethod
     def adopt(cls, spec: LocalSpec, fd: int, record: LockRecord | None = None) -> LocalStore:
@@ -69,6 +70,7 @@ class LocalStore:
         """
         store = cls(spec)
         store._fd = fd
+        store._has_locked = True
         store._record = record or store._read_info()
         return store
 
@@ -83,7 +85,7 @@ class LocalStore:
     def read(self) -> LockRecord | None:
         if self._fd >= 0:
             return self._record
-        with self._answers("open"):
+        with self._answers("read"):
             return self._read_info() if self._is_held() else None
 
     def create(self, record: LockRecord) -> LockRecord:
@@ -92,6 +94,7 @@ class LocalStore:
         with self._answers("lock"):
             os.makedirs(self._directory, exist_ok=True)
             self._fd, is_made = self._lock_file()
+            self._has_locked = True
             kept = msgspec.structs.replace(record, lease=None, version=_MADE if is_made else "")
             try:
                 self._write_info(kept)
@@ -102,7 +105,7 @@ class LocalStore:
 
     def replace(self, seen: LockRecord, record: LockRecord) -> LockRecord:
         kept = msgspec.structs.replace(record, lease=None, version=self._ours(seen).version)
-        with self._answers("write"):
+        with self._answers("write beside"):
             self._write_info(kept)
         return kept
 
@@ -116,7 +119,7 @@ class LocalStore:
             self._let_go()
 
     def read_queue(self) -> QueueRecord | None:
-        with self._answers("read"):
+        with self._answers("read beside"):
             try:
                 content = _read(self._queue_path, _MAX_QUEUE_BYTES)
             except FileNotFoundError:
@@ -128,8 +131,10 @@ class LocalStore:
         return QueueRecord(text=found.queue, revision=found.revision)
 
     def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
-        with self._answers("write"):
-            os.makedirs(self._directory, exist_ok=True)
+        with self._answers("write beside"):
+            # `workspace delete` has removed the directory under our lock: it would come back, and the workspace with it.
+            if not self._has_locked:
+                os.makedirs(self._directory, exist_ok=True)
             with self._queue_alone():
                 stored = self.read_queue()
                 if (stored is None) != (seen is None) or (stored and seen and stored.revision != seen.revision):
@@ -164,7 +169,7 @@ class LocalStore:
 
     def _is_held(self) -> bool:
         try:
-            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except FileNotFoundError:
             return False
         try:
@@ -243,7 +248,7 @@ class LocalStore:
 
 
 def _translated(error: OSError, action: str, path: str) -> Exception:
-    what = f"Cannot {action} the lock of {printable(path, 70)}: {error.strerror}."
+    what = f"Cannot {action} {printable(path, 80)}: {printable(error.strerror or str(error.errno), 25)}."
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         advice = "Let this user write there; Terraform itself needs that too."
         return StoreDenied(f"{what}\n{advice}", action=action, resource=path)
