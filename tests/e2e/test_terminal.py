@@ -1,0 +1,139 @@
+"""On a terminal: Ctrl-C once, twice, Ctrl-Z for longer than a lease, prompts; and what Terraform is told of it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import pexpect
+import psutil
+import pytest
+
+from tests.e2e.conftest import TFGUARD, Stage
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.e2e
+
+APPLY = ["apply", "-auto-approve", "-no-color"]
+
+
+@pytest.fixture
+def terminal(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage, pexpect.spawn]]]:
+    """Run tfguard in an interactive shell with job control, as a person does."""
+    shells: list[pexpect.spawn] = []
+
+    def make(backend: str = "dynamodb", *words: str, **environ: str) -> tuple[Stage, pexpect.spawn]:
+        made = stage(backend)
+        shell = pexpect.spawn(
+            "bash",
+            ["--norc", "--noprofile", "-i"],
+            cwd=str(made.path),
+            env={**made.environ, "PS1": "READY> ", "TERM": "dumb", "TF_VAR_hold": "20", **environ},  # type: ignore[arg-type]
+            encoding="utf-8",
+            timeout=40,
+            dimensions=(40, 200),
+        )
+        shells.append(shell)
+        shell.expect("READY> ")
+        shell.sendline(" ".join([*TFGUARD, *(words or APPLY)]))
+        return made, shell
+
+    yield make
+    for shell in shells:
+        with contextlib.suppress(psutil.Error):
+            for child in psutil.Process(shell.pid).children(recursive=True):
+                child.kill()
+        shell.close(force=True)
+
+
+def status(shell: pexpect.spawn) -> str:
+    shell.expect("READY> ")
+    printed = str(shell.before)
+    shell.sendline("echo status=$?")
+    shell.expect(r"status=(\d+)")
+    return str(shell.match.group(1)) + "\n" + printed
+
+
+def test_one_ctrl_c_stops_terraform_cleanly(terminal) -> None:
+    made, shell = terminal()
+    made.wait_for_log("begin")
+
+    shell.sendintr()
+    code, _, printed = status(shell).partition("\n")
+
+    assert code == "130"
+    assert printed.count("Interrupt received") == 1
+    assert "the lock is kept until it has" in printed
+    assert made.resources() == ["terraform_data.work"]
+    assert made.locks() == []
+
+
+def test_a_second_ctrl_c_is_terraforms_own_abort_and_the_lock_comes_free(terminal) -> None:
+    made, shell = terminal()
+    made.wait_for_log("begin")
+    terraform = eventually(lambda: _terraform(shell), 10, "Terraform")
+    terraform.suspend()  # So that both come while it is stopping.
+
+    shell.sendintr()
+    shell.expect("Ctrl-C again")
+    shell.sendintr()
+    shell.expect("second interrupt")
+    terraform.resume()
+    code, _, _ = status(shell).partition("\n")
+
+    assert code == "130"
+    assert made.locks() == []
+
+
+def test_ctrl_z_for_longer_than_a_lease_keeps_the_lock(terminal) -> None:
+    made, shell = terminal("dynamodb", TFGUARD_LOCK_LEASE="3s")
+    made.wait_for_log("begin")
+    terraform = eventually(lambda: _terraform(shell), 10, "Terraform")
+
+    shell.sendcontrol("z")
+    shell.expect("Stopped")
+    eventually(lambda: terraform.status() == psutil.STATUS_STOPPED, 10, "Terraform's stop")
+    began = time.monotonic()
+    rivals = []
+    while time.monotonic() - began < 5:
+        rivals.append(made.tfguard("--lock-timeout=1s", "plan").code)
+    shell.sendline("fg")
+    eventually(lambda: terraform.status() != psutil.STATUS_STOPPED, 10, "Terraform's going on")
+    shell.sendintr()
+    shell.expect("Interrupt received")
+    shell.expect("READY> ")
+
+    assert set(rivals) == {75}
+    assert made.resources() == ["terraform_data.work"]
+    assert made.locks() == []
+
+
+def test_a_closed_terminal_stops_terraform_once(terminal) -> None:
+    made, shell = terminal()
+    made.wait_for_log("begin")
+    terraform = eventually(lambda: _terraform(shell), 10, "Terraform")
+
+    shell.close(force=False)
+    eventually(lambda: not terraform.is_running(), 30, "Terraform's end")
+
+    eventually(lambda: made.locks() == [], 15, "the lock's release")
+    assert made.resources() == ["terraform_data.work"]
+
+
+def test_terraforms_prompt_reaches_the_person_and_the_answer_reaches_terraform(terminal) -> None:
+    made, shell = terminal("local", "apply", "-no-color", TF_VAR_hold="0")
+
+    shell.expect("Enter a value: ")
+    shell.sendline("yes")
+    shell.expect("Apply complete")
+    code, _, _ = status(shell).partition("\n")
+
+    assert code == "0"
+
+
+def _terraform(shell: pexpect.spawn) -> psutil.Process | None:
+    children = psutil.Process(shell.pid).children(recursive=True)
+    return next((each for each in children if each.name() == "terraform"), None)
+
+
