@@ -17,7 +17,11 @@ _MAX_CHARS = 200_000
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One past run of a lock. Durations in seconds; `ended_at` RFC 3339, for people."""
+    """
+    One past run of a lock. Durations in seconds; `ended_at` RFC 3339, for people.
+
+    `unlocked_by`: an operator ended this run's hold by force, and why is in `reason`.
+    """
 
     holder: Holder
     ended_at: str
@@ -27,6 +31,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str = ""
     exit_code: int | None = None
     took_over: str = ""
+    lock_id: str = ""
+    unlocked_by: str = ""
+    reason: str = ""
 
 
 class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
