@@ -213,3 +213,17 @@ def test_a_directory_that_we_may_not_write_denies_us(tmp_path: Path) -> None:
 
     with pytest.raises(StoreDenied, match="Let this user write there"):
         LocalStore(spec(tmp_path)).create(record())
+
+
+def test_a_directory_removed_under_the_lock_is_not_brought_back(tmp_path: Path) -> None:
+    """That is what `workspace delete` does: a directory made anew would be the workspace again."""
+    directory = tmp_path / "terraform.tfstate.d" / "stage"
+    store = LocalStore(spec(directory))
+    held = store.create(record())
+    shutil.rmtree(directory)
+
+    with pytest.raises(StoreMisconfigured, match="Cannot write beside"):
+        store.write_queue(None, QueueRecord(text="{}", revision=1))
+    store.delete(held)
+
+    assert not directory.exists()

@@ -34,8 +34,8 @@ class DynamoDBStore:
 
     def __init__(self, spec: DynamoDBSpec, access: Credentials | None = None) -> None:
         self._spec = spec
-        self._own_access = Credentials(spec.aws) if access is None else None
-        self._access = access or self._own_access or Credentials(spec.aws)
+        self._owns_access = access is None
+        self._access = access or Credentials(spec.aws)
         self._client = self._access.client("dynamodb", spec.endpoint)
 
     @property
@@ -86,8 +86,8 @@ class DynamoDBStore:
 
     def close(self) -> None:
         self._client.close()
-        if self._own_access is not None:
-            self._own_access.close()
+        if self._owns_access:
+            self._access.close()
 
     def _get(self, key: str) -> Mapping[str, Any] | None:
         answer = self._ask("get_item", {}, Key={"LockID": {"S": key}}, ConsistentRead=True)

@@ -132,7 +132,7 @@ class LocalStore:
 
     def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
         with self._answers("write beside"):
-            # `workspace delete` has removed the directory under our lock: it would come back, and the workspace with it.
+            # `workspace delete` removes the directory under our lock: making it again would bring the workspace back.
             if not self._has_locked:
                 os.makedirs(self._directory, exist_ok=True)
             with self._queue_alone():

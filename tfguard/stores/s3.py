@@ -42,8 +42,8 @@ class S3Store:
 
     def __init__(self, spec: S3Spec, access: Credentials | None = None) -> None:
         self._spec = spec
-        self._own_access = Credentials(spec.aws) if access is None else None
-        self._access = access or self._own_access or Credentials(spec.aws)
+        self._owns_access = access is None
+        self._access = access or Credentials(spec.aws)
         self._client = _client(self._access, spec.endpoint, spec.use_path_style)
 
     @property
@@ -122,8 +122,8 @@ class S3Store:
 
     def close(self) -> None:
         self._client.close()
-        if self._own_access is not None:
-            self._own_access.close()
+        if self._owns_access:
+            self._access.close()
 
     @property
     def _queue_key(self) -> str:
@@ -179,14 +179,14 @@ def workspace_exists(probe: WorkspaceProbe, access: Credentials | None = None) -
     Raises:
         StoreDenied: We may not list. Terraform may not either, and then takes the workspace for missing.
     """
-    own = Credentials(probe.aws) if access is None else None
-    client = _client(access or own or Credentials(probe.aws), probe.endpoint, probe.use_path_style)
+    credentials = access or Credentials(probe.aws)
+    client = _client(credentials, probe.endpoint, probe.use_path_style)
     try:
         return _is_listed(client, probe)
     finally:
         client.close()
-        if own is not None:
-            own.close()
+        if access is None:
+            credentials.close()
 
 
 def _is_listed(client: Client, probe: WorkspaceProbe) -> bool:

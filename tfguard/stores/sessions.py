@@ -1,7 +1,8 @@
 """
 botocore sessions and clients, set up as Terraform's configuration says: files, region, endpoints, proxies.
 
-Nothing is retried in here: one attempt, connect 2 s, read 3 s.
+Connect 2 s, read 3 s. A request to a store is made once, and whoever asked decides; one for credentials up to three
+times, since a run should not fail for a hiccup of STS.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ def new_session(access: AwsAccess) -> Any:
     for name, value in variables.items():
         if value:
             session.set_config_variable(name, value)
-    session.set_default_client_config(_config(access, {}))
+    proxies = _proxies(access)
+    session.set_default_client_config(_config(access, {"proxies": proxies} if proxies else {}, attempts=3))
     if access.skip_metadata_api_check:
         session.get_component("credential_provider").remove("iam-role")
     return session
@@ -79,7 +81,7 @@ def create_client(
             region_name=region,
             endpoint_url=endpoint or _endpoint_from_environment(service),
             verify=False if access.insecure else (access.ca_bundle or None),
-            config=_config(access, settings),
+            config=_config(access, settings, attempts=3 if service == "sts" else 1),
             **signing,
         )
 
@@ -91,13 +93,13 @@ def create_client(
     return client
 
 
-def _config(access: AwsAccess, settings: Mapping[str, Any]) -> Any:
+def _config(access: AwsAccess, settings: Mapping[str, Any], attempts: int) -> Any:
     fips = access.use_fips or _is_set("AWS_USE_FIPS_ENDPOINT")
     dualstack = access.use_dualstack or _is_set("AWS_USE_DUALSTACK_ENDPOINT")
     return Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
-        retries={"total_max_attempts": 1, "mode": "standard"},
+        retries={"total_max_attempts": attempts, "mode": "standard"},
         tcp_keepalive=True,
         max_pool_connections=2,
         user_agent_extra="tfguard",
