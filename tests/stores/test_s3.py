@@ -6,12 +6,14 @@ from typing import Any
 
 import msgspec
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.conftest import S3
 from tests.contract.kinds import ACCESS, S3Kind, lease, record
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
 from tfguard.store import QueueRecord, S3Spec, WorkspaceProbe
 from tfguard.stores import open_store
+from tfguard.stores.aws import Client, Credentials
 from tfguard.stores.s3 import workspace_exists
 
 CUSTOMER_KEY = base64.b64encode(bytes(range(32))).decode()
@@ -195,11 +197,14 @@ def test_one_page_decides_however_many_workspaces_there_are(kind: S3Kind, monkey
     for number in range(20):
         key = f"env:/ws{number:02}/app/terraform.tfstate"
         kind.server.client.put_object(Bucket=kind.spec.bucket, Key=key, Body=b"")
-    asked: list[dict[str, Any]] = []
-    from tfguard.stores.aws import Client
-
+    asked: list[Any] = []
     ask = Client.ask
-    monkeypatch.setattr(Client, "ask", lambda self, method, place, what: asked.append(what) or _paged(ask, self, what))
+
+    def ask_for_two(client: Client, method: str, place: str, parameters: Any) -> dict[str, Any]:
+        asked.append(parameters)
+        return ask(client, method, place, {**parameters, "MaxKeys": 2})
+
+    monkeypatch.setattr(Client, "ask", ask_for_two)
 
     found = [workspace_exists(probe(kind, name)) for name in ("ws00", "ws19", "ws07x")]
 
@@ -207,22 +212,13 @@ def test_one_page_decides_however_many_workspaces_there_are(kind: S3Kind, monkey
     assert len(asked) == 3
 
 
-def _paged(ask: Any, client: Any, what: dict[str, Any]) -> dict[str, Any]:
-    answer: dict[str, Any] = ask(client, "list_objects_v2", "bucket", {**what, "MaxKeys": 2})
-    return answer
-
-
 @pytest.mark.emulator
 def test_a_listing_that_is_denied_is_said_to_be(kind: S3Kind) -> None:
-    from tfguard.stores.aws import Credentials
-
     credentials = Credentials(ACCESS)
     client = credentials.client("s3", kind.spec.endpoint)
     error = {"Error": {"Code": "AccessDenied", "Message": "no"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
 
     def deny(**kwargs: Any) -> None:
-        from botocore.exceptions import ClientError
-
         raise ClientError(error, "ListObjectsV2")
 
     client.botocore.meta.events.register("before-send", deny)
