@@ -20,13 +20,13 @@ PACKAGE = ROOT / "tfguard"
 
 #: From the ground up. A room may import its own floor and the floors below it, never one above.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim"}),
+    frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"}),
     frozenset({"store", "child", "report"})
     | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
     | {"config", "document", "expansion", "rules", "schema", "settings"},
     frozenset({"wire", "messages", "watchdog", "queue", "stores"}),
     frozenset({"lease"}),
-    frozenset({"keeper", "worker", "front", "relay"}),
+    frozenset({"keeper", "worker", "waiting", "ledger", "line", "front", "relay"}),
     frozenset({"runner"}),
     frozenset({"commands"}),
     frozenset({"cli"}),
@@ -35,11 +35,11 @@ FLOORS: tuple[frozenset[str], ...] = (
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 #: Two processes. They speak `wire` and share the pure rooms; neither runs the other's code.
-KEEPER_SIDE = frozenset({"keeper", "worker", "lease", "stores"})
-FRONT_SIDE = frozenset({"front", "relay"})
+KEEPER_SIDE = frozenset({"keeper", "worker", "waiting", "ledger", "line", "lease", "stores"})
+FRONT_SIDE = frozenset({"front", "relay", "journal"})
 
 #: Programs of their own say with which status they end, and a signal's death is re-raised; all else is up to `cli`.
-PROGRAMS = frozenset({"cli", "__main__", "keeper", "shim", "signals"})
+PROGRAMS = frozenset({"cli", "__main__", "keeper", "shim", "sentinel", "signals"})
 
 #: Imported where it is used, since every start of tfguard would pay for it (milliseconds: 30 to 250).
 HEAVY = ("boto3", "botocore", "structlog", "rich", "yaml", "asyncio")
@@ -138,12 +138,12 @@ def test_stores_know_records_and_never_leases():
 def test_only_the_keeper_opens_stores_for_a_run():
     openers = {room_of(module) for module in MODULES if "stores" in map(room_of, own_imports(module))}
 
-    assert openers <= {"stores", "keeper", "worker", "commands"}
+    assert openers <= {"stores", "keeper", "worker", "waiting", "commands"}
 
 
-def test_the_shim_needs_nothing_but_the_standard_library():
-    """It runs between fork and Terraform, without site-packages, each time and at once."""
-    names = {name.partition(".")[0] for name in imports_of(PACKAGE / "shim.py")}
+@pytest.mark.parametrize("name", ["shim", "sentinel"])
+def test_what_runs_without_site_packages_needs_nothing_but_the_standard_library(name):
+    names = {name.partition(".")[0] for name in imports_of(PACKAGE / f"{name}.py")}
 
     assert names <= sys.stdlib_module_names
 

@@ -1,5 +1,5 @@
 """
-The keeper's thread that talks to the stores: it waits for the lock, beats, and releases.
+The keeper's thread that talks to the stores: it acquires (`waiting`), beats, and releases.
 
 It owns the leases and nothing else: children, signals and deadlines belong to the keeper's main thread, which hears
 from here only by messages. So a request that hangs delays a heartbeat, never a deadline.
@@ -18,25 +18,12 @@ import tenacity
 from tfguard import errors, queue, wire
 from tfguard.clock import SystemClock, boot_id
 from tfguard.deadlines import RETRY_SECONDS, Deadlines, jittered
-from tfguard.lease import Acquirer, Busy, Draft, HeldLease, HeldLock
-from tfguard.lockinfo import LockInfo, created
-from tfguard.store import LocalSpec, LockRecord, QueueRecord, Store
+from tfguard.lease import Busy, HeldLease, HeldLock
+from tfguard.ledger import Ledger
+from tfguard.lockinfo import created
+from tfguard.store import LocalSpec, LockRecord, Store
 from tfguard.stores import open_store
-
-#: How long a waiter rests between two looks at a busy lock, in seconds.
-LOOK_SECONDS = 0.5
-#: The queue record is contended by nobody for long; after this many conflicts it is left alone.
-_QUEUE_TRIES = 4
-
-
-class Failure(Exception):
-    """We end without the lock. `kind` as in `wire.Failed`."""
-
-    def __init__(self, kind: str, message: str = "", record: LockRecord | None = None) -> None:
-        super().__init__(message or kind)
-        self.kind = kind
-        self.message = message
-        self.record = record
+from tfguard.waiting import Failure, Waiter, check_workspace
 
 
 class LeaseWorker(threading.Thread):
@@ -115,7 +102,7 @@ class LeaseWorker(threading.Thread):
         if self._adopt is not None and self._adopt.stage != "trying":
             self._continue(self._adopt)
         elif not self._is_nested():
-            self._check_workspace()
+            check_workspace(self._request)
             self._hold(self._wait())
 
     def _open_stores(self) -> None:
@@ -124,6 +111,7 @@ class LeaseWorker(threading.Thread):
                 self._stores.append(_adopt_local(spec, self._lock_fd))
             else:
                 self._stores.append(open_store(spec))
+        self._ledger = Ledger(self._stores[-1])
 
     def _continue(self, adopt: wire.Adopt) -> None:
         """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
@@ -156,24 +144,6 @@ class LeaseWorker(threading.Thread):
                 if self._is_abandoned:
                     raise
 
-    # --- waiting ------------------------------------------------------------------------------------------------
-
-    def _check_workspace(self) -> None:
-        """Terraform would create a missing workspace under a lock of its own, which collides with ours."""
-        probe = self._request.target.probe
-        if probe is None:
-            return
-        from tfguard.stores.s3 import workspace_exists
-
-        try:
-            exists = workspace_exists(probe)
-        except errors.StoreDenied as error:
-            if error.is_expired:
-                raise
-            raise Failure("unlisted", str(error)) from error
-        if not exists:
-            raise Failure("no-workspace")
-
     def _is_nested(self) -> bool:
         """Whether our parent holds this very lock now, with a live lease; then it is enough."""
         wanted = self._request.nested_id
@@ -197,98 +167,16 @@ class LeaseWorker(threading.Thread):
         return record.lease.boot == boot_id() and silence < record.lease.duration_ms / 1000 / 3
 
     def _wait(self) -> HeldLock:
-        acquirer = Acquirer(
+        waiter = Waiter(
+            self._request,
             self._stores,
-            self._draft(),
             self._clock,
-            policy=self._request.takeover,
-            on_trying=lambda lock_id, base: self._tell(wire.Trying(lock_id=lock_id, base=base)),
+            post=self._post,
+            tell=self._tell,
+            cancel=self._cancel,
+            adopt=self._adopt,
         )
-        if self._adopt is not None:
-            acquirer.recall(self._adopt.lock_id, self._adopt.base)
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type((Busy, errors.StoreUnavailable)),
-            stop=tenacity.stop_after_delay(self._request.timeout_seconds),
-            wait=self._pause,
-            sleep=tenacity.sleep_using_event(self._cancel),
-            before_sleep=lambda state: self._say_waiting(state, acquirer),
-            reraise=True,
-        )
-        try:
-            lock = retrying(self._attempt, acquirer)
-            self._prove(lock)
-        except BaseException:
-            with contextlib.suppress(errors.TfguardError):
-                acquirer.withdraw()
-            raise
-        return lock
-
-    def _attempt(self, acquirer: Acquirer) -> HeldLock:
-        if self._cancel.is_set():
-            raise Failure("interrupted")
-        try:
-            lock = acquirer.try_acquire()
-        except Busy as busy:
-            if busy.is_expired and busy.record:
-                raise Failure("takeover-refused", record=busy.record) from busy
-            raise
-        if self._cancel.is_set():
-            lock.release()
-            raise Failure("interrupted")
-        return lock
-
-    def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Rest between looks, so that the last look falls on the deadline."""
-        error = state.outcome.exception() if state.outcome else None
-        pause = jittered(LOOK_SECONDS)
-        if isinstance(error, errors.StoreUnavailable):
-            pause = tenacity.wait_random_exponential(multiplier=0.5, max=20)(state)
-        return max(0.0, min(pause, self._remaining(state)))
-
-    def _remaining(self, state: tenacity.RetryCallState) -> float:
-        return self._request.timeout_seconds - (state.seconds_since_start or 0.0)
-
-    def _say_waiting(self, state: tenacity.RetryCallState, acquirer: Acquirer) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        watch = next((watch for watch in acquirer.watches if watch.record), acquirer.watches[0])
-        now = self._clock.boottime()
-        expires_in = watch.expires_in(now)
-        self._post(
-            wire.Waiting(
-                record=error.record if isinstance(error, Busy) else watch.record,
-                seen_seconds=now - watch.since if watch.record else 0.0,
-                expires_in_seconds=None if expires_in == float("inf") else expires_in,
-                remaining_seconds=max(0.0, self._remaining(state)),
-                trouble=str(error) if isinstance(error, errors.TfguardError) else "",
-            )
-        )
-
-    def _draft(self) -> Draft:
-        request = self._request
-        return Draft(
-            info=LockInfo(
-                id="",
-                operation=request.operation,
-                info=request.info,
-                who=request.who,
-                version=request.version,
-                path=request.target.path,
-            ),
-            holder=request.holder,
-            duration_ms=round(request.lease_seconds * 1000),
-            is_changing=request.is_changing,
-        )
-
-    def _prove(self, lock: HeldLock) -> None:
-        """A server that ignores conditions would hand one lock to two: refuse to trust it."""
-        for lease in lock.leases:
-            prove = getattr(lease.store, "prove_conditional", None)
-            try:
-                if prove is not None:
-                    prove(lease.record)
-            except BaseException:
-                lock.release()
-                raise
+        return waiter.wait()
 
     # --- holding ------------------------------------------------------------------------------------------------
 
@@ -389,18 +277,15 @@ class LeaseWorker(threading.Thread):
         except errors.TfguardError as error:
             return "failed", str(error)
 
-    # --- the queue record: token and history --------------------------------------------------------------------
+    # --- token and history --------------------------------------------------------------------------------------
 
     def _assign_token(self, lock: HeldLock) -> None:
         """Count this acquisition, while holding. Where the record cannot be written there is no token."""
         dead = lock.dead.lease if lock.dead else None
-        state = self._change_queue(lambda state: state.with_token(dead.token if dead else 0))
-        if state is None:
-            return
-        if self._deadlines():
+        self._token = self._ledger.count_acquisition(dead.token if dead else 0)
+        if self._token and self._deadlines():
             with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
-                lock.renew(token=state.token)
-        self._token = state.token
+                lock.renew(token=self._token)
 
     def _write_history(self, release: wire.Release) -> None:
         dead = self._lock.dead if self._lock else None
@@ -414,23 +299,7 @@ class LeaseWorker(threading.Thread):
             exit_code=release.exit_code,
             took_over=dead.id if dead else "",
         )
-        self._change_queue(lambda state: state.with_run(run))
-
-    def _change_queue(self, change: Callable[[queue.QueueState], queue.QueueState]) -> queue.QueueState | None:
-        """Read, change, write if unchanged; None where the record cannot be had. Never an error: it is advisory."""
-        store = self._stores[-1]
-        for _ in range(_QUEUE_TRIES):
-            try:
-                seen = store.read_queue()
-                state = change(queue.decode(seen.text) if seen else queue.QueueState())
-                revision = (seen.revision if seen else 0) + 1
-                store.write_queue(seen, QueueRecord(text=queue.encode(state), revision=revision))
-                return state
-            except errors.Conflict:
-                continue
-            except errors.TfguardError:
-                return None
-        return None
+        self._ledger.write_run(run)
 
     def _fail(self, kind: str, message: str, record: LockRecord | None = None) -> None:
         self._post(
@@ -452,4 +321,3 @@ def _adopt_local(spec: LocalSpec, descriptor: int) -> Store:
 def _error_of(state: tenacity.RetryCallState) -> str:
     error = state.outcome.exception() if state.outcome else None
     return str(error)
-
