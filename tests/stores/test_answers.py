@@ -32,6 +32,7 @@ ANSWERS = [
     ("PermanentRedirect", 301, StoreMisconfigured),
     ("AuthorizationHeaderMalformed", 400, StoreMisconfigured),
     ("NotImplemented", 501, StoreMisconfigured),
+    ("404", 404, StoreMisconfigured),
     ("ValidationException", 400, StoreMisconfigured),
 ]
 FAILURES = [

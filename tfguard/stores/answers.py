@@ -7,7 +7,7 @@ they repeat the request's headers, session token included.
 
     answer                                                        becomes
     ------------------------------------------------------------  ----------------------------------------------------
-    ConditionalCheckFailed, 412; 404 on a conditional S3 write    Conflict
+    ConditionalCheckFailed, 412; NoSuchKey                        Conflict
     409 ConditionalRequestConflict ("again")                      StoreUnavailable: the caller reads
     throttling                                                    StoreUnavailable, is_throttled
     5xx, timeouts, connections, half an answer                    StoreUnavailable
@@ -30,7 +30,8 @@ WHERE_CREDENTIALS_COME_FROM = (
 )
 
 _CONFLICT = {"ConditionalCheckFailedException", "PreconditionFailed", "412"}
-_ABSENT = {"NoSuchKey", "404", "NotFound", "NoSuchVersion"}
+#: Never a bare 404: that is some other web server at a wrong address.
+_ABSENT = {"NoSuchKey", "NoSuchVersion"}
 _AGAIN = {
     "ConditionalRequestConflict",
     "OperationAborted",

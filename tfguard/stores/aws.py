@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 import msgspec
 from botocore.credentials import ReadOnlyCredentials
 
-from tfguard.errors import StoreDenied, StoreMisconfigured, TfguardError
+from tfguard.errors import StoreDenied, StoreMisconfigured
 from tfguard.store import AssumeRole, AwsAccess
 from tfguard.stores.answers import answers, no_credentials, said
 from tfguard.stores.sessions import create_client, new_session
@@ -176,8 +176,8 @@ class Credentials:
             asked = self._wake.wait(min(LOOK_SECONDS, self._seconds_left()))
             if not self._closed.is_set() and (asked or self._seconds_left() <= 0):
                 self._wake.clear()
-                # A failure leaves the old snapshot in place: it may be good for minutes yet.
-                with contextlib.suppress(TfguardError):
+                # Whatever fails leaves the old snapshot in place, which may be good for minutes yet, and this thread alive.
+                with contextlib.suppress(Exception):
                     self._keys = self._resolve()
                 # However often we are asked: a session that is over is refused at every heartbeat.
                 self._closed.wait(RETRY_SECONDS)
