@@ -176,7 +176,7 @@ class Credentials:
             asked = self._wake.wait(min(LOOK_SECONDS, self._seconds_left()))
             if not self._closed.is_set() and (asked or self._seconds_left() <= 0):
                 self._wake.clear()
-                # Whatever fails leaves the old snapshot in place, which may be good for minutes yet, and this thread alive.
+                # Whatever fails leaves the old snapshot in place, good for minutes yet perhaps, and this thread alive.
                 with contextlib.suppress(Exception):
                     self._keys = self._resolve()
                 # However often we are asked: a session that is over is refused at every heartbeat.
