@@ -55,6 +55,8 @@ class TfguardError(Exception):
 
     exit_code: int = 70
     outcome: Outcome = Outcome.INTERNAL
+    #: Whether a person has read it already, before the line that ends the run.
+    is_said: bool = False
 
 
 class UsageError(TfguardError):

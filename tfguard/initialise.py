@@ -63,7 +63,7 @@ def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> No
     label = context.label()
     if context.settings.init == "never":
         raise ConfigError(messages.fit(f"{label}: {why}, and init is never.", f"Run: {context.options.again} init"))
-    context.report.say("info", "init.started", messages.initialising(label, why), lock=label)
+    context.report.say("info", "init.started", messages.initialising(label, why), label=label)
     initialise(front, context, (), stdout=stdout)
 
 

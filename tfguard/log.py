@@ -50,6 +50,10 @@ _SENSITIVE_IN_TEXT = re.compile(
     rf"((?:{_SENSITIVE})[\w-]*[\"']?\s?=\s?)[^\s&]+|(://[^\s/:@]*:)[^\s/@]+(?=@)",
     re.IGNORECASE,
 )
+#: Variables and settings whose value must never be printed, by their name. Wider than `_SENSITIVE`: nobody is kept from
+#: reading a value here, it is only cut out of texts; but a region or an environment's name must stay readable.
+_SECRET_NAME = re.compile(rf"{_SENSITIVE}|_sas\b|sas_token|conn_str|private|_auth\b|_key$", re.IGNORECASE)
+_PUBLIC_NAME = re.compile(r"_FILE$|_PATH$|_URL$|_ENDPOINT$|^TFGUARD_|^key$|_prefix$", re.IGNORECASE)
 #: The fencing token is a number that everybody may know.
 _OPEN_KEYS = frozenset({"token", "fencing_token"})
 
@@ -87,6 +91,23 @@ def register_secrets(values: Iterable[str]) -> None:
     known = {*_secrets, *(value for value in values if len(value) >= _MIN_SECRET)}
     # The longest first: one secret may contain another.
     _secrets = tuple(sorted(known, key=len, reverse=True))
+
+
+def secrets_among(values: Mapping[str, Any]) -> list[str]:
+    """Give what a mapping (environment, backend settings) holds under names that mean a secret, at any depth."""
+    found: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += secrets_among(value)
+        elif isinstance(value, str) and is_secret_name(name):
+            found.append(value)
+    return found
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable or setting of this name holds a secret: `TF_VAR_db_password` does, `TF_VAR_region` not."""
+    bare = re.sub(r"^TF_VAR_", "", name)
+    return _SECRET_NAME.search(bare) is not None and _PUBLIC_NAME.search(bare) is None
 
 
 def redact(text: str) -> str:

@@ -5,12 +5,14 @@ Turns what the keeper says, and what signals come, into messages: the right one,
 from __future__ import annotations
 
 import signal
+from collections.abc import Mapping
 from typing import Any
 
 from tfguard import messages, wire
-from tfguard.clock import SystemClock
+from tfguard.clock import Clock, SystemClock
 from tfguard.report import Level, Report
 from tfguard.signals import Received
+from tfguard.store import LockRecord
 
 #: While the lock is busy something is said at every change, and this often.
 REPEAT_SECONDS = 30.0
@@ -19,15 +21,16 @@ REPEAT_SECONDS = 30.0
 class Narrator:
     """Hears every message of one run. `subject` is set as soon as it is known what the run is about."""
 
-    def __init__(self, report: Report, subject: messages.Subject) -> None:
+    def __init__(self, report: Report, subject: messages.Subject, clock: Clock | None = None) -> None:
         self.subject = subject
         self.is_interactive = False
         self.run_timeout_seconds = 0.0
         self._report = report
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._shown: tuple[str, bool] | None = None
         self._shown_at = 0.0
         self._stops = 0
+        self._is_running = False
         self._is_stopping = False
         self._is_warned = False
         self._error = ""
@@ -44,19 +47,26 @@ class Narrator:
             self._on_signal(message)
         elif isinstance(message, wire.Beaten):
             self._is_warned, self._error = False, ""
+            self._report.detail("lease.renewed", label=self.subject.label, beat=message.beat)
         elif isinstance(message, wire.Held):
             self._shown = None
+        elif isinstance(message, wire.Started):
+            self._is_running = True
+            self._report.detail("child.started", label=self.subject.label, pid=message.pid)
+        elif isinstance(message, wire.Exited):
+            self._is_running = False
+            self._report.detail("child.exited", label=self.subject.label, exit_code=message.status)
 
     def _say(self, level: Level, event: str, text: str, **facts: Any) -> None:
-        self._report.say(level, event, text, lock=self.subject.label, **facts)
+        self._report.say(level, event, text, label=self.subject.label, **facts)
 
     def _on_waiting(self, message: wire.Waiting) -> None:
+        if message.record is None and not message.trouble and not self.subject.is_local:
+            return  # It was released between two looks: the next one will tell.
         now = self._clock.boottime()
         sight = (message.record.id if message.record else "", bool(message.trouble))
         if sight == self._shown and now - self._shown_at < REPEAT_SECONDS:
             return
-        if message.record is None and not message.trouble:
-            return  # It was released between two looks: the next one will tell.
         self._shown, self._shown_at = sight, now
         if message.trouble:
             text = messages.trouble(self.subject, message.trouble, message.remaining_seconds)
@@ -69,7 +79,8 @@ class Narrator:
             remaining_seconds=message.remaining_seconds,
             expires_in_seconds=message.expires_in_seconds if message.seen_seconds > REPEAT_SECONDS else None,
         )
-        self._say("info", "lease.awaited", text, holder=message.record, remaining_s=round(message.remaining_seconds))
+        facts = holder_facts(message.record)
+        self._say("info", "lease.awaited", text, **facts, remaining_s=round(message.remaining_seconds))
 
     def _on_told(self, message: wire.Told) -> None:
         silence = message.silence_seconds
@@ -102,10 +113,12 @@ class Narrator:
 
     def _on_lost(self, message: wire.Lost) -> None:
         text = messages.lost(self.subject, message.kind, message.record, self._clock.now())
-        self._say("error", "lease.lost", text, reason=message.kind, holder=message.record)
+        self._say("error", "lease.lost", text, reason=message.kind, **holder_facts(message.record))
 
     def _on_signal(self, received: Received) -> None:
         self._stops += 1
+        if not self._is_running:
+            return  # There is nothing to wait for: that we end, and why, is said at the end.
         name = signal.Signals(received.number).name
         at_terminal = received.is_from_terminal and self.is_interactive
         if at_terminal and self._stops == 1:
@@ -115,3 +128,15 @@ class Narrator:
             self._say("warning", "signal.received", messages.aborting(self.subject), signal=name)
         elif self._stops > 1:
             self._say("warning", "signal.received", messages.still_stopping(self.subject, name), signal=name)
+
+
+def holder_facts(record: LockRecord | None) -> Mapping[str, Any]:
+    """Who holds a lock, for machines: the same keys wherever a holder is told of."""
+    if record is None or record.info is None:
+        return {"holder": None}
+    info, lease = record.info, record.lease
+    holder = {"who": info.who, "operation": info.operation, "created": info.created, "lock_id": info.id}
+    if lease is None:
+        return {"holder": {**holder, "has_heartbeat": False}}
+    said = {name: getattr(lease.holder, name) for name in ("who", "command", "run", "link")}
+    return {"holder": {**holder, **said, "has_heartbeat": True, "beaten_at": lease.beaten_at, "token": lease.token}}

@@ -7,10 +7,12 @@ belongs to Terraform: `tfguard -version` and `tfguard -help` are answered by Ter
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tfguard.errors import UsageError
+from tfguard.lockinfo import printable
 
 #: Option → the field it sets. All take a value, as `--x value` or `--x=value`.
 _VALUED = {
@@ -24,6 +26,19 @@ _VALUED = {
     "--terraform": "terraform",
 }
 _SWITCHES = {"--verbose": 1, "--quiet": -1}
+#: For messages: each option as one would write it.
+_EXAMPLES = {
+    "--config": "--config ci/tfguard.yml",
+    "-p": "-p prod/network",
+    "--pipeline": "--pipeline prod/network",
+    "--chdir": "--chdir network",
+    "-chdir": "-chdir=network",
+    "--lock-timeout": "--lock-timeout 10m",
+    "--log-format": "--log-format json",
+    "--terraform": "--terraform /usr/bin/terraform",
+}
+#: How alike two words must be for one to be a slip of the other. Below it, the word may be Terraform's own.
+_ALIKE = 0.75
 
 
 @dataclass(frozen=True)
@@ -43,9 +58,14 @@ class Options:
     @property
     def again(self) -> str:
         """How to call tfguard again about the same thing: for the commands that messages recommend."""
+        words = ["tfguard"]
+        if self.config:
+            words += ["--config", self.config]
         if self.pipeline:
-            return f"tfguard -p {self.pipeline}"
-        return f"tfguard -chdir={self.chdir}" if self.chdir else "tfguard"
+            words += ["-p", self.pipeline]
+        elif self.chdir:
+            words += [f"-chdir={self.chdir}"]
+        return shlex.join(words)
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -53,7 +73,7 @@ def parse(argv: Sequence[str]) -> Options:
     Take our options off the front of the command line.
 
     Raises:
-        UsageError: One of ours has no value, or is given twice with different values.
+        UsageError: One of ours has no value or one too many, is given twice, or is misspelt.
     """
     found: dict[str, str] = {}
     verbosity = 0
@@ -62,26 +82,49 @@ def parse(argv: Sequence[str]) -> Options:
         name, equals, value = rest[0].partition("=")
         if name == "--":
             return Options(**found, verbosity=verbosity, is_raw=True, command=tuple(rest[1:]))  # type: ignore[arg-type]
-        if name in _SWITCHES and not equals:
+        if name in _SWITCHES:
+            if equals:
+                raise UsageError(f"{name} takes no value.\nFor example: tfguard {name} apply")
             verbosity = _SWITCHES[name]
             rest.pop(0)
         elif name in _VALUED and not (name == "-chdir" and not equals):
             rest.pop(0)
             _set(found, name, value if equals else _next(rest, name))
         else:
+            _check_spelling(name)
             break
     return Options(**found, verbosity=verbosity, command=tuple(rest))  # type: ignore[arg-type]
 
 
+def _check_spelling(name: str) -> None:
+    """What is unknown is Terraform's, now or later; but it could not explain a slip in one of ours."""
+    import difflib
+
+    if not name.startswith("--") or name in ("--help", "--version"):
+        return
+    likely = difflib.get_close_matches(name, [*_VALUED, *_SWITCHES], n=1, cutoff=_ALIKE)
+    if likely:
+        example = _EXAMPLES.get(likely[0], likely[0])
+        raise UsageError(
+            f"there is no option {printable(name, 40)}; did you mean {likely[0]}?\nFor example: tfguard {example} apply"
+        )
+
+
 def _next(rest: list[str], name: str) -> str:
-    if not rest:
-        raise UsageError(f"{name} needs a value.\nFor example: tfguard {name} VALUE apply")
+    # An option in the place of a value: the value was forgotten. One that does start with a dash goes after `=`.
+    if not rest or rest[0].startswith("-"):
+        raise _needs_value(name)
     return rest.pop(0)
 
 
 def _set(found: dict[str, str], name: str, value: str) -> None:
     key = _VALUED[name]
     if not value:
-        raise UsageError(f"{name} needs a value.\nFor example: tfguard {name} VALUE apply")
+        raise _needs_value(name)
     if found.setdefault(key, value) != value:
-        raise UsageError(f"{name} is given twice, as {found[key]} and as {value}.\nGive it once.")
+        first, second = printable(found[key], 40), printable(value, 40)
+        raise UsageError(f"{name} is given twice, as {first} and as {second}.\nGive it once.")
+
+
+def _needs_value(name: str) -> UsageError:
+    return UsageError(f"{name} needs a value.\nFor example: tfguard {_EXAMPLES[name]} apply")

@@ -2,7 +2,7 @@
 Where messages go: as text to people, as events to machines, always on stderr.
 
 With `--log-format json` every message is one event with the same text in `message`; on a console it is the text
-alone. `--quiet` leaves only what went wrong.
+alone. `--quiet` leaves only what went wrong; `--verbose` shows each event with its facts too, and how things happen.
 """
 
 from __future__ import annotations
@@ -28,13 +28,20 @@ class Report:
     def say(self, level: Level, event: str, text: str, **facts: Any) -> None:
         """Tell people `text`, or machines `event` and its facts."""
         if self._is_json:
-            getattr(self._log, level)(event, message=text, **facts)
-        elif level != "info" or not self._is_quiet:
+            getattr(self._log, level)(event, message=" ".join(text.splitlines()), **facts)
+            return
+        if level != "info" or not self._is_quiet:
             write(log.redact(text) + "\n")
+        self._log.debug(event, **facts)
+
+    def detail(self, event: str, **facts: Any) -> None:
+        """Tell how something happens, to those who asked for it."""
+        self._log.debug(event, **facts)
 
     def finish(self, **facts: Any) -> None:
-        """Write the one canonical line that ends a run."""
-        self._log.info("run.finished", **facts)
+        """Write the one canonical line that ends a run; of a run that went wrong, even when quiet."""
+        level = "info" if facts.get("outcome") == "succeeded" else "warning"
+        getattr(self._log, level)("run.finished", **facts)
 
 
 def write(text: str) -> None:

@@ -6,6 +6,7 @@ The runner knows runs, never backends: what the lock is, `backend` has found out
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,10 +16,10 @@ import tenacity
 
 from tfguard import errors, messages, wire
 from tfguard.clock import SystemClock
-from tfguard.errors import LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
+from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
 from tfguard.front import AcquireFailed, Front
 from tfguard.lockinfo import parse_created
-from tfguard.narrator import Narrator
+from tfguard.narrator import Narrator, holder_facts
 from tfguard.report import Report
 from tfguard.store import Holder, Target
 
@@ -70,6 +71,7 @@ class Runner:
         self.report = report
         self._narrator = narrator
         self._clock = SystemClock()
+        self._started_at = 0.0
 
     def run(self, task: Task, body: Callable[[wire.Held, dict[str, str]], int]) -> int:
         """
@@ -81,19 +83,54 @@ class Runner:
         self._narrator.subject = task.subject
         self._narrator.is_interactive = self.front.is_interactive
         self._narrator.run_timeout_seconds = task.terms.run_timeout_seconds or 0.0
+        self._started_at = self._clock.boottime()
+        self._tell_terms(task)
         try:
             held = self._acquire(task)
         except TfguardError as error:
+            self._say_failure(task, error)
             self._report_end(task, None, None, error.outcome, error.exit_code)
             raise
         try:
-            status = body(held, self._child_environ(task, held))
+            status = self._run_body(task, held, body)
             exit_code, outcome = self._judge(task, status)
         except TfguardError as error:
+            self._say_failure(task, error)
             self._release(task, held, error.outcome, error.exit_code)
             raise
         self._release(task, held, outcome, exit_code)
         return exit_code
+
+    def _run_body(self, task: Task, held: wire.Held, body: Callable[[wire.Held, dict[str, str]], int]) -> int:
+        try:
+            return body(held, self._child_environ(task, held))
+        except AcquireFailed as failed:  # A program could not be started.
+            raise self._as_error(task, failed.answer) from failed
+
+    def _tell_terms(self, task: Task) -> None:
+        self.report.detail(
+            "run.started",
+            label=task.subject.label,
+            lock=task.target.path,
+            backend=task.target.backend,
+            workspace=task.target.workspace or None,
+            operation=task.operation,
+            binary=task.binary,
+            directory=task.directory,
+            lease_s=task.terms.lease_seconds,
+            timeout_s=task.terms.timeout_seconds,
+        )
+
+    def _say_failure(self, task: Task, error: TfguardError) -> None:
+        """Say why the run ends, before the line that ends it."""
+        label, text = task.subject.label, str(error)
+        if isinstance(error, Interrupted):
+            text = messages.interrupted(label, signal.Signals(error.signal_number).name)
+        elif not text.startswith(label[:10]):
+            text = messages.about(label, text)
+        facts = holder_facts(error.record) if isinstance(error, LockBusy) else {}
+        self.report.say("error", "run.failed", text, label=label, reason=error.outcome.value, **facts)
+        error.is_said = True
 
     # --- acquiring ----------------------------------------------------------------------------------------------
 
@@ -146,8 +183,12 @@ class Runner:
     def _as_error(task: Task, answer: wire.Failed) -> TfguardError:
         if answer.kind == "unlisted":
             text, kind = messages.unlisted_workspaces(task.subject.label, answer.message), errors.StoreDenied
+        elif answer.kind == "StoreUnavailable":
+            waited = answer.waited_seconds
+            text = messages.unavailable(task.subject, answer.message, waited_seconds=waited)
+            kind = errors.StoreUnavailable
         else:
-            text = messages.fit(*f"{task.subject.label}: {answer.message}".splitlines())
+            text = messages.about(task.subject.label, answer.message)
             kind = getattr(errors, answer.kind, TfguardError)
         if kind is errors.StoreDenied and task.is_plan and answer.kind != "unlisted":
             text = messages.denied_during_plan(text)
@@ -159,7 +200,7 @@ class Runner:
         """Let Terraform create the workspace under its own lock, by a command that touches nothing else."""
         workspace = task.target.workspace
         text = messages.creating_workspace(task.subject.label, workspace)
-        self.report.say("info", "workspace.created", text, lock=task.subject.label, workspace=workspace)
+        self.report.say("info", "workspace.created", text, label=task.subject.label, workspace=workspace)
         environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda problem: problem is not None),
@@ -186,21 +227,22 @@ class Runner:
     def _tell_of(self, task: Task, request: wire.Acquire, held: wire.Held) -> None:
         label = task.subject.label
         if request.nested_id and not held.is_nested:
-            self.report.say("warning", "lease.nested_ignored", messages.nested_ignored(label), lock=label)
+            self.report.say("warning", "lease.nested_ignored", messages.nested_ignored(label), label=label)
         if held.dead is not None:
             text = messages.took_over(task.subject, held.dead, self._clock.now())
-            self.report.say("warning", "lease.taken_over", text, lock=label, holder=held.dead)
+            self.report.say("warning", "lease.taken_over", text, label=label, **holder_facts(held.dead))
         expire_at = parse_created(held.credentials_expire_at)
         if expire_at is not None:
             left = (expire_at - self._clock.now()).total_seconds()
             if left < (task.terms.run_timeout_seconds or SHORT_CREDENTIALS_SECONDS):
                 text = messages.credentials_expire(label, expire_at)
-                self.report.say("warning", "credentials.expiring", text, lock=label)
+                self.report.say("warning", "credentials.expiring", text, label=label)
         self.report.say(
             "info",
             "lease.acquired",
             messages.acquired(task.subject, held.lock_id, waited_seconds=held.waited_seconds, is_nested=held.is_nested),
-            lock=label,
+            label=label,
+            lock=task.target.path,
             lock_id=held.lock_id,
             token=held.token,
             waited_s=round(held.waited_seconds, 1),
@@ -235,9 +277,9 @@ class Runner:
         if released.result == "failed":
             lease = None if task.subject.is_local else task.terms.lease_seconds
             text = messages.release_failed(task.subject, released.error, held.lock_id, lease)
-            self.report.say("warning", "release.failed", text, lock=task.subject.label, error=released.error)
+            self.report.say("warning", "release.failed", text, label=task.subject.label, error=released.error)
         elif released.result == "gone" and self.front.lost is None:
-            self.report.say("warning", "lease.gone", messages.release_was_gone(task.subject), lock=task.subject.label)
+            self.report.say("warning", "lease.gone", messages.release_was_gone(task.subject), label=task.subject.label)
         self._report_end(task, held, released, outcome, exit_code)
 
     def _report_end(
@@ -248,15 +290,18 @@ class Runner:
         outcome: Outcome,
         exit_code: int,
     ) -> None:
-        facts: dict[str, Any] = {"label": task.subject.label, "lock": held.lock_id if held else None}
+        waited = held.waited_seconds if held else self._clock.boottime() - self._started_at
+        facts: dict[str, Any] = {
+            "label": task.subject.label,
+            "lock": task.target.path,
+            "lock_id": held.lock_id if held else None,
+            "token": held.token or None if held else None,
+            "waited_s": round(waited, 1),
+            "held_s": round(released.held_seconds, 1) if released else 0.0,
+            "heartbeats": released.heartbeats if released else 0,
+        }
         if held and released:
-            facts |= {
-                "token": held.token or None,
-                "waited_s": round(held.waited_seconds, 1),
-                "held_s": round(released.held_seconds, 1),
-                "heartbeats": released.heartbeats,
-                "release": "nested" if held.is_nested else released.result,
-            }
+            facts["release"] = "nested" if held.is_nested else released.result
         self.report.finish(**facts, outcome=outcome.value, exit_code=exit_code)
         self.front.close()
 
@@ -265,4 +310,3 @@ def run_plain(front: Front, argv: Sequence[str], *, directory: str, environ: Map
     """Run a Terraform command that needs no lock of ours (init), supervised like any other."""
     status = front.run(argv, directory=directory, environ=environ, stdout=stdout)
     return status if status >= 0 else 128 - status
-

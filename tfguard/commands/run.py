@@ -150,4 +150,4 @@ class _Steps:
         return self._front.ask(question) == "yes"
 
     def _say(self, level: str, text: str) -> None:
-        self._context.report.say(level, "step.skipped", text, lock=self._context.label())  # type: ignore[arg-type]
+        self._context.report.say(level, "step.skipped", text, label=self._context.label())  # type: ignore[arg-type]

@@ -111,7 +111,7 @@ def _unlockable(context: Context, invocation: Invocation, found: Unlockable, fro
 
 def _plan_unlocked(context: Context, invocation: Invocation, front: Front) -> int:
     label = context.label()
-    context.report.say("info", "lock.skipped", messages.plan_unlocked(label), lock=label)
+    context.report.say("info", "lock.skipped", messages.plan_unlocked(label), label=label)
     argv, environ = arguments.child_arguments(invocation, context.environ)
     _replace_ourselves(context, argv, environ, front)
 
@@ -119,7 +119,7 @@ def _plan_unlocked(context: Context, invocation: Invocation, front: Front) -> in
 def _without_lock(context: Context, invocation: Invocation, front: Front | None = None) -> int:
     if invocation.verdict == "unlocked":
         label = context.label()
-        context.report.say("warning", "lock.skipped", messages.unlocked(label), lock=label)
+        context.report.say("warning", "lock.skipped", messages.unlocked(label), label=label)
     environ = context.environ if context.settings.pipeline else os.environ
     _replace_ourselves(context, invocation.argv, environ, front)
 
