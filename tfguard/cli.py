@@ -7,53 +7,76 @@ here at all, and pay nothing for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tfguard import log, options
+from tfguard import log, messages, options
 from tfguard.errors import Interrupted, TfguardError, UsageError
 from tfguard.options import Options
 from tfguard.report import Report, write
 
+if TYPE_CHECKING:
+    import click
+
 #: Our own commands; every other word is Terraform's.
-OWN = frozenset({"run", "exec", "doctor"})
+OWN = frozenset({"run", "exec", "doctor", "status", "unlock"})
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run tfguard and exit: with Terraform's status, or with ours as in `errors`."""
     words = list(sys.argv[1:] if argv is None else argv)
+    teller = _Teller(os.environ)
     code, stopped_by = 70, 0
     try:
-        code = _dispatch(words, os.environ)
+        code = _dispatch(words, os.environ, teller)
     except Interrupted as error:
-        stopped_by = error.signal_number
-        _say(str(error))
+        code, stopped_by = error.exit_code, error.signal_number
+        teller.tell(error)
     except TfguardError as error:
         code = error.exit_code
-        _say(str(error))
+        teller.tell(error)
+    except KeyboardInterrupt:  # Only where no front listens: before there is one, or while we look, watch or ask.
+        code, stopped_by = 130, signal.SIGINT
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, not a traceback
-        _say_unexpected(error)
+        teller.tell_unexpected(error)
     _leave(code, stopped_by)
 
 
-def _say(text: str) -> None:
-    if text:
-        write(log.redact(text) + "\n")
+class _Teller:
+    """Turns errors into words, in the form that was asked for as far as that is known yet."""
 
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        log.register_secrets(log.secrets_among(environ))
+        is_json = environ.get("TFGUARD_LOG_FORMAT") == "json"
+        self.label = "tfguard"
+        self.listen("json" if is_json else "console", 0)
 
-def _say_unexpected(error: Exception) -> None:
-    if os.environ.get("TFGUARD_TRACEBACK"):
-        import traceback
+    def listen(self, log_format: log.Format, verbosity: int) -> None:
+        """Settle the form."""
+        log.configure(log_format, verbosity)
+        self.report = Report(log_format, verbosity)
 
-        traceback.print_exception(error)
-    _say(
-        f"tfguard: unexpected {type(error).__name__}: {error}\n"
-        "This is a defect of tfguard's; a lock it held is released or left to its lease. "
-        "TFGUARD_TRACEBACK=1 shows where."
-    )
+    def tell(self, error: TfguardError) -> None:
+        """Say what went wrong, unless the run has said so itself."""
+        text = str(error)
+        if error.is_said or not text:
+            return
+        if not text.startswith(self.label):
+            text = messages.about(self.label, text)
+        self.report.say("error", "run.failed", text, label=self.label, reason=error.outcome, exit_code=error.exit_code)
+
+    def tell_unexpected(self, error: Exception) -> None:
+        """Say that we are at fault."""
+        if os.environ.get("TFGUARD_TRACEBACK"):
+            import traceback
+
+            write(log.redact("".join(traceback.format_exception(error))))
+        self.report.say("error", "run.failed", messages.unexpected(error), label=self.label, reason="internal")
 
 
 def _leave(code: int, stopped_by: int) -> NoReturn:
@@ -66,31 +89,19 @@ def _leave(code: int, stopped_by: int) -> NoReturn:
     os._exit(code)
 
 
-def _dispatch(words: list[str], environ: Mapping[str, str]) -> int:
+def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> int:
     if words[:1] == ["--version"]:
         return _print_version(environ)
     if words[:1] == ["--help"]:
-        return _run_own(options.Options(command=("--help",)), environ, Report("console", 0))
+        return _run_own(options.Options(command=("--help",)), environ, teller.report)
     found = options.parse(words)
-    log_format = log.choose_format(found.log_format, environ)
-    log.configure(log_format, found.verbosity)
-    log.register_secrets(_secrets_of(environ))
-    report = Report(log_format, found.verbosity)
+    teller.label = found.pipeline or "tfguard"
+    teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
     if not found.is_raw and found.command[:1] and found.command[0] in OWN:
-        return _run_own(found, environ, report)
+        return _run_own(found, environ, teller.report)
     from tfguard.commands.terraform import run_terraform
 
-    return run_terraform(found, environ, report)
-
-
-def _secrets_of(environ: Mapping[str, str]) -> list[str]:
-    """What the environment holds that must never be printed."""
-    marks = ("SECRET", "TOKEN", "PASSWORD", "ACCESS_KEY")
-    return [
-        value
-        for name, value in environ.items()
-        if name.startswith("TF_VAR_") or any(mark in name for mark in marks) and "FILE" not in name
-    ]
+    return run_terraform(found, environ, teller.report)
 
 
 def _print_version(environ: Mapping[str, str]) -> int:
@@ -100,13 +111,15 @@ def _print_version(environ: Mapping[str, str]) -> int:
     from tfguard.context import cache_dir
     from tfguard.terraform import binary_version, find_binary
 
-    print(f"tfguard {__version__}")  # noqa: T201 - asked for
+    lines = [f"tfguard {__version__}"]
     try:
         binary = find_binary(environ, flag=None, kind=None, self_path=Path(sys.argv[0]))
     except TfguardError:
-        return 0
-    print(f"{binary.kind} {binary_version(binary, environ, cache_dir(environ)) or 'of unknown version'}")  # noqa: T201
-    sys.stdout.flush()
+        lines.append("terraform not found")
+    else:
+        lines.append(f"{binary.kind} {binary_version(binary, environ, cache_dir(environ)) or 'of unknown version'}")
+    with contextlib.suppress(OSError):  # Whoever asked has gone: `tfguard --version | true`.
+        os.write(1, ("\n".join(lines) + "\n").encode())
     return 0
 
 
@@ -114,15 +127,11 @@ def _run_own(found: Options, environ: Mapping[str, str], report: Report) -> int:
     import click
 
     try:
-        code = _group(found, environ, report).main(
-            args=list(found.command), prog_name="tfguard", standalone_mode=False
-        )
-    except click.exceptions.NoArgsIsHelpError as error:
-        raise UsageError(error.format_message()) from error
+        code = _group(found, environ, report).main(args=list(found.command), prog_name="tfguard", standalone_mode=False)
     except click.ClickException as error:
-        raise UsageError(f"{error.format_message()}\nSee: tfguard {' '.join(found.command[:1])} --help") from error
+        raise UsageError(f"{_uncapitalised(error.format_message())}\nSee: tfguard {found.command[0]} --help") from error
     except click.exceptions.Abort as error:
-        raise UsageError("Aborted.") from error
+        raise Interrupted("", signal_number=signal.SIGINT) from error
     sys.stdout.flush()
     return int(code or 0)
 
@@ -134,7 +143,7 @@ def _group(found: Options, environ: Mapping[str, str], report: Report) -> Any:
     settings = {"help_option_names": ["--help", "-h", "-help"]}
     verbatim = {"ignore_unknown_options": True, "allow_interspersed_args": False, **settings}
 
-    @click.group(context_settings=settings, help=_HELP)
+    @click.group(context_settings={"help_option_names": ["--help"]}, help=_HELP)  # -h and -help are Terraform's
     def group() -> None:
         pass
 
@@ -162,8 +171,7 @@ def _group(found: Options, environ: Mapping[str, str], report: Report) -> Any:
 
         if not argv:
             raise UsageError("exec needs a program to run.\nFor example: tfguard exec -- ./deploy.sh")
-        if bool(name) != bool(store):
-            raise UsageError("--name and --store go together.\nFor example: --name deploy --store dynamodb://locks")
+        _check_named(name, store)
         return run_exec(found, environ, report, argv, name=name, store=store)
 
     @group.command("doctor", short_help="Check that tfguard protects this state.", context_settings=settings)
@@ -180,7 +188,66 @@ def _group(found: Options, environ: Mapping[str, str], report: Report) -> Any:
             raise UsageError("doctor needs to know what to check.\nFor example: tfguard doctor --prove-lock")
         return command.prove_lock(_with_pipeline(found, pipeline), environ, report)
 
+    _add_operators_commands(group, found, environ, report)
     return group
+
+
+def _add_operators_commands(group: click.Group, found: Options, environ: Mapping[str, str], report: Report) -> None:
+    """What an operator calls: they look at a lock, or free it; none runs Terraform."""
+    import click
+
+    settings = {"help_option_names": ["--help", "-h", "-help"]}
+
+    @group.command("status", short_help="Show who holds the lock, and whether it lives.", context_settings=settings)
+    @click.argument("pipeline", required=False)
+    @click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
+    @click.option("--name", help="A named lock instead of this directory's; with --store.")
+    @click.option("--store", help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR.")
+    def status(pipeline: str | None, *, is_json: bool, name: str | None, store: str | None) -> int:
+        """Show who holds the lock, its heartbeat, and how the last run ended.
+
+        For example: tfguard status prod/network
+        """
+        from tfguard.commands.status import run_status
+
+        _check_named(name, store)
+        options = _with_pipeline(found, pipeline)
+        return run_status(options, environ, report, is_json=is_json, name=name, store=store)
+
+    @group.command("unlock", short_help="Free a lock whose holder is dead.", context_settings=settings)
+    @click.argument("pipeline", required=False)
+    @click.option("--id", "lock_id", default="", help="The ID of the lock to free: exactly that one.")
+    @click.option("--force", is_flag=True, help="Even if its holder is alive; with --reason.")
+    @click.option("--reason", default="", help="Why; kept in the lock's history.")
+    @click.option("--yes", is_flag=True, help="Do not ask; with --id.")
+    @click.option("--name", help="A named lock instead of this directory's; with --store.")
+    @click.option("--store", help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR.")
+    def unlock(
+        pipeline: str | None,
+        *,
+        lock_id: str,
+        force: bool,
+        reason: str,
+        yes: bool,
+        name: str | None,
+        store: str | None,
+    ) -> int:
+        """Free a lock whose holder is dead. Shows whose it is, watches for its heartbeat, asks.
+
+        For example: tfguard unlock --id 0aaf67c2-1d04-8ce4-bbf7-d284f7c9b100
+        """
+        from tfguard.commands.unlock import Decision, run_unlock
+
+        _check_named(name, store)
+        if force and not reason:
+            raise UsageError('--force needs a reason.\nFor example: --force --reason "its runner was terminated"')
+        decision = Decision(lock_id=lock_id, is_forced=force, reason=reason, is_sure=yes)
+        return run_unlock(_with_pipeline(found, pipeline), environ, report, decision, name=name, store=store)
+
+
+def _check_named(name: str | None, store: str | None) -> None:
+    if bool(name) != bool(store):
+        raise UsageError("--name and --store go together.\nFor example: --name deploy --store dynamodb://locks")
 
 
 def _with_pipeline(found: Options, pipeline: str | None) -> Options:
@@ -212,3 +279,8 @@ Options, before the command:
 
 Every other word is Terraform's: tfguard -help shows its commands.
 """
+
+
+def _uncapitalised(text: str) -> str:
+    """As a message goes on after its label."""
+    return text[:1].lower() + text[1:]
