@@ -1,0 +1,34 @@
+"""Which lock a command of the operator's is about: this directory's, a pipeline's, or a named one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from tfguard import arguments, messages
+from tfguard.backend import Unlockable
+from tfguard.context import find_target, make_context, named_target
+from tfguard.errors import ConfigError
+from tfguard.options import Options
+from tfguard.report import Report
+from tfguard.store import Target
+
+
+def operated_target(
+    options: Options, environ: Mapping[str, str], report: Report, *, name: str | None = None, store: str | None = None
+) -> tuple[messages.Subject, Target]:
+    """
+    Find the lock, and make this process resolve credentials as its Terraform would. Asks nobody, runs no init.
+
+    Raises:
+        ConfigError, UsageError: There is no such lock, or the directory is not initialised.
+    """
+    context = make_context(options, environ, report)
+    os.environ.update(context.environ)
+    if name and store:
+        target = named_target(context, name, store)
+        return messages.Subject(name, command=context.options.again), target
+    found = find_target(context, arguments.parse(("apply",), {}))
+    if isinstance(found, Unlockable):
+        raise ConfigError(messages.fit(*f"{context.label()}: {found.reason}".splitlines()))
+    return context.subject(found), found

@@ -1,0 +1,200 @@
+"""
+What an operator does with a lock by hand: look at it, and unlock it.
+
+Nothing here acquires. A deletion is conditional on exactly the record that was shown: if the lock has changed hands
+in between, nothing is done. Unlocking the lock of a living run is possible by force alone; that run notices at its
+next heartbeat and ends, and until then two may write.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from tfguard import queue
+from tfguard.clock import Clock
+from tfguard.deadlines import Deadlines
+from tfguard.errors import Conflict, TfguardError
+from tfguard.store import LockRecord, QueueRecord, S3Spec, Store, Target
+from tfguard.stores import open_store
+from tfguard.verdicts import exact_silence_seconds
+
+#: Between two looks at a lock that is being watched, in seconds.
+LOOK_SECONDS = 1.0
+_TRIES = 4
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One record of a lock, and where it stands. A lock of two stores has two."""
+
+    record: LockRecord
+    place: str
+    has_leases: bool
+    index: int
+
+
+class Changed(Exception):
+    """The lock is not what was shown any more. `seen` is what it is now, empty if free."""
+
+    def __init__(self, seen: list[Seen]) -> None:
+        super().__init__("the lock has changed")
+        self.seen = seen
+
+
+class OperatedLock:
+    """The stores of one lock. Every method raises what `Store` raises."""
+
+    def __init__(self, target: Target) -> None:
+        self._specs = target.stores
+        self._stores: list[Store] = []
+        try:
+            for spec in target.stores:
+                self._stores.append(open_store(spec))
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        for store in self._stores:
+            with contextlib.suppress(Exception):
+                store.close()
+
+    def read(self) -> list[Seen]:
+        """Give the records there are, in the order in which they are taken; none where the lock is free."""
+        found = []
+        for index, store in enumerate(self._stores):
+            record = store.read()
+            if record is not None:
+                found.append(Seen(record, store.place, store.has_leases, index))
+        return found
+
+    @property
+    def places(self) -> list[str]:
+        """Where the lock lives, for people."""
+        return [store.place for store in self._stores]
+
+    def history(self) -> queue.QueueState:
+        """The queue record; an empty one where it cannot be had, for it is advisory."""
+        with contextlib.suppress(TfguardError):
+            seen = self._stores[-1].read_queue()
+            if seen is not None:
+                return queue.decode(seen.text)
+        return queue.QueueState()
+
+    def add_run(self, run: queue.Run) -> bool:
+        """Add to the history; says whether it was written."""
+        store = self._stores[-1]
+        for _ in range(_TRIES):
+            try:
+                seen = store.read_queue()
+                state = (queue.decode(seen.text) if seen else queue.QueueState()).with_run(run)
+                revision = (seen.revision if seen else 0) + 1
+                store.write_queue(seen, QueueRecord(text=queue.encode(state), revision=revision))
+            except Conflict:
+                continue
+            except TfguardError:
+                return False
+            return True
+        return False
+
+    def heartbeat_seconds(self, record: LockRecord) -> float:
+        """How often its holder beats."""
+        assert record.lease is not None
+        beats_are_objects = any(isinstance(spec, S3Spec) for spec in self._specs)
+        return Deadlines.of(record.lease.duration_ms / 1000, beats_are_objects=beats_are_objects).heartbeat
+
+    def remove(self, shown: list[Seen], *, even_if_alive: bool = False) -> None:
+        """
+        Delete the records that were shown, if each is still the same; a heartbeat is a change, unless `even_if_alive`.
+
+        Raises:
+            Changed: The lock is another one now, or gone, or has beaten; nothing, or not all, was deleted.
+        """
+        now = {seen.index: seen for seen in self.read()}
+        for seen in shown:
+            if not _is_same(seen, now.get(seen.index), even_if_alive=even_if_alive):
+                raise Changed(list(now.values()))
+        for seen in shown:
+            self._delete(now[seen.index], even_if_alive=even_if_alive)
+
+    def _delete(self, seen: Seen, *, even_if_alive: bool) -> None:
+        store, record = self._stores[seen.index], seen.record
+        for _ in range(_TRIES):
+            try:
+                store.delete(record)
+            except Conflict:
+                found = store.read()
+                is_beaten = found is not None and found.text == record.text
+                if found is None or not is_beaten or not even_if_alive:
+                    raise Changed(self.read()) from None
+                record = found
+            else:
+                return
+        raise Changed(self.read())
+
+
+@contextlib.contextmanager
+def opened(target: Target) -> Iterator[OperatedLock]:
+    """Open a lock's stores for a while."""
+    lock = OperatedLock(target)
+    try:
+        yield lock
+    finally:
+        lock.close()
+
+
+def watch_seconds(lock: OperatedLock, seen: list[Seen]) -> float:
+    """How long a holder must be silent before it is not taken for alive: two heartbeats, and a hiccup."""
+    beats = [lock.heartbeat_seconds(each.record) for each in seen if _has_heartbeat(each)]
+    return 2.2 * max(beats) + 1.0 if beats else 0.0
+
+
+def is_silent(
+    lock: OperatedLock,
+    shown: list[Seen],
+    clock: Clock,
+    *,
+    for_seconds: float,
+    pause: Callable[[float], None] = time.sleep,
+) -> bool:
+    """
+    Watch a lock until a heartbeat shows, or none has for so long.
+
+    The time counts from the look that gave `shown`, by our own clock; what this very boot of the machine has written
+    tells its own age, and may make watching needless.
+
+    Raises:
+        Changed: It is not the lock that was shown any more.
+    """
+    started_at = clock.boottime()
+    while True:
+        left = max((_left(each, clock, started_at, for_seconds) for each in shown), default=0.0)
+        if left <= 0:
+            return True
+        pause(min(left, LOOK_SECONDS))
+        now = lock.read()
+        if [each.record.text for each in now] != [each.record.text for each in shown]:
+            raise Changed(now)
+        if [each.record.beat for each in now] != [each.record.beat for each in shown]:
+            return False
+
+
+def _left(seen: Seen, clock: Clock, started_at: float, for_seconds: float) -> float:
+    if not _has_heartbeat(seen):
+        return 0.0
+    exact = exact_silence_seconds(seen.record, clock)
+    return for_seconds - max(exact or 0.0, clock.boottime() - started_at)
+
+
+def _has_heartbeat(seen: Seen) -> bool:
+    lease = seen.record.lease
+    return lease is not None and not lease.hold_until
+
+
+def _is_same(shown: Seen, now: Seen | None, *, even_if_alive: bool) -> bool:
+    if now is None or now.record.text != shown.record.text:
+        return False
+    return even_if_alive or now.record.beat == shown.record.beat

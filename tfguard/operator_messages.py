@@ -1,0 +1,112 @@
+"""
+What status, unlock and settle say: like `messages`, at most three lines of 120 columns each, a way out last.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tfguard.durations import format_duration
+from tfguard.lockinfo import printable
+from tfguard.messages import Subject, fit, holder
+from tfguard.store import LockRecord
+
+
+def is_free(subject: Subject) -> str:
+    return fit(f"{subject.label}: the lock is free: nothing to unlock.")
+
+
+def nothing_to_unlock_locally(subject: Subject) -> str:
+    """A local lock: exit 64."""
+    return fit(
+        f"{subject.label}: a local state's lock is kept by the kernel and ends with its process: nothing to unlock.",
+        f"Look at who has it: {subject.command} status",
+    )
+
+
+def watching(subject: Subject, record: LockRecord, now: datetime, seconds: float) -> str:
+    return fit(
+        f"{subject.label} is held by {holder(record, now)}.",
+        f"Watching for its heartbeat for up to {format_duration(round(seconds))}.",
+    )
+
+
+def is_alive(subject: Subject, record: LockRecord, now: datetime) -> str:
+    """Its heart beats: it is not unlocked: exit 75."""
+    link = printable(record.lease.holder.link, 90) if record.lease else ""
+    return fit(
+        f"{subject.label} is held by {holder(record, now)}: it is alive, so it was not unlocked.",
+        f"To end it cleanly, cancel it: {link}" if link else "To end it cleanly, interrupt it where it runs.",
+        f'Or, without its consent: {subject.command} unlock --id {record.id} --force --reason "…"',
+    )
+
+
+def has_changed(subject: Subject, record: LockRecord | None, now: datetime) -> str:
+    """The lock is another one than was shown: exit 75."""
+    if record is None:
+        return fit(f"{subject.label}: the lock has come free meanwhile; nothing was done.")
+    return fit(
+        f"{subject.label}: nothing was unlocked: the lock is held by {holder(record, now)} now.",
+        f"Look at it: {subject.command} status",
+    )
+
+
+def is_another(subject: Subject, wanted: str, record: LockRecord, now: datetime) -> str:
+    """`--id` names a lock that is not there: exit 75."""
+    return fit(
+        f"{subject.label}: nothing was unlocked: there is no lock {printable(wanted, 40)} any more.",
+        f"It is held by {holder(record, now)}.",
+        f"Look at it: {subject.command} status",
+    )
+
+
+def needs_answers(subject: Subject, record: LockRecord, now: datetime) -> str:
+    """There is no terminal to ask on: exit 64."""
+    return fit(
+        f"{subject.label} is held by {holder(record, now)}; there is no terminal to ask on.",
+        f"To unlock exactly that one: {subject.command} unlock --id {record.id} --yes",
+    )
+
+
+def needs_force(subject: Subject) -> str:
+    """A record without an ID, which nobody can judge: exit 64."""
+    return fit(
+        f"{subject.label}: the lock record cannot be read, so nobody can tell whether its holder lives.",
+        f'If it is rubbish: {subject.command} unlock --force --reason "…"',
+    )
+
+
+def consequence(record: LockRecord, *, heartbeat_seconds: float, is_known_silent: bool) -> str:
+    """Say what unlocking will do to the run that holds the lock."""
+    if record.lease is None:
+        return "A plain Terraform does not notice: if it still runs, two may write the state at once."
+    if record.lease.hold_until:
+        return "It is held by hand: whoever holds it counts on nobody coming in."
+    notices = format_duration(max(1, round(heartbeat_seconds)))
+    if is_known_silent:
+        return f"No heartbeat shows. Should it live after all, it stops within {notices} of its next one, with exit 76."
+    return (
+        f"It is taken for alive: it notices within {notices}, stops Terraform and ends with exit 76;"
+        " until then two may write."
+    )
+
+
+def question(subject: Subject, record: LockRecord, now: datetime, effect: str) -> str:
+    return fit(
+        f"{subject.label} is held by {holder(record, now)}.",
+        effect,
+        f"Unlock {record.id or 'it'}? Only 'yes' is accepted: ",
+    )
+
+
+def not_unlocked(subject: Subject) -> str:
+    return fit(f"{subject.label}: not confirmed: nothing was unlocked.")
+
+
+def unlocked(subject: Subject, record: LockRecord, now: datetime, *, is_written: bool) -> str:
+    may_miss = record.lease is None or record.lease.is_changing
+    return fit(
+        f"{subject.label}: unlocked; it was held by {holder(record, now)}.",
+        f"The state may miss what that run did: {subject.command} plan" if may_miss else "",
+        "" if is_written else "The unlock could not be written into the history.",
+    )
