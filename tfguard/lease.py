@@ -37,13 +37,15 @@ class Busy(Exception):
     """
     Not ours this time. `record` is what stood in the way, None if it vanished again.
 
-    `is_expired`: its lease has run out, and only our takeover policy keeps us from taking it.
+    `is_expired`: its lease has run out, and only our takeover policy keeps us from taking it. `is_free`: it could be
+    had, and is left to somebody else whose turn it is.
     """
 
-    def __init__(self, record: LockRecord | None, *, is_expired: bool = False) -> None:
+    def __init__(self, record: LockRecord | None, *, is_expired: bool = False, is_free: bool = False) -> None:
         super().__init__(record.id if record else "gone again")
         self.record = record
         self.is_expired = is_expired
+        self.is_free = is_free
 
 
 @dataclass(frozen=True)
@@ -181,12 +183,19 @@ class HeldLease:
             raise LeaseLost("The lock is gone: somebody unlocked it.", kind="gone")
         if found.id != self.record.id:
             raise LeaseLost("The lock is another's now.", kind="another's", record=found)
+        if found.beat < self.record.beat:
+            # Beats only grow: it was unlocked, and then our own first write arrived a second time, late.
+            raise LeaseLost("The lock is gone: somebody unlocked it.", kind="gone")
         self._found(found)
 
     def _found(self, record: LockRecord) -> None:
         self.record = record
-        self.base = max(self.base, self._sent.get(record.beat, self.base))
+        sent_at = self._sent.get(record.beat)
+        # A dead predecessor may have sent the same number earlier; its late beat must not count as ours.
+        if sent_at is not None and record.lease is not None and record.lease.sent == sent_at:
+            self.base = max(self.base, sent_at)
         self._sent = {beat: at for beat, at in self._sent.items() if beat >= record.beat}
+        self._next_beat = max(self._next_beat, record.beat + 1)
 
     def release(self) -> ReleaseResult:
         """
@@ -284,8 +293,9 @@ class Acquirer:
     """
     One process trying to get one lock, again and again.
 
-    `on_trying` hears the lock ID, and the instant, before it is written, so that a successor can look for it. Every takeover
-    uses a fresh ID; an ID of ours whose write we never heard of is cleared away when it turns up.
+    `on_trying` hears the lock ID, and the instant, before it is written, so that a successor can look for it. Every
+    takeover uses a fresh ID; an ID of ours whose write we never heard of is cleared away when it turns up.
+    `may_try` is asked before the first record is written: whether it is our turn.
     """
 
     def __init__(
@@ -296,6 +306,7 @@ class Acquirer:
         *,
         policy: TakeoverPolicy = "always",
         on_trying: Callable[[str, float], None] = lambda lock_id, base: None,
+        may_try: Callable[[], bool] = lambda: True,
     ) -> None:
         self.watches = [Watch() for _ in stores]
         self._stores = stores
@@ -303,8 +314,10 @@ class Acquirer:
         self._clock = clock
         self._policy = policy
         self._on_trying = on_trying
+        self._may_try = may_try
         self._id = new_lock_id()
         self._sent: dict[tuple[int, str], float] = {}
+        self._dead: dict[tuple[int, str], LockRecord | None] = {}
 
     def recall(self, lock_id: str, base: float) -> None:
         """Take over a dead predecessor's attempt: it may have written `lock_id`, at `base` at the earliest."""
@@ -321,14 +334,26 @@ class Acquirer:
 
             StoreUnavailable, StoreDenied, StoreMisconfigured: As the store says.
         """
+        for index in range(len(self._stores)):
+            self._look(index)
         held: list[HeldLease] = []
         try:
             for index in range(len(self._stores)):
+                self._check_free(index)
+            for index in range(len(self._stores)):
                 held.append(self._try_store(index))
         except (Busy, TfguardError):
-            self._undo(held)
+            self._undo(held or self._leftovers())
             raise
         return HeldLock(held)
+
+    def _leftovers(self) -> list[HeldLease]:
+        """What the last look showed to be ours, though we gave up on it or never heard of it."""
+        return [
+            HeldLease(store, watch.record, 0.0, self._clock)
+            for index, (store, watch) in enumerate(zip(self._stores, self.watches))
+            if watch.record is not None and (index, watch.record.id) in self._sent
+        ]
 
     def _undo(self, held: list[HeldLease]) -> None:
         """Give back half a lock. What cannot be deleted now is found and cleared in a later round."""
@@ -351,14 +376,14 @@ class Acquirer:
                 HeldLease(store, record, 0.0, self._clock).release()
 
     def _try_store(self, index: int) -> HeldLease:
-        for _ in range(_AGAIN):
-            record = self._look(index)
+        for attempt in range(_AGAIN):
+            record = self._look(index) if attempt else self.watches[index].record
             if record is None:
                 lease = self._try_write(index, None)
             elif (index, record.id) in self._sent:
                 lease = self._recognise(index, record)
             else:
-                self._check_expired(index, record)
+                self._check_free(index)
                 lease = self._try_write(index, record)
             if lease is not None:
                 return lease
@@ -373,11 +398,15 @@ class Acquirer:
         """Our own write, whose answer was lost: it is ours, counted from before it was first sent."""
         lease = HeldLease(self._stores[index], record, self._sent[index, record.id], self._clock)
         if record.id == self._id:
-            return lease
+            return self._taken(lease, self._dead.get((index, record.id)))
         lease.release()
         return None
 
-    def _check_expired(self, index: int, record: LockRecord) -> None:
+    def _check_free(self, index: int) -> None:
+        """Raise Busy unless the record is absent, ours, or expired and ours to take."""
+        record = self.watches[index].record
+        if record is None or (index, record.id) in self._sent:
+            return
         if not self.watches[index].is_expired(self._clock.boottime()):
             raise Busy(record)
         if not may_take_over(self._policy, record, is_changing=self._draft.is_changing):
@@ -385,12 +414,15 @@ class Acquirer:
 
     def _try_write(self, index: int, seen: LockRecord | None) -> HeldLease | None:
         """Create, or replace what was seen; None if the condition failed and it is worth another look."""
+        if index == 0 and not self._may_try():
+            raise Busy(seen, is_free=True)
         if seen is not None and index == 0:
             self._id = new_lock_id()
         store = self._stores[index]
         record = self._draft.record(self._id, self._clock, leased=store.has_leases)
-        base = self._sent.setdefault((index, self._id), self._clock.boottime())
-        self._on_trying(self._id, base)
+        sent_at = self._clock.boottime()
+        self._on_trying(self._id, self._sent.setdefault((index, self._id), sent_at))
+        self._dead[index, self._id] = seen
         try:
             stored = store.replace(seen, record) if seen else store.create(record)
         except Conflict:
@@ -400,7 +432,7 @@ class Acquirer:
             if lease is None:
                 raise
             return lease
-        return self._taken(HeldLease(store, stored, base, self._clock), seen)
+        return self._taken(HeldLease(store, stored, sent_at, self._clock), seen)
 
     def _after_doubt(self, index: int, seen: LockRecord | None) -> HeldLease | None:
         record = self._look(index)
