@@ -1,0 +1,68 @@
+"""The clocks of this machine."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from datetime import timezone
+
+import pytest
+
+from tfguard import clock
+from tfguard.clock import SystemClock, boot_id
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere CLOCK_MONOTONIC counts suspension itself")
+def test_boottime_counts_suspension(monkeypatch):
+    """P3: a monotonic clock stands still while a laptop sleeps."""
+    asked = []
+    monkeypatch.setattr(time, "clock_gettime", lambda which: asked.append(which) or 1.0)
+
+    SystemClock().boottime()
+
+    assert asked == [time.CLOCK_BOOTTIME]
+
+
+def test_boottime_never_goes_back():
+    machine = SystemClock()
+
+    instants = [machine.boottime() for _ in range(100)]
+
+    assert instants == sorted(instants)
+
+
+def test_boottime_is_one_clock_for_all_processes_of_a_boot():
+    before = time.clock_gettime(clock._CLOCK)
+    now = SystemClock().boottime()
+
+    assert 0 <= now - before < 60
+
+
+def test_wall_time_is_utc():
+    assert SystemClock().now().tzinfo is timezone.utc
+
+
+def test_waiting_ends_with_the_event():
+    event = threading.Event()
+    event.set()
+
+    assert SystemClock().wait(event, 3600)
+
+
+def test_waiting_for_no_time_or_less_asks_only():
+    assert not SystemClock().wait(threading.Event(), -5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux names its boots")
+def test_a_boot_has_one_name():
+    assert boot_id() == boot_id() != ""
+
+
+def test_a_machine_that_does_not_name_its_boots_gives_an_empty_name(monkeypatch):
+    def absent(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr("builtins.open", absent)
+
+    assert boot_id() == ""
