@@ -24,10 +24,10 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"store", "child", "report"})
     | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
     | {"config", "document", "expansion", "rules", "schema", "settings"},
-    frozenset({"wire", "messages", "watchdog", "queue", "stores"}),
+    frozenset({"wire", "messages", "watchdog", "queue", "stores", "verdicts", "operator_messages"}),
     frozenset({"lease"}),
     frozenset({"keeper", "worker", "waiting", "ledger", "line", "front", "relay"}),
-    frozenset({"runner"}),
+    frozenset({"runner", "operator"}),
     frozenset({"commands"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -138,7 +138,7 @@ def test_stores_know_records_and_never_leases():
 def test_only_the_keeper_opens_stores_for_a_run():
     openers = {room_of(module) for module in MODULES if "stores" in map(room_of, own_imports(module))}
 
-    assert openers <= {"stores", "keeper", "worker", "waiting", "commands"}
+    assert openers <= {"stores", "keeper", "worker", "waiting", "operator", "commands"}
 
 
 @pytest.mark.parametrize("name", ["shim", "sentinel"])

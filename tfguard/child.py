@@ -39,7 +39,7 @@ class Process(Protocol):
 
 
 class Child:
-    """A child of ours. Must be started from the main thread: PR_SET_PDEATHSIG is tied to the thread."""
+    """A child of ours, watched by our sentinel from before its exec."""
 
     def __init__(
         self,
@@ -49,11 +49,16 @@ class Child:
         environ: Mapping[str, str],
         group: int,
         stdio: Sequence[int],
+        sentinel: int,
     ) -> None:
-        """Start `argv` in `directory`; `group` 0 gives it a process group of its own. Raises OSError."""
+        """
+        Start `argv` in `directory`; `group` 0 gives it a process group of its own, `sentinel` is the sentinel's
+        descriptor. Raises OSError.
+        """
         stdin, stdout, stderr = stdio
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_SHIM), str(group), str(os.getpid()), *argv],
+            [sys.executable, "-I", "-S", str(_SHIM), str(group), str(os.getpid()), str(sentinel), *argv],
+            pass_fds=[sentinel],
             cwd=directory,
             env=dict(environ),
             stdin=stdin,
@@ -113,6 +118,11 @@ def kill(process: Process) -> None:
     """SIGKILL the process, then all that descended from it."""
     for pid in list(_tree(process.pid)):
         _signal(pid, signal.SIGKILL)
+
+
+def highest_pid(process: Process) -> int:
+    """The highest PID of the process and all its descendants."""
+    return max(_tree(process.pid))
 
 
 def _tree(pid: int) -> Iterator[int]:

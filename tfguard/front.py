@@ -23,13 +23,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-import msgspec
-
 from tfguard import child, wire
 from tfguard.clock import SystemClock
 from tfguard.deadlines import TICK_SECONDS
 from tfguard.errors import Interrupted, TfguardError
-from tfguard.relay import Relay
+from tfguard.journal import Journal
+from tfguard.relay import Relay, Stream, sinks
 from tfguard.report import write
 from tfguard.signals import Received, SignalListener, become_subreaper, reaction, restore_defaults
 from tfguard.watchdog import Action, Watchdog
@@ -65,16 +64,6 @@ class AcquireFailed(Exception):
 
 class KeeperGone(TfguardError):
     """The keeper died, and so did its successors. The lock, if held, is left to its lease."""
-
-
-class Journal(msgspec.Struct):
-    """How far the keeper has come, by its own word: what a successor needs."""
-
-    stage: Literal["idle", "trying", "held", "releasing"] = "idle"
-    lock_id: str = ""
-    beat: int = 0
-    base: float = 0.0
-    token: int = 0
 
 
 class Front:
@@ -192,7 +181,6 @@ class Front:
         self._is_leaving = True
         already = self.stop_count
         self._channel.send(wire.Release(outcome=outcome, exit_code=exit_code))
-        self._journal.stage = "releasing" if self._journal.stage == "held" else self._journal.stage
         answer = self._await(
             (wire.Released,),
             give_up=lambda: self.stop_count >= already + 2,
@@ -282,8 +270,12 @@ class Front:
             self._on_keeper_gone()
 
     def _on_keeper(self, message: Any) -> None:
-        self._note(message)
-        if isinstance(message, wire.Told) and message.event == "run.timed_out":
+        self._journal.note(message)
+        if isinstance(message, wire.Held):
+            self._on_held(message)
+        elif isinstance(message, wire.Beaten):
+            self._watchdog.landed(message.base)
+        elif isinstance(message, wire.Told) and message.event == "run.timed_out":
             self.is_timed_out = True
         elif isinstance(message, wire.Told) and message.event == "child.signalled":
             self._watchdog.is_interrupted = True
@@ -297,27 +289,10 @@ class Front:
             self._answers.append(message)
         self._listener(message)
 
-    def _note(self, message: Any) -> None:
-        """Keep the journal that a successor would need."""
-        journal = self._journal
-        if isinstance(message, wire.Trying):
-            journal.stage, journal.lock_id, journal.base = "trying", message.lock_id, message.base
-        elif isinstance(message, wire.Held):
-            self._note_held(message)
-        elif isinstance(message, wire.Beaten):
-            journal.beat, journal.base = message.beat, message.base
-            self._watchdog.landed(message.base)
-        elif isinstance(message, wire.Releasing):
-            journal.stage = "releasing"
-        elif isinstance(message, wire.Failed):
-            journal.stage = "idle"
-
-    def _note_held(self, message: wire.Held) -> None:
+    def _on_held(self, message: wire.Held) -> None:
         assert self._request is not None
-        if message.is_nested:
-            return
-        self._journal = Journal("held", message.lock_id, message.beat, message.base, message.token)
-        self._watchdog = Watchdog(self._request.deadlines(), message.base)
+        if not message.is_nested:
+            self._watchdog = Watchdog(self._request.deadlines(), message.base)
         for descriptor in self._channel.take_descriptors(1):
             self._lock_fd = descriptor
 
@@ -337,7 +312,7 @@ class Front:
             self._hand_over(self._request)
 
     def _inherit(self) -> None:
-        """The kernel has given Terraform its SIGINT, and given Terraform to us."""
+        """The sentinel has given Terraform its SIGINT, and the kernel has given Terraform to us."""
         pid = self._child
         if self._is_spawning:
             pid = next((process for process in _children() if process != self._keeper.pid), 0)
@@ -347,19 +322,7 @@ class Front:
         self._child, self._is_spawning = pid, False
 
     def _hand_over(self, request: wire.Acquire) -> None:
-        journal = self._journal
-        if journal.stage == "idle":
-            self._channel.send(request)
-            return
-        message = wire.Adopt(
-            acquire=request,
-            stage=journal.stage,
-            lock_id=journal.lock_id,
-            beat=journal.beat,
-            base=journal.base,
-            token=journal.token,
-            child=self._child,
-        )
+        message = self._journal.handover(request, self._child)
         self._channel.send(message, [self._lock_fd] if self._lock_fd >= 0 else None)
 
     def _reap_inherited(self) -> None:
@@ -389,24 +352,17 @@ class Front:
     def _spawn(
         self, argv: Sequence[str], directory: str, environ: Mapping[str, str], stdout: int, *, is_listened_to: bool
     ) -> list[Relay]:
-        stdio, sources, ours = [0], [], []
-        relayed: list[Literal["stdout", "stderr"]] = []
-        relays = []
-        streams: tuple[tuple[Literal["stdout", "stderr"], int], ...] = (("stdout", stdout), ("stderr", 2))
-        for name, sink in streams:
-            if os.isatty(sink) and not is_listened_to:
-                stdio.append(sink)
-                continue
-            source, write = os.pipe()
-            os.set_blocking(source, False)
-            stdio.append(write)
-            ours.append(write)
-            sources.append(source)
-            relayed.append(name)
-            relays.append(Relay(source, sink, self._on_interrupt_heard))
-        self._send_spawn(argv, directory, environ, stdio + sources, relayed)
-        for end in ours:
-            os.close(end)
+        streams = [Stream.open(name, sink, self._on_interrupt_heard, is_listened_to) for name, sink in sinks(stdout)]
+        relays = [stream.relay for stream in streams if stream.relay]
+        self._send_spawn(
+            argv,
+            directory,
+            environ,
+            [0, *(stream.end for stream in streams), *(relay.source for relay in relays)],
+            [stream.name for stream in streams if stream.relay],
+        )
+        for stream in streams:
+            stream.let_go()
         return relays
 
     def _send_spawn(

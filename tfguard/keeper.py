@@ -24,7 +24,7 @@ import termios
 from collections import deque
 from typing import Any
 
-from tfguard import child, wire
+from tfguard import child, sentinel, wire
 from tfguard.clock import SystemClock
 from tfguard.deadlines import TICK_SECONDS
 from tfguard.watchdog import Action, Watchdog
@@ -55,6 +55,8 @@ class Keeper:
         self._request: wire.Acquire | None = None
         self._child: child.Process | None = None
         self._relays: list[_Relay] = []
+        self._sentinel: sentinel.Sentinel | None = None
+        self._sentinel_looks_at = float("inf")
         self._is_done = False
         self._is_front_alive = True
         self._is_stopping = False
@@ -83,6 +85,7 @@ class Keeper:
                 self._on_worker(self._inbox.popleft())
             self._enforce()
             self._reap()
+        self._dismiss(self._sentinel)
 
     def _serve(self, source: Any) -> None:
         if source is self._channel:
@@ -93,6 +96,8 @@ class Keeper:
         elif source == self._wake_read:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, _CHUNK)
+        elif isinstance(source, sentinel.Sentinel):
+            self._on_sentinel(source)
         else:
             source.drain(self._selector)
 
@@ -132,6 +137,7 @@ class Keeper:
             self._watchdog.is_interrupted = message.is_interrupted
         if message.child:
             self._child = child.AdoptedChild(message.child)
+            self._ensure_sentinel()  # It has had its SIGINT: nothing to watch, but a later step may come.
 
     def _spawn(self, message: wire.Spawn) -> None:
         descriptors = self._channel.take_descriptors(3 + len(message.relayed))
@@ -147,6 +153,7 @@ class Keeper:
                 environ=message.environ,
                 group=message.group,
                 stdio=stdio,
+                sentinel=self._ensure_sentinel().fileno(),
             )
         except OSError as error:
             self._channel.send(wire.Failed(kind="ProgramNotExecutable", message=f"{message.argv[0]}: {error}"))
@@ -158,6 +165,8 @@ class Keeper:
         self._watchdog.is_interrupted = False  # One SIGINT for each Terraform, and this is a new one.
         self._channel.send(wire.Started(pid=self._child.pid))
         self._start_run_timeout()
+        if sentinel.must_be_highest(message.environ):
+            self._raise_sentinel()
 
     def _start_run_timeout(self) -> None:
         seconds = self._request.run_timeout_seconds if self._request else None
@@ -231,6 +240,9 @@ class Keeper:
             return
         self._child = None
         self._interrupt_at = None
+        self._sentinel_looks_at = float("inf")
+        if self._sentinel is not None:
+            self._sentinel.forget()
         for relay in self._relays:
             relay.close(self._selector)
         self._relays = []
@@ -254,6 +266,8 @@ class Keeper:
         if now >= self._orphan_killed_at:
             self._outcome = "orphan-killed"
             child.kill(self._child)
+        if now >= self._sentinel_looks_at:
+            self._raise_sentinel()
         for relay in self._relays:
             relay.take_over_if_stuck(now, self._selector)
 
@@ -274,6 +288,39 @@ class Keeper:
         elif action is Action.KILL:
             child.kill(self._child)
             self._tell("child.killed", now)
+
+    def _ensure_sentinel(self) -> sentinel.Sentinel:
+        if self._sentinel is None:
+            self._sentinel = sentinel.Sentinel()
+            self._selector.register(self._sentinel, selectors.EVENT_READ)
+        return self._sentinel
+
+    def _raise_sentinel(self) -> None:
+        """Have the sentinel's PID above all others: start another if a provider has come since."""
+        self._sentinel_looks_at = self._clock.boottime() + sentinel.LOOK_SECONDS
+        if self._child is None or self._ensure_sentinel().pid > child.highest_pid(self._child):
+            return
+        old, self._sentinel = self._sentinel, None
+        self._ensure_sentinel().watch(self._child.pid)
+        self._dismiss(old)
+
+    def _on_sentinel(self, source: sentinel.Sentinel) -> None:
+        if source.has_heard():
+            if self._child is not None and self._sentinel_looks_at < float("inf"):
+                self._is_stopping = True
+                self._sentinel_looks_at = float("inf")
+                self._interrupt("SIGTERM to every process")
+            return
+        self._dismiss(source)  # It was killed: it must not be missing when we are.
+        self._sentinel = None
+        if self._child is not None:
+            self._ensure_sentinel().watch(self._child.pid)
+
+    def _dismiss(self, old: sentinel.Sentinel | None) -> None:
+        if old is not None:
+            with contextlib.suppress(KeyError):
+                self._selector.unregister(old)
+            old.dismiss()
 
     def _interrupt(self, reason: str) -> None:
         assert self._child is not None

@@ -12,6 +12,8 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
 
 _CHUNK = 65536
 #: What Terraform and OpenTofu print when they have had their first signal.
@@ -20,11 +22,14 @@ _HEARD = b"Interrupt received"
 _KEPT_BYTES = 65536
 
 
+StreamName = Literal["stdout", "stderr"]
+
+
 class Relay:
     """Copies `source` (non-blocking) to `sink` until told that the writer is gone, then what is left."""
 
     def __init__(self, source: int, sink: int, on_interrupt_heard: Callable[[], None]) -> None:
-        self._source = source
+        self.source = source
         self._sink = sink
         self._on_interrupt_heard = on_interrupt_heard
         self.last_words = b""
@@ -43,17 +48,17 @@ class Relay:
         self._thread.join(wait_seconds)
         if self._thread.is_alive():
             return False
-        for end in (self._source, self._stop_read, self._stop_write):
+        for end in (self.source, self._stop_read, self._stop_write):
             os.close(end)
         return True
 
     def _copy(self) -> None:
         is_last = False
         while True:
-            ready, _, _ = select.select([self._source, self._stop_read], [], [])
+            ready, _, _ = select.select([self.source, self._stop_read], [], [])
             is_last = is_last or self._stop_read in ready
             try:
-                data = os.read(self._source, _CHUNK)
+                data = os.read(self.source, _CHUNK)
             except BlockingIOError:
                 if is_last:
                     break
@@ -80,3 +85,34 @@ class Relay:
                 select.select([], [self._sink], [])
             except OSError:
                 self._is_sink_open = False
+
+
+@dataclass
+class Stream:
+    """
+    One of the child's two output streams. `end` is the descriptor that the child gets: the terminal itself, or the
+    end of a pipe whose other end `relay` copies.
+    """
+
+    name: StreamName
+    end: int
+    relay: Relay | None = None
+
+    @classmethod
+    def open(cls, name: StreamName, sink: int, on_heard: Callable[[], None], is_listened_to: bool) -> Stream:
+        """A terminal is inherited, so that Terraform sees it; everything else, or what is listened to, is relayed."""
+        if os.isatty(sink) and not is_listened_to:
+            return cls(name, sink)
+        source, end = os.pipe()
+        os.set_blocking(source, False)
+        return cls(name, end, Relay(source, sink, on_heard))
+
+    def let_go(self) -> None:
+        """The child has its end: close ours, so that the pipe ends with the child."""
+        if self.relay is not None:
+            os.close(self.end)
+
+
+def sinks(stdout: int) -> tuple[tuple[StreamName, int], ...]:
+    """Where the child's two streams go, in the order of their descriptors."""
+    return (("stdout", stdout), ("stderr", 2))

@@ -1,27 +1,25 @@
 """
 Become the child: what has to be done between fork and exec, in a process of its own.
 
-Standard library only, run as `python -I -S shim.py GROUP PARENT PROGRAM ARGUMENT…`: a keeper with threads must not
-run Python between fork and exec. Joins the process group, ignores SIGHUP (Terraform would die of it at once),
-unblocks all signals and asks the kernel for one SIGINT should the keeper die.
+Standard library only, run as `python -I -S shim.py GROUP PARENT SENTINEL PROGRAM ARGUMENT…`: a keeper with threads
+must not run Python between fork and exec. Joins the process group, ignores SIGHUP (Terraform would die of it at once),
+unblocks all signals and registers with the sentinel, which sends the one SIGINT should the keeper die.
 """
 
-import ctypes
 import os
 import signal
 import sys
 
-PR_SET_PDEATHSIG = 1
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 
-def main(group: int, parent: int, argv: "list[str]") -> int:
+def main(group: int, parent: int, sentinel: int, argv: "list[str]") -> int:
     """Set the process up and exec `argv`; returns only if that fails. `group` 0: a group of our own."""
     os.setpgid(0, group)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGINT, 0, 0, 0)
-        if os.getppid() != parent:  # It died before we asked: nobody will ever signal us.
-            return 128 + signal.SIGINT
+    os.set_inheritable(sentinel, False)
+    os.write(sentinel, b"+%d\n" % os.getpid())
+    if os.getppid() != parent:  # It died before we registered.
+        return 128 + signal.SIGINT
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP):
         signal.signal(number, signal.SIG_DFL)
@@ -37,4 +35,4 @@ def main(group: int, parent: int, argv: "list[str]") -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:]))
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4:]))

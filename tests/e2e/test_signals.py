@@ -130,6 +130,37 @@ def test_githubs_sequence_ends_cleanly_though_the_front_is_killed(begin) -> None
     assert_clean(made)
 
 
+def test_sigterm_to_every_process_highest_pid_first_reaches_terraform_before_its_providers(begin) -> None:
+    """As GitLab's docker executor does it. The `sleep` stands in for a provider: it dies of SIGTERM."""
+    made, run = begin(TFGUARD_SENTINEL="1")
+    provider = eventually(lambda: _standing_in(run), 10, "the stand-in")
+    eventually(lambda: _family(run)[-1].pid > provider.pid, 10, "a sentinel above it")
+
+    first, *others = reversed(_family(run))
+    first.terminate()
+    eventually(lambda: not alive(first), 30, "the end of the process with the highest PID")
+    is_over = not alive(run.terraform)
+    for process in others:
+        with contextlib.suppress(psutil.Error):
+            process.terminate()
+    code, printed = run.end()
+
+    assert is_over, "Terraform ends before the executor comes to its provider"
+    assert code in (-15, 1)
+    assert printed.count("Interrupt received") == 1
+    assert_clean(made, printed)
+
+
+def _family(run: Run) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.Error):
+        return sorted([run.front, *run.front.children(recursive=True)], key=lambda each: each.pid)
+    return [run.front]
+
+
+def _standing_in(run: Run) -> psutil.Process | None:
+    return next((each for each in run.terraform.children(recursive=True) if each.name() == "sleep"), None)
+
+
 def test_sigterm_to_the_process_group(stage: Callable[..., Stage]) -> None:
     made = stage("dynamodb")
     process = subprocess.Popen(
