@@ -20,6 +20,7 @@ EXIT_CODES = {
     "LockBusy": (75, "lock-timeout"),
     "LeaseLost": (76, "lock-lost"),
     "StoreDenied": (77, "store-error"),
+    "ActionDenied": (77, "store-error"),
     "ConfigError": (78, "config-error"),
     "StoreMisconfigured": (78, "config-error"),
     "RunTimeout": (124, "run-timeout"),

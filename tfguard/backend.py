@@ -42,14 +42,14 @@ _WHY_NOT = {
 @dataclass(frozen=True)
 class Unlockable:
     """
-    There is no lock here that tfguard could hold; run Terraform untouched.
+    There is no lock here that tfguard could hold. Terraform may run untouched, unless `needs_lock`.
 
-    `reason` is for people: what is so, and where there is something to do, that on a second line. `needs_named`:
-    Terraform's lock exists, and `named` mode is the way to guard this state.
+    `reason` is for people: what is so, and where there is something to do, that on further lines. `needs_lock`: there
+    is a state to guard, and running without our lock would break the promise that the user relies on.
     """
 
     reason: str
-    needs_named: bool = False
+    needs_lock: bool = False
 
 
 def resolve_target(
@@ -140,7 +140,7 @@ def _resolve(
     return Unlockable(
         f"tfguard cannot hold the lock of the {kind} backend: {why}.\n"
         "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: …}",
-        needs_named=True,
+        needs_lock=True,
     )
 
 
@@ -156,8 +156,10 @@ def _s3(settings: Settings, workspace: str, environ: Mapping[str, str]) -> Targe
     table, use_lockfile = settings.text("dynamodb_table"), settings.flag("use_lockfile")
     if not table and not use_lockfile:
         return Unlockable(
-            "This s3 backend has no lock configured.\n"
-            "Set use_lockfile = true in its backend block and run: tfguard init -reconfigure"
+            "the s3 backend has no lock configured, so nobody can be kept out.\n"
+            "Set use_lockfile = true in its backend block and run: tfguard init -reconfigure\n"
+            "To run without a lock nevertheless: -lock=false",
+            needs_lock=True,
         )
     bucket, key = settings.required("bucket"), settings.required("key")
     prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else _DEFAULT_PREFIX

@@ -53,7 +53,7 @@ class _Teller:
     def __init__(self, environ: Mapping[str, str]) -> None:
         log.register_secrets(log.secrets_among(environ))
         is_json = environ.get("TFGUARD_LOG_FORMAT") == "json"
-        self.label = "tfguard"
+        self.label = self.again = "tfguard"
         self.listen("json" if is_json else "console", 0)
 
     def listen(self, log_format: log.Format, verbosity: int) -> None:
@@ -68,6 +68,8 @@ class _Teller:
             return
         if not text.startswith(self.label):
             text = messages.about(self.label, text)
+        # Whoever found the directory not initialised does not know by which options we were called.
+        text = text.replace("\nRun: tfguard init", f"\nRun: {self.again} init")
         self.report.say("error", "run.failed", text, label=self.label, reason=error.outcome, exit_code=error.exit_code)
 
     def tell_unexpected(self, error: Exception) -> None:
@@ -95,7 +97,7 @@ def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> 
     if words[:1] == ["--help"]:
         return _run_own(options.Options(command=("--help",)), environ, teller.report)
     found = options.parse(words)
-    teller.label = found.pipeline or "tfguard"
+    teller.label, teller.again = found.pipeline or "tfguard", found.again
     teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
     if not found.is_raw and found.command[:1] and found.command[0] in OWN:
         return _run_own(found, environ, teller.report)

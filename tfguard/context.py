@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from tfguard import __version__, messages, settings
+from tfguard import __version__, log, messages, settings
 from tfguard.arguments import Invocation
 from tfguard.backend import Unlockable, resolve_target
 from tfguard.ci import Identity, identify
@@ -21,7 +21,7 @@ from tfguard.options import Options
 from tfguard.report import Report
 from tfguard.runner import Task, Terms
 from tfguard.settings import Settings
-from tfguard.store import Holder, LocalSpec, Target
+from tfguard.store import Holder, LocalSpec, S3Spec, Target
 from tfguard.terraform import Binary, binary_version, find_binary
 from tfguard.workdir import WorkingDirectory
 
@@ -91,8 +91,11 @@ def make_context(options: Options, environ: Mapping[str, str], report: Report) -
             f"There is no tfguard.yml here or above, so no pipeline {options.pipeline}.\n"
             "Write one, or name it with --config FILE."
         )
-    flags = {("lock", "timeout"): (options.lock_timeout, "--lock-timeout")} if options.lock_timeout else {}
+    flags: dict[tuple[str | int, ...], tuple[str, str]] = {}
+    if options.lock_timeout:
+        flags["lock", "timeout"] = (options.lock_timeout, "--lock-timeout")
     found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=flags)
+    log.register_secrets(log.secrets_among({**found.environment, **found.backend_config}))
     binary = find_binary(environ, flag=options.terraform, kind=found.binary, self_path=Path(sys.argv[0]))
     child_environ = {**environ, **found.environment}
     if not os.isatty(0):
@@ -108,8 +111,20 @@ def find_target(context: Context, invocation: Invocation) -> Target | Unlockable
         return named_target(context, lock.name or "", lock.store or "")
     target = resolve_target(context.workdir(), invocation, context.environ)
     if isinstance(target, Target):
+        log.register_secrets(_secrets_of(target))
         return structs.replace(target, label=context.label(target))
     return target
+
+
+def _secrets_of(target: Target) -> list[str]:
+    """What the backend's own configuration holds that must never be printed."""
+    found: list[str] = []
+    for spec in target.stores:
+        if not isinstance(spec, LocalSpec):
+            found += [spec.aws.access_key, spec.aws.secret_key, spec.aws.token]
+        if isinstance(spec, S3Spec):
+            found.append(spec.sse_customer_key)
+    return found
 
 
 def named_target(context: Context, name: str, url: str) -> Target:
@@ -133,6 +148,7 @@ def make_task(context: Context, target: Target, invocation: Invocation, *, comma
             timeout_seconds=found.lock.timeout_seconds if timeout is None else timeout,
             lease_seconds=found.lock.lease_seconds,
             takeover=found.lock.takeover,
+            order=found.lock.order,
             run_timeout_seconds=found.run_timeout_seconds,
             orphan_timeout_seconds=float(context.environ.get("TFGUARD_TEST_ORPHAN_TIMEOUT", 1800)),
         ),

@@ -7,6 +7,7 @@ Everything that can go wrong, one class per thing that a caller or a person does
     │   └── StoreMisconfigured         78  config-error    the table or bucket is missing or of another shape
     ├── StoreUnavailable               69  store-error     no usable answer: network, throttling, 5xx
     ├── StoreDenied                    77  store-error     the store answered, and the answer is no
+    │   └── ActionDenied               77  store-error     the credentials are good, and lack a permission
     ├── LockBusy                       75  lock-timeout    somebody else holds the lock; we gave up waiting
     ├── LeaseLost                      76  lock-lost       we had the lock and no longer have it
     ├── RunTimeout                    124  run-timeout     the run took longer than its `run_timeout`
@@ -107,6 +108,10 @@ class StoreDenied(TfguardError):
         self.action = action
         self.resource = resource
         self.is_expired = is_expired
+
+
+class ActionDenied(StoreDenied):
+    """The credentials are good; what they lack is the permission for this one action."""
 
 
 class LockBusy(TfguardError):

@@ -19,7 +19,7 @@ import tenacity
 
 from tfguard import messages
 from tfguard.context import Context
-from tfguard.errors import ConfigError, TfguardError
+from tfguard.errors import ConfigError, Outcome, TfguardError
 from tfguard.front import Front
 from tfguard.lockinfo import printable
 from tfguard.settings import backend_config_text
@@ -42,6 +42,8 @@ _ASSIGNMENT = re.compile(r'^\s*(\w+)\s*=\s*(?:"((?:[^"\\$%]|\\.)*)"|([\w.-]+))\s
 
 class InitFailed(TfguardError):
     """`terraform init` failed; its status is the run's."""
+
+    outcome = Outcome.FAILED
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)

@@ -25,12 +25,24 @@ _SHORTEST_WORD = 12
 class Subject:
     """
     What a message is about. `label`: the pipeline, else the state. `command`: how to address it again
-    (`tfguard -p prod/network`). `is_local`: the kernel keeps the lock, so there is nothing to unlock.
+    (`tfguard -p prod/network`). `is_local`: the kernel keeps the lock, so there is nothing to unlock. `lock_options`:
+    what names the lock to `status` and `unlock` where it is not the state's own.
     """
 
     label: str
     command: str = "tfguard"
     is_local: bool = False
+    lock_options: str = ""
+
+    @property
+    def status(self) -> str:
+        """The command that shows the lock."""
+        return f"{self.command} status {self.lock_options}".rstrip()
+
+    def unlock(self, lock_id: str) -> str:
+        """The command that frees it. The ID is a stranger's text."""
+        words = [self.command, "unlock", self.lock_options, "--id", shlex.quote(_word(lock_id))]
+        return " ".join(word for word in words if word)
 
 
 def fit(*lines: str) -> str:
@@ -122,16 +134,12 @@ def _watch(record: LockRecord | None) -> str:
     return f"Watch it: {link}" if link and len(link) < COLUMNS - 10 else link
 
 
-def _unlock(subject: Subject, record: LockRecord) -> str:
-    return f"{subject.command} unlock --id {shlex.quote(_word(record.id))}"
-
-
 def _way_out(subject: Subject, record: LockRecord | None) -> str:
     if subject.is_local:
         return "It ends with the process that holds it, on whichever machine that runs: there is nothing to unlock."
     if record is None or not record.id:
-        return _do("Look at the lock", f"{subject.command} status")
-    return _do("If that run is dead", _unlock(subject, record))
+        return _do("Look at the lock", subject.status)
+    return _do("If that run is dead", subject.unlock(record.id))
 
 
 # --- waiting --------------------------------------------------------------------------------------------------------
@@ -152,7 +160,7 @@ def waiting(
     lines = [_held(subject, " is held by ", record, now, "."), _watch(record)]
     is_plain = record is not None and record.lease is None and bool(record.id)
     if is_plain and record is not None and not subject.is_local:
-        return "\n".join(line for line in (*lines, _do(f"{wait}. If it is dead", _unlock(subject, record))) if line)
+        return "\n".join(line for line in (*lines, _do(f"{wait}. If it is dead", subject.unlock(record.id))) if line)
     return "\n".join(line for line in (*lines, f"{wait} (--lock-timeout).") if line)
 
 
@@ -193,7 +201,7 @@ def takeover_refused(subject: Subject, record: LockRecord | None, now: datetime)
         (
             _held(subject, ": ", record, now, " has died; lock.takeover forbids taking its lock over."),
             _do("Look at what it did", f"{subject.command} plan -lock=false"),
-            _do("Then", _unlock(subject, record)) if record and record.id else _way_out(subject, record),
+            _do("Then", subject.unlock(record.id)) if record and record.id else _way_out(subject, record),
         )
     )
 
@@ -293,7 +301,7 @@ def lost(subject: Subject, kind: str, record: LockRecord | None, now: datetime) 
     return _say(
         subject.label,
         f"the lock was lost: {how}. Terraform is stopped.",
-        _do("Look at who is in now", f"{subject.command} status"),
+        _do("Look at who is in now", subject.status),
         _do("Then compare", compare),
     )
 
@@ -308,7 +316,7 @@ def release_failed(subject: Subject, error: str, lock_id: str, lease_seconds: fl
         subject.label,
         first,
         f"The next tfguard takes it over {lease} after its last heartbeat; a plain Terraform never does.",
-        _do("To free it now", f"{subject.command} unlock --id {shlex.quote(lock_id)}"),
+        _do("To free it now", subject.unlock(lock_id)),
     )
 
 

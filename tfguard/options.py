@@ -81,7 +81,7 @@ def parse(argv: Sequence[str]) -> Options:
     while rest and rest[0].startswith("-"):
         name, equals, value = rest[0].partition("=")
         if name == "--":
-            return Options(**found, verbosity=verbosity, is_raw=True, command=tuple(rest[1:]))  # type: ignore[arg-type]
+            return Options(**found, verbosity=verbosity, is_raw=True, command=tuple(rest[1:]))
         if name in _SWITCHES:
             if equals:
                 raise UsageError(f"{name} takes no value.\nFor example: tfguard {name} apply")

@@ -18,7 +18,7 @@ from tfguard import errors, messages, wire
 from tfguard.clock import SystemClock
 from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
 from tfguard.front import AcquireFailed, Front
-from tfguard.lockinfo import parse_created
+from tfguard.lockinfo import new_lock_id, parse_created
 from tfguard.narrator import Narrator, holder_facts
 from tfguard.report import Report
 from tfguard.store import Holder, Target
@@ -37,6 +37,7 @@ class Terms:
     takeover: Literal["always", "plan-only", "never"] = "always"
     run_timeout_seconds: float | None = None
     orphan_timeout_seconds: float = 1800.0
+    order: Literal["fifo", "none"] = "fifo"
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ class Runner:
             nested_id=task.environ.get("TFGUARD_LOCK_ID", ""),
             run_timeout_seconds=task.terms.run_timeout_seconds,
             orphan_timeout_seconds=task.terms.orphan_timeout_seconds,
+            order=task.terms.order,
+            ticket=new_lock_id(),
         )
 
     def _after_failure(self, task: Task, request: wire.Acquire, answer: wire.Failed) -> wire.Acquire:
@@ -181,6 +184,7 @@ class Runner:
 
     @staticmethod
     def _as_error(task: Task, answer: wire.Failed) -> TfguardError:
+        kind: type[TfguardError]
         if answer.kind == "unlisted":
             text, kind = messages.unlisted_workspaces(task.subject.label, answer.message), errors.StoreDenied
         elif answer.kind == "StoreUnavailable":
@@ -190,7 +194,7 @@ class Runner:
         else:
             text = messages.about(task.subject.label, answer.message)
             kind = getattr(errors, answer.kind, TfguardError)
-        if kind is errors.StoreDenied and task.is_plan and answer.kind != "unlisted":
+        if kind is errors.ActionDenied and task.is_plan:
             text = messages.denied_during_plan(text)
         error = TfguardError(text)
         error.exit_code, error.outcome = kind.exit_code, kind.outcome

@@ -56,7 +56,7 @@ def find_binary(environ: Mapping[str, str], *, flag: str | None, kind: Kind | No
     """
     named = flag or environ.get("TFGUARD_TERRAFORM", "")
     if named:
-        source = "the flag" if flag else "TFGUARD_TERRAFORM"
+        source = "--terraform" if flag else "TFGUARD_TERRAFORM"
         return _see_through(_named(named, source, environ, self_path), kind or _kind_of(named), environ)
     blocked: Path | None = None
     for name in (kind,) if kind else _KINDS:

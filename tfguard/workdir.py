@@ -148,7 +148,7 @@ class WorkingDirectory:
             text = data.decode()
         except (OSError, ValueError) as error:
             why = (error.strerror or "error") if isinstance(error, OSError) else "it is no text"
-            raise ConfigError(f"{_shown(path)} cannot be read: {why}.\nRepair or remove it: tfguard init") from error
+            raise ConfigError(f"{_shown(path)} cannot be read: {why}.\nRemove it and run: tfguard init") from error
         if len(data) > limit:
             raise ConfigError(f"{_shown(path)} is too large to be Terraform's.\nRemove it and run: tfguard init")
         return text

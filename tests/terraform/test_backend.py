@@ -105,7 +105,7 @@ def test_an_s3_backend_without_a_lock_says_how_to_get_one(tmp_path: Path) -> Non
     found = unlockable(s3_directory(tmp_path, dynamodb_table=None, use_lockfile=False))
 
     assert "use_lockfile = true" in found.reason
-    assert not found.needs_named
+    assert found.needs_lock
 
 
 @pytest.mark.parametrize(
@@ -318,7 +318,7 @@ def test_deleting_a_local_workspace_that_is_not_there_locks_nothing(tmp_path: Pa
 def test_other_backends_name_the_way_out_in_two_lines(tmp_path: Path, kind: str) -> None:
     found = unlockable(initialised(tmp_path, kind))
 
-    assert found.needs_named
+    assert found.needs_lock
     assert "lock: {mode: named, name: …, store: …}" in found.reason
     assert [len(line) <= 100 for line in found.reason.splitlines()] == [True, True]
 

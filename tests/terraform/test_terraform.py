@@ -55,7 +55,7 @@ def test_nothing_found_says_where_we_looked(tmp_path: Path) -> None:
         found(tmp_path)
     with pytest.raises(ProgramNotFound, match="TFGUARD_TERRAFORM names /nowhere/terraform: no such file"):
         found(tmp_path, TFGUARD_TERRAFORM="/nowhere/terraform")
-    with pytest.raises(ProgramNotFound, match="the flag names terraform9: not on PATH"):
+    with pytest.raises(ProgramNotFound, match="--terraform names terraform9: not on PATH"):
         found(tmp_path, flag="terraform9")
 
 

@@ -6,15 +6,19 @@ Inside, scripts call tfguard, which finds the lock held by the one around it; a 
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from tfguard import arguments, log, messages, wire
 from tfguard.backend import Unlockable
 from tfguard.context import Context, find_target, make_context, make_task, named_target
-from tfguard.errors import ConfigError, ProgramNotFound
+from tfguard.errors import ConfigError, ProgramNotExecutable, ProgramNotFound
 from tfguard.front import Front
 from tfguard.initialise import ensure_initialised
+from tfguard.lockinfo import printable
 from tfguard.narrator import Narrator
 from tfguard.options import Options
 from tfguard.report import Report
@@ -37,9 +41,7 @@ def run_exec(
     Raises:
         TfguardError: Nothing was run, and why.
     """
-    program = shutil.which(argv[0], path=environ.get("PATH"))
-    if program is None:
-        raise ProgramNotFound(f"exec: there is no program {argv[0]} on PATH.\nGive its path, or extend PATH.")
+    program = _find_program(argv[0], environ)
     narrator = Narrator(report, messages.Subject(options.pipeline or name or "tfguard"))
     front = Front(narrator.hear, environ)
     try:
@@ -47,6 +49,9 @@ def run_exec(
         ensure_initialised(front, context)
         target = _target(context, name, store)
         task = make_task(context, target, arguments.parse(("apply",), {}), command="exec")
+        if name and store:
+            lock_options = shlex.join(["--name", name, "--store", store])
+            task = replace(task, subject=replace(task.subject, lock_options=lock_options))
 
         def body(held: wire.Held, environ: dict[str, str]) -> int:
             log.warm_up()
@@ -55,6 +60,18 @@ def run_exec(
         return Runner(front, report, narrator).run(task, body)
     finally:
         front.close()
+
+
+def _find_program(name: str, environ: Mapping[str, str]) -> str:
+    program = shutil.which(name, path=environ.get("PATH"))
+    if program is not None:
+        return program
+    shown = printable(name, 60)
+    if os.sep in name and os.path.exists(name):
+        why = "a directory" if os.path.isdir(name) else "not executable"
+        raise ProgramNotExecutable(f"exec: {shown} is {why}.\nGive the path of a program; chmod +x makes a file one.")
+    where = "There is no such file" if os.sep in name else "It is not on PATH"
+    raise ProgramNotFound(f"exec: there is no program {shown}.\n{where}; give its path, or extend PATH.")
 
 
 def _target(context: Context, name: str | None, store: str | None) -> Target:

@@ -63,7 +63,7 @@ def _check_approval(front: Front, context: Context) -> None:
 
 
 def _guard(front: Front, narrator: Narrator, context: Context) -> int:
-    steps = [step for step in context.settings.steps if step != "init"]
+    steps: list[str] = [step for step in context.settings.steps if step != "init"]
     invocation = arguments.parse(("apply",) if "apply" in steps else ("plan",), context.environ)
     if invocation.verdict == "unlocked":
         raise ConfigError(

@@ -104,7 +104,7 @@ def _for_pipeline(context: Context) -> Invocation:
 
 
 def _unlockable(context: Context, invocation: Invocation, found: Unlockable, front: Front) -> int:
-    if found.needs_named:
+    if found.needs_lock:
         raise ConfigError(messages.fit(*f"{context.label()}: {found.reason}".splitlines()))
     return _without_lock(context, replace(invocation, reason=found.reason, verdict="pass"), front)
 

@@ -11,7 +11,8 @@ they repeat the request's headers, session token included.
     409 ConditionalRequestConflict ("again")                      StoreUnavailable: the caller reads
     throttling                                                    StoreUnavailable, is_throttled
     5xx, timeouts, connections, half an answer                    StoreUnavailable
-    AccessDenied, unknown key, wrong signature or clock           StoreDenied
+    AccessDenied                                                  ActionDenied
+    unknown key, wrong signature or clock                         StoreDenied
     expired token, expired SSO session                            StoreDenied, is_expired
     no table, no bucket, another key schema or region, 501, 4xx   StoreMisconfigured
 """
@@ -22,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
+from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.lockinfo import printable
 
 WHERE_CREDENTIALS_COME_FROM = (
@@ -135,7 +136,8 @@ def _refused(code: str, words: str, action: str, resource: str) -> StoreDenied:
         )
     first = f"AWS denies {action} on {resource} ({code})."
     quoted = [f"AWS says: {words}"] if words and words != "Access Denied" else []
-    return _denied(action, resource, first, *quoted, f"Allow {action} for these credentials.")
+    lines = (first, *quoted, f"Allow {action} for these credentials.")
+    return ActionDenied(said(*lines), action=action, resource=resource)
 
 
 def _denied(action: str, resource: str, *lines: str, is_expired: bool = False) -> StoreDenied:
