@@ -1,48 +1,121 @@
 """
-The queue record of one lock, as one run reads and changes it: token, history, and later the line.
+The queue record of one lock, as one run reads and changes it.
 
-Advisory throughout: nothing in here raises, and whatever goes wrong costs a number or a line of history, never the
-lock.
+Advisory throughout: nothing in here raises, and whatever goes wrong costs a place in line, a token or a line of
+history, never the lock. The table carries everybody's heartbeats, often at one unit a second: whoever is throttled
+stops writing here for a while. Whoever is denied stops for good.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 from tfguard import errors
+from tfguard.clock import Clock
 from tfguard.queue import QueueState, Run, decode, encode
 from tfguard.store import QueueRecord, Store
 
-#: The queue record is contended by nobody for long; after this many conflicts it is left alone.
-_TRIES = 4
+#: After this many conflicts in a row a change is left for later.
+_TRIES = 8
+#: The pause after a conflict grows by this much with each, in seconds, with full jitter.
+_AGAIN_SECONDS = 0.02
+#: How long nothing is written after the store has throttled us, in seconds.
+THROTTLED_SECONDS = 30.0
 
 
 class Ledger:
-    """The queue record, changed by compare and swap. Used by one thread."""
+    """
+    The queue record, changed by compare and swap. Used by one thread.
 
-    def __init__(self, store: Store) -> None:
+    `is_off`: the store has refused us this record, so for this run there is no line, no token and no history.
+    """
+
+    def __init__(self, store: Store, clock: Clock, pause: Callable[[float], object]) -> None:
+        self.is_off = False
         self._store = store
+        self._clock = clock
+        self._pause = pause
+        self._seen: QueueRecord | None = None
+        self._is_known = False
+        self._throttled_until = float("-inf")
 
-    def count_acquisition(self, at_least: int) -> int:
-        """Count one more acquisition, above `at_least`, and give its number; 0 where it cannot be written."""
-        state = self.change(lambda state: state.with_token(at_least))
+    @property
+    def is_throttled(self) -> bool:
+        """Whether the store has told us, lately, that it has too much to do."""
+        return self._clock.boottime() < self._throttled_until
+
+    def note(self, error: BaseException | None) -> None:
+        """Hear of an error, from here or from the lock record: throttling makes us quiet, a refusal silent."""
+        if isinstance(error, errors.StoreUnavailable) and error.is_throttled:
+            self._throttled_until = self._clock.boottime() + THROTTLED_SECONDS
+
+    def read(self) -> QueueState | None:
+        """Give what the record says; None where it cannot be had."""
+        if self.is_off:
+            return None
+        try:
+            return self._read()
+        except errors.TfguardError as error:
+            self._failed(error)
+            return None
+
+    def change(self, change: Callable[[QueueState], QueueState]) -> QueueState | None:
+        """
+        Write `change` of what the record says, and give it; None where that could not be done, or not known.
+
+        Starts from what was last read or written here: if somebody else has written since, that one is refused and
+        the record is read. A change that changes nothing is not written.
+        """
+        if self.is_off or self.is_throttled:
+            return None
+        for conflicts in range(_TRIES):
+            try:
+                return self._try_change(change)
+            except errors.Conflict:
+                self._is_known = False
+                self._pause(random.uniform(0, _AGAIN_SECONDS * conflicts))
+            except errors.TfguardError as error:
+                self._failed(error)
+                return None
+        return None
+
+    def count_acquisition(self, at_least: int, gone: tuple[str, ...] = ()) -> int:
+        """
+        Count one more acquisition, above `at_least`, and give its number; 0 where it cannot be written.
+
+        In the same write the tickets `gone` leave the line.
+        """
+        state = self.change(lambda state: state.without(gone).with_token(at_least))
         return state.token if state else 0
 
     def write_run(self, run: Run) -> None:
         """Add a run to the history."""
         self.change(lambda state: state.with_run(run))
 
-    def change(self, change: Callable[[QueueState], QueueState]) -> QueueState | None:
-        """Read, change, write if unchanged; None where the record cannot be had."""
-        for _ in range(_TRIES):
-            try:
-                seen = self._store.read_queue()
-                state = change(decode(seen.text) if seen else QueueState())
-                revision = (seen.revision if seen else 0) + 1
-                self._store.write_queue(seen, QueueRecord(text=encode(state), revision=revision))
-                return state
-            except errors.Conflict:
-                continue
-            except errors.TfguardError:
-                return None
-        return None
+    def _read(self) -> QueueState:
+        self._is_known = False
+        self._seen = self._store.read_queue()
+        self._is_known = True
+        return self._state()
+
+    def _state(self) -> QueueState:
+        return decode(self._seen.text) if self._seen else QueueState()
+
+    def _try_change(self, change: Callable[[QueueState], QueueState]) -> QueueState:
+        before = self._state() if self._is_known else self._read()
+        after = change(before)
+        if after != before:
+            seen, self._is_known = self._seen, False
+            revision = (seen.revision if seen else 0) + 1
+            self._seen = self._store.write_queue(seen, QueueRecord(text=encode(after), revision=revision))
+            self._is_known = True
+        return after
+
+    def _failed(self, error: errors.TfguardError) -> None:
+        self._is_known = False
+        self.note(error)
+        if isinstance(error, errors.StoreMisconfigured) or (
+            isinstance(error, errors.StoreDenied) and not error.is_expired
+        ):
+            self.is_off = True

@@ -1,10 +1,13 @@
 """
 Waiting for a lock: look, rest, look again, until it is ours or time is up.
+
+`Waiter.look` and `Waiter.pause` are the whole of it, on any clock; `Waiter.wait` repeats them on the real one.
 """
 
 from __future__ import annotations
 
 import contextlib
+import random
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,13 +16,17 @@ import tenacity
 
 from tfguard import errors, wire
 from tfguard.clock import Clock
-from tfguard.deadlines import jittered
 from tfguard.lease import Acquirer, Busy, Draft, HeldLock
-from tfguard.lockinfo import LockInfo
+from tfguard.ledger import Ledger
+from tfguard.line import Line
+from tfguard.lockinfo import LockInfo, created, new_lock_id
+from tfguard.queue import Ticket
 from tfguard.store import LockRecord, Store
 
-#: How long a waiter rests between two looks at a busy lock, in seconds.
-LOOK_SECONDS = 0.5
+#: Without an answer the pause doubles from the first to the second, in seconds, with full jitter.
+_BACKOFF_SECONDS = (0.5, 20.0)
+#: A look this close to the deadline, in seconds, is the last.
+_LAST_SECONDS = 0.05
 
 
 class Failure(Exception):
@@ -33,13 +40,18 @@ class Failure(Exception):
 
 
 class Waiter:
-    """One request for one lock. `post` and `tell` as in `worker`; `cancel` ends the wait at once."""
+    """
+    One request for one lock. `post` and `tell` as in `worker`; `cancel` ends the wait at once.
+
+    After `wait` or `look` has given the lock, `gone` names the tickets that leave the line with it.
+    """
 
     def __init__(
         self,
         request: wire.Acquire,
         stores: Sequence[Store],
         clock: Clock,
+        ledger: Ledger,
         *,
         post: Callable[[Any], None],
         tell: Callable[[Any], None],
@@ -50,12 +62,17 @@ class Waiter:
         self._clock = clock
         self._post = post
         self._cancel = cancel
+        self._failures = 0
+        self._started_at = clock.boottime()
+        ticket = Ticket(id=request.ticket or new_lock_id(), holder=request.holder, since=created(clock.now()))
+        self._line = Line(ledger, ticket, clock, request.order)
         self._acquirer = Acquirer(
             stores,
             _draft(request),
             clock,
             policy=request.takeover,
             on_trying=lambda lock_id, base: tell(wire.Trying(lock_id=lock_id, base=base)),
+            may_try=lambda: self._line.may_try(is_last=self._remaining() <= _LAST_SECONDS),
         )
         if adopt is not None:
             self._acquirer.recall(adopt.lock_id, adopt.base)
@@ -74,47 +91,63 @@ class Waiter:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((Busy, errors.StoreUnavailable)),
             stop=tenacity.stop_after_delay(self._request.timeout_seconds),
-            wait=self._pause,
+            wait=lambda state: self.pause(_error_of(state)),
             sleep=tenacity.sleep_using_event(self._cancel),
-            before_sleep=self._say_waiting,
+            before_sleep=lambda state: self._say_waiting(_error_of(state)),
             reraise=True,
         )
         try:
-            lock = retrying(self._attempt)
+            lock = retrying(self.look)
             _prove(lock)
         except BaseException:
-            with contextlib.suppress(errors.TfguardError):
-                self._acquirer.withdraw()
+            self.give_up()
             raise
         return lock
 
-    def _attempt(self) -> HeldLock:
+    @property
+    def gone(self) -> tuple[str, ...]:
+        return self._line.leaving
+
+    def give_up(self) -> None:
+        """Clear away what a write may have left behind, and leave the line."""
+        with contextlib.suppress(errors.TfguardError):
+            self._acquirer.withdraw()
+        self._line.leave()
+
+    def look(self) -> HeldLock:
+        """Look once, and take the lock if it can be had and it is our turn. Raises as `wait` does."""
         if self._cancel.is_set():
             raise Failure("interrupted")
         try:
             lock = self._acquirer.try_acquire()
         except Busy as busy:
+            self._failures = 0
             if busy.is_expired and busy.record:
                 raise Failure("takeover-refused", record=busy.record) from busy
+            if not busy.is_free:
+                self._line.see_busy(busy.record.text if busy.record else "")
+            raise
+        except errors.StoreUnavailable as error:
+            self._failures += 1
+            self._line.see_nothing(error)
             raise
         if self._cancel.is_set():
             lock.release()
             raise Failure("interrupted")
         return lock
 
-    def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Rest between looks, so that the last look falls on the deadline."""
-        error = state.outcome.exception() if state.outcome else None
-        pause = jittered(LOOK_SECONDS)
+    def pause(self, error: BaseException | None) -> float:
+        """Seconds to rest after a look that ended so; the last look falls on the deadline."""
+        pause = self._line.pause()
         if isinstance(error, errors.StoreUnavailable):
-            pause = tenacity.wait_random_exponential(multiplier=0.5, max=20)(state)
-        return max(0.0, min(pause, self._remaining(state)))
+            first, longest = _BACKOFF_SECONDS
+            pause = random.uniform(0, min(longest, first * 2 ** min(self._failures, 10)))
+        return max(0.0, min(pause, self._remaining()))
 
-    def _remaining(self, state: tenacity.RetryCallState) -> float:
-        return self._request.timeout_seconds - (state.seconds_since_start or 0.0)
+    def _remaining(self) -> float:
+        return self._request.timeout_seconds - (self._clock.boottime() - self._started_at)
 
-    def _say_waiting(self, state: tenacity.RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
+    def _say_waiting(self, error: BaseException | None) -> None:
         watches = self._acquirer.watches
         watch = next((watch for watch in watches if watch.record), watches[0])
         now = self._clock.boottime()
@@ -124,10 +157,17 @@ class Waiter:
                 record=error.record if isinstance(error, Busy) else watch.record,
                 seen_seconds=now - watch.since if watch.record else 0.0,
                 expires_in_seconds=None if expires_in == float("inf") else expires_in,
-                remaining_seconds=max(0.0, self._remaining(state)),
+                remaining_seconds=max(0.0, self._remaining()),
                 trouble=str(error) if isinstance(error, errors.TfguardError) else "",
+                place=self._line.rank + 1 if self._line.has_place else 0,
+                length=self._line.length,
+                usual_seconds=self._line.usual_seconds,
             )
         )
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
 
 
 def check_workspace(request: wire.Acquire) -> None:

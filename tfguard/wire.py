@@ -26,7 +26,7 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     Take the lock, waiting up to `timeout_seconds` (0: one try). Answered by Held, or by Failed.
 
     `environ` becomes the keeper's, so that credentials resolve as the child's do. `nested_id`: our parent's lock ID,
-    if it still holds this lock, is enough.
+    if it still holds this lock, is enough. `ticket` names us in the line, the same for a successor of the keeper's.
     """
 
     target: Target
@@ -43,6 +43,8 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     nested_id: str = ""
     run_timeout_seconds: float | None = None
     orphan_timeout_seconds: float = 1800.0
+    order: Literal["fifo", "none"] = "fifo"
+    ticket: str = ""
 
     def deadlines(self) -> Deadlines | None:
         """The deadlines of this lock, None where the kernel ends it together with its holder."""
@@ -124,7 +126,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
     The lock is busy. `seen_seconds`: how long the record has shown no new heartbeat; `expires_in_seconds` until it
-    may be taken over, None if never; `remaining_seconds` until we give up.
+    may be taken over, None if never; `remaining_seconds` until we give up. We are in place `place` (1: next) of a line
+    of `length`, 0 where there is none; `usual_seconds` is for how long the last runs held the lock, if that is known.
     """
 
     record: LockRecord | None
@@ -132,6 +135,9 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     expires_in_seconds: float | None
     remaining_seconds: float
     trouble: str = ""
+    place: int = 0
+    length: int = 0
+    usual_seconds: float | None = None
 
 
 class Trying(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,7 @@ class LeaseWorker(threading.Thread):
         self._stores: list[Store] = []
         self._lock: HeldLock | None = None
         self._heartbeats = 0
+        self._gone: tuple[str, ...] = ()
         self._token = adopt.token if adopt else 0
         self._cancel = threading.Event()
         self._wake = threading.Event()
@@ -111,7 +113,7 @@ class LeaseWorker(threading.Thread):
                 self._stores.append(_adopt_local(spec, self._lock_fd))
             else:
                 self._stores.append(open_store(spec))
-        self._ledger = Ledger(self._stores[-1])
+        self._ledger = Ledger(self._stores[-1], self._clock, time.sleep)
 
     def _continue(self, adopt: wire.Adopt) -> None:
         """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
@@ -171,12 +173,15 @@ class LeaseWorker(threading.Thread):
             self._request,
             self._stores,
             self._clock,
+            self._ledger,
             post=self._post,
             tell=self._tell,
             cancel=self._cancel,
             adopt=self._adopt,
         )
-        return waiter.wait()
+        lock = waiter.wait()
+        self._gone = waiter.gone
+        return lock
 
     # --- holding ------------------------------------------------------------------------------------------------
 
@@ -282,7 +287,7 @@ class LeaseWorker(threading.Thread):
     def _assign_token(self, lock: HeldLock) -> None:
         """Count this acquisition, while holding. Where the record cannot be written there is no token."""
         dead = lock.dead.lease if lock.dead else None
-        self._token = self._ledger.count_acquisition(dead.token if dead else 0)
+        self._token = self._ledger.count_acquisition(dead.token if dead else 0, self._gone)
         if self._token and self._deadlines():
             with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
                 lock.renew(token=self._token)
