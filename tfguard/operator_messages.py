@@ -35,7 +35,7 @@ def is_alive(subject: Subject, record: LockRecord, now: datetime) -> str:
     """Its heart beats: it is not unlocked: exit 75."""
     link = printable(record.lease.holder.link, 90) if record.lease else ""
     return fit(
-        f"{subject.label} is held by {holder(record, now)}: it is alive, so it was not unlocked.",
+        f"{subject.label}: not unlocked, for its holder is alive: {holder(record, now)}.",
         f"To end it cleanly, cancel it: {link}" if link else "To end it cleanly, interrupt it where it runs.",
         f'Or, without its consent: {subject.command} unlock --id {record.id} --force --reason "…"',
     )
@@ -46,7 +46,7 @@ def has_changed(subject: Subject, record: LockRecord | None, now: datetime) -> s
     if record is None:
         return fit(f"{subject.label}: the lock has come free meanwhile; nothing was done.")
     return fit(
-        f"{subject.label}: nothing was unlocked: the lock is held by {holder(record, now)} now.",
+        f"{subject.label}: nothing was unlocked: the lock is now held by {holder(record, now)}.",
         f"Look at it: {subject.command} status",
     )
 
@@ -63,7 +63,7 @@ def is_another(subject: Subject, wanted: str, record: LockRecord, now: datetime)
 def needs_answers(subject: Subject, record: LockRecord, now: datetime) -> str:
     """There is no terminal to ask on: exit 64."""
     return fit(
-        f"{subject.label} is held by {holder(record, now)}; there is no terminal to ask on.",
+        f"{subject.label}: there is no terminal to ask on. Held by {holder(record, now)}.",
         f"To unlock exactly that one: {subject.command} unlock --id {record.id} --yes",
     )
 

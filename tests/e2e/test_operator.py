@@ -139,7 +139,7 @@ def test_unlock_refuses_while_the_heartbeat_is_alive(stage: Make, backend: Backe
         is_running = process.poll() is None
 
     assert result.code == 75, str(result)
-    assert "it is alive, so it was not unlocked" in result.err
+    assert "not unlocked, for its holder is alive" in result.err
     assert f"unlock --id {lock_id} --force --reason" in result.err
     assert {lock["ID"] for lock in still} == {lock_id}
     assert is_running

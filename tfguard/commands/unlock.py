@@ -126,7 +126,7 @@ class _Unlocking:
         beat = self._lock.heartbeat_seconds(record) if record.lease else 0.0
         effect = operator_messages.consequence(record, heartbeat_seconds=beat, is_known_silent=is_silent_now)
         if self._decision.is_sure:
-            self._say("warning", "lock.unlocking", messages.fit(f"{self._subject.label}: {effect}"))
+            self._say("warning", "lock.unlocking", messages.fit(f"{self._subject.label}: unlocking.", effect))
             return True
         write(operator_messages.question(self._subject, record, self._clock.now(), effect))
         return sys.stdin.readline().strip() == "yes"
