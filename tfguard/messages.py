@@ -155,13 +155,14 @@ def waiting(
 ) -> str:
     """The lock is busy: who holds it, where to watch, how long we shall still wait."""
     wait = f"Waiting up to {format_duration(round(remaining_seconds))}"
+    takeover = ""
     if expires_in_seconds is not None:
-        wait += f"; without a heartbeat it is taken over in {format_duration(max(0, round(expires_in_seconds)))}"
+        takeover = f"; without a heartbeat it is taken over in {format_duration(max(0, round(expires_in_seconds)))}"
     lines = [_held(subject, " is held by ", record, now, "."), _watch(record)]
     is_plain = record is not None and record.lease is None and bool(record.id)
     if is_plain and record is not None and not subject.is_local:
         return "\n".join(line for line in (*lines, _do(f"{wait}. If it is dead", subject.unlock(record.id))) if line)
-    return "\n".join(line for line in (*lines, f"{wait} (--lock-timeout).") if line)
+    return "\n".join(line for line in (*lines, f"{wait} (--lock-timeout){takeover}.") if line)
 
 
 def trouble(subject: Subject, error: str, remaining_seconds: float) -> str:
@@ -180,7 +181,7 @@ def unavailable(subject: Subject, error: str, *, waited_seconds: float) -> str:
         subject.label,
         _first_line(error),
         f"{waited}; nothing was run. Check the network and the endpoint.",
-        "To try for longer: --lock-timeout=10m before the command.",
+        "To try for longer: --lock-timeout=30m before the command.",
     )
 
 
@@ -199,7 +200,7 @@ def takeover_refused(subject: Subject, record: LockRecord | None, now: datetime)
     """The holder is dead, and `lock.takeover` forbids us to take its lock: exit 75."""
     return "\n".join(
         (
-            _held(subject, ": ", record, now, " has died; lock.takeover forbids taking its lock over."),
+            _held(subject, ": ", record, now, " has died; lock.takeover forbids a takeover."),
             _do("Look at what it did", f"{subject.command} plan -lock=false"),
             _do("Then", subject.unlock(record.id)) if record and record.id else _way_out(subject, record),
         )

@@ -1,0 +1,202 @@
+"""
+What a person reads during a run, word for word.
+
+The snapshots are in tests/messages; `TFGUARD_UPDATE_SNAPSHOTS=1` writes them anew, to be read before they are
+committed. That the commands in them exist and work is shown in e2e/test_messages_live.py.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shlex
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from tfguard import messages
+from tfguard.lockinfo import LockInfo, created
+from tfguard.messages import Subject
+from tfguard.store import Holder, Lease, LockRecord
+
+SNAPSHOTS = Path(__file__).parent / "messages"
+#: Read here: a test finds its environment scrubbed.
+UPDATE = os.environ.get("TFGUARD_UPDATE_SNAPSHOTS") == "1"
+NOW = datetime(2026, 11, 20, 21, 17, 33, tzinfo=timezone.utc)
+ID = "0aaf67c2-1d04-8ce4-bbf7-d284f7c9b100"
+LINK = "https://github.com/acme/infra/actions/runs/4812"
+DENIED = (
+    "AWS denies dynamodb:PutItem on DynamoDB table tf-locks (AccessDeniedException).\n"
+    "AWS says: User: arn:aws:sts::123456789012:assumed-role/ci/run is not authorized to perform: dynamodb:PutItem\n"
+    "Allow dynamodb:PutItem for these credentials."
+)
+SILENT = 'No answer to dynamodb:PutItem on DynamoDB table tf-locks: Read timeout on endpoint URL: "https://dynamodb…"'
+
+
+def ago(seconds: float) -> str:
+    return created(NOW - timedelta(seconds=seconds))
+
+
+def record(lease: Lease | None = None, *, lock_id: str = ID, who: str = "ana@laptop", age: float = 840) -> LockRecord:
+    info = LockInfo(id=lock_id, operation="OperationTypeApply", who=who, created=ago(age))
+    return LockRecord(text=info.encode(), info=info, lease=lease)
+
+
+def lease(who: str = "ana@ci-7", beaten: float = 4, link: str = LINK, run: str = "GitHub run 4812") -> Lease:
+    holder = Holder(who=who, command="apply", run=run, link=link)
+    return Lease(beat=7, duration_ms=180_000, holder=holder, beaten_at=ago(beaten))
+
+
+SUBJECT = Subject("prod/network", "tfguard -p prod/network")
+BARE = Subject("tf-state/network/terraform.tfstate")
+LOCAL = Subject("network/terraform.tfstate", is_local=True)
+NAMED = Subject("deploy", lock_options="--name deploy --store 'dynamodb://locks?region=eu-west-1'")
+PLAIN = record()
+OURS = record(lease())
+LAPTOP = record(lease(link="", run=""))
+DEAD = record(lease(beaten=400))
+GARBAGE = LockRecord(text="{", info=None)
+HOLD = Lease(
+    beat=1,
+    duration_ms=180_000,
+    holder=Holder(who="ana@laptop"),
+    hold_until="2026-11-20T22:00:00Z",
+    reason="moving the subnets",
+)
+HELD_BY_HAND = record(HOLD)
+LONG = record(
+    lease(who="a-very-long-service-account-name@runner-pool-eu-west-1-0123456789abcdef", run="GitHub run " + "9" * 60)
+)
+
+CASES: dict[str, str] = {
+    "waiting": messages.waiting(SUBJECT, OURS, NOW, remaining_seconds=600),
+    "waiting-laptop": messages.waiting(BARE, LAPTOP, NOW, remaining_seconds=90),
+    "waiting-plain": messages.waiting(BARE, PLAIN, NOW, remaining_seconds=570),
+    "waiting-dead": messages.waiting(SUBJECT, DEAD, NOW, remaining_seconds=600, expires_in_seconds=119.7),
+    "waiting-garbage": messages.waiting(BARE, GARBAGE, NOW, remaining_seconds=600),
+    "waiting-hold": messages.waiting(SUBJECT, HELD_BY_HAND, NOW, remaining_seconds=600),
+    "waiting-local": messages.waiting(LOCAL, PLAIN, NOW, remaining_seconds=600),
+    "waiting-local-mute": messages.waiting(LOCAL, None, NOW, remaining_seconds=600),
+    "waiting-long": messages.waiting(Subject("s" * 70 + "/terraform.tfstate"), LONG, NOW, remaining_seconds=600),
+    "trouble": messages.trouble(SUBJECT, SILENT, 571.4),
+    "unavailable": messages.unavailable(SUBJECT, SILENT, waited_seconds=600.2),
+    "unavailable-at-once": messages.unavailable(SUBJECT, SILENT, waited_seconds=0.2),
+    "busy": messages.busy(SUBJECT, OURS, NOW, waited_seconds=600.4),
+    "busy-laptop": messages.busy(SUBJECT, LAPTOP, NOW, waited_seconds=600.4),
+    "busy-at-once": messages.busy(SUBJECT, OURS, NOW, waited_seconds=0.1),
+    "busy-plain": messages.busy(BARE, PLAIN, NOW, waited_seconds=600.4),
+    "busy-garbage": messages.busy(BARE, GARBAGE, NOW, waited_seconds=600.4),
+    "busy-local": messages.busy(LOCAL, PLAIN, NOW, waited_seconds=600.4),
+    "busy-named": messages.busy(NAMED, LAPTOP, NOW, waited_seconds=600.4),
+    "takeover_refused": messages.takeover_refused(SUBJECT, DEAD, NOW),
+    "took_over": messages.took_over(SUBJECT, DEAD, NOW),
+    "interrupted": messages.interrupted("prod/network", "SIGTERM"),
+    "stopping": messages.stopping(SUBJECT, "SIGTERM"),
+    "stopping_at_terminal": messages.stopping_at_terminal(SUBJECT),
+    "still_stopping": messages.still_stopping(SUBJECT, "SIGTERM"),
+    "aborting": messages.aborting(SUBJECT),
+    "warned": messages.warned(SUBJECT, 31.2, "AWS throttles dynamodb:PutItem on DynamoDB table tf-locks (SlowDown)."),
+    "frozen": messages.frozen(SUBJECT, 108.4),
+    "thawed": messages.thawed(SUBJECT),
+    "timed_out": messages.timed_out(SUBJECT, 2700),
+    "lost-gone": messages.lost(SUBJECT, "gone", None, NOW),
+    "lost-anothers": messages.lost(SUBJECT, "another's", OURS, NOW),
+    "lost-expired": messages.lost(SUBJECT, "expired", None, NOW),
+    "release_failed": messages.release_failed(SUBJECT, DENIED, ID, 180),
+    "release_failed-local": messages.release_failed(LOCAL, "The file system is full.", ID, None),
+    "release_was_gone": messages.release_was_gone(SUBJECT),
+    "acquired": messages.acquired(SUBJECT, ID, waited_seconds=0.1, is_nested=False),
+    "acquired-after": messages.acquired(SUBJECT, ID, waited_seconds=92.3, is_nested=False),
+    "acquired-nested": messages.acquired(SUBJECT, ID, waited_seconds=0, is_nested=True),
+    "unlocked": messages.unlocked("prod/network"),
+    "plan_unlocked": messages.plan_unlocked("prod/network"),
+    "denied_during_plan": messages.denied_during_plan(messages.about("prod/network", DENIED)),
+    "nested_ignored": messages.nested_ignored("prod/network"),
+    "credentials_expire": messages.credentials_expire("prod/network", NOW),
+    "initialising": messages.initialising("prod/network", "not initialised"),
+    "creating_workspace": messages.creating_workspace("prod/network", "blue"),
+    "unlisted_workspaces": messages.unlisted_workspaces(
+        "prod/network", "AWS denies s3:ListBucket on bucket tf-state (AccessDenied)."
+    ),
+    "nothing_to_apply": messages.nothing_to_apply("prod/network"),
+    "not_approved": messages.not_approved("prod/network"),
+    "proved": messages.proved("prod/network", ID),
+    "not_proved": messages.not_proved("prod/network", "╷\n│ Error: Invalid target address\n╵\n"),
+    "unexpected": messages.unexpected(ValueError("not\nexpected")),
+}
+
+#: Functions that make parts of messages.
+PARTS = {"fit", "about", "holder"}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_message_is_what_was_read_and_agreed(name: str) -> None:
+    file = SNAPSHOTS / f"{name}.txt"
+    if UPDATE:
+        file.write_text(CASES[name] + "\n", encoding="utf-8")
+
+    assert file.read_text(encoding="utf-8") == CASES[name] + "\n"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_each_message_is_at_most_three_lines_that_fit_and_starts_with_its_label(name: str) -> None:
+    lines = CASES[name].split("\n")
+
+    assert len(lines) <= 3
+    assert all(len(line) <= 120 and line.isprintable() and line == line.strip() for line in lines)
+    assert lines[0].startswith(("prod/network", "tf-state/", "network/", "deploy", "sss", "tfguard:"))
+
+
+def test_every_message_has_a_snapshot_and_every_snapshot_a_message() -> None:
+    functions = {
+        name
+        for name, value in inspect.getmembers(messages, inspect.isfunction)
+        if value.__module__ == messages.__name__ and not name.startswith("_")
+    }
+
+    assert {name.partition("-")[0] for name in CASES} == functions - PARTS
+    assert {file.stem for file in SNAPSHOTS.glob("*.txt")} == set(CASES)
+
+
+def test_a_lock_id_from_a_stranger_cannot_become_a_command() -> None:
+    hostile = record(lock_id="x; rm -rf ~ #\x1b[31m")
+
+    text = messages.busy(BARE, hostile, NOW, waited_seconds=1)
+
+    words = shlex.split(text.splitlines()[-1].partition(": ")[2])
+    assert words[:3] == ["tfguard", "unlock", "--id"]
+    assert len(words) == 4 and words[3].startswith("x; rm -rf ~ #")
+    assert "\x1b" not in text
+
+
+def test_a_command_is_never_cut() -> None:
+    subject = Subject("tf-state/app", f"tfguard -chdir={'deep/' * 20}app")
+
+    lines = messages.busy(subject, OURS, NOW, waited_seconds=1).splitlines()
+
+    assert lines[-1] == f"{subject.command} unlock --id {ID}"
+
+
+@pytest.mark.parametrize("width", [10, 60, 119, 400])
+def test_a_long_label_leaves_room_for_what_is_said_of_it(width: int) -> None:
+    label = "bucket/" + "x" * width + "/terraform.tfstate"
+
+    first = messages.lost(Subject(label), "gone", None, NOW).splitlines()[0]
+
+    assert len(first) <= 120
+    assert first.startswith("bucket/")
+    assert first.endswith("the lock was lost: somebody unlocked it while we held it. Terraform is stopped.")
+
+
+def test_a_holder_keeps_its_age_and_heartbeat_however_long_its_names_are() -> None:
+    first = CASES["waiting-long"].splitlines()[0]
+
+    assert first.endswith(", 14 min, heartbeat 4 s ago).")
+    assert "a-very-long" in first
+
+
+def test_a_clock_that_runs_ahead_shows_no_negative_age() -> None:
+    text = messages.waiting(BARE, record(age=-90), NOW, remaining_seconds=1)
+
+    assert "(apply, 0 s, plain Terraform, no heartbeat)" in text
