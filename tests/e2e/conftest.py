@@ -39,6 +39,16 @@ variable "hold" {
 }
 """
 
+#: The same, but between begin and end it waits for `Stage.open_gate`: no test has to guess how long something takes.
+GATED = """
+resource "terraform_data" "work" {
+  triggers_replace = [timestamp()]
+  provisioner "local-exec" {
+    command = "echo begin $$ >> log; until test -e gate; do sleep 0.05; done; echo end $$ >> log"
+  }
+}
+"""
+
 
 @dataclass
 class Result:
@@ -125,6 +135,10 @@ class Stage:
 
     def start_tfguard(self, *words: str, **environ: str) -> subprocess.Popen[str]:
         return self.start([*TFGUARD, *words], **environ)
+
+    def open_gate(self) -> None:
+        """Let the work of `GATED` go on to its end."""
+        (self.path / "gate").touch()
 
     # --- what can be seen from outside --------------------------------------------------------------------------
 
