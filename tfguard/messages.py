@@ -92,7 +92,9 @@ def holder(record: LockRecord | None, now: datetime, columns: int = 1000) -> str
     since = _age(info.created, now)
     if lease is None:
         words = [_word(info.who) or "somebody", _word(info.operation.removeprefix("OperationType").lower())]
-        return _named(words, [since, "plain Terraform, no heartbeat"], columns)
+        # A local lock of ours has no lease either: there, its Info tells whose it is.
+        is_ours = info.info.startswith("tfguard ")
+        return _named(words, [since, _word(info.info) if is_ours else "plain Terraform, no heartbeat"], columns)
     if lease.hold_until:
         words = [_word(lease.holder.who), _word(lease.reason)]
         return _named(words, [since, f"by hand until {_word(lease.hold_until)}"], columns)
