@@ -8,6 +8,8 @@ times, since a run should not fail for a hiccup of STS.
 from __future__ import annotations
 
 import contextlib
+import functools
+import gzip
 import ipaddress
 import os
 import urllib.request
@@ -16,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import botocore.session
+import msgspec
 from botocore.config import Config
 
 from tfguard.store import AwsAccess
@@ -34,7 +37,7 @@ def new_session(access: AwsAccess) -> Any:
     global _loader
     session = botocore.session.Session(profile=access.profile or None)
     if _loader is None:
-        _loader = session.get_component("data_loader")
+        _loader = _lighter(session.get_component("data_loader"))
     session.register_component("data_loader", _loader)
     profile = access.profile or os.environ.get("AWS_PROFILE") or "default"
     section = profile if profile == "default" else f"profile {profile}"
@@ -53,6 +56,39 @@ def new_session(access: AwsAccess) -> Any:
     if access.skip_metadata_api_check:
         session.get_component("credential_provider").remove("iam-role")
     return session
+
+
+class _Models:
+    """Reads AWS's models, megabytes of JSON, in two thirds of the time that `json` takes for them."""
+
+    def exists(self, file_path: str) -> bool:
+        return any(os.path.isfile(file_path + suffix) for suffix in (".json", ".json.gz"))
+
+    def load_file(self, file_path: str) -> Any:
+        if os.path.isfile(f"{file_path}.json"):
+            with open(f"{file_path}.json", "rb") as file:
+                return msgspec.json.decode(file.read())
+        if os.path.isfile(f"{file_path}.json.gz"):
+            with gzip.open(f"{file_path}.json.gz") as file:
+                return msgspec.json.decode(file.read())
+        return None
+
+
+def _lighter(loader: Any) -> Any:
+    """
+    Make botocore's loader of models cheaper: without this it takes a fifth of a run's overhead.
+
+    To know a service's name botocore looks through the folders of all four hundred; their names are enough, since a
+    model that is missing is noticed when it is loaded.
+    """
+
+    @functools.cache
+    def names(_: str) -> list[str]:
+        return sorted({name for path in loader.search_paths if os.path.isdir(path) for name in os.listdir(path)})
+
+    loader.file_loader = _Models()
+    loader.list_available_services = names
+    return loader
 
 
 def _file_with(paths: tuple[str, ...], section: str) -> str:
