@@ -154,8 +154,9 @@ def waiting(
     *,
     remaining_seconds: float,
     expires_in_seconds: float | None = None,
+    standing: str = "",
 ) -> str:
-    """The lock is busy: who holds it, where to watch, how long we shall still wait."""
+    """The lock is busy: who holds it, where to watch, our place in line (`standing`), how long we shall still wait."""
     wait = f"Waiting up to {format_duration(round(remaining_seconds))}"
     takeover = ""
     if expires_in_seconds is not None:
@@ -163,8 +164,11 @@ def waiting(
     lines = [_held(subject, " is held by ", record, now, "."), _watch(record)]
     is_plain = record is not None and record.lease is None and bool(record.id)
     if is_plain and record is not None and not subject.is_local:
-        return "\n".join(line for line in (*lines, _do(f"{wait}. If it is dead", subject.unlock(record.id))) if line)
-    return "\n".join(line for line in (*lines, f"{wait} (--lock-timeout){takeover}.") if line)
+        place = f"{standing}." if standing else ""
+        way_out = _do(f"{wait}. If it is dead", subject.unlock(record.id))
+        return "\n".join(line for line in (*lines, place, way_out) if line)
+    place = f"{standing}. " if standing else ""
+    return fit(*(line for line in (*lines, f"{place}{wait} (--lock-timeout){takeover}.") if line))
 
 
 def trouble(subject: Subject, error: str, remaining_seconds: float) -> str:
@@ -379,7 +383,7 @@ def credentials_expire(label: str, at: datetime) -> str:
 
 def initialising(label: str, why: str) -> str:
     """Init comes first."""
-    return _say(label, f"{why}: running init first. To forbid that: init: never in tfguard.yml.")
+    return _say(label, f"{why}.", "Running init first. To forbid that: init: never in tfguard.yml.")
 
 
 def creating_workspace(label: str, workspace: str) -> str:

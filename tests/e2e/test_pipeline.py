@@ -137,7 +137,8 @@ def test_a_directory_initialised_for_another_key_is_initialised_anew(configured:
     result = made.tfguard("-p", "prod", "apply", "-auto-approve")
 
     assert result.code == 0, str(result)
-    assert "other/terraform.tfstate" in result.err and "prod/terraform.tfstate" in result.err
+    assert "Running init first" in result.err
+    assert "(key is other/terraform.tfstate, wanted prod/terraform.tfstate)" in result.err
     assert "Terraform has been successfully initialized" not in result.out
     assert stage_of(made, "prod/terraform.tfstate") is not None
     assert stage_of(made, "other/terraform.tfstate") is None
