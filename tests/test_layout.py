@@ -21,10 +21,10 @@ PACKAGE = ROOT / "tfguard"
 #: From the ground up. A room may import its own floor and the floors below it, never one above.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"}),
-    frozenset({"store", "child", "report"})
+    frozenset({"store", "child", "report", "runrecord"})
     | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
     | {"config", "document", "expansion", "rules", "schema", "settings"},
-    frozenset({"wire", "messages", "watchdog", "queue", "stores", "verdicts", "operator_messages"}),
+    frozenset({"wire", "messages", "live", "watchdog", "queue", "stores", "verdicts", "operator_messages"}),
     frozenset({"lease"}),
     frozenset({"keeper", "worker", "waiting", "ledger", "line", "front", "relay"}),
     frozenset({"runner", "operator"}),

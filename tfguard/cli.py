@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import click
 
 #: Our own commands; every other word is Terraform's.
-OWN = frozenset({"run", "exec", "doctor", "status", "unlock"})
+OWN = frozenset({"run", "exec", "doctor", "status", "unlock", "settle"})
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -245,6 +245,23 @@ def _add_operators_commands(group: click.Group, found: Options, environ: Mapping
             raise UsageError('--force needs a reason.\nFor example: --force --reason "its runner was terminated"')
         decision = Decision(lock_id=lock_id, is_forced=force, reason=reason, is_sure=yes)
         return run_unlock(_with_pipeline(found, pipeline), environ, report, decision, name=name, store=store)
+
+    @group.command("settle", short_help="Wait for, or clear up after, this job's runs.", context_settings=settings)
+    @click.option("--timeout", default="4m", help="How long to wait, at most (4m).")
+    @click.option("--record", default="", help="The record file, or the folder of them, to settle.")
+    def settle(timeout: str, record: str) -> int:
+        """Wait until no run of this job holds its lock; release what a killed one has left.
+
+        For example, as a job's last step, whatever became of the others: tfguard settle
+        """
+        from tfguard.commands.settle import run_settle
+        from tfguard.durations import parse_duration
+
+        try:
+            seconds = parse_duration(timeout)
+        except ValueError as error:
+            raise UsageError(f"--timeout: {error}.") from error
+        return run_settle(environ, report, timeout_seconds=seconds, place=record)
 
 
 def _check_named(name: str | None, store: str | None) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from tfguard import __version__, log, messages, settings
+from tfguard import __version__, log, messages, runrecord, settings
 from tfguard.arguments import Invocation
 from tfguard.backend import Unlockable, resolve_target
 from tfguard.ci import Identity, identify
@@ -163,7 +163,28 @@ def make_task(context: Context, target: Target, invocation: Invocation, *, comma
         version=binary_version(context.binary, context.environ, cache_dir(context.environ)),
         info=f"tfguard {__version__}" + (f", {origin}" if origin else ""),
         is_plan=is_plan,
+        record=_record(context, target, command or invocation.display),
+        record_path=runrecord.new_path(context.environ),
         success_codes=frozenset({0, 2}) if is_plan and invocation.is_set("detailed-exitcode") else frozenset({0}),
+    )
+
+
+def _record(context: Context, target: Target, command: str) -> runrecord.RunRecord:
+    """What a later `settle` has to know of this run."""
+    bare, is_stripped = runrecord.without_secrets(target)
+    return runrecord.RunRecord(
+        label=context.label(target),
+        again=context.options.again,
+        target=bare,
+        is_stripped=is_stripped,
+        directory=context.settings.directory,
+        pipeline=context.options.pipeline or "",
+        config=os.path.abspath(context.options.config) if context.options.config else "",
+        choosers=runrecord.choosers(context.environ),
+        who=context.identity.who,
+        command=command,
+        run=context.identity.run,
+        lease_seconds=context.settings.lock.lease_seconds,
     )
 
 

@@ -27,6 +27,7 @@ from typing import Any
 from tfguard import child, sentinel, wire
 from tfguard.clock import SystemClock
 from tfguard.deadlines import TICK_SECONDS
+from tfguard.runrecord import Notebook
 from tfguard.watchdog import Action, Watchdog
 from tfguard.worker import LeaseWorker
 
@@ -66,6 +67,7 @@ class Keeper:
         self._times_out_at: float | None = None
         self._orphan_killed_at = float("inf")
         self._outcome = "orphaned"
+        self._notebook = Notebook("", None)
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -126,6 +128,7 @@ class Keeper:
 
     def _start_worker(self, request: wire.Acquire, adopt: wire.Adopt | None = None, lock_fd: int = -1) -> None:
         self._request = request
+        self._notebook = Notebook(request.record_path, request.record)
         self._worker = LeaseWorker(request, post=self._post, tell=self._channel.send, adopt=adopt, lock_fd=lock_fd)
         self._worker.start()
 
@@ -135,7 +138,9 @@ class Keeper:
         if message.stage == "held":
             self._watchdog = Watchdog(message.acquire.deadlines(), message.base)
             self._watchdog.is_interrupted = message.is_interrupted
+            self._notebook.note_held(lock_id=message.lock_id, token=message.token)
         if message.child:
+            self._notebook.note_child(message.child)
             self._child = child.AdoptedChild(message.child)
             self._ensure_sentinel()  # It has had its SIGINT: nothing to watch, but a later step may come.
 
@@ -163,6 +168,7 @@ class Keeper:
                 os.close(descriptor)
             _silence_ourselves()
         self._watchdog.is_interrupted = False  # One SIGINT for each Terraform, and this is a new one.
+        self._notebook.note_child(self._child.pid)
         self._channel.send(wire.Started(pid=self._child.pid))
         self._start_run_timeout()
         if sentinel.must_be_highest(message.environ):
@@ -187,6 +193,8 @@ class Keeper:
             relay.watch_from(self._clock.boottime())
 
     def _release(self, message: wire.Release) -> None:
+        if self._worker is not None:
+            self._notebook.note(outcome=message.outcome, exit_code=message.exit_code)
         if self._worker is None:
             self._finish(wire.Released(result="nothing"))
         elif self._watchdog.lost is not None:
@@ -199,6 +207,7 @@ class Keeper:
             self._worker.release(message)
 
     def _finish(self, last: wire.Released) -> None:
+        self._note_released(last)
         self._channel.send(last)
         self._is_done = True
 
@@ -215,14 +224,23 @@ class Keeper:
         elif isinstance(message, wire.Failed):
             self._worker = None
             self._is_done = not self._is_front_alive
+        elif isinstance(message, wire.Released):
+            self._note_released(message)
         self._channel.send(message)
         if isinstance(message, wire.Released):
             self._is_done = True
+
+    def _note_released(self, message: wire.Released) -> None:
+        """The lock is not ours any more; where its release failed, the record goes on to say that it is."""
+        if message.result not in ("failed", "nothing"):
+            self._notebook.note(release=message.result, held_s=round(message.held_seconds, 1))
 
     def _on_held(self, message: wire.Held) -> None:
         assert self._request is not None and self._worker is not None
         if not message.is_nested:
             self._watchdog = Watchdog(self._request.deadlines(), message.base)
+            waited = round(message.waited_seconds, 1)
+            self._notebook.note_held(lock_id=message.lock_id, token=message.token, waited_s=waited)
         descriptor = self._worker.local_fd if not message.is_nested else -1
         self._channel.send(message, [descriptor] if descriptor >= 0 else None)
         if message.is_nested:

@@ -158,10 +158,11 @@ def is_silent(
     clock: Clock,
     *,
     for_seconds: float,
+    patience_seconds: float = float("inf"),
     pause: Callable[[float], None] = time.sleep,
 ) -> bool:
     """
-    Watch a lock until a heartbeat shows, or none has for so long.
+    Watch a lock until a heartbeat shows, or none has for so long; False too when patience ends before.
 
     The time counts from the look that gave `shown`, by our own clock; what this very boot of the machine has written
     tells its own age, and may make watching needless.
@@ -174,6 +175,8 @@ def is_silent(
         left = max((_left(each, clock, started_at, for_seconds) for each in shown), default=0.0)
         if left <= 0:
             return True
+        if clock.boottime() - started_at >= patience_seconds:
+            return False
         pause(min(left, LOOK_SECONDS))
         now = lock.read()
         if [each.record.text for each in now] != [each.record.text for each in shown]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from tfguard.durations import format_duration
+from tfguard.durations import format_duration, spoken_duration
 from tfguard.lockinfo import printable
 from tfguard.messages import Subject, fit, holder
 from tfguard.store import LockRecord
@@ -109,4 +109,48 @@ def unlocked(subject: Subject, record: LockRecord, now: datetime, *, is_written:
         f"{subject.label}: unlocked; it was held by {holder(record, now)}.",
         f"The state may miss what that run did: {subject.command} plan" if may_miss else "",
         "" if is_written else "The unlock could not be written into the history.",
+    )
+
+
+# --- settling -------------------------------------------------------------------------------------------------------
+
+
+def nothing_to_settle() -> str:
+    return fit("tfguard: nothing to settle: no run of this job has left anything.")
+
+
+def settling(subject: Subject, *, seconds: float) -> str:
+    return fit(f"{subject.label}: its run still goes on; waiting for it for up to {format_duration(round(seconds))}.")
+
+
+def watching_remains(subject: Subject, *, seconds: float) -> str:
+    return fit(
+        f"{subject.label}: its run cannot be seen from here (another machine or container), and its lock is there.",
+        f"If no heartbeat shows for {format_duration(round(seconds))}, it is released.",
+    )
+
+
+def settled(subject: Subject, *, outcome: str, exit_code: int | None, held_seconds: float) -> str:
+    """The run has ended by itself."""
+    status = "" if exit_code is None else f" (exit {exit_code})"
+    held = f", held the lock for {spoken_duration(held_seconds)}" if held_seconds else ""
+    return fit(f"{subject.label}: the run ended: {outcome or 'killed'}{status}{held}. The lock is free of it.")
+
+
+def settled_by_release(subject: Subject, *, is_changing: bool) -> str:
+    """The run was killed with all its processes, and its lock was still there."""
+    return fit(
+        f"{subject.label}: the run was killed; the lock that it left behind has been released.",
+        f"The state may miss what it did: {subject.command} plan" if is_changing else "",
+    )
+
+
+def not_settled(subject: Subject, record: LockRecord | None, lock_id: str, now: datetime, *, why: str) -> str:
+    """Not free in time: exit 75."""
+    return fit(
+        f"{subject.label}: not settled: {why}.",
+        f"The lock is held by {holder(record, now)}." if record else "",
+        ""
+        if subject.is_local
+        else f'To free it all the same: {subject.command} unlock --id {lock_id} --force --reason "…"',
     )

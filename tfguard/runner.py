@@ -21,6 +21,7 @@ from tfguard.front import AcquireFailed, Front
 from tfguard.lockinfo import new_lock_id, parse_created
 from tfguard.narrator import Narrator, holder_facts
 from tfguard.report import Report
+from tfguard.runrecord import RunRecord
 from tfguard.store import Holder, Target
 
 #: Credentials that end sooner than this may end before an unlimited run does.
@@ -62,6 +63,8 @@ class Task:
     info: str = ""
     is_plan: bool = False
     success_codes: frozenset[int] = field(default_factory=lambda: frozenset({0}))
+    record: RunRecord | None = None
+    record_path: str = ""
 
 
 class Runner:
@@ -162,6 +165,8 @@ class Runner:
             nested_id=task.environ.get("TFGUARD_LOCK_ID", ""),
             run_timeout_seconds=task.terms.run_timeout_seconds,
             orphan_timeout_seconds=task.terms.orphan_timeout_seconds,
+            record=task.record,
+            record_path=task.record_path,
             order=task.terms.order,
             ticket=new_lock_id(),
         )

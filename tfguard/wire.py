@@ -16,6 +16,7 @@ from typing import Any, Literal, Union
 import msgspec
 
 from tfguard.deadlines import Deadlines
+from tfguard.runrecord import RunRecord
 from tfguard.store import Holder, LocalSpec, LockRecord, S3Spec, Target
 
 # --- front → keeper -------------------------------------------------------------------------------------------------
@@ -27,6 +28,7 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     `environ` becomes the keeper's, so that credentials resolve as the child's do. `nested_id`: our parent's lock ID,
     if it still holds this lock, is enough. `ticket` names us in the line, the same for a successor of the keeper's.
+    `record` is kept in `record_path`, for `settle`.
     """
 
     target: Target
@@ -43,6 +45,8 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     nested_id: str = ""
     run_timeout_seconds: float | None = None
     orphan_timeout_seconds: float = 1800.0
+    record: RunRecord | None = None
+    record_path: str = ""
     order: Literal["fifo", "none"] = "fifo"
     ticket: str = ""
 
@@ -126,7 +130,8 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
     The lock is busy. `seen_seconds`: how long the record has shown no new heartbeat; `expires_in_seconds` until it
-    may be taken over, None if never; `remaining_seconds` until we give up. We are in place `place` (1: next) of a line
+    may be taken over, None if never; `remaining_seconds` until we give up. `is_free`: it could be had, and is left
+    to those ahead of us. We are in place `place` (1: next) of a line
     of `length`, 0 where there is none; `usual_seconds` is for how long the last runs held the lock, if that is known.
     """
 
@@ -135,6 +140,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     expires_in_seconds: float | None
     remaining_seconds: float
     trouble: str = ""
+    is_free: bool = False
     place: int = 0
     length: int = 0
     usual_seconds: float | None = None

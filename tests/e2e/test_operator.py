@@ -3,62 +3,19 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Backend, Result, Stage
+from tests.e2e.conftest import TFGUARD, Backend, Result, Stage
+from tests.e2e.operated import guarded, kill_all_of, plain
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
 REMOTE: tuple[Backend, ...] = ("dynamodb", "s3", "both")
-#: Another process may hold the lock for so long, at most.
-ENOUGH = 120
-
-
-@contextmanager
-def running(made: Stage, *words: str) -> Iterator[subprocess.Popen[str]]:
-    """An apply that holds the lock until it is ended, with a lease that a test can wait for."""
-    process = made.start([*words], TF_VAR_hold=str(ENOUGH), TFGUARD_LOCK_LEASE="12s")
-    try:
-        made.wait_for_log("begin")
-        yield process
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
-
-
-@contextmanager
-def guarded(made: Stage) -> Iterator[subprocess.Popen[str]]:
-    from tests.e2e.conftest import TFGUARD
-
-    with running(made, *TFGUARD, "apply", "-auto-approve") as process:
-        yield process
-
-
-@contextmanager
-def plain(made: Stage) -> Iterator[subprocess.Popen[str]]:
-    with running(made, "terraform", "apply", "-auto-approve") as process:
-        yield process
-
-
-def kill_all_of(process: subprocess.Popen[str]) -> None:
-    """SIGKILL a run's front, keeper, Terraform and all."""
-    import psutil
-
-    tree = psutil.Process(process.pid).children(recursive=True)
-    for each in [psutil.Process(process.pid), *tree]:
-        each.kill()
-    process.communicate(timeout=30)
-
-
 def status(made: Stage) -> dict[str, Any]:
     result = made.tfguard("status", "--json")
     assert result.code == 0, str(result)
@@ -261,8 +218,6 @@ def test_an_unreadable_lock_is_freed_by_force_alone(stage: Make) -> None:
 
 def test_on_a_terminal_unlock_asks(stage: Make) -> None:
     import pexpect
-
-    from tests.e2e.conftest import TFGUARD
 
     made = stage("s3")
     with plain(made) as process:

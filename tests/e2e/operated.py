@@ -1,0 +1,69 @@
+"""Runs that hold a lock, and ways to end them: what the operator's tests start from."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+
+from tests.e2e.conftest import TFGUARD, Stage
+
+#: A run may hold the lock for so long, at most.
+ENOUGH = 120
+
+
+@contextmanager
+def running(made: Stage, *words: str, lease: str = "12s", **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """An apply that holds the lock until it is ended, with a lease that a test can wait for."""
+    begun = made.log_lines().count("begin")
+    process = made.start([*words], TF_VAR_hold=str(ENOUGH), TFGUARD_LOCK_LEASE=lease, **environ)
+    try:
+        made.wait_for_log("begin", begun + 1)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+
+
+@contextmanager
+def guarded(made: Stage, lease: str = "12s", **environ: str) -> Iterator[subprocess.Popen[str]]:
+    with running(made, *TFGUARD, "apply", "-auto-approve", lease=lease, **environ) as process:
+        yield process
+
+
+@contextmanager
+def plain(made: Stage) -> Iterator[subprocess.Popen[str]]:
+    with running(made, "terraform", "apply", "-auto-approve") as process:
+        yield process
+
+
+def kill_all_of(process: subprocess.Popen[str]) -> None:
+    """SIGKILL a run's front, keeper, Terraform and all."""
+    front = psutil.Process(process.pid)
+    tree = [front, *front.children(recursive=True)]
+    for each in tree:
+        each.suspend()  # Nobody is to notice the death of another and act on it.
+    for each in tree:
+        each.kill()
+    process.communicate(timeout=30)
+
+
+def kill_front_of(process: subprocess.Popen[str]) -> None:
+    """SIGKILL the front alone."""
+    process.kill()
+    process.communicate(timeout=30)
+
+
+def kill_guards_of(process: subprocess.Popen[str]) -> None:
+    """SIGKILL front and keeper at once, and leave Terraform alone."""
+    front = psutil.Process(process.pid)
+    keeper = next(each for each in front.children() if "tfguard-keeper" in each.cmdline())
+    for each in (front, keeper):
+        each.suspend()
+    for each in (front, keeper):
+        each.kill()
+    process.communicate(timeout=30)

@@ -1,0 +1,217 @@
+"""
+`tfguard settle`: the last step of a job, for whatever its runs have left behind.
+
+While anything of a run lives, it waits for it. If nothing does and the lock is still that run's, it releases it: at
+once where the processes can be seen to be gone, otherwise after one lease without a heartbeat. Safe to call twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from tfguard import arguments, ci, context, errors, messages, operator_messages, runrecord
+from tfguard.backend import resolve_target
+from tfguard.clock import SystemClock
+from tfguard.lockinfo import created
+from tfguard.operator import Changed, OperatedLock, Seen, is_silent, opened
+from tfguard.options import Options
+from tfguard.queue import Run
+from tfguard.report import Level, Report
+from tfguard.runrecord import RunRecord
+from tfguard.store import Holder, LocalSpec, LockRecord, Target
+from tfguard.workdir import WorkingDirectory
+
+#: Between two looks at the processes of a run, in seconds.
+LOOK_SECONDS = 0.25
+#: Between two tries at a store that does not answer, in seconds.
+RETRY_SECONDS = 2.0
+
+
+def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: float, place: str = "") -> int:
+    """
+    Settle every run of this job; gives 0 when none of them holds its lock any more.
+
+    Raises:
+        LockBusy: One could not be settled in time; the others were.
+
+        StoreDenied, StoreMisconfigured, StoreUnavailable: Its lock cannot be looked at.
+    """
+    until = time.monotonic() + timeout_seconds
+    found = [
+        path
+        for path in runrecord.paths(Path(place) if place else runrecord.folder(environ))
+        if (record := runrecord.read(path)) is not None and (place or _is_of_this_job(record, environ))
+    ]
+    if not found:
+        report.say("info", "settle.finished", operator_messages.nothing_to_settle())
+    problem: errors.TfguardError | None = None
+    for path in found:
+        try:
+            _Settling(path, environ, report, until).run()
+        except errors.TfguardError as error:
+            if problem is not None:
+                report.say("error", "settle.failed", str(problem))
+            problem = error
+    if problem is not None:
+        raise problem
+    return 0
+
+
+def _is_of_this_job(record: RunRecord, environ: Mapping[str, str]) -> bool:
+    """In a folder that belongs to the user rather than the job, only this CI run's, or this directory's, count."""
+    if not runrecord.is_shared(environ):
+        return True
+    run = ci.identify(environ).run
+    return record.run == run if run else os.path.realpath(record.directory) == os.path.realpath(Path.cwd())
+
+
+class _Settling:
+    """One run's record, until it is settled."""
+
+    def __init__(self, path: Path, environ: Mapping[str, str], report: Report, until: float) -> None:
+        self._path = path
+        self._environ = environ
+        self._report = report
+        self._until = until
+        self._clock = SystemClock()
+        self._has_said: set[str] = set()
+
+    def run(self) -> None:
+        """Raises LockBusy, or what the store raises."""
+        while True:
+            record = runrecord.read(self._path)
+            if record is None:
+                return  # Another settle was quicker.
+            self._subject = messages.Subject(record.label, command=record.again, is_local=_is_local(record.target))
+            if record.release or self._try_settle(record):
+                self._finish(record)
+                return
+
+    def _try_settle(self, record: RunRecord) -> bool:
+        """Take one step; says whether the lock is free of this run."""
+        if record.is_here and record.is_running:
+            self._wait_for_run(record)
+            return False
+        if _is_local(record.target):
+            return record.is_here or self._wait_for_kernel(record)
+        try:
+            with opened(self._target(record)) as lock:
+                return self._release(record, lock)
+        except errors.StoreUnavailable:
+            if time.monotonic() >= self._until:
+                raise
+            time.sleep(RETRY_SECONDS)
+            return False
+
+    def _wait_for_run(self, record: RunRecord) -> None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise self._too_late(record, self._look(record), "its run still goes on")
+        self._say_once("info", "settle.waiting", operator_messages.settling(self._subject, seconds=left))
+        time.sleep(min(left, LOOK_SECONDS))
+
+    def _wait_for_kernel(self, record: RunRecord) -> bool:
+        with opened(record.target) as lock:
+            held = [seen.record for seen in lock.read() if seen.record.id == record.lock_id]
+        if held and time.monotonic() >= self._until:
+            raise self._too_late(record, held[0], "its run still goes on, in another container")
+        time.sleep(LOOK_SECONDS if held else 0)
+        return not held
+
+    def _release(self, record: RunRecord, lock: OperatedLock) -> bool:
+        shown = [seen for seen in lock.read() if seen.record.id == record.lock_id]
+        if not shown:
+            return True
+        try:
+            if not record.is_here and not self._is_silent(record, lock, shown):
+                return False
+            lock.remove(shown)
+        except Changed:
+            return False
+        self._report_release(record, lock, shown[0].record)
+        return True
+
+    def _is_silent(self, record: RunRecord, lock: OperatedLock, shown: list[Seen]) -> bool:
+        """Watch one lease, or as much of it as there is time for. Raises LockBusy when time is up."""
+        seconds = max(_lease_seconds(seen.record) for seen in shown)
+        left = max(0.0, self._until - time.monotonic())
+        self._say_once("info", "settle.waiting", operator_messages.watching_remains(self._subject, seconds=seconds))
+        if is_silent(lock, shown, self._clock, for_seconds=seconds, patience_seconds=left):
+            return True
+        if time.monotonic() >= self._until:
+            raise self._too_late(record, shown[0].record, "its lease had not run out in time")
+        return False
+
+    def _too_late(self, record: RunRecord, held: LockRecord | None, why: str) -> errors.LockBusy:
+        now = self._clock.now()
+        text = operator_messages.not_settled(self._subject, held, record.lock_id, now, why=why)
+        return errors.LockBusy(text, record=held)
+
+    def _look(self, record: RunRecord) -> LockRecord | None:
+        with contextlib.suppress(errors.TfguardError), opened(self._target(record)) as lock:
+            return next((seen.record for seen in lock.read()), None)
+        return None
+
+    def _report_release(self, record: RunRecord, lock: OperatedLock, held: LockRecord) -> None:
+        run = Run(
+            holder=held.lease.holder if held.lease else Holder(who=record.who, command=record.command),
+            ended_at=created(self._clock.now()),
+            token=record.token,
+            outcome=record.outcome or errors.Outcome.ORPHANED.value,
+            exit_code=record.exit_code,
+            lock_id=record.lock_id,
+            unlocked_by="settle",
+            reason="its processes were gone",
+        )
+        lock.add_run(run)
+        is_changing = held.lease is None or held.lease.is_changing
+        text = operator_messages.settled_by_release(self._subject, is_changing=is_changing)
+        self._has_said.add("settle.released")
+        self._report.say("warning", "settle.released", text, lock=self._subject.label, lock_id=record.lock_id)
+
+    def _finish(self, record: RunRecord) -> None:
+        if "settle.released" not in self._has_said:
+            text = operator_messages.settled(
+                self._subject, outcome=record.outcome, exit_code=record.exit_code, held_seconds=record.held_s
+            )
+            self._report.say("info", "settle.finished", text, lock=self._subject.label, outcome=record.outcome)
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+    def _say_once(self, level: Level, event: str, text: str) -> None:
+        if event not in self._has_said:
+            self._has_said.add(event)
+            self._report.say(level, event, text, lock=self._subject.label)
+
+    # --- credentials --------------------------------------------------------------------------------------------
+
+    def _target(self, record: RunRecord) -> Target:
+        """The record's target, with what a file must not hold taken from the directory and the environment again."""
+        environ = {**self._environ, **record.choosers}
+        found = None
+        with contextlib.suppress(errors.TfguardError):
+            if record.pipeline:
+                options = Options(pipeline=record.pipeline, config=record.config or None)
+                made = context.make_context(options, environ, self._report)
+                os.environ.update(made.environ)
+                found = context.find_target(made, arguments.parse(("apply",), {}))
+            elif record.is_stripped:
+                workdir = WorkingDirectory.at(Path(record.directory), None, environ)
+                found = resolve_target(workdir, arguments.parse(("apply",), {}), environ)
+        if not isinstance(found, Target) or found.path != record.target.path:
+            return record.target
+        return msgspec.structs.replace(record.target, stores=found.stores)
+
+
+def _is_local(target: Target) -> bool:
+    return all(isinstance(spec, LocalSpec) for spec in target.stores)
+
+
+def _lease_seconds(record: LockRecord) -> float:
+    return record.lease.duration_ms / 1000 if record.lease else 0.0

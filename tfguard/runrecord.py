@@ -1,0 +1,268 @@
+"""
+What a run leaves in a file, so that a later step of the same job can settle it: wait for it, or release its lock.
+
+The keeper writes it, for the keeper outlives the front. One file for each run, mode 0600, in a folder that all steps of
+a job share. It names no secret: credentials are resolved again by whoever settles.
+
+Not promised: where the folder cannot be written there is no record, and a killed run's lock is left to its lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tfguard.clock import boot_id
+from tfguard.lockinfo import created
+from tfguard.store import AwsAccess, DynamoDBSpec, S3Spec, StoreSpec, Target
+
+#: How many records of runs that ended are kept where nobody settles, as on a laptop.
+KEPT_RECORDS = 20
+_SUFFIX = ".json"
+_IS_LINUX = sys.platform == "linux"
+_MAX_BYTES = 256 * 1024
+#: What decides, besides the directory, which state a run was about.
+_CHOOSERS = ("TF_DATA_DIR", "TF_WORKSPACE")
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A process, told apart from a later one with the same PID by the instant it started."""
+
+    pid: int
+    started: str
+
+    def is_alive(self) -> bool:
+        """Whether that very process still runs; a zombie does not."""
+        return _started(self.pid) == self.started != ""
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    One run under one lock. Times RFC 3339, for people; durations in seconds.
+
+    `target` is without secrets; `is_stripped` says that there were some. `release` is how the release ended, empty
+    while the lock is held. `namespace` is the PID namespace that the marks belong to.
+    """
+
+    label: str
+    again: str
+    target: Target
+    is_stripped: bool = False
+    directory: str = ""
+    pipeline: str = ""
+    config: str = ""
+    choosers: dict[str, str] = {}
+    who: str = ""
+    command: str = ""
+    run: str = ""
+    lease_seconds: float = 0.0
+    lock_id: str = ""
+    token: int = 0
+    boot: str = ""
+    namespace: str = ""
+    front: Mark | None = None
+    keeper: Mark | None = None
+    child: Mark | None = None
+    held_at: str = ""
+    waited_s: float = 0.0
+    held_s: float = 0.0
+    outcome: str = ""
+    exit_code: int | None = None
+    release: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its processes, if they live, can be seen from here."""
+        return bool(self.boot) and (self.boot, self.namespace) == (boot_id(), pid_namespace())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any of its processes lives. Only where `is_here`."""
+        return any(mark is not None and mark.is_alive() for mark in (self.front, self.keeper, self.child))
+
+
+class Notebook:
+    """
+    The record of one run, kept by its keeper. Nothing here raises: a record that cannot be written is not there.
+
+    `path` empty: there is to be none.
+    """
+
+    def __init__(self, path: str, record: RunRecord | None) -> None:
+        self._path = Path(path) if path and record else None
+        self._record = record
+
+    def note(self, **facts: Any) -> None:
+        """Change the record, and write it."""
+        if self._path is None or self._record is None:
+            return
+        self._record = msgspec.structs.replace(self._record, **facts)
+        with contextlib.suppress(OSError):
+            write(self._path, self._record)
+
+    def note_held(self, **facts: Any) -> None:
+        """Note that the lock is ours, and who we are."""
+        marks = {"front": mark(os.getppid()), "keeper": mark(os.getpid())}
+        held_at = created(datetime.now(timezone.utc))
+        self.note(boot=boot_id(), namespace=pid_namespace(), held_at=held_at, **marks, **facts)
+        if self._path is not None:
+            prune(self._path.parent)
+
+    def note_child(self, pid: int) -> None:
+        self.note(child=mark(pid))
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def folder(environ: Mapping[str, str]) -> Path:
+    """Where the records of this job are: a place that every step of it shares, and that outlives a container."""
+    for name, below in (("TFGUARD_RECORDS", ""), ("RUNNER_TEMP", "tfguard"), ("CI_PROJECT_DIR", ".tfguard/runs")):
+        if environ.get(name):
+            return Path(environ[name], below)
+    home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME") or tempfile.gettempdir(), ".local/state")
+    return Path(home, "tfguard", "runs")
+
+
+def is_shared(environ: Mapping[str, str]) -> bool:
+    """Whether `folder` holds the runs of other jobs and directories too."""
+    return not any(environ.get(name) for name in ("TFGUARD_RECORDS", "RUNNER_TEMP", "CI_PROJECT_DIR"))
+
+
+def new_path(environ: Mapping[str, str]) -> str:
+    """Name a file for a new run, beside those of the runs before it."""
+    return str(folder(environ) / f"{uuid.uuid4().hex}{_SUFFIX}")
+
+
+def paths(place: Path) -> list[Path]:
+    """The records in a folder, oldest first; or the file itself."""
+    if place.is_file():
+        return [place]
+    with contextlib.suppress(OSError):
+        found = [(path.stat().st_mtime_ns, path) for path in place.glob(f"*{_SUFFIX}")]
+        return [path for _, path in sorted(found)]
+    return []
+
+
+def read(path: Path) -> RunRecord | None:
+    """Read a record; None if there is none, or it is none of ours."""
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_MAX_BYTES), type=RunRecord)
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return None
+
+
+def write(path: Path, record: RunRecord) -> None:
+    """Write a record whole, readable by its owner alone. Raises OSError."""
+    _make_folder(path.parent)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with open(descriptor, "wb") as file:
+        file.write(msgspec.json.encode(record))
+    beside.replace(path)
+
+
+def prune(place: Path) -> None:
+    """Remove the oldest records of runs that have ended and that nobody settled."""
+    ended = [path for path in paths(place) if (record := read(path)) is not None and record.release]
+    for path in ended[:-KEPT_RECORDS]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _make_folder(place: Path) -> None:
+    if place.is_dir():
+        return
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if place.parent.name == ".tfguard":
+        # It stands in somebody's checkout: git should not see it.
+        (place.parent / ".gitignore").write_text("*\n", encoding="ascii")
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+def mark(pid: int) -> Mark | None:
+    """Mark a living process; None if it is gone."""
+    started = _started(pid)
+    return Mark(pid=pid, started=started) if started else None
+
+
+def pid_namespace() -> str:
+    """Name the PID namespace: PIDs mean something only where it is equal. Empty where there are none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When a process started, in words that are equal for nobody else; empty if it is gone, or a zombie."""
+    if _IS_LINUX:
+        try:
+            content = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            return ""
+        fields = content[content.rfind(b")") + 2 :].split()
+        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.Error:
+        return ""
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+def choosers(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment decides about the state."""
+    return {name: environ[name] for name in _CHOOSERS if name in environ}
+
+
+def without_secrets(target: Target) -> tuple[Target, bool]:
+    """Give the target as it may stand in a file, and whether something had to be left out."""
+    stores = tuple(_bare_spec(spec) for spec in target.stores)
+    bare = msgspec.structs.replace(target, stores=stores, probe=None)
+    return bare, stores != target.stores
+
+
+def _bare_spec(spec: StoreSpec) -> StoreSpec:
+    if isinstance(spec, S3Spec):
+        return msgspec.structs.replace(
+            spec, aws=_bare_access(spec.aws), endpoint=_bare_url(spec.endpoint), sse_customer_key=""
+        )
+    if isinstance(spec, DynamoDBSpec):
+        return msgspec.structs.replace(spec, aws=_bare_access(spec.aws), endpoint=_bare_url(spec.endpoint))
+    return spec
+
+
+def _bare_access(access: AwsAccess) -> AwsAccess:
+    web = access.assume_role_with_web_identity
+    return msgspec.structs.replace(
+        access,
+        access_key="",
+        secret_key="",
+        token="",
+        http_proxy=_bare_url(access.http_proxy),
+        https_proxy=_bare_url(access.https_proxy),
+        sts_endpoint=_bare_url(access.sts_endpoint),
+        assume_role_with_web_identity=msgspec.structs.replace(web, web_identity_token="") if web else None,
+    )
+
+
+def _bare_url(url: str) -> str:
+    """A URL with a password in it is left out whole."""
+    return "" if "@" in url else url
