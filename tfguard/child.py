@@ -125,6 +125,17 @@ def highest_pid(process: Process) -> int:
     return max(_tree(process.pid))
 
 
+def spawned_by(keeper: int) -> int:
+    """Find the child that a dead keeper left to us without having told of it; 0 if there is none."""
+    for process in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            is_ours = process.pid == keeper or "sentinel.py" in " ".join(process.cmdline())
+            is_shim_or_sentinel = process.status() == psutil.STATUS_ZOMBIE and process.name().startswith("python")
+            if not is_ours and not is_shim_or_sentinel:
+                return process.pid
+    return 0
+
+
 def _tree(pid: int) -> Iterator[int]:
     yield pid
     with contextlib.suppress(psutil.Error):

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from tfguard import child, wire
+from tfguard.ci import without_tracking
 from tfguard.clock import SystemClock
 from tfguard.deadlines import TICK_SECONDS
 from tfguard.errors import Interrupted, TfguardError
@@ -35,14 +36,6 @@ from tfguard.watchdog import Action, Watchdog
 
 T = TypeVar("T")
 
-#: Whatever looks for a job's leftovers by these would SIGKILL a Terraform that is still saving its state.
-TRACKING_VARIABLES = (
-    "RUNNER_TRACKING_ID",
-    "VSTS_PROCESS_LOOKUP_ID",
-    "JENKINS_NODE_COOKIE",
-    "JENKINS_SERVER_COOKIE",
-    "HUDSON_COOKIE",
-)
 #: "Interrupt received" this close to a signal of ours belongs to it.
 HEARD_SECONDS = 3.0
 #: How long the front waits for a keeper that clears up an interrupted acquisition; it finishes alone.
@@ -93,6 +86,7 @@ class Front:
         self._restarts = 0
         self._child = 0
         self._is_spawning = False
+        self._last_word: wire.Release | None = None
         self._inherited: child.AdoptedChild | None = None
         self._answers: list[Any] = []
         self._heard_at = -HEARD_SECONDS
@@ -180,7 +174,8 @@ class Front:
         """End the run: release whatever is held. A second signal meanwhile leaves it to the keeper alone."""
         self._is_leaving = True
         already = self.stop_count
-        self._channel.send(wire.Release(outcome=outcome, exit_code=exit_code))
+        self._last_word = wire.Release(outcome=outcome, exit_code=exit_code)
+        self._channel.send(self._last_word)
         answer = self._await(
             (wire.Released,),
             give_up=lambda: self.stop_count >= already + 2,
@@ -313,17 +308,23 @@ class Front:
 
     def _inherit(self) -> None:
         """The sentinel has given Terraform its SIGINT, and the kernel has given Terraform to us."""
-        pid = self._child
         if self._is_spawning:
-            pid = next((process for process in _children() if process != self._keeper.pid), 0)
-        if pid:
-            self._inherited = child.AdoptedChild(pid)
+            self._is_spawning = False
+            self._child = child.spawned_by(self._keeper.pid)
+            if not self._child:  # It was never started, or it ended unheard: either way it was broken off.
+                self._answers.append(wire.Exited(status=-signal.SIGINT))
+        if self._child:
+            self._inherited = child.AdoptedChild(self._child)
             self._watchdog.is_interrupted = True
-        self._child, self._is_spawning = pid, False
 
     def _hand_over(self, request: wire.Acquire) -> None:
+        """Tell a successor where its predecessor had come to, and what that one may not have heard."""
         message = self._journal.handover(request, self._child)
         self._channel.send(message, [self._lock_fd] if self._lock_fd >= 0 else None)
+        if self.stopped_by is not None:
+            self._channel.send(self._interrupt_for(self.stopped_by))
+        if self._last_word is not None and self._journal.stage == "held":
+            self._channel.send(self._last_word)
 
     def _reap_inherited(self) -> None:
         """Terraform is our own child now: its exit status is ours to read, and the successor's to know of."""
@@ -431,19 +432,8 @@ class Front:
 _GAVE_UP: Any = object()
 
 
-def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, less what CI runners find leftover processes by."""
-    return {name: value for name, value in environ.items() if name not in TRACKING_VARIABLES}
-
-
 def _is_foreground() -> bool:
     """Whether stdin is our controlling terminal, and we its foreground group."""
     with contextlib.suppress(OSError):
         return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
     return False
-
-
-def _children() -> list[int]:
-    import psutil
-
-    return [process.pid for process in psutil.Process().children()]
