@@ -53,7 +53,8 @@ def fit(*lines: str) -> str:
 def about(label: str, text: str) -> str:
     """Put the label before a text of one line or more. A label too long gives way to what is said of it."""
     first, *rest = text.splitlines() or [""]
-    return fit(f"{_cut(label, max(_SHORTEST_LABEL, COLUMNS - 2 - len(first)))}: {first}", *rest)
+    # The other lines may be commands, of which a part would be worse than a line too long.
+    return "\n".join((fit(f"{_cut(label, max(_SHORTEST_LABEL, COLUMNS - 2 - len(first)))}: {first}"), *rest))
 
 
 def _cut(text: str, columns: int) -> str:
@@ -65,8 +66,7 @@ def _cut(text: str, columns: int) -> str:
 
 
 def _say(label: str, first: str, *rest: str) -> str:
-    """Put the label before the first line; the lines of `rest` may be commands, and are never cut."""
-    return "\n".join(line for line in (about(label, first), *rest) if line)
+    return about(label, "\n".join(line for line in (first, *rest) if line))
 
 
 def _do(lead: str, command: str) -> str:
@@ -168,7 +168,7 @@ def waiting(
         way_out = _do(f"{wait}. If it is dead", subject.unlock(record.id))
         return "\n".join(line for line in (*lines, place, way_out) if line)
     place = f"{standing}. " if standing else ""
-    return fit(*(line for line in (*lines, f"{place}{wait} (--lock-timeout){takeover}.") if line))
+    return "\n".join(line for line in (*lines, fit(f"{place}{wait} (--lock-timeout){takeover}.")) if line)
 
 
 def trouble(subject: Subject, error: str, remaining_seconds: float) -> str:

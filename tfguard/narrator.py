@@ -8,7 +8,9 @@ import signal
 from collections.abc import Mapping
 from typing import Any
 
-from tfguard import messages, wire
+from msgspec import structs
+
+from tfguard import live, messages, wire
 from tfguard.clock import Clock, SystemClock
 from tfguard.report import Level, Report
 from tfguard.signals import Received
@@ -27,7 +29,8 @@ class Narrator:
         self.run_timeout_seconds = 0.0
         self._report = report
         self._clock = clock or SystemClock()
-        self._shown: tuple[str, bool] | None = None
+        self._live = live.LiveLine(self._clock)
+        self._shown: tuple[str, int, bool] | None = None
         self._shown_at = 0.0
         self._stops = 0
         self._is_running = False
@@ -37,6 +40,8 @@ class Narrator:
 
     def hear(self, message: Any) -> None:
         """Say what there is to say of a message or a signal."""
+        if not isinstance(message, (wire.Waiting, wire.Trying)):
+            self._live.hide()
         if isinstance(message, wire.Waiting):
             self._on_waiting(message)
         elif isinstance(message, wire.Told):
@@ -58,13 +63,18 @@ class Narrator:
             self._report.detail("child.exited", label=self.subject.label, exit_code=message.status)
 
     def _say(self, level: Level, event: str, text: str, **facts: Any) -> None:
+        self._live.hide()
         self._report.say(level, event, text, label=self.subject.label, **facts)
 
     def _on_waiting(self, message: wire.Waiting) -> None:
-        if message.record is None and not message.trouble and not self.subject.is_local:
-            return  # It was released between two looks: the next one will tell.
+        if message.is_free or (message.record is None and not message.trouble and not self.subject.is_local):
+            return  # It was released: the next look will tell who has it.
+        if self._report.is_live and not message.trouble:
+            if not self._stops:
+                self._live.show(self.subject.label, message)
+            return
         now = self._clock.boottime()
-        sight = (message.record.id if message.record else "", bool(message.trouble))
+        sight = (message.record.id if message.record else "", message.place, bool(message.trouble))
         if sight == self._shown and now - self._shown_at < REPEAT_SECONDS:
             return
         self._shown, self._shown_at = sight, now
@@ -72,12 +82,15 @@ class Narrator:
             text = messages.trouble(self.subject, message.trouble, message.remaining_seconds)
             self._say("warning", "store.failed", text, error=message.trouble)
             return
+        is_silent = message.seen_seconds > REPEAT_SECONDS and message.expires_in_seconds is not None
         text = messages.waiting(
             self.subject,
             message.record,
             self._clock.now(),
             remaining_seconds=message.remaining_seconds,
-            expires_in_seconds=message.expires_in_seconds if message.seen_seconds > REPEAT_SECONDS else None,
+            expires_in_seconds=message.expires_in_seconds if is_silent else None,
+            # There is no room for both when it is to end, and how long others usually took.
+            standing=live.standing(structs.replace(message, usual_seconds=None) if is_silent else message),
         )
         facts = holder_facts(message.record)
         self._say("info", "lease.awaited", text, **facts, remaining_s=round(message.remaining_seconds))

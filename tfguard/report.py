@@ -20,6 +20,9 @@ Level = Literal["info", "warning", "error"]
 class Report:
     """Says things once, in the form that was asked for. Never raises."""
 
+    _is_json = False
+    _is_quiet = False
+
     def __init__(self, log_format: log.Format, verbosity: int) -> None:
         self._is_json = log_format == "json"
         self._is_quiet = verbosity < 0
@@ -33,6 +36,13 @@ class Report:
         if level != "info" or not self._is_quiet:
             write(log.redact(text) + "\n")
         self._log.debug(event, **facts)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody watches, on a terminal where a line can be kept up to date."""
+        if self._is_json or self._is_quiet or os.environ.get("CI") or os.environ.get("TERM", "dumb") == "dumb":
+            return False
+        return os.isatty(2)
 
     def detail(self, event: str, **facts: Any) -> None:
         """Tell how something happens, to those who asked for it."""

@@ -159,6 +159,7 @@ class Waiter:
                 expires_in_seconds=None if expires_in == float("inf") else expires_in,
                 remaining_seconds=max(0.0, self._remaining()),
                 trouble=str(error) if isinstance(error, errors.TfguardError) else "",
+                is_free=isinstance(error, Busy) and error.is_free,
                 place=self._line.rank + 1 if self._line.has_place else 0,
                 length=self._line.length,
                 usual_seconds=self._line.usual_seconds,
