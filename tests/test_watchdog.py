@@ -199,6 +199,23 @@ def test_a_lock_without_a_lease_that_is_gone_interrupts():
     assert after(dog, 1e9) == []
 
 
+def test_a_child_that_starts_when_it_is_unsafe_is_frozen_like_any_other(dog):
+    """There was none to freeze when the deadline came."""
+    after(dog, 108)
+
+    dog.start_child()
+
+    assert after(dog, 109) == [Action.FREEZE]
+
+
+def test_each_child_has_its_own_signal(dog):
+    after(dog, 60)
+
+    dog.start_child()
+
+    assert after(dog, 61) == [Action.INTERRUPT]
+
+
 EVENTS = st.one_of(
     st.tuples(st.just("pass"), st.floats(0, 400)),
     st.tuples(st.just("land"), st.floats(0, 100)),
@@ -224,6 +241,6 @@ def test_whatever_happens_the_child_writes_only_while_it_is_safe(events):
         assert (Action.THAW in actions) <= before
         assert (Action.KILL in actions) <= (dog.lost is not None)
         assert dog.is_frozen or Action.KILL in done or now < dog.safe_until
-        assert not (dog.lost == "another's") or dog.is_frozen
+        assert dog.lost != "another's" or dog.is_frozen
     assert done.count(Action.INTERRUPT) <= 1
     assert done.count(Action.KILL) <= 1

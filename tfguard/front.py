@@ -279,7 +279,7 @@ class Front:
             self._watchdog.lose(message.kind)
         elif isinstance(message, wire.Started):
             self._child, self._is_spawning = message.pid, False
-            self._watchdog.is_interrupted = False
+            self._watchdog.start_child()
         if isinstance(message, (wire.Held, wire.Failed, wire.Exited, wire.Released)):
             self._answers.append(message)
         self._listener(message)

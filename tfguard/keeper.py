@@ -167,7 +167,8 @@ class Keeper:
             for descriptor in stdio:
                 os.close(descriptor)
             _silence_ourselves()
-        self._watchdog.is_interrupted = False  # One SIGINT for each Terraform, and this is a new one.
+        self._watchdog.start_child()
+        self._enforce()  # Who slept since the last beat starts a child that is frozen until the next one lands.
         self._notebook.note_child(self._child.pid)
         self._channel.send(wire.Started(pid=self._child.pid))
         self._start_run_timeout()

@@ -421,7 +421,8 @@ class Acquirer:
         store = self._stores[index]
         record = self._draft.record(self._id, self._clock, leased=store.has_leases)
         sent_at = self._clock.boottime()
-        self._on_trying(self._id, self._sent.setdefault((index, self._id), sent_at))
+        self._sent.setdefault((index, self._id), sent_at)
+        self._on_trying(self._id, min(at for (_, lock_id), at in self._sent.items() if lock_id == self._id))
         self._dead[index, self._id] = seen
         try:
             stored = store.replace(seen, record) if seen else store.create(record)

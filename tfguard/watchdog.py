@@ -60,6 +60,14 @@ class Watchdog:
         if self.lost is None or kind == "another's":
             self.lost = kind
 
+    def start_child(self) -> None:
+        """
+        A child starts, and nothing has been done to it yet: one SIGINT for each Terraform.
+
+        Ask `decide` right afterwards: if it is unsafe by now, this child is to be frozen like any other.
+        """
+        self.is_interrupted = self.is_frozen = False
+
     def interrupt_once(self) -> bool:
         """Claim the one SIGINT of this run. False if it was sent or delivered before."""
         claimed = not self.is_interrupted

@@ -290,3 +290,17 @@ def test_a_held_lock_has_the_token_and_beat_that_are_highest(clock):
     lock = HeldLock(leases)
 
     assert (lock.beat, lock.token) == (5, 5)
+
+
+def test_the_journal_counts_from_the_first_of_both_writes(clock):
+    """A successor knows one base for both records: the earlier."""
+    journal = []
+    stores = [ScriptedStore(clock=clock), ScriptedStore(clock=clock)]
+    for store in stores:
+        store.latency = 1.0
+    acquirer = Acquirer(stores, draft(), clock, on_trying=lambda lock_id, base: journal.append(base))
+
+    lock = acquirer.try_acquire()
+
+    assert journal == [lock.leases[0].base] * 2
+    assert lock.leases[1].base > lock.leases[0].base
