@@ -62,11 +62,6 @@ def test_an_option_said_twice_alike_is_said_once():
         ("-p a --pipeline b plan", "--pipeline is given twice, as a and as b.\nGive it once."),
         ("--quiet=yes plan", "--quiet takes no value.\nFor example: tfguard --quiet apply"),
         (
-            "--lock-timout=3s apply",
-            "there is no option --lock-timout; did you mean --lock-timeout?\n"
-            "For example: tfguard --lock-timeout 10m apply",
-        ),
-        (
             "--verbos apply",
             "there is no option --verbos; did you mean --verbose?\nFor example: tfguard --verbose apply",
         ),

@@ -97,13 +97,20 @@ def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> 
     if words[:1] == ["--help"]:
         return _run_own(options.Options(command=("--help",)), environ, teller.report)
     found = options.parse(words)
-    teller.label, teller.again = found.pipeline or "tfguard", found.again
+    named = replace(found, pipeline=found.pipeline or _pipeline_to_run(found.command))
+    teller.label, teller.again = named.pipeline or "tfguard", named.again
     teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
     if not found.is_raw and found.command[:1] and found.command[0] in OWN:
         return _run_own(found, environ, teller.report)
     from tfguard.commands.terraform import run_terraform
 
     return run_terraform(found, environ, teller.report)
+
+
+def _pipeline_to_run(command: tuple[str, ...]) -> str | None:
+    """The PIPELINE of `run PIPELINE`, for messages."""
+    words = [word for word in command[1:] if not word.startswith("-")]
+    return words[0] if command[:1] == ("run",) and words else None
 
 
 def _print_version(environ: Mapping[str, str]) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -67,7 +68,9 @@ def find_binary(environ: Mapping[str, str], *, flag: str | None, kind: Kind | No
                 return _see_through(path, name, environ)
             blocked = blocked or path
     if blocked is not None:
-        raise ProgramNotExecutable(f"{blocked} cannot be executed.\nGive it execute permission: chmod +x {blocked}")
+        raise ProgramNotExecutable(
+            f"{blocked} cannot be executed.\nGive it execute permission: chmod +x {shlex.quote(str(blocked))}"
+        )
     raise ProgramNotFound(_nowhere(kind, environ))
 
 
@@ -80,7 +83,8 @@ def _named(named: str, source: str, environ: Mapping[str, str], self_path: Path)
     if _is_tfguard(found, self_path):
         raise ConfigError(f"{source} names {found}, which is tfguard itself.\nGive the path of the real terraform.")
     if not os.access(found, os.X_OK):
-        raise ProgramNotExecutable(f"{source} names {found}, which cannot be executed.\nTry: chmod +x {found}")
+        command = f"chmod +x {shlex.quote(named if os.sep in named else str(found))}"
+        raise ProgramNotExecutable(f"{source} names {named}, which cannot be executed.\nTry: {command}")
     return found
 
 

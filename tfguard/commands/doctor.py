@@ -41,7 +41,7 @@ def _prove(front: Front, narrator: Narrator, context: Context) -> int:
     invocation = arguments.parse(("plan",), {})
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
-        raise ConfigError(messages.fit(*f"{context.label()}: {target.reason}".splitlines()))
+        raise ConfigError(messages.about(context.label(), target.reason))
     if target.backend == "named":
         raise ConfigError(
             f"{context.label()}: a named lock is not Terraform's: there is nothing to prove.\n"

@@ -79,5 +79,5 @@ def _target(context: Context, name: str | None, store: str | None) -> Target:
         return named_target(context, name, store)
     target = find_target(context, arguments.parse(("apply",), {}))
     if isinstance(target, Unlockable):
-        raise ConfigError(messages.fit(*f"{context.label()}: {target.reason}".splitlines()))
+        raise ConfigError(messages.about(context.label(), target.reason))
     return target

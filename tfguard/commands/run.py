@@ -72,7 +72,7 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
         )
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
-        raise ConfigError(messages.fit(*f"{context.label()}: {target.reason}".splitlines()))
+        raise ConfigError(messages.about(context.label(), target.reason))
     task = replace(make_task(context, target, invocation), is_plan="apply" not in steps)
 
     def body(held: wire.Held, environ: dict[str, str]) -> int:

@@ -105,7 +105,7 @@ def _for_pipeline(context: Context) -> Invocation:
 
 def _unlockable(context: Context, invocation: Invocation, found: Unlockable, front: Front) -> int:
     if found.needs_lock:
-        raise ConfigError(messages.fit(*f"{context.label()}: {found.reason}".splitlines()))
+        raise ConfigError(messages.about(context.label(), found.reason))
     return _without_lock(context, replace(invocation, reason=found.reason, verdict="pass"), front)
 
 
