@@ -23,11 +23,11 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"}),
     frozenset({"store", "child", "report", "runrecord"})
     | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
-    | {"config", "document", "expansion", "rules", "schema", "settings"},
-    frozenset({"wire", "messages", "live", "watchdog", "queue", "stores", "verdicts", "operator_messages"}),
+    | {"options", "config", "document", "expansion", "rules", "schema", "settings"},
+    frozenset({"wire", "messages", "narrator", "live", "watchdog", "queue", "stores", "verdicts", "operator_messages"}),
     frozenset({"lease"}),
-    frozenset({"keeper", "worker", "waiting", "ledger", "line", "front", "relay"}),
-    frozenset({"runner", "operator"}),
+    frozenset({"keeper", "worker", "waiting", "ledger", "line", "front", "journal", "relay"}),
+    frozenset({"runner", "context", "initialise", "operator"}),
     frozenset({"commands"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -166,7 +166,8 @@ def test_only_cli_turns_errors_into_exit_codes(module):
         and ast.unparse(node).startswith(("sys.exit(", "raise SystemExit", "exit(", "os._exit("))
     ]
 
-    assert room_of(module) == "cli" or not list(exit_codes_read(tree))
+    # The runner writes the status into the line that ends a run; it does not exit.
+    assert room_of(module) in {"cli", "runner"} or not list(exit_codes_read(tree))
     assert room_of(module) in PROGRAMS or not exits
 
 
