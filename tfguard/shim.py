@@ -17,7 +17,10 @@ def main(group: int, parent: int, sentinel: int, argv: "list[str]") -> int:
     """Set the process up and exec `argv`; returns only if that fails. `group` 0: a group of our own."""
     os.setpgid(0, group)
     os.set_inheritable(sentinel, False)
-    os.write(sentinel, b"+%d\n" % os.getpid())
+    try:
+        os.write(sentinel, b"+%d\n" % os.getpid())
+    except OSError:
+        pass  # The keeper has just put another in its place, and registers us with that one.
     if os.getppid() != parent:  # It died before we registered.
         return 128 + signal.SIGINT
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
