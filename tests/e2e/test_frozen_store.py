@@ -1,0 +1,117 @@
+"""A store that stops answering: Terraform is stopped in time, frozen rather than killed, and its state is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import GATED, Backend, Stage
+from tests.e2e.running import Running, running
+from tests.eventually import eventually
+from tests.proxy import Proxy, proxy
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+Make = Callable[..., Stage]
+APPLY = ("apply", "-auto-approve", "-input=false")
+
+
+@pytest.fixture
+def behind(stage: Make) -> Iterator[Callable[[Backend], tuple[Stage, Proxy]]]:
+    """A directory that reaches its lock's store through a proxy."""
+    with contextlib.ExitStack() as opened:
+
+        def make(backend: Backend) -> tuple[Stage, Proxy]:
+            made = stage(backend, text=GATED, is_initialised=False)
+            service = "dynamodb" if backend == "dynamodb" else "s3"
+            between = opened.enter_context(proxy(made.endpoints[service]))
+            made.endpoints[service] = between.endpoint
+            made.write(GATED)
+            return made.init(), between
+
+        yield make
+
+
+def terraform_of(ours: Running) -> psutil.Process:
+    """The Terraform below our keeper."""
+    below = psutil.Process(ours.pid).children(recursive=True)
+    return next(each for each in below if each.name() == "terraform")
+
+
+@pytest.mark.parametrize("backend", ["dynamodb", "s3"])
+def test_a_store_that_hangs_past_safe_until_freezes_terraform_and_loses_nothing(
+    behind: Callable[[Backend], tuple[Stage, Proxy]], backend: Backend
+) -> None:
+    made, store = behind(backend)
+    lease = 6.0
+
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=f"{lease:.0f}s")) as ours:
+        ours.wait_for_work(made)
+        terraform = terraform_of(ours)
+        store.turn("hang")
+        ours.wait_for("Terraform is frozen")
+        frozen = eventually(lambda: terraform.status() == psutil.STATUS_STOPPED, 10, "a stopped Terraform")
+        time.sleep(8)  # The outage itself: so long after safe_until, which is longer than the whole lease.
+        still_frozen = terraform.status() == psutil.STATUS_STOPPED
+        store.turn("pass")
+        ours.wait_for("Terraform goes on")
+        result = ours.end()
+
+    asked, froze = result.err.index("Terraform is asked once to stop"), result.err.index("Terraform is frozen")
+    assert frozen and still_frozen
+    assert asked < froze
+    assert result.code == 1, str(result)
+    assert result.err.count("Terraform is asked once to stop") == 1
+    assert made.resources() == ["terraform_data.work"]
+    assert made.leftovers() == []
+    assert made.wrong_digests() == []
+    made.open_gate()
+    after = made.tfguard(*APPLY)
+    assert after.code == 0, str(after)
+
+
+def test_a_short_hang_is_a_warning_and_nothing_more(behind: Callable[[Backend], tuple[Stage, Proxy]]) -> None:
+    made, store = behind("dynamodb")
+
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE="30s")) as ours:
+        ours.wait_for_work(made)
+        store.turn("hang")
+        ours.wait_for("no heartbeat has landed")
+        store.turn("pass")
+        beats = made.dynamodb.item(made.table, f"{made.bucket}/{made.key}")
+        eventually(lambda: made.dynamodb.item(made.table, f"{made.bucket}/{made.key}") != beats, 30, "a heartbeat")
+        made.open_gate()
+        result = ours.end()
+
+    assert result.code == 0, str(result)
+    assert "asked once to stop" not in result.err and "frozen" not in result.err.replace("fifths, frozen", "")
+    assert made.log_lines() == ["begin", "end"]
+    assert made.leftovers() == []
+    assert made.wrong_digests() == []
+
+
+def test_a_store_that_refuses_connections_for_a_moment_changes_nothing(
+    behind: Callable[[Backend], tuple[Stage, Proxy]],
+) -> None:
+    made, store = behind("dynamodb")
+
+    def item() -> object:
+        return made.dynamodb.item(made.table, f"{made.bucket}/{made.key}")
+
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE="30s")) as ours:
+        ours.wait_for_work(made)
+        store.turn("refuse")
+        made.open_gate()
+        made.wait_for_log("end")
+        seen = item()
+        store.turn("pass")
+        result = ours.end()
+
+    assert seen, "the lock is kept until it can be released"
+    assert result.code == 0, str(result)
+    assert made.leftovers() == []
+    assert made.wrong_digests() == []
