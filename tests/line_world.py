@@ -122,6 +122,7 @@ class Actor:
     waiter: Waiter | None = None
     ledger: Ledger | None = None
     told: list[Any] = field(default_factory=list)
+    again: Callable[[], None] | None = None
 
 
 class World:
@@ -159,10 +160,13 @@ class World:
         timeout: float = 1e9,
         order: Literal["fifo", "none"] = "fifo",
         fault: Exception | None = None,
+        comes_back: bool = False,
     ) -> Actor:
-        """A tfguard that comes at `at` and, once it has the lock, holds it for `hold` seconds."""
+        """A tfguard that comes at `at`, holds the lock for `hold` seconds once it has it, and `comes_back` or not."""
         actor = Actor(name, CountingStore(self.table, self.requests))
         actor.store.queue_fault = fault
+        if comes_back:
+            actor.again = lambda: self._come(actor, hold, timeout, order)
         self.actors.append(actor)
         self.at(at, lambda: self._come(actor, hold, timeout, order))
         return actor
@@ -256,6 +260,9 @@ class World:
             release()
             actor.state = "done"
             self._free_since = self.clock.seconds
+            if actor.again is not None:
+                actor.state = "waiting"
+                self.at(now + hold + 0.05, actor.again)
 
         self.at(now + hold, end)
 

@@ -1,0 +1,97 @@
+"""
+Release to next acquire, without Terraform in between: the keeper's own waiting code in threads, on a real store.
+
+Each of a few waiters takes the lock, holds it for about a second, releases it and comes back to the end of the line.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+import time
+from typing import Any
+
+from benchmarks.stage import KEYS, REGION, Bench
+from tfguard import wire
+from tfguard.clock import SystemClock
+from tfguard.ledger import Ledger
+from tfguard.store import AwsAccess, DynamoDBSpec, Holder, S3Spec, StoreSpec, Target
+from tfguard.stores import open_store
+from tfguard.waiting import Waiter
+
+WAITERS = 6
+HOLD_SECONDS = (0.6, 1.2)
+
+
+def handoff(bench: Bench, backend: str, rounds: int) -> dict[str, Any]:
+    """Measure `rounds` hand-overs. A hand-over is counted from before the release is sent until the lock is held."""
+    spec = _spec(bench, backend)
+    found = _Handovers(spec, rounds)
+    threads = [threading.Thread(target=found.go, args=(number,)) for number in range(WAITERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    gaps = sorted(found.gaps)
+    return {
+        "backend": backend,
+        "rounds": len(gaps),
+        "median_s": round(statistics.median(gaps), 3),
+        "p99_s": round(gaps[min(len(gaps) - 1, int(len(gaps) * 0.99))], 3),
+        "max_s": round(gaps[-1], 3),
+    }
+
+
+class _Handovers:
+    def __init__(self, spec: StoreSpec, rounds: int) -> None:
+        self.gaps: list[float] = []
+        self._spec = spec
+        self._rounds = rounds
+        self._released_at: float | None = None
+
+    def go(self, number: int) -> None:
+        clock, store = SystemClock(), open_store(self._spec)
+        while len(self.gaps) < self._rounds:
+            ledger = Ledger(store, clock, time.sleep)
+            waiter = Waiter(
+                _request(f"waiter-{number}"),
+                [store],
+                clock,
+                ledger,
+                post=lambda message: None,
+                tell=lambda message: None,
+                cancel=threading.Event(),
+            )
+            lock = waiter.wait()
+            now = clock.boottime()
+            if self._released_at is not None:
+                self.gaps.append(now - self._released_at)
+            ledger.count_acquisition(0, waiter.gone)
+            time.sleep(random.uniform(*HOLD_SECONDS))
+            self._released_at = clock.boottime()
+            lock.release()
+        store.close()
+
+
+def _spec(bench: Bench, backend: str) -> StoreSpec:
+    aws = AwsAccess(region=REGION, access_key=KEYS["AWS_ACCESS_KEY_ID"], secret_key=KEYS["AWS_SECRET_ACCESS_KEY"])
+    if backend == "dynamodb":
+        return DynamoDBSpec(table=bench.table(), lock_id="b/k", aws=aws, endpoint=bench.dynamodb_endpoint)
+    return S3Spec(bucket=bench.bucket(), key="k.tflock", aws=aws, endpoint=bench.s3_endpoint, use_path_style=True)
+
+
+def _request(name: str) -> wire.Acquire:
+    return wire.Acquire(
+        target=Target(label="lock", path="lock", backend="bench", workspace="", stores=()),
+        holder=Holder(who=name, command="apply"),
+        operation="OperationTypeApply",
+        info="",
+        who=name,
+        version="1.11.4",
+        lease_seconds=180.0,
+        timeout_seconds=600.0,
+        takeover="always",
+        is_changing=True,
+        environ={},
+    )
