@@ -332,3 +332,47 @@ def test_nothing_of_ours_outlives_the_orphan_timeout(begin) -> None:
     run.all_gone()
 
     eventually(lambda: made.locks() == [], 15, "the lock's release")
+
+
+def test_a_stop_key_that_nobody_pressed_does_not_stop_the_front(begin) -> None:
+    made, run = begin()
+
+    run.front.send_signal(signal.SIGTSTP)
+    time.sleep(0.5)
+    state = run.front.status()
+    run.front.send_signal(signal.SIGINT)
+    _, printed = run.end()
+
+    assert state != psutil.STATUS_STOPPED
+    assert_clean(made, printed)
+
+
+def test_sigkill_of_everything_is_healed_by_the_next_run(begin) -> None:
+    made, run = begin(TFGUARD_LOCK_LEASE="3s")
+
+    for process in _family(run):
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    run.all_gone()
+    left = made.locks()
+    result = made.tfguard(*APPLY, TF_VAR_hold="0")
+
+    assert len(left) == 1
+    assert result.code == 0, str(result)
+    assert "The state may miss what that run created" in result.err
+    assert made.locks() == []
+
+
+def test_two_more_signals_are_not_passed_on(begin) -> None:
+    made, run = begin()
+    run.terraform.suspend()
+
+    for _ in range(3):
+        run.front.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+    run.terraform.resume()
+    code, printed = run.end()
+
+    assert code == -2
+    assert printed.count("Interrupt received") == 1
+    assert_clean(made, printed)
