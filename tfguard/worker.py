@@ -142,9 +142,9 @@ class LeaseWorker(threading.Thread):
             try:
                 return store.read()
             except errors.TfguardError:
-                self._wake.wait(jittered(RETRY_SECONDS))
                 if self._is_abandoned:
                     raise
+                time.sleep(jittered(RETRY_SECONDS))  # Not to be woken: a release that waits must not hammer the store.
 
     def _is_nested(self) -> bool:
         """Whether our parent holds this very lock now, with a live lease; then it is enough."""

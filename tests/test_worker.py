@@ -1,0 +1,395 @@
+"""
+The thread that waits, beats and releases, driven as the keeper drives it, over a scripted store.
+
+Real time here, so the lease is short; nothing is asserted about how fast anything is, save where a second is promised.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from tests.eventually import eventually
+from tests.fakes import ScriptedStore, anothers, put, stored
+from tfguard import queue, wire, worker
+from tfguard.clock import SystemClock
+from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Target
+
+#: Beats every half second.
+LEASE = 9.0
+
+
+def acquire(**facts):
+    target = Target(
+        label="prod",
+        path="bucket/key",
+        backend="s3",
+        workspace="default",
+        stores=(DynamoDBSpec(table="locks", lock_id="lock", aws=AwsAccess()),),
+    )
+    known = {
+        "target": target,
+        "holder": Holder(who="ana@ci-7", command="apply"),
+        "operation": "OperationTypeApply",
+        "info": "",
+        "who": "ana@ci-7",
+        "version": "1.11.4",
+        "lease_seconds": LEASE,
+        "timeout_seconds": 60.0,
+        "takeover": "always",
+        "is_changing": True,
+        "environ": dict(os.environ),
+    }
+    return wire.Acquire(**(known | facts))
+
+
+class Rig:
+    """One worker at a time, its store, and all that it said; each message with the requests that came before it."""
+
+    def __init__(self, store):
+        self.store = store
+        self.said = []
+        self.worker = None
+
+    def start(self, *, adopt=None, **facts):
+        self.worker = worker.LeaseWorker(acquire(**facts), post=self._hear, tell=self._hear, adopt=adopt)
+        self.worker.start()
+        return self
+
+    def adopt(self, stage, lock_id, **facts):
+        return self.start(adopt=wire.Adopt(acquire=acquire(), stage=stage, lock_id=lock_id, **facts))
+
+    def _hear(self, message):
+        self.said.append((message, list(self.store.log)))
+
+    def all(self, kind):
+        return [message for message, _ in list(self.said) if isinstance(message, kind)]
+
+    def hear(self, kind, count=1):
+        return eventually(
+            lambda: len(self.all(kind)) >= count and self.all(kind)[-1], 30, f"{kind.__name__}: {self.said}"
+        )
+
+    def log_before(self, kind):
+        return next(log for message, log in self.said if isinstance(message, kind))
+
+    def release(self):
+        self.worker.release(wire.Release(outcome="succeeded", exit_code=0))
+        self.end()
+
+    def end(self):
+        self.worker.join(30)
+        assert not self.worker.is_alive()
+
+
+@pytest.fixture
+def store():
+    return ScriptedStore()
+
+
+@pytest.fixture
+def rig(store, monkeypatch):
+    monkeypatch.setattr(worker, "open_store", lambda *_: store)
+    rig = Rig(store)
+    yield rig
+    store.heal()
+    rig.worker.abandon()
+    rig.worker.cancel()
+    rig.worker.join(30)
+
+
+# --- the journal --------------------------------------------------------------------------------------------------
+
+
+def test_the_journal_names_the_id_before_it_is_written(rig):
+    rig.start().hear(wire.Held)
+
+    assert "create" not in rig.log_before(wire.Trying)
+    assert rig.all(wire.Trying)[0].lock_id == rig.all(wire.Held)[0].lock_id
+
+
+def test_the_journal_says_releasing_before_anything_is_deleted(rig, store):
+    rig.start().hear(wire.Held)
+
+    rig.release()
+
+    assert "delete" not in rig.log_before(wire.Releasing)
+    assert rig.all(wire.Released)[0].result == "released"
+    assert stored(store.table) is None
+
+
+def test_each_beat_is_told_when_it_has_landed(rig, store):
+    rig.start().hear(wire.Held)
+
+    beaten = rig.hear(wire.Beaten, count=2)
+
+    assert beaten.base <= SystemClock().boottime()
+    assert stored(store.table).beat >= beaten.beat > rig.all(wire.Held)[0].beat
+
+
+# --- giving up ----------------------------------------------------------------------------------------------------
+
+
+def test_a_cancelled_wait_ends_within_a_second(rig, store):
+    """A7"""
+    put(store.table, anothers())
+    rig.start().hear(wire.Waiting)
+    before = time.monotonic()
+
+    rig.worker.cancel()
+    rig.end()
+
+    assert rig.all(wire.Failed)[0].kind == "interrupted"
+    assert time.monotonic() - before < 1.0
+
+
+def test_a_wait_cancelled_while_a_write_is_in_flight_leaves_nothing(rig, store):
+    """A7"""
+    with store.hanging("create"):
+        rig.start()
+        eventually(lambda: "create" in store.log)
+        rig.worker.cancel()
+    rig.end()
+
+    assert rig.all(wire.Failed)[0].kind == "interrupted"
+    assert not rig.all(wire.Held)
+    assert stored(store.table) is None
+
+
+def test_a_wait_cancelled_after_a_write_with_a_lost_answer_leaves_nothing(rig, store):
+    """A7, A4"""
+    store.on("create", "after")
+    store.on("read", None, "before")
+    rig.start().hear(wire.Waiting)
+
+    rig.worker.cancel()
+    rig.end()
+
+    assert stored(store.table) is None or rig.all(wire.Held)
+
+
+def test_one_try_on_a_busy_lock_says_by_whom(rig, store):
+    rival = anothers()
+    put(store.table, rival)
+
+    rig.start(timeout_seconds=0.0).end()
+
+    assert (rig.all(wire.Failed)[0].kind, rig.all(wire.Failed)[0].record) == ("busy", rival)
+
+
+def test_a_refusal_ends_the_wait_at_once(rig, store):
+    """A6"""
+    store.always("read", "denied")
+
+    rig.start().end()
+
+    assert rig.all(wire.Failed)[0].kind == "StoreDenied"
+
+
+def test_an_outage_is_waited_out(rig, store):
+    """A6"""
+    store.on("read", "before", "throttled")
+
+    rig.start().hear(wire.Held)
+
+    assert rig.all(wire.Waiting)[0].trouble
+
+
+# --- holding ------------------------------------------------------------------------------------------------------
+
+
+def test_an_outage_while_holding_is_told_and_survived(rig, store):
+    """R2, R6"""
+    rig.start().hear(wire.Held)
+    store.on("replace", "before", "expired")
+
+    rig.hear(wire.Told, count=2)
+    rig.hear(wire.Beaten)
+
+    assert not rig.all(wire.Lost)
+
+
+@pytest.mark.parametrize(("rival", "kind"), [(None, "gone"), (anothers(), "another's")])
+def test_a_loss_is_told_and_nothing_is_touched_afterwards(rig, store, rival, kind):
+    """L1, L2, D4"""
+    rig.start().hear(wire.Held)
+    put(store.table, rival)
+
+    lost = rig.hear(wire.Lost)
+    rig.end()
+
+    assert (lost.kind, lost.record) == (kind, rival)
+    assert stored(store.table) == rival
+    assert not rig.all(wire.Releasing)
+
+
+def test_an_abandoned_lock_is_left_alone(rig, store):
+    """D4"""
+    held = rig.start().hear(wire.Held)
+
+    rig.worker.abandon()
+    rig.end()
+
+    assert stored(store.table).id == held.lock_id
+    assert not rig.all(wire.Released)
+
+
+# --- releasing ----------------------------------------------------------------------------------------------------
+
+
+def test_a_release_is_tried_again(rig, store):
+    """D2"""
+    rig.start().hear(wire.Held)
+    store.on("delete", "before", "denied")
+
+    rig.release()
+
+    assert rig.all(wire.Released)[0].result == "released"
+    assert len([told for told in rig.all(wire.Told) if told.event == "release.failed"]) == 2
+    assert stored(store.table) is None
+
+
+def test_a_release_that_never_succeeds_ends_with_the_lease(rig, store):
+    """D2"""
+    rig.start(lease_seconds=2.0).hear(wire.Held)
+    store.always("delete", "before")
+
+    rig.release()
+
+    assert rig.all(wire.Released)[0].result == "failed"
+    assert rig.all(wire.Released)[0].error
+
+
+# --- fencing tokens -----------------------------------------------------------------------------------------------
+
+
+def test_tokens_only_grow(rig, store):
+    tokens = []
+    for _ in range(3):
+        rig.start()
+        held = rig.hear(wire.Held, count=len(tokens) + 1)
+        tokens.append(held.token)
+        assert stored(store.table).lease.token == held.token
+        rig.release()
+
+    assert tokens == [1, 2, 3]
+
+
+def test_a_token_is_above_the_dead_holders_though_the_queue_record_is_lost(rig, store):
+    put(store.table, anothers(token=41, lease_seconds=0.5))
+
+    held = rig.start().hear(wire.Held)
+
+    assert held.token == 42
+    assert held.dead.lease.token == 41
+
+
+def test_without_a_queue_record_there_is_no_token_and_still_a_lock(rig, store):
+    store.always("read_queue", "denied")
+    store.always("write_queue", "denied")
+
+    assert rig.start().hear(wire.Held).token == 0
+
+
+def test_a_run_is_in_the_history(rig, store):
+    rig.start().hear(wire.Held)
+
+    rig.release()
+
+    runs = queue.decode(store.inner.read_queue().text).runs
+    assert [(run.holder.who, run.outcome, run.exit_code) for run in runs] == [("ana@ci-7", "succeeded", 0)]
+
+
+# --- going on where a dead keeper stopped -------------------------------------------------------------------------
+
+
+def predecessor(rig, store):
+    """A keeper that holds the lock, and then is no more. Gives what its journal says."""
+    held = rig.start().hear(wire.Held)
+    rig.worker.abandon()
+    rig.end()
+    rig.said.clear()
+    return held
+
+
+def test_a_successor_in_trying_finds_its_predecessors_lock(rig, store):
+    held = predecessor(rig, store)
+
+    again = rig.adopt("trying", held.lock_id, base=held.base).hear(wire.Held)
+
+    assert again.lock_id == held.lock_id
+    assert stored(store.table).id == held.lock_id
+
+
+def test_a_successor_in_trying_takes_a_free_lock(rig, store):
+    rig.adopt("trying", "an-id-that-was-never-written", base=SystemClock().boottime()).hear(wire.Held)
+
+    assert stored(store.table) is not None
+
+
+def test_a_successor_in_held_goes_on_two_beats_further(rig, store):
+    held = predecessor(rig, store)
+
+    rig.adopt("held", held.lock_id, beat=held.beat + 5, base=held.base).hear(wire.Beaten)
+
+    assert rig.all(wire.Beaten)[0].beat == held.beat + 7
+    rig.release()
+    assert stored(store.table) is None
+
+
+def test_a_successor_in_held_counts_from_its_predecessors_base(rig, store):
+    held = predecessor(rig, store)
+    store.always("replace", "before")
+    rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(wire.Told)
+
+    assert not rig.all(wire.Beaten)
+
+
+@pytest.mark.parametrize(("rival", "kind"), [(None, "gone"), (anothers(), "another's")])
+def test_a_successor_in_held_says_what_it_finds_instead(rig, store, rival, kind):
+    held = predecessor(rig, store)
+    put(store.table, rival)
+
+    rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).end()
+
+    assert rig.all(wire.Lost)[0].kind == kind
+    assert stored(store.table) == rival
+
+
+def test_a_successor_in_releasing_finishes_the_release(rig, store):
+    held = predecessor(rig, store)
+
+    rig.adopt("releasing", held.lock_id, beat=held.beat, base=SystemClock().boottime()).end()
+
+    assert rig.all(wire.Released)[0].result == "released"
+    assert stored(store.table) is None
+
+
+@pytest.mark.parametrize("rival", [None, anothers()])
+def test_to_a_successor_in_releasing_an_absent_record_is_success(rig, store, rival):
+    held = predecessor(rig, store)
+    put(store.table, rival)
+
+    rig.adopt("releasing", held.lock_id, beat=held.beat, base=held.base).end()
+
+    assert rig.all(wire.Released)[0].result == "released"
+    assert stored(store.table) == rival
+
+
+def test_a_successor_waits_out_an_outage_without_hammering_the_store(rig, store):
+    held = predecessor(rig, store)
+    store.log.clear()
+    store.always("read", "before")
+    before = time.monotonic()
+    rig.adopt("held", held.lock_id, beat=held.beat, base=held.base)
+    eventually(lambda: store.log)
+
+    rig.worker.release(wire.Release(outcome="succeeded"))
+    eventually(lambda: len(store.log) >= 3, 30)
+
+    assert len(store.log) <= 3 + (time.monotonic() - before) / 0.5
+    store.heal()
+    rig.end()
+    assert stored(store.table) is None
