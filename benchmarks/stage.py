@@ -4,6 +4,7 @@ What every benchmark stands on: DynamoDB Local, an S3 emulator, real Terraform d
 
 from __future__ import annotations
 
+import compileall
 import contextlib
 import json
 import os
@@ -129,6 +130,8 @@ def bench() -> Iterator[Bench]:
     """Start the emulators; all is gone afterwards."""
     from tests import emulators
 
+    # As pip does when it installs: the keeper writes no bytecode, and would compile itself at every start.
+    compileall.compile_dir(ROOT / "tfguard", quiet=1)
     with (
         tempfile.TemporaryDirectory(prefix="tfguard-bench-") as scratch,
         emulators.dynamodb_local() as dynamodb,
