@@ -68,7 +68,9 @@ _BOOLS = _names(
 )
 #: These make Terraform lock other files than the backend's state.
 _STATE_PATHS = frozenset({"state", "state-out", "backup", "backup-out"})
-_OURS = frozenset({"-p", "--pipeline", "--config", "--chdir", "-chdir", "--log-format", "--verbose", "--quiet"})
+_OURS = frozenset({"-p", "--pipeline", "--config", "--chdir", "-chdir", "--log-format", "--verbose", "--quiet"}) | {
+    "--ignore-errored-state"
+}
 #: In two dashes these are still Terraform's own.
 _THEIRS: Mapping[tuple[str, ...], frozenset[str]] = {
     ("import",): frozenset({"--config"}),

@@ -190,6 +190,7 @@ def _s3(settings: Settings, workspace: str, environ: Mapping[str, str]) -> Targe
         stores=tuple(stores),
         # Terraform takes the default workspace for existing, always.
         probe=None if workspace == "default" else probe,
+        state=structs.replace(lock_object, key=object_key),
     )
 
 

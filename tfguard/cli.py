@@ -300,6 +300,7 @@ Options, before the command:
   --lock-timeout DURATION  how long to wait for the lock (10m)
   --terraform PATH         the terraform or tofu to run
   --log-format FORMAT      console or json
+  --ignore-errored-state   run even where a former run's state waits to be saved
   --verbose, --quiet       more, or less
   --version                tfguard's and Terraform's
 

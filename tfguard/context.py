@@ -13,13 +13,13 @@ from pathlib import Path
 from msgspec import structs
 
 from tfguard import __version__, log, messages, runrecord, settings
-from tfguard.arguments import Invocation
+from tfguard.arguments import Invocation, parse
 from tfguard.backend import Unlockable, resolve_target
 from tfguard.ci import Identity, identify
 from tfguard.errors import ConfigError
 from tfguard.options import Options
 from tfguard.report import Report
-from tfguard.runner import Task, Terms
+from tfguard.runner import ERRORED, Task, Terms
 from tfguard.settings import Settings
 from tfguard.store import Holder, LocalSpec, S3Spec, Target
 from tfguard.terraform import Binary, binary_version, find_binary
@@ -165,8 +165,31 @@ def make_task(context: Context, target: Target, invocation: Invocation, *, comma
         is_plan=is_plan,
         record=_record(context, target, command or invocation.display),
         record_path=runrecord.new_path(context.environ),
+        state_directory=found.directory,
+        push_argv=_push_argv(context, target, invocation),
+        pushed_file=_pushed_file(context, invocation),
+        ignores_errored=context.options.ignores_errored or invocation.words == ("state", "push"),
         success_codes=frozenset({0, 2}) if is_plan and invocation.is_set("detailed-exitcode") else frozenset({0}),
     )
+
+
+def _push_argv(context: Context, target: Target, invocation: Invocation) -> tuple[str, ...]:
+    """The command that pushes a state under this very lock; none where it would push to another state."""
+    if target.backend == "named":
+        return (*context.terraform, "state", "push", "-lock-timeout=60s")
+    if invocation.plan_file is not None:
+        own = resolve_target(context.workdir(), parse(("apply",), {}), context.environ)
+        if not isinstance(own, Target) or (own.path, own.stores) != (target.path, target.stores):
+            return ()
+    return (*context.terraform, "state", "push", "-lock=false")
+
+
+def _pushed_file(context: Context, invocation: Invocation) -> str:
+    """The file that `state push errored.tfstate` pushes, empty for any other command."""
+    if invocation.words != ("state", "push") or len(invocation.positionals) != 1:
+        return ""
+    path = os.path.join(context.settings.directory, invocation.positionals[0])
+    return path if os.path.basename(path) == ERRORED else ""
 
 
 def _record(context: Context, target: Target, command: str) -> runrecord.RunRecord:

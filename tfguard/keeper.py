@@ -13,28 +13,25 @@ Not promised: whatever kills keeper, front and Terraform together leaves the loc
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import selectors
 import signal
 import socket
-import struct
 import sys
-import termios
 from collections import deque
 from typing import Any
 
 from tfguard import child, sentinel, wire
 from tfguard.clock import SystemClock
 from tfguard.deadlines import TICK_SECONDS
+from tfguard.drain import Drain
+from tfguard.rescue import Rescuer
 from tfguard.runrecord import Notebook
 from tfguard.watchdog import Action, Watchdog
 from tfguard.worker import LeaseWorker
 
 #: What ends a job ends the front, not us: we still have a Terraform to bring home.
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
-#: After a stop was asked: a front that relays nothing for this long, though there is something, has frozen.
-RELAY_SILENCE_SECONDS = 5.0
 #: How long a child without a front may take to stop before it is killed.
 ORPHAN_TIMEOUT_SECONDS = 1800.0
 _CHUNK = 65536
@@ -55,7 +52,7 @@ class Keeper:
         self._watchdog = Watchdog(None, self._clock.boottime())
         self._request: wire.Acquire | None = None
         self._child: child.Process | None = None
-        self._relays: list[_Relay] = []
+        self._relays: list[Drain] = []
         self._sentinel: sentinel.Sentinel | None = None
         self._sentinel_looks_at = float("inf")
         self._is_done = False
@@ -68,6 +65,9 @@ class Keeper:
         self._orphan_killed_at = float("inf")
         self._outcome = "orphaned"
         self._notebook = Notebook("", None)
+        self._rescuer = Rescuer(None)
+        self._closing: wire.Release | None = None
+        self._push_at = float("inf")
 
     # --- the loop -----------------------------------------------------------------------------------------------
 
@@ -129,6 +129,7 @@ class Keeper:
     def _start_worker(self, request: wire.Acquire, adopt: wire.Adopt | None = None, lock_fd: int = -1) -> None:
         self._request = request
         self._notebook = Notebook(request.record_path, request.record)
+        self._rescuer = Rescuer(request.rescue)
         self._worker = LeaseWorker(request, post=self._post, tell=self._channel.send, adopt=adopt, lock_fd=lock_fd)
         self._worker.start()
 
@@ -147,7 +148,7 @@ class Keeper:
     def _spawn(self, message: wire.Spawn) -> None:
         descriptors = self._channel.take_descriptors(3 + len(message.relayed))
         stdio, relayed = descriptors[:3], descriptors[3:]
-        self._relays = [_Relay(end) for end in relayed]
+        self._relays = [Drain(end) for end in relayed]
         try:
             if self._is_stopping or self._watchdog.lost or self._child:
                 self._channel.send(wire.Failed(kind="interrupted", message=""))
@@ -194,6 +195,8 @@ class Keeper:
             relay.watch_from(self._clock.boottime())
 
     def _release(self, message: wire.Release) -> None:
+        if self._closing is not None:
+            return
         if self._worker is not None:
             self._notebook.note(outcome=message.outcome, exit_code=message.exit_code)
         if self._worker is None:
@@ -201,11 +204,44 @@ class Keeper:
         elif self._watchdog.lost is not None:
             self._worker.abandon()
             kind = self._watchdog.lost
+            if self._rescuer.is_needed:
+                self._channel.send(wire.Rescued(result="lost", path=self._rescuer.path))
             self._finish(wire.Released(result="failed" if kind == "expired" else kind))
         elif not self._worker.is_alive():
             self._finish(wire.Released(result="nothing"))
+        elif self._rescuer.is_needed:
+            self._closing = message
+            self._push()
         else:
             self._worker.release(message)
+
+    def _push(self) -> None:
+        """Try once to push the state that Terraform could not save; `_on_pushed` hears how it ended."""
+        self._push_at = float("inf")
+        if self._watchdog.lost is None:
+            self._child = self._rescuer.start(self._ensure_sentinel().fileno())
+        if self._child is None:
+            self._close_after_rescue(1)
+
+    def _on_pushed(self, status: int) -> None:
+        pause = self._rescuer.ended(status)
+        if pause is not None and self._watchdog.lost is None:
+            self._push_at = self._clock.boottime() + pause
+        else:
+            self._close_after_rescue(status)
+
+    def _close_after_rescue(self, status: int) -> None:
+        """Release; a state that could not be pushed is copied first, by the one who has the credentials."""
+        message, self._closing = self._closing, None
+        assert message is not None and self._worker is not None
+        if self._watchdog.lost is not None or not self._worker.is_alive():
+            self._release(message)
+        elif status == 0:
+            place = self._rescuer.set_aside(self._worker.lock_id)
+            self._channel.send(wire.Rescued(result="pushed", path=place))
+            self._worker.release(message)
+        else:
+            self._worker.release(message, errored=self._rescuer.path, error=self._rescuer.error)
 
     def _finish(self, last: wire.Released) -> None:
         self._note_released(last)
@@ -265,6 +301,9 @@ class Keeper:
         for relay in self._relays:
             relay.close(self._selector)
         self._relays = []
+        if self._closing is not None:
+            self._on_pushed(status)
+            return
         self._channel.send(wire.Exited(status=status))
         if not self._is_front_alive:
             self._release_orphaned()
@@ -273,6 +312,8 @@ class Keeper:
         now = self._clock.boottime()
         for action in self._watchdog.decide(now):
             self._act(action, now)
+        if now >= self._push_at:
+            self._push()
         if self._child is None:
             return
         if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:
@@ -371,59 +412,6 @@ class Keeper:
 
     def _release_orphaned(self) -> None:
         self._release(wire.Release(outcome=self._outcome))
-
-
-class _Relay:
-    """
-    The read end of one of the child's pipes, which the front relays.
-
-    If the front is gone or frozen, the child would block on a full pipe, or die of SIGPIPE at its next message: we
-    drain it then, so that it can still stop cleanly.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._pending = 0
-        self._since: float | None = None
-        self._is_ours = False
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def watch_from(self, now: float) -> None:
-        """Start to watch whether the front still reads."""
-        self._since = self._since or now
-
-    def take_over_if_stuck(self, now: float, selector: selectors.BaseSelector) -> None:
-        if self._since is None or self._is_ours:
-            return
-        pending = self._unread()
-        if pending == 0 or pending != self._pending:
-            self._pending, self._since = pending, now
-        elif now - self._since >= RELAY_SILENCE_SECONDS:
-            self.take_over(selector)
-
-    def take_over(self, selector: selectors.BaseSelector) -> None:
-        if not self._is_ours:
-            self._is_ours = True
-            selector.register(self, selectors.EVENT_READ)
-
-    def drain(self, selector: selectors.BaseSelector) -> None:
-        """Read and drop; at the end of the pipe there is nothing left to watch."""
-        with contextlib.suppress(BlockingIOError):
-            if not os.read(self._descriptor, _CHUNK):
-                selector.unregister(self)
-                self._is_ours = False
-                self._since = None
-
-    def close(self, selector: selectors.BaseSelector) -> None:
-        if self._is_ours:
-            selector.unregister(self)
-        os.close(self._descriptor)
-
-    def _unread(self) -> int:
-        answer = fcntl.ioctl(self._descriptor, termios.FIONREAD, b"\0" * 4)
-        return int(struct.unpack("i", answer)[0])
 
 
 def _silence_ourselves() -> None:

@@ -89,9 +89,18 @@ class Ledger:
         state = self.change(lambda state: state.without(gone).with_token(at_least))
         return state.token if state else 0
 
-    def write_run(self, run: Run) -> None:
-        """Add a run to the history."""
-        self.change(lambda state: state.with_run(run))
+    @property
+    def errored(self) -> str:
+        """Where a former run's unsaved state waits, by what was last read or written here; empty if there is none."""
+        return self._state().errored if self._is_known else ""
+
+    def write_run(self, run: Run, *, is_errored_resolved: bool = False) -> None:
+        """Add a run to the history; in the same write an unsaved state that it has pushed is forgotten."""
+
+        def change(state: QueueState) -> QueueState:
+            return (state.with_errored("") if is_errored_resolved else state).with_run(run)
+
+        self.change(change)
 
     def _read(self) -> QueueState:
         self._is_known = False

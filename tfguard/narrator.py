@@ -10,7 +10,7 @@ from typing import Any
 
 from msgspec import structs
 
-from tfguard import live, messages, wire
+from tfguard import live, messages, rescue_messages, wire
 from tfguard.clock import Clock, SystemClock
 from tfguard.report import Level, Report
 from tfguard.signals import Received
@@ -48,6 +48,10 @@ class Narrator:
             self._on_told(message)
         elif isinstance(message, wire.Lost):
             self._on_lost(message)
+        elif isinstance(message, wire.Rescued):
+            self._on_rescued(message)
+        elif isinstance(message, wire.DigestDiffers):
+            self._on_digest(message)
         elif isinstance(message, Received):
             self._on_signal(message)
         elif isinstance(message, wire.Beaten):
@@ -94,6 +98,22 @@ class Narrator:
         )
         facts = holder_facts(message.record)
         self._say("info", "lease.awaited", text, **facts, remaining_s=round(message.remaining_seconds))
+
+    def _on_rescued(self, message: wire.Rescued) -> None:
+        texts = {
+            "pushed": lambda: rescue_messages.pushed(self.subject, message.path),
+            "kept": lambda: rescue_messages.kept(self.subject, message.place, message.error),
+            "left": lambda: rescue_messages.left(self.subject, message.path, message.error),
+            "lost": lambda: rescue_messages.kept_after_loss(self.subject, message.path),
+        }
+        level: Level = "warning" if message.result == "pushed" else "error"
+        self._say(level, f"state.{message.result}", texts[message.result](), path=message.path, place=message.place)
+
+    def _on_digest(self, message: wire.DigestDiffers) -> None:
+        text = rescue_messages.digest_differs(
+            self.subject, table=message.table, item=message.item, stored=message.stored, actual=message.actual
+        )
+        self._say("error", "state.digest_differs", text, stored=message.stored, actual=message.actual)
 
     def _on_told(self, message: wire.Told) -> None:
         silence = message.silence_seconds

@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from tfguard.errors import UsageError
 from tfguard.lockinfo import printable
@@ -25,7 +26,12 @@ _VALUED = {
     "--log-format": "log_format",
     "--terraform": "terraform",
 }
-_SWITCHES = {"--verbose": 1, "--quiet": -1}
+#: Option → the field it sets, and to what. They take no value.
+_SWITCHES: dict[str, tuple[str, int]] = {
+    "--verbose": ("verbosity", 1),
+    "--quiet": ("verbosity", -1),
+    "--ignore-errored-state": ("ignores_errored", True),
+}
 #: For messages: each option as one would write it.
 _EXAMPLES = {
     "--config": "--config ci/tfguard.yml",
@@ -53,6 +59,7 @@ class Options:
     terraform: str | None = None
     verbosity: int = 0
     is_raw: bool = False
+    ignores_errored: bool = False
     command: tuple[str, ...] = field(default=())
 
     @property
@@ -75,17 +82,18 @@ def parse(argv: Sequence[str]) -> Options:
     Raises:
         UsageError: One of ours has no value or one too many, is given twice, or is misspelt.
     """
-    found: dict[str, str] = {}
-    verbosity = 0
+    found: dict[str, Any] = {}
+    switches: dict[str, Any] = {}
     rest = list(argv)
     while rest and rest[0].startswith("-"):
         name, equals, value = rest[0].partition("=")
         if name == "--":
-            return Options(**found, verbosity=verbosity, is_raw=True, command=tuple(rest[1:]))
+            return Options(**found, **switches, is_raw=True, command=tuple(rest[1:]))
         if name in _SWITCHES:
             if equals:
                 raise UsageError(f"{name} takes no value.\nFor example: tfguard {name} apply")
-            verbosity = _SWITCHES[name]
+            field_name, setting = _SWITCHES[name]
+            switches[field_name] = setting
             rest.pop(0)
         elif name in _VALUED and not (name == "-chdir" and not equals):
             rest.pop(0)
@@ -93,7 +101,7 @@ def parse(argv: Sequence[str]) -> Options:
         else:
             _check_spelling(name)
             break
-    return Options(**found, verbosity=verbosity, command=tuple(rest))  # type: ignore[arg-type]
+    return Options(**found, **switches, command=tuple(rest))
 
 
 def _check_spelling(name: str) -> None:

@@ -71,12 +71,21 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """All that the queue record says. `token` counts acquisitions and never goes down, nor does `last_number`."""
+    """
+    All that the queue record says. `token` counts acquisitions and never goes down, nor does `last_number`.
+
+    `errored` is where the state of a run waits that Terraform could not save.
+    """
 
     token: int = 0
     runs: tuple[Run, ...] = ()
     last_number: int = 0
     tickets: tuple[Ticket, ...] = ()
+    errored: str = ""
+
+    def with_errored(self, place: str) -> QueueState:
+        """Remember where an unsaved state waits, or forget it."""
+        return msgspec.structs.replace(self, errored=place)
 
     def with_token(self, at_least: int) -> QueueState:
         """Count one more acquisition, above every token seen."""
@@ -190,6 +199,7 @@ def decode(text: str) -> QueueState:
     return QueueState(
         token=_part(parts, "token", int, 0),
         last_number=_part(parts, "last_number", int, 0),
+        errored=_part(parts, "errored", str, ""),
         runs=_parts(parts, "runs", Run),
         tickets=_parts(parts, "tickets", Ticket),
     )

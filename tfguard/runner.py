@@ -6,6 +6,7 @@ The runner knows runs, never backends: what the lock is, `backend` has found out
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import Any, Literal
 import msgspec
 import tenacity
 
-from tfguard import errors, messages, wire
+from tfguard import errors, messages, rescue_messages, wire
+from tfguard.ci import without_tracking
 from tfguard.clock import SystemClock
 from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
 from tfguard.front import AcquireFailed, Front
@@ -24,6 +26,8 @@ from tfguard.report import Report
 from tfguard.runrecord import RunRecord
 from tfguard.store import Holder, Target
 
+#: The name that Terraform gives a state that it could not save.
+ERRORED = "errored.tfstate"
 #: Credentials that end sooner than this may end before an unlimited run does.
 SHORT_CREDENTIALS_SECONDS = 15 * 60.0
 _WORKSPACE_TRIES = 5
@@ -47,7 +51,8 @@ class Task:
     What is to be done under which lock.
 
     `environ` is Terraform's, and what credentials are resolved from. `binary` is the Terraform that creates a missing
-    workspace. `version` goes into LockInfo.
+    workspace. `version` goes into LockInfo. In `state_directory` Terraform leaves a state that it could not save;
+    `push_argv` pushes it. `pushed_file`: this run itself pushes that file.
     """
 
     subject: messages.Subject
@@ -65,6 +70,10 @@ class Task:
     success_codes: frozenset[int] = field(default_factory=lambda: frozenset({0}))
     record: RunRecord | None = None
     record_path: str = ""
+    state_directory: str = ""
+    push_argv: tuple[str, ...] = ()
+    pushed_file: str = ""
+    ignores_errored: bool = False
 
 
 class Runner:
@@ -90,6 +99,7 @@ class Runner:
         self._started_at = self._clock.boottime()
         self._tell_terms(task)
         try:
+            self._refuse_errored(task)
             held = self._acquire(task)
         except TfguardError as error:
             self._say_failure(task, error)
@@ -98,6 +108,8 @@ class Runner:
         try:
             status = self._run_body(task, held, body)
             exit_code, outcome = self._judge(task, status)
+            if outcome is Outcome.SUCCEEDED and task.pushed_file:
+                os.replace(task.pushed_file, f"{task.pushed_file}.pushed-{held.lock_id}")
         except TfguardError as error:
             self._say_failure(task, error)
             self._release(task, held, error.outcome, error.exit_code)
@@ -136,6 +148,13 @@ class Runner:
         self.report.say("error", "run.failed", text, label=label, reason=error.outcome.value, **facts)
         error.is_said = True
 
+    @staticmethod
+    def _refuse_errored(task: Task) -> None:
+        """A state that a former run could not save must not be run over. Raises ConfigError."""
+        path = os.path.join(task.state_directory, ERRORED)
+        if task.state_directory and not task.ignores_errored and os.path.exists(path):
+            raise errors.ConfigError(rescue_messages.is_here(task.subject, path))
+
     # --- acquiring ----------------------------------------------------------------------------------------------
 
     def _acquire(self, task: Task) -> wire.Held:
@@ -167,8 +186,24 @@ class Runner:
             orphan_timeout_seconds=task.terms.orphan_timeout_seconds,
             record=task.record,
             record_path=task.record_path,
+            rescue=self._rescue(task),
+            ignores_errored=task.ignores_errored,
             order=task.terms.order,
             ticket=new_lock_id(),
+        )
+
+    @staticmethod
+    def _rescue(task: Task) -> wire.Rescue | None:
+        if not task.state_directory:
+            return None
+        environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
+        if task.target.backend != "named":
+            environ["TF_WORKSPACE"] = task.target.workspace
+        return wire.Rescue(
+            directory=task.state_directory,
+            current=task.directory,
+            argv=list(task.push_argv),
+            environ=without_tracking(environ),
         )
 
     def _after_failure(self, task: Task, request: wire.Acquire, answer: wire.Failed) -> wire.Acquire:
@@ -190,7 +225,9 @@ class Runner:
     @staticmethod
     def _as_error(task: Task, answer: wire.Failed) -> TfguardError:
         kind: type[TfguardError]
-        if answer.kind == "unlisted":
+        if answer.kind == "errored":
+            text, kind = rescue_messages.is_pending(task.subject, answer.message), errors.ConfigError
+        elif answer.kind == "unlisted":
             text, kind = messages.unlisted_workspaces(task.subject.label, answer.message), errors.StoreDenied
         elif answer.kind == "StoreUnavailable":
             waited = answer.waited_seconds

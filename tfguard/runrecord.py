@@ -235,7 +235,7 @@ def choosers(environ: Mapping[str, str]) -> dict[str, str]:
 def without_secrets(target: Target) -> tuple[Target, bool]:
     """Give the target as it may stand in a file, and whether something had to be left out."""
     stores = tuple(_bare_spec(spec) for spec in target.stores)
-    bare = msgspec.structs.replace(target, stores=stores, probe=None)
+    bare = msgspec.structs.replace(target, stores=stores, probe=None, state=None)
     return bare, stores != target.stores
 
 

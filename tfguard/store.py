@@ -250,7 +250,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     One lock to take: its `label` for people, its `path` (LockInfo.Path), the stores that hold it together.
 
-    With two stores (`.tflock`, then DynamoDB) both are taken, in that order, with the same lock ID.
+    With two stores (`.tflock`, then DynamoDB) both are taken, in that order, with the same lock ID. `state` is the
+    state's own object, where it is in S3.
     """
 
     label: str
@@ -259,3 +260,4 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     workspace: str
     stores: tuple[StoreSpec, ...]
     probe: WorkspaceProbe | None = None
+    state: S3Spec | None = None

@@ -22,13 +22,27 @@ from tfguard.store import Holder, LocalSpec, LockRecord, S3Spec, Target
 # --- front → keeper -------------------------------------------------------------------------------------------------
 
 
+class Rescue(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    How to push a state that Terraform could not save: `argv` and the file, started in `current`.
+
+    `directory` is where Terraform leaves that file. `argv` empty: it is not to be pushed, only kept.
+    """
+
+    directory: str
+    current: str
+    argv: list[str]
+    environ: dict[str, str]
+
+
 class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
     Take the lock, waiting up to `timeout_seconds` (0: one try). Answered by Held, or by Failed.
 
     `environ` becomes the keeper's, so that credentials resolve as the child's do. `nested_id`: our parent's lock ID,
     if it still holds this lock, is enough. `ticket` names us in the line, the same for a successor of the keeper's.
-    `record` is kept in `record_path`, for `settle`.
+    `record` is kept in `record_path`, for `settle`. `ignores_errored`: a state that a former run could not save is
+    no reason to refuse.
     """
 
     target: Target
@@ -47,6 +61,8 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     orphan_timeout_seconds: float = 1800.0
     record: RunRecord | None = None
     record_path: str = ""
+    rescue: Rescue | None = None
+    ignores_errored: bool = False
     order: Literal["fifo", "none"] = "fifo"
     ticket: str = ""
 
@@ -211,6 +227,29 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     record: LockRecord | None = None
 
 
+class Rescued(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    What became of a state that Terraform could not save.
+
+    *pushed*: it is in the backend, the file has the name `path` now. *kept*: a copy is at `place`. *left*: only the
+    file at `path` is. *lost*: so was the lock, and it was not pushed.
+    """
+
+    result: Literal["pushed", "kept", "left", "lost"]
+    path: str
+    place: str = ""
+    error: str = ""
+
+
+class DigestDiffers(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The state's MD5 is `actual`, though the item `item` in `table` says `stored`: Terraform will refuse it."""
+
+    table: str
+    item: str
+    stored: str
+    actual: str
+
+
 class Releasing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Journal: from now on an absent record is success."""
 
@@ -227,7 +266,7 @@ class Released(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
     We could not get the lock. `kind` names the class of `errors`, or one of *busy*, *takeover-refused*,
-    *no-workspace*, *unlisted*, *interrupted*.
+    *no-workspace*, *unlisted*, *interrupted*, *errored* (`message`: where a former run's unsaved state is).
     """
 
     kind: str
@@ -239,7 +278,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 ToKeeper = Union[Acquire, Adopt, Spawn, Interrupt, ChildHeard, ChildGone, Release]
 ToFront = Union[
-    Ready, Waiting, Trying, Held, Beaten, Started, Exited, Told, Lost, Releasing, Released, Failed
+    Ready, Waiting, Trying, Held, Beaten, Started, Exited, Told, Lost, Rescued, DigestDiffers, Releasing, Released,
+    Failed,
 ]  # fmt: skip
 
 

@@ -62,6 +62,8 @@ class LeaseWorker(threading.Thread):
         self._wake = threading.Event()
         self._release: wire.Release | None = None
         self._is_abandoned = False
+        self._errored = ""
+        self._push_error = ""
 
     # --- what the main thread asks, from its own thread ---------------------------------------------------------
 
@@ -69,8 +71,18 @@ class LeaseWorker(threading.Thread):
         """Stop waiting at once; what a write may have left behind is cleared first."""
         self._cancel.set()
 
-    def release(self, message: wire.Release) -> None:
-        """The child is gone: release, write history, end."""
+    @property
+    def lock_id(self) -> str:
+        """The ID of the lock held, empty if there is none."""
+        return self._lock.id if self._lock else ""
+
+    def release(self, message: wire.Release, *, errored: str = "", error: str = "") -> None:
+        """
+        The child is gone: release, write history, end.
+
+        `errored` is the path of a state that could not be pushed, for `error`: a copy is kept first.
+        """
+        self._errored, self._push_error = errored, error
         self._release = message
         self._wake.set()
 
@@ -191,6 +203,9 @@ class LeaseWorker(threading.Thread):
         if self._deadlines() and self._held_at - lock.base > self._request.lease_seconds / 6:
             lock.renew()  # The write's answer was long in coming: prove that it is still ours.
         self._assign_token(lock)
+        self._refuse_errored(lock)
+        if lock.dead is not None:
+            self._check_digest()
         waited = self._held_at - self._started_at
         self._post(
             wire.Held(
@@ -252,6 +267,9 @@ class LeaseWorker(threading.Thread):
     def _finish(self) -> None:
         if self._is_abandoned or self._release is None:
             return
+        if self._errored:
+            self._keep_errored()
+            self._check_digest()
         self._tell(wire.Releasing())
         result, error = self._release_for_a_lease()
         if result != "failed":
@@ -304,7 +322,43 @@ class LeaseWorker(threading.Thread):
             exit_code=release.exit_code,
             took_over=dead.id if dead else "",
         )
-        self._ledger.write_run(run)
+        is_pushed = self._request.operation == "state-push" and release.outcome == errors.Outcome.SUCCEEDED.value
+        self._ledger.write_run(run, is_errored_resolved=is_pushed)
+
+    # --- a state that Terraform could not save ------------------------------------------------------------------
+
+    def _refuse_errored(self, lock: HeldLock) -> None:
+        """Release and fail where a former run's state waits to be pushed. Costs nothing where none does."""
+        place = self._ledger.errored
+        if not place or self._request.ignores_errored:
+            return
+        from tfguard.stores.state import is_there
+
+        if is_there(self._request.target, place):
+            lock.release()
+            raise Failure("errored", place)
+        self._ledger.change(lambda state: state.with_errored(""))
+
+    def _keep_errored(self) -> None:
+        from tfguard.stores.state import keep_copy
+
+        try:
+            place = keep_copy(self._request.target, self._errored, self.lock_id)
+        except errors.TfguardError as error:
+            self._post(wire.Rescued(result="left", path=self._errored, error=str(error)))
+            return
+        self._ledger.change(lambda state: state.with_errored(place))
+        self._post(wire.Rescued(result="kept", path=self._errored, place=place, error=self._push_error))
+
+    def _check_digest(self) -> None:
+        """Say so if the state and its digest do not agree, as after a run that died between the two writes."""
+        from tfguard.stores.state import mismatch
+
+        with contextlib.suppress(errors.TfguardError, errors.Conflict):
+            found = mismatch(self._request.target)
+            if found is not None:
+                facts = {"table": found.table, "item": found.item, "stored": found.stored, "actual": found.actual}
+                self._post(wire.DigestDiffers(**facts))
 
     def _fail(self, kind: str, message: str, record: LockRecord | None = None) -> None:
         self._post(

@@ -52,7 +52,7 @@ def run_terraform(options: Options, environ: Mapping[str, str], report: Report) 
 def _misplaced(option: str, command: Sequence[str]) -> UsageError:
     at = next(index for index, word in enumerate(command) if word.partition("=")[0] == option)
     value = command[at + 1] if "=" not in command[at] and at + 1 < len(command) else ""
-    has_value = option not in ("--verbose", "--quiet") and "=" not in command[at] and value
+    has_value = option not in ("--verbose", "--quiet", "--ignore-errored-state") and "=" not in command[at] and value
     moved = f"{command[at]} {value}" if has_value else command[at]
     return UsageError(f"`{option}` belongs before the command: tfguard {moved} {command[0]}")
 

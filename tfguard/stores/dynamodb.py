@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 INFO, BEAT, LEASE = "Info", "TfguardBeat", "TfguardLease"
 QUEUE, REVISION = "Queue", "Revision"
 QUEUE_SUFFIX = ".tfguard"
+DIGEST_SUFFIX = "-md5"
 #: LockRecord.version where `Info`, or QueueRecord.version where `Revision`, is not there at all.
 _ABSENT = "absent"
 
@@ -79,6 +80,11 @@ class DynamoDBStore:
         else:
             self._put(item, *_is_still(REVISION, {"N": str(seen.revision)}, seen.version))
         return msgspec.structs.replace(record, version="")
+
+    def read_digest(self) -> str:
+        """Give the state's digest as Terraform keeps it, empty where there is none."""
+        item = self._get(self._spec.lock_id + DIGEST_SUFFIX) or {}
+        return str(item.get("Digest", {}).get("S", ""))
 
     def credentials_expire_at(self) -> datetime | None:
         """When the credentials at hand end; None if they do not, or nobody knows."""

@@ -116,6 +116,15 @@ class S3Store:
             )
         )
 
+    def read_body(self, key: str, max_bytes: int) -> bytes | None:
+        """Give the first bytes of an object of this bucket, None if there is none. For the state beside the lock."""
+        found = self._get(key, max_bytes)
+        return None if found is None else found[0]
+
+    def write_body(self, key: str, body: bytes) -> None:
+        """Write an object of this bucket, encrypted as the state is. For copies beside the state."""
+        self._put(key, body)
+
     def credentials_expire_at(self) -> datetime | None:
         """When the credentials at hand end; None if they do not, or nobody knows."""
         return self._access.expires_at()

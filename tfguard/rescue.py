@@ -1,0 +1,92 @@
+"""
+Bringing home a state that Terraform could not save.
+
+When its last write fails, Terraform leaves `errored.tfstate` in its directory and goes. That file dies with the
+runner, and with it the knowledge of what was created. So before the lock is released, still under it, the state is
+pushed by Terraform itself, which refuses one of another lineage or an older serial, with credentials resolved anew.
+
+Not promised: a state that Terraform could not even write to a file is on its standard output alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+
+from tfguard import child, wire
+
+ERRORED = "errored.tfstate"
+#: Pauses between tries to push, in seconds; Terraform retries each request by itself as well.
+PAUSES_SECONDS = (1.0, 3.0, 6.0)
+_MAX_OUTPUT = 64 * 1024
+
+Stamp = tuple[int, int, int]
+
+
+class Rescuer:
+    """Watches for one run's errored state, and pushes it. The keeper calls, and reaps what is started."""
+
+    def __init__(self, plan: wire.Rescue | None) -> None:
+        self._plan = plan
+        self.path = os.path.join(plan.directory, ERRORED) if plan else ""
+        self._before = _stamp(self.path)
+        self._output = tempfile.TemporaryFile() if plan and plan.argv else None  # noqa: SIM115 - lives as we do
+        self._tries = 0
+        self.error = ""
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether there is an errored state that this run has left."""
+        return bool(self._plan) and _stamp(self.path) not in (None, self._before)
+
+    def start(self, sentinel: int) -> child.Child | None:
+        """Start one push; None if it cannot be."""
+        if self._plan is None or self._output is None:
+            return None
+        self._tries += 1
+        self._output.seek(0)
+        self._output.truncate()
+        with open(os.devnull, "rb") as nothing:
+            stdio = (nothing.fileno(), self._output.fileno(), self._output.fileno())
+            try:
+                return child.Child(
+                    [*self._plan.argv, self.path],
+                    directory=self._plan.current,
+                    environ=self._plan.environ,
+                    group=0,
+                    stdio=stdio,
+                    sentinel=sentinel,
+                )
+            except OSError as error:
+                self.error = str(error)
+                return None
+
+    def ended(self, status: int) -> float | None:
+        """Note how a push ended; says after how many seconds to try again, None if that is of no use."""
+        if status == 0:
+            return None
+        self.error = self._last_error()
+        is_refused = "serial" in self.error or "lineage" in self.error
+        return None if is_refused or self._tries > len(PAUSES_SECONDS) else PAUSES_SECONDS[self._tries - 1]
+
+    def set_aside(self, lock_id: str) -> str:
+        """Give the pushed file another name, so that nobody pushes it twice."""
+        place = f"{self.path}.pushed-{lock_id}"
+        with contextlib.suppress(OSError):
+            os.replace(self.path, place)
+        return place
+
+    def _last_error(self) -> str:
+        assert self._output is not None
+        self._output.seek(0)
+        lines = [line.strip(" │╵╷") for line in self._output.read(_MAX_OUTPUT).decode("utf-8", "replace").splitlines()]
+        return next((line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")), "it gave no reason")
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size

@@ -1,0 +1,107 @@
+"""
+The state itself, as far as a lock's holder has to care: its digest, and a copy of what Terraform could not save.
+
+tfguard never writes the state: only Terraform does. The copies here stand beside it under names of their own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+
+import msgspec
+
+from tfguard.errors import StoreUnavailable, TfguardError
+from tfguard.store import DynamoDBSpec, LocalSpec, Target
+
+_MAX_STATE_BYTES = 512 * 1024 * 1024
+_MARK = ".errored."
+
+
+class Digest(msgspec.Struct, frozen=True, kw_only=True):
+    """A state whose MD5 is `actual` (empty: there is none), though the item `item` in `table` says `stored`."""
+
+    place: str
+    table: str
+    item: str
+    stored: str
+    actual: str
+
+
+def mismatch(target: Target) -> Digest | None:
+    """
+    Compare the state with the digest that Terraform keeps in DynamoDB; None where they agree, or there is nothing.
+
+    Terraform writes one after the other; a run that died between the two leaves a state that no Terraform reads.
+
+    Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
+    """
+    spec = next((spec for spec in target.stores if isinstance(spec, DynamoDBSpec)), None)
+    if spec is None or target.state is None:
+        return None
+    from tfguard.stores.dynamodb import DynamoDBStore
+    from tfguard.stores.s3 import S3Store
+
+    table, bucket = DynamoDBStore(spec), S3Store(target.state)
+    try:
+        stored = table.read_digest()
+        body = bucket.read_body(target.state.key, _MAX_STATE_BYTES) if stored else None
+    finally:
+        table.close()
+        bucket.close()
+    actual = "" if body is None else hashlib.md5(body, usedforsecurity=False).hexdigest()
+    if not stored or stored == actual:
+        return None
+    return Digest(place=bucket.place, table=spec.table, item=f"{spec.lock_id}-md5", stored=stored, actual=actual)
+
+
+def keep_copy(target: Target, path: str, lock_id: str) -> str:
+    """
+    Copy the file at `path` beside the state, encrypted as the state is, and say where it is.
+
+    Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
+    """
+    try:
+        if target.state is None:
+            return _keep_local_copy(target, path, lock_id)
+        with open(path, "rb") as file:
+            body = file.read()
+    except OSError as error:
+        raise StoreUnavailable(f"{os.path.basename(path)} cannot be copied: {error.strerror}.") from error
+    from tfguard.stores.s3 import S3Store
+
+    bucket = S3Store(target.state)
+    key = f"{target.state.key}{_MARK}{lock_id}"
+    try:
+        bucket.write_body(key, body)
+    finally:
+        bucket.close()
+    return f"s3://{target.state.bucket}/{key}"
+
+
+def _keep_local_copy(target: Target, path: str, lock_id: str) -> str:
+    spec = next((spec for spec in target.stores if isinstance(spec, LocalSpec)), None)
+    if spec is None:
+        raise StoreUnavailable("There is no place for a copy of it beside this lock.")
+    place = f"{spec.path}{_MARK}{lock_id}"
+    shutil.copyfile(path, place)
+    os.chmod(place, 0o600)
+    return place
+
+
+def is_there(target: Target, place: str) -> bool:
+    """Whether a copy that `keep_copy` made is still there; where that cannot be told, it is."""
+    if target.state is None:
+        return os.path.exists(place)
+    from tfguard.stores.s3 import S3Store
+
+    prefix = f"s3://{target.state.bucket}/"
+    try:
+        bucket = S3Store(target.state)
+        try:
+            return not place.startswith(prefix) or bucket.read_body(place.removeprefix(prefix), 1) is not None
+        finally:
+            bucket.close()
+    except TfguardError:
+        return True
