@@ -219,6 +219,38 @@ def test_a_second_run_has_nothing_to_apply(configured: Make) -> None:
     assert made.leftovers() == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "environ", "said"),
+    [
+        ("-lock=false", {}, "args.plan says -lock=false"),
+        ("-state=other.tfstate", {}, "args.plan: -state"),
+        ("-refresh=true", {"TF_CLI_ARGS": "-lock=false"}, "TF_CLI_ARGS says -lock=false"),
+        ("-refresh=true", {"TF_CLI_ARGS_apply": "-var=a=$(b)"}, "TF_CLI_ARGS"),
+    ],
+)
+def test_what_would_leave_the_lock_is_refused_before_it_is_taken(
+    configured: Make, arguments: str, environ: dict[str, str], said: str
+) -> None:
+    made = configured(f"{ONE}    args: {{plan: ['{arguments}']}}\n")
+
+    result = made.tfguard("run", "prod", **environ)
+
+    assert result.code == 78, str(result)
+    assert said in result.err
+    assert ": locked (" not in result.err
+    assert made.leftovers() == []
+
+
+def test_a_run_of_apply_alone_plans_and_applies_in_one(configured: Make) -> None:
+    made = configured(ONE + "    steps: [init, apply]\n    args: {apply: [-parallelism=1]}\n")
+
+    result = made.tfguard("run", "prod")
+
+    assert result.code == 0, str(result)
+    assert stage_of(made, "prod/terraform.tfstate") is not None
+    assert made.leftovers() == []
+
+
 def test_approve_prompt_without_a_terminal_exits_78_before_any_lock(configured: Make) -> None:
     made = configured(ONE.replace("auto", "prompt"))
 

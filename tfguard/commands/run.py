@@ -64,12 +64,9 @@ def _check_approval(front: Front, context: Context) -> None:
 
 def _guard(front: Front, narrator: Narrator, context: Context) -> int:
     steps: list[str] = [step for step in context.settings.steps if step != "init"]
+    for step in steps:
+        _check_arguments(context, step)
     invocation = arguments.parse(("apply",) if "apply" in steps else ("plan",), context.environ)
-    if invocation.verdict == "unlocked":
-        raise ConfigError(
-            f"{context.label()}: TF_CLI_ARGS says -lock=false, but `run` holds one lock over all its steps.\n"
-            "Unset it, or run the steps one by one."
-        )
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
         raise ConfigError(messages.about(context.label(), target.reason))
@@ -81,6 +78,22 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
             return _Steps(front, context, held, environ, path).run(steps)
 
     return Runner(front, context.report, narrator).run(task, body)
+
+
+def _check_arguments(context: Context, step: str) -> None:
+    """Refuse, before the lock, what would make Terraform work under another lock than ours, or under none."""
+    words = (step, *context.settings.args.get(step, ()))
+    found = arguments.parse(words, context.environ)
+    if found.verdict == "lock":
+        return
+    source = "TF_CLI_ARGS" if arguments.parse(words, {}).verdict == "lock" else f"args.{step}"
+    if found.verdict == "unlocked":
+        first = f"{source} says -lock=false, but `run` holds one lock over all its steps."
+    elif context.settings.lock.mode == "state":
+        first = f"{source}: {found.reason}; `run` holds one lock over all its steps."
+    else:
+        return
+    raise ConfigError(messages.about(context.label(), f"{first}\nTake it out, or run the steps one by one."))
 
 
 @contextlib.contextmanager
