@@ -323,6 +323,18 @@ def test_a_successor_in_trying_finds_its_predecessors_lock(rig, store):
     assert stored(store.table).id == held.lock_id
 
 
+def test_an_old_lock_that_cannot_be_proven_now_is_kept_and_its_age_told(rig, store):
+    held = predecessor(rig, store)
+    store.on("replace", "before")
+    old = held.base - LEASE / 2
+
+    again = rig.adopt("trying", held.lock_id, base=old).hear(wire.Held)
+
+    assert again.lock_id == held.lock_id
+    assert again.base >= old
+    assert not rig.all(wire.Failed)
+
+
 def test_a_successor_in_trying_takes_a_free_lock(rig, store):
     rig.adopt("trying", "an-id-that-was-never-written", base=SystemClock().boottime()).hear(wire.Held)
 

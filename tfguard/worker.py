@@ -201,7 +201,10 @@ class LeaseWorker(threading.Thread):
         self._lock = lock
         self._held_at = self._clock.boottime()
         if self._deadlines() and self._held_at - lock.base > self._request.lease_seconds / 6:
-            lock.renew()  # The write's answer was long in coming: prove that it is still ours.
+            # The write's answer was long in coming: prove that it is still ours. If that cannot be had now, the lock is
+            # kept all the same: the deadlines count from the old base, and a child that is unsafe starts frozen.
+            with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
+                lock.renew()
         self._assign_token(lock)
         self._refuse_errored(lock)
         if lock.dead is not None:
