@@ -53,7 +53,7 @@ def run_exec(
             lock_options = shlex.join(["--name", name, "--store", store])
             task = replace(task, subject=replace(task.subject, lock_options=lock_options))
 
-        def body(held: wire.Held, environ: dict[str, str]) -> int:
+        def body(_: wire.Held, environ: dict[str, str]) -> int:
             log.warm_up()
             return front.run([program, *argv[1:]], directory=str(context.current), environ=environ)
 

@@ -62,7 +62,7 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
     if invocation.words == ("init",) and context.settings.pipeline:
         initialise(front, context, context.options.command[1:], stdout=1)
         return 0
-    if invocation.verdict == "lock" or invocation.words[:1] and invocation.words[0] in _READS_BACKEND:
+    if invocation.verdict == "lock" or (invocation.words[:1] and invocation.words[0] in _READS_BACKEND):
         ensure_initialised(front, context)
     if invocation.verdict != "lock":
         return _without_lock(context, invocation, front)
