@@ -122,7 +122,7 @@ def test_a_closed_terminal_stops_terraform_once(terminal) -> None:
 
 
 def test_terraforms_prompt_reaches_the_person_and_the_answer_reaches_terraform(terminal) -> None:
-    made, shell = terminal("local", "apply", "-no-color", TF_VAR_hold="0")
+    _, shell = terminal("local", "apply", "-no-color", TF_VAR_hold="0")
 
     shell.expect("Enter a value: ")
     shell.sendline("yes")
