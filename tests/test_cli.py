@@ -1,0 +1,106 @@
+"""Help, version, and what becomes of errors; each in a process of its own, as a shell would see it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tfguard import log
+
+ROOT = Path(__file__).parents[1]
+
+
+def tfguard(*words: str, directory: Path, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "tfguard", *words],
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONPATH": str(ROOT), **environ},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_help_shows_options_commands_and_examples(tmp_path):
+    result = tfguard("--help", directory=tmp_path)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    for word in ("tfguard apply", "-p, --pipeline", "--lock-timeout", "run ", "exec ", "doctor ", "status ", "unlock "):
+        assert word in result.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "exec", "doctor", "status", "unlock"])
+@pytest.mark.parametrize("flag", ["--help", "-h", "-help"])
+def test_each_command_of_ours_explains_itself_with_an_example(command, flag, tmp_path):
+    result = tfguard(command, flag, directory=tmp_path)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert f"For example: tfguard {command}" in result.stdout
+
+
+def program(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_version_is_ours_and_terraforms(tmp_path):
+    program(tmp_path / "terraform", """echo '{"terraform_version": "1.2.3"}'""")
+
+    result = tfguard("--version", directory=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+    ours, theirs = result.stdout.splitlines()
+    assert ours.startswith("tfguard ")
+    assert theirs == "terraform 1.2.3"
+    assert result.returncode == 0
+
+
+def test_the_version_is_told_without_terraform_too(tmp_path):
+    result = tfguard("--version", directory=tmp_path, PATH="/nowhere")
+
+    assert result.stdout.splitlines()[1:] == ["terraform not found"]
+    assert result.returncode == 0
+
+
+@pytest.mark.parametrize("words", [["run", "--no"], ["exec"], ["-p"], ["run", "a", "b"], ["plan", "-p", "x"]])
+def test_a_usage_error_is_64_and_never_clicks_2(words, tmp_path):
+    result = tfguard(*words, directory=tmp_path)
+
+    assert result.returncode == 64
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "is_secret"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", True),
+        ("AWS_SESSION_TOKEN", True),
+        ("AWS_SSE_CUSTOMER_KEY", True),
+        ("GITHUB_TOKEN", True),
+        ("TF_VAR_db_password", True),
+        ("TF_TOKEN_app_terraform_io", True),
+        ("secret_key", True),
+        ("sas_token", True),
+        ("conn_str", True),
+        ("TF_VAR_region", False),
+        ("TF_VAR_environment", False),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", False),
+        ("AWS_REGION", False),
+        ("key", False),
+        ("workspace_key_prefix", False),
+        ("TFGUARD_FENCING_TOKEN", False),
+    ],
+)
+def test_a_name_tells_whether_its_value_is_a_secret(name, is_secret):
+    assert log.is_secret_name(name) == is_secret
+
+
+def test_secrets_are_found_in_nested_settings():
+    settings = {"bucket": "b", "assume_role": {"role_arn": "a"}, "nested": {"deeper": {"password": "hunter2"}}}
+
+    assert log.secrets_among(settings) == ["hunter2"]
