@@ -60,8 +60,6 @@ def _prove(front: Front, narrator: Narrator, context: Context) -> int:
         verdict = messages.proved(label, held.lock_id) if is_refused else messages.not_proved(label, output)
         return 0 if is_refused else 1
 
-    status = Runner(front, context.report, narrator).run(
-        make_task(context, target, invocation, command="doctor"), body
-    )
+    status = Runner(front, context.report, narrator).run(make_task(context, target, invocation, command="doctor"), body)
     write(verdict + "\n")
     return status
