@@ -151,9 +151,11 @@ class Line:
     def pause(self) -> float:
         """Seconds until the next look."""
         slower = 2.0 if self._ledger.is_throttled else 1.0
+        if self.is_kept and self._free_since is not None:
+            # Free, and left to those ahead of us: pauses must stay short, or we could not tell that it stayed free.
+            return slower * jittered(HEAD_SECONDS)
         if self.has_place:
-            places = 1 if self._free_since is not None else self.rank + 1
-            return slower * jittered(min(MAX_SECONDS / 1.1, HEAD_SECONDS * places))
+            return slower * jittered(min(MAX_SECONDS / 1.1, HEAD_SECONDS * (self.rank + 1)))
         young, old = _UNPLACED_SECONDS
         age = min(1.0, (self._clock.boottime() - self._started_at) / _AGED_SECONDS)
         return slower * jittered(young + (old - young) * age, _UNPLACED_JITTER)
