@@ -18,7 +18,7 @@ from tests.simulation.schedule import Simulation
 from tests.simulation.world import Violation
 
 #: Seeds that each mutant is given to be found by.
-MUTANT_SEEDS = 3000
+MUTANT_SEEDS = 2000
 
 
 def play(minutes: float, first: int) -> int:

@@ -55,14 +55,14 @@ class Observer:
         if self._first.get(key, (None, 0.0))[0] != sight:
             self._first[key] = (sight, wire.process.machine.boottime())
 
-    def on_written(self, wire: Wire, before: LockRecord | None, after: LockRecord | None, *, is_copy: bool) -> None:
+    def on_written(self, wire: Wire, before: LockRecord | None, after: LockRecord | None, *, is_late: bool) -> None:
         ours = self._run_of(wire).ids
         if before is not None and (after is None or after.id != before.id):
             self._removed.add(before.id)
         if after is None and before is not None and before.id not in ours:
             self.world.fail(f"{wire.process.name} deleted {before.id}, which is another's")
         if before is None and after is not None and after.id in self._removed:
-            self._on_revived(after.id, is_copy=is_copy)
+            self._on_revived(after.id, is_late=is_late)
         if before is None or after is None:
             return
         if before.id != after.id and before.id not in ours:
@@ -70,14 +70,15 @@ class Observer:
         elif before.id == after.id and after.beat <= before.beat:
             self.world.fail(f"{after.id} went from beat {before.beat} to {after.beat}")
 
-    def _on_revived(self, lock_id: str, *, is_copy: bool) -> None:
+    def _on_revived(self, lock_id: str, *, is_late: bool) -> None:
         """
         Unlocked by a person while it was being taken, and created once more.
 
-        By its owner: it is held again. By a late copy of the first write, before a beat was seen: nobody can tell it
-        from a lock that was never unlocked. That hole is known; it takes a force-unlock in the first second.
+        By its owner: it is held again. By a write that its owner had given up on, or by a late copy: before a beat was
+        seen, nobody can tell it from a lock that was never unlocked. That hole is known; it takes a force-unlock in
+        the first second.
         """
-        if is_copy:
+        if is_late:
             self.excused[lock_id] = float("inf")
         else:
             self._removed.discard(lock_id)

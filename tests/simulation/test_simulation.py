@@ -13,7 +13,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import Simulation
 
 #: Schedules in each slice: the slices share the work among pytest's workers.
-SLICE = 250
+SLICE = 200
 
 
 @pytest.mark.parametrize("part", range(4))

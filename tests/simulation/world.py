@@ -236,9 +236,10 @@ class Wire:
             there += world.random.uniform(0, weather.lateness)
         answer: list[Any] = []
         if not is_lost:
-            world.after(there, lambda: answer.append(self._land(request)))
+            is_late = there > self.process.machine.real(TIMEOUT)
+            world.after(there, lambda: answer.append(self._land(request, is_late=is_late)))
         if world.random.random() < weather.twice:
-            world.after(there + world.random.uniform(0, weather.lateness), lambda: self._land(request, copy=True))
+            world.after(there + world.random.uniform(0, weather.lateness), lambda: self._land(request, is_late=True))
         timeout = self.process.machine.real(TIMEOUT)
         if is_lost or not is_heard or there + back > timeout:
             world.after(timeout, lambda: reply(StoreUnavailable("no answer")))
@@ -250,7 +251,7 @@ class Wire:
             self.process.do(lambda: self._world.observer.on_read(self, answer))
         reply(answer)
 
-    def _land(self, request: Request, *, copy: bool = False) -> Any:
+    def _land(self, request: Request, *, is_late: bool) -> Any:
         world = self._world
         before = world.record(self.index)
         try:
@@ -258,12 +259,12 @@ class Wire:
         except Conflict as conflict:
             return conflict
         if request.operation in {"create", "replace", "delete"}:
-            suffix = " (a late copy)" if copy else ""
+            suffix = " (late)" if is_late else ""
             world.tell(
                 self.process.name,
                 f"{request.operation} landed: {_name(before)} → {_name(world.record(self.index))}{suffix}",
             )
-            world.observer.on_written(self, before, world.record(self.index), is_copy=copy)
+            world.observer.on_written(self, before, world.record(self.index), is_late=is_late)
         return answer
 
 
