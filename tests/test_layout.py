@@ -24,7 +24,20 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"store", "child", "report", "runrecord"})
     | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
     | {"options", "config", "document", "expansion", "rules", "schema", "settings"},
-    frozenset({"wire", "messages", "narrator", "live", "watchdog", "queue", "stores", "verdicts", "operator_messages", "rescue_messages"}),
+    frozenset(
+        {
+            "wire",
+            "messages",
+            "narrator",
+            "live",
+            "watchdog",
+            "queue",
+            "stores",
+            "verdicts",
+            "operator_messages",
+            "rescue_messages",
+        }
+    ),
     frozenset({"lease"}),
     frozenset({"keeper", "drain", "rescue", "worker", "waiting", "ledger", "line", "front", "journal", "relay"}),
     frozenset({"runner", "context", "initialise", "operator"}),
