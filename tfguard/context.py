@@ -178,7 +178,10 @@ def _push_argv(context: Context, target: Target, invocation: Invocation) -> tupl
     if target.backend == "named":
         return (*context.terraform, "state", "push", "-lock-timeout=60s")
     if invocation.plan_file is not None:
-        own = resolve_target(context.workdir(), parse(("apply",), {}), context.environ)
+        try:
+            own = resolve_target(context.workdir(), parse(("apply",), {}), context.environ)
+        except ConfigError:
+            return ()
         if not isinstance(own, Target) or (own.path, own.stores) != (target.path, target.stores):
             return ()
     return (*context.terraform, "state", "push", "-lock=false")

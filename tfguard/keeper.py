@@ -149,6 +149,7 @@ class Keeper:
         descriptors = self._channel.take_descriptors(3 + len(message.relayed))
         stdio, relayed = descriptors[:3], descriptors[3:]
         self._relays = [Drain(end) for end in relayed]
+        self._rescuer.begin()
         try:
             if self._is_stopping or self._watchdog.lost or self._child:
                 self._channel.send(wire.Failed(kind="interrupted", message=""))

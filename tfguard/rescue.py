@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+from typing import IO
 
 from tfguard import child, wire
 
@@ -31,9 +32,16 @@ class Rescuer:
         self._plan = plan
         self.path = os.path.join(plan.directory, ERRORED) if plan else ""
         self._before = _stamp(self.path)
-        self._output = tempfile.TemporaryFile() if plan and plan.argv else None  # noqa: SIM115 - lives as we do
+        self._output: IO[bytes] | None = None
         self._tries = 0
+        self._has_begun = False
         self.error = ""
+
+    def begin(self) -> None:
+        """The run's first program is about to start: what lies there now is somebody else's."""
+        if not self._has_begun:
+            self._has_begun = True
+            self._before = _stamp(self.path)
 
     @property
     def is_needed(self) -> bool:
@@ -42,11 +50,10 @@ class Rescuer:
 
     def start(self, sentinel: int) -> child.Child | None:
         """Start one push; None if it cannot be."""
-        if self._plan is None or self._output is None:
+        if self._plan is None or not self._plan.argv:
             return None
         self._tries += 1
-        self._output.seek(0)
-        self._output.truncate()
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - `ended` closes it
         with open(os.devnull, "rb") as nothing:
             stdio = (nothing.fileno(), self._output.fileno(), self._output.fileno())
             try:
@@ -64,9 +71,9 @@ class Rescuer:
 
     def ended(self, status: int) -> float | None:
         """Note how a push ended; says after how many seconds to try again, None if that is of no use."""
+        self.error = self._read_error()
         if status == 0:
             return None
-        self.error = self._last_error()
         is_refused = "serial" in self.error or "lineage" in self.error
         return None if is_refused or self._tries > len(PAUSES_SECONDS) else PAUSES_SECONDS[self._tries - 1]
 
@@ -77,10 +84,12 @@ class Rescuer:
             os.replace(self.path, place)
         return place
 
-    def _last_error(self) -> str:
+    def _read_error(self) -> str:
         assert self._output is not None
-        self._output.seek(0)
-        lines = [line.strip(" │╵╷") for line in self._output.read(_MAX_OUTPUT).decode("utf-8", "replace").splitlines()]
+        with self._output as file:
+            file.seek(0)
+            text = file.read(_MAX_OUTPUT).decode("utf-8", "replace")
+        lines = [line.strip(" │╵╷") for line in text.splitlines()]
         return next((line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")), "it gave no reason")
 
 

@@ -6,6 +6,7 @@ The runner knows runs, never backends: what the lock is, `backend` has found out
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +110,8 @@ class Runner:
             status = self._run_body(task, held, body)
             exit_code, outcome = self._judge(task, status)
             if outcome is Outcome.SUCCEEDED and task.pushed_file:
-                os.replace(task.pushed_file, f"{task.pushed_file}.pushed-{held.lock_id}")
+                with contextlib.suppress(OSError):
+                    os.replace(task.pushed_file, f"{task.pushed_file}.pushed-{held.lock_id}")
         except TfguardError as error:
             self._say_failure(task, error)
             self._release(task, held, error.outcome, error.exit_code)

@@ -1,0 +1,77 @@
+"""Which errored state is a run's own, and when a push is tried again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.eventually import eventually
+from tfguard import child, wire
+from tfguard.rescue import PAUSES_SECONDS, Rescuer
+
+
+def rescuer(directory: Path, script: str = "exit 0") -> Rescuer:
+    argv = ["/bin/sh", "-c", script, "sh"]
+    return Rescuer(wire.Rescue(directory=str(directory), current=str(directory), argv=argv, environ={}))
+
+
+def run(made: Rescuer) -> float | None:
+    with open(os.devnull, "rb") as sentinel:
+        process = made.start(sentinel.fileno())
+    assert process is not None
+    return made.ended(eventually(lambda: (_status(process),), 30)[0])
+
+
+def _status(process: child.Child) -> int:
+    status = process.poll()
+    assert status is not None
+    return status
+
+
+def test_only_a_file_that_came_while_we_ran_is_ours(tmp_path: Path) -> None:
+    errored = tmp_path / "errored.tfstate"
+    made = rescuer(tmp_path)
+    errored.write_text("somebody else's, left while we waited")
+    made.begin()
+    before = made.is_needed
+
+    errored.write_text("ours, and of another size")
+    made.begin()
+
+    assert not before
+    assert made.is_needed
+
+
+def test_without_a_plan_nothing_is_needed() -> None:
+    assert not Rescuer(None).is_needed
+
+
+@pytest.mark.parametrize("reason", ["cannot import state with serial 3", "another lineage"])
+def test_what_terraform_refuses_is_not_tried_again(tmp_path: Path, reason: str) -> None:
+    made = rescuer(tmp_path, f"echo 'Error: {reason}' >&2; exit 1")
+
+    pause = run(made)
+
+    assert pause is None
+    assert made.error == reason
+
+
+def test_other_failures_are_tried_again_a_few_times(tmp_path: Path) -> None:
+    made = rescuer(tmp_path, "exit 1")
+
+    pauses = [run(made) for _ in range(len(PAUSES_SECONDS) + 1)]
+
+    assert pauses == [*PAUSES_SECONDS, None]
+
+
+def test_a_pushed_file_gets_another_name(tmp_path: Path) -> None:
+    (tmp_path / "errored.tfstate").write_text("state")
+    made = rescuer(tmp_path)
+
+    place = made.set_aside("id-1")
+
+    assert Path(place).name == "errored.tfstate.pushed-id-1"
+    assert Path(place).read_text() == "state"
+    assert not made.is_needed
