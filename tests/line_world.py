@@ -56,11 +56,12 @@ class Requests:
 
 
 class CountingStore(MemoryStore):
-    """Counts requests; `queue_fault`, if set, is raised by everything about the queue record."""
+    """Counts requests. `queue_fault`, if set, is raised by everything about the queue record, or `only_writes`."""
 
     def __init__(self, table: MemoryTable, requests: Requests) -> None:
         super().__init__(table)
         self.queue_fault: Exception | None = None
+        self.only_writes = False
         self._requests = requests
 
     def read(self) -> LockRecord | None:
@@ -83,7 +84,8 @@ class CountingStore(MemoryStore):
     def read_queue(self) -> QueueRecord | None:
         found = super().read_queue()
         self._count("read_queue", read=len(found.text.encode()) if found else 0)
-        self._fail()
+        if not self.only_writes:
+            self._fail()
         return found
 
     def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:

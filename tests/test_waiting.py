@@ -178,6 +178,20 @@ def test_one_denial_ends_the_use_of_the_queue_for_the_run():
     assert world.requests.kinds["read_queue"] + world.requests.kinds["write_queue"] == 2
 
 
+def test_who_cannot_take_a_ticket_still_gets_past_the_dead():
+    world = World()
+    world.tfguard("holder", hold=60)
+    for number in range(3):
+        world.kill(world.tfguard(f"dead-{number}", at=1), at=30)
+    late = world.tfguard("late", at=50, fault=THROTTLED)
+    late.store.only_writes = True
+
+    world.run(until=90)
+
+    assert world.names == ["holder", "late"]
+    assert world.gaps[0] <= 3 + 5  # three turns, and the pauses of one who is throttled and has no place
+
+
 def test_throttling_stops_writing_and_doubles_the_pauses():
     world = World()
     world.tfguard("holder", hold=600)
