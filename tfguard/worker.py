@@ -101,8 +101,11 @@ class LeaseWorker(threading.Thread):
         except Busy as busy:
             self._fail("busy", "", busy.record)
         except errors.TfguardError as error:
-            self._fail(type(error).__name__, str(error))
-        except Exception as error:
+            if self._must_release:
+                self._post(wire.Released(result="failed", error=str(error)))
+            else:
+                self._fail(type(error).__name__, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the front must hear that nobody beats any more
             self._fail("TfguardError", f"Unexpected {type(error).__name__} while holding the lock: {error}")
         finally:
             for store in self._stores:
@@ -131,7 +134,7 @@ class LeaseWorker(threading.Thread):
         """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
         leases: list[HeldLease] = []
         for store in self._stores:
-            record = self._read_until_answered(store)
+            record = self._read_until_answered(store, adopt.base)
             if record is None or record.id != adopt.lock_id:
                 if adopt.stage == "held":
                     self._post(wire.Lost(kind="another's" if record else "gone", record=record))
@@ -149,12 +152,18 @@ class LeaseWorker(threading.Thread):
             self._release = wire.Release(outcome="")
         self._finish()
 
-    def _read_until_answered(self, store: Store) -> LockRecord | None:
+    @property
+    def _must_release(self) -> bool:
+        return self._release is not None or (self._adopt is not None and self._adopt.stage == "releasing")
+
+    def _read_until_answered(self, store: Store, base: float) -> LockRecord | None:
+        """Read, again and again; a release is given up when the lease has run out, for others may take over then."""
         while True:
             try:
                 return store.read()
             except errors.TfguardError:
-                if self._is_abandoned:
+                is_over = self._clock.boottime() > base + self._request.lease_seconds
+                if self._is_abandoned or (self._must_release and is_over):
                     raise
                 time.sleep(jittered(RETRY_SECONDS))  # Not to be woken: a release that waits must not hammer the store.
 
