@@ -169,6 +169,7 @@ class Keeper:
             for descriptor in stdio:
                 os.close(descriptor)
             _silence_ourselves()
+        self._register(self._ensure_sentinel())
         self._watchdog.start_child()
         self._enforce()  # Who slept since the last beat starts a child that is frozen until the next one lands.
         self._notebook.note_child(self._child.pid)
@@ -356,32 +357,41 @@ class Keeper:
             self._selector.register(self._sentinel, selectors.EVENT_READ)
         return self._sentinel
 
+    def _register(self, watcher: sentinel.Sentinel) -> None:
+        assert self._child is not None
+        watcher.watch(self._child.pid, [relay.fileno() for relay in self._relays])
+
     def _raise_sentinel(self) -> None:
         """Have the sentinel's PID above all others: start another if a provider has come since."""
         self._sentinel_looks_at = self._clock.boottime() + sentinel.LOOK_SECONDS
         if self._child is None or self._ensure_sentinel().pid > child.highest_pid(self._child):
             return
         old, self._sentinel = self._sentinel, None
-        self._ensure_sentinel().watch(self._child.pid)
-        self._dismiss(old)
+        self._register(self._ensure_sentinel())
+        if self._dismiss(old):
+            self._on_everybody_signalled()
+
+    def _on_everybody_signalled(self) -> None:
+        if self._child is not None and self._sentinel_looks_at < float("inf"):
+            self._is_stopping = True
+            self._sentinel_looks_at = float("inf")
+            self._interrupt("SIGTERM to every process")
 
     def _on_sentinel(self, source: sentinel.Sentinel) -> None:
         if source.has_heard():
-            if self._child is not None and self._sentinel_looks_at < float("inf"):
-                self._is_stopping = True
-                self._sentinel_looks_at = float("inf")
-                self._interrupt("SIGTERM to every process")
+            self._on_everybody_signalled()
             return
         self._dismiss(source)  # It was killed: it must not be missing when we are.
         self._sentinel = None
         if self._child is not None:
-            self._ensure_sentinel().watch(self._child.pid)
+            self._register(self._ensure_sentinel())
 
-    def _dismiss(self, old: sentinel.Sentinel | None) -> None:
-        if old is not None:
-            with contextlib.suppress(KeyError):
-                self._selector.unregister(old)
-            old.dismiss()
+    def _dismiss(self, old: sentinel.Sentinel | None) -> bool:
+        if old is None:
+            return False
+        with contextlib.suppress(KeyError):
+            self._selector.unregister(old)
+        return old.dismiss()
 
     def _interrupt(self, reason: str) -> None:
         assert self._child is not None

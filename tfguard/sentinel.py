@@ -3,7 +3,8 @@ The sentinel: a small process beside the keeper that acts when the keeper cannot
 
 1. **The keeper dies.** The sentinel gives Terraform its one SIGINT. The kernel could (PR_SET_PDEATHSIG), but it sends
    the signal once for each *thread* of the dying parent that Terraform is handed down to: measured, two SIGINTs for
-   one `kill -9` of the keeper, and at the second Terraform drops its state.
+   one `kill -9` of the keeper, and at the second Terraform drops its state. Should the front be dead too, the sentinel
+   holds Terraform's pipes open, or it would die of SIGPIPE while it says that it stops.
 2. **Every process is signalled, highest PID first.** GitLab's docker executor does so, waiting up to 6 s for each to
    go, and SIGTERM kills Terraform's providers. There the sentinel keeps the highest PID: it passes the word on, and
    goes when Terraform has gone. Terraform has the executor's 6 s to stop while its providers live.
@@ -17,16 +18,27 @@ The process itself is standard library only, run as `python -I -S sentinel.py DE
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
+import termios
+import time
+from collections.abc import Sequence
 
 #: How often the keeper looks for PIDs above the sentinel's, in seconds.
 LOOK_SECONDS = 1.0
 #: Outside GitLab's containers: ask for the highest PID.
 SWITCH = "TFGUARD_SENTINEL"
+#: A sentinel that was told to end and does not (somebody has stopped it) is killed after this long.
+_GOODBYE_SECONDS = 2.0
+#: Output that nobody has read for this long has no reader any more.
+_UNREAD_SECONDS = 5.0
+#: How long a process may outlive its keeper under our eyes: as long as the keeper itself would have granted.
+_LONGEST_SECONDS = 1800.0
 _QUIT, _CLEAR, _TERM = b"q\n", b"-\n", b"T"
 
 
@@ -41,6 +53,8 @@ class Sentinel:
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
+        # Blocked until the new process can hear it: a SIGTERM meanwhile stays pending.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", __file__, str(theirs.fileno())],
@@ -50,6 +64,7 @@ class Sentinel:
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
             )
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     @property
     def pid(self) -> int:
@@ -59,9 +74,13 @@ class Sentinel:
         """Also what the shim registers itself with, so that no instant is unwatched: see `registration`."""
         return self._socket.fileno()
 
-    def watch(self, pid: int) -> None:
-        """From now on this is the process to stop if the keeper dies."""
-        self._send(registration(pid))
+    def watch(self, pid: int, outputs: Sequence[int] = ()) -> None:
+        """
+        From now on this is the process to stop if the keeper dies. `outputs` are the read ends of its pipes: as long
+        as somebody has them open, it does not die of SIGPIPE at its next message.
+        """
+        with contextlib.suppress(OSError):
+            socket.send_fds(self._socket, [registration(pid)], list(outputs))
 
     def forget(self) -> None:
         """The process is gone: its PID may be anybody's now."""
@@ -73,11 +92,17 @@ class Sentinel:
             return self._socket.recv(1) == _TERM
         return False
 
-    def dismiss(self) -> None:
-        """There is nothing left to watch, or a successor does: let it end."""
+    def dismiss(self) -> bool:
+        """There is nothing left to watch, or a successor does: let it end. Says whether it had heard a SIGTERM."""
         self._send(_QUIT)
-        self._socket.close()
-        self._process.wait()
+        try:
+            self._process.wait(_GOODBYE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with self._socket, contextlib.suppress(OSError):
+            return _TERM in self._socket.recv(16, socket.MSG_DONTWAIT)
+        return False
 
     def _send(self, message: bytes) -> None:
         with contextlib.suppress(OSError):
@@ -96,15 +121,60 @@ def stand_by(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    watched = 0
-    with end.makefile("rb") as lines:
-        for line in lines:
-            if line == _QUIT:
-                return
-            watched = int(line[1:]) if line.startswith(b"+") else 0
+    watched, outputs = _listen(end)
     if watched:
         with contextlib.suppress(OSError):
             os.kill(watched, signal.SIGINT)
+        _hold_open(watched, outputs)
+
+
+def _listen(end: socket.socket) -> tuple[int, list[int]]:
+    """Follow the keeper's words to its end; gives the process that it leaves behind (0: none) and its pipes."""
+    watched, outputs, rest = 0, [], b""
+    while True:
+        data, descriptors, _, _ = socket.recv_fds(end, 4096, 8)
+        outputs += descriptors
+        if not data:
+            return watched, outputs
+        *lines, rest = (rest + data).split(b"\n")
+        for line in lines:
+            if line == _QUIT.strip():
+                return 0, []
+            watched = int(line[1:]) if line.startswith(b"+") else 0
+            if not watched:
+                for descriptor in outputs:
+                    os.close(descriptor)
+                outputs = []
+
+
+def _hold_open(watched: int, outputs: list[int]) -> None:
+    """Keep the process's pipes open until it is gone, and drain what nobody else reads."""
+    until = time.monotonic() + _LONGEST_SECONDS
+    seen = dict.fromkeys(outputs, (0, time.monotonic()))
+    with contextlib.suppress(OSError):
+        while time.monotonic() < until and not _is_gone(watched):
+            for descriptor in outputs:
+                pending = struct.unpack("i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4))[0]
+                before, since = seen[descriptor]
+                if pending and pending == before and time.monotonic() - since > _UNREAD_SECONDS:
+                    os.read(descriptor, pending)
+                elif pending != before:
+                    seen[descriptor] = (pending, time.monotonic())
+            time.sleep(0.2)
+
+
+def _is_gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody reaps has."""
+    with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/stat", "rb") as file:
+        return file.read().rpartition(b")")[2].split()[0] == b"Z"
+    return os.path.isdir("/proc/self") or not _answers(pid)
+
+
+def _answers(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        os.kill(pid, 0)
+        return True
+    return False
 
 
 if __name__ == "__main__":

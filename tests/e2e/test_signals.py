@@ -220,8 +220,10 @@ def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock
     run.front.kill()
     run.keeper.kill()
     run.all_gone()
+    saved = made.resources()
     result = made.tfguard("plan", "-no-color")
 
+    assert saved == ["terraform_data.work"]
     assert result.code == 0, str(result)
     assert "took the lock over" in result.err
     assert made.locks() == []
