@@ -36,6 +36,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "verdicts",
             "operator_messages",
             "rescue_messages",
+            "table",
         }
     ),
     frozenset({"lease"}),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import click
 
 #: Our own commands; every other word is Terraform's.
-OWN = frozenset({"run", "exec", "doctor", "status", "unlock", "settle"})
+OWN = frozenset({"run", "exec", "doctor", "status", "history", "unlock", "settle"})
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -198,6 +198,7 @@ def _group(found: Options, environ: Mapping[str, str], report: Report) -> Any:
         return command.prove_lock(_with_pipeline(found, pipeline), environ, report)
 
     _add_operators_commands(group, found, environ, report)
+    _add_commands_on_call(group, found, environ, report)
     return group
 
 
@@ -269,6 +270,29 @@ def _add_operators_commands(group: click.Group, found: Options, environ: Mapping
         except ValueError as error:
             raise UsageError(f"--timeout: {error}.") from error
         return run_settle(environ, report, timeout_seconds=seconds, place=record)
+
+
+def _add_commands_on_call(group: click.Group, found: Options, environ: Mapping[str, str], report: Report) -> None:
+    """What the one on call needs beyond looking at one lock and freeing it."""
+    import click
+
+    settings = {"help_option_names": ["--help", "-h", "-help"]}
+
+    @group.command("history", short_help="Show the last runs of a state.", context_settings=settings)
+    @click.argument("pipeline", required=False)
+    @click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
+    @click.option("--name", help="A named lock instead of this directory's; with --store.")
+    @click.option("--store", help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR.")
+    def history(pipeline: str | None, *, is_json: bool, name: str | None, store: str | None) -> int:
+        """Show the last runs: who, how long they waited and held the lock, how they ended.
+
+        For example: tfguard history prod/network
+        """
+        from tfguard.commands.history import run_history
+
+        _check_named(name, store)
+        options = _with_pipeline(found, pipeline)
+        return run_history(options, environ, report, is_json=is_json, name=name, store=store)
 
 
 def _check_named(name: str | None, store: str | None) -> None:

@@ -79,10 +79,13 @@ class OperatedLock:
     def history(self) -> queue.QueueState:
         """The queue record; an empty one where it cannot be had, for it is advisory."""
         with contextlib.suppress(TfguardError):
-            seen = self._stores[-1].read_queue()
-            if seen is not None:
-                return queue.decode(seen.text)
+            return self.read_history()
         return queue.QueueState()
+
+    def read_history(self) -> queue.QueueState:
+        """The queue record, an empty one where there is none. Raises where it cannot be had."""
+        seen = self._stores[-1].read_queue()
+        return queue.decode(seen.text) if seen is not None else queue.QueueState()
 
     def add_run(self, run: queue.Run) -> bool:
         """Add to the history; says whether it was written."""

@@ -55,7 +55,7 @@ def _facts(subject: messages.Subject, lock: OperatedLock) -> dict[str, Any]:
         "is_held": bool(seen),
         "places": lock.places,
         "locks": [_lock_facts(each) for each in seen],
-        "last_run": _run_facts(runs[-1]) if runs else None,
+        "last_run": run_facts(runs[-1]) if runs else None,
     }
 
 
@@ -87,7 +87,7 @@ def _command(record: LockRecord) -> str:
     return record.info.operation.removeprefix("OperationType").lower() if record.info else ""
 
 
-def _run_facts(run: Run) -> dict[str, Any]:
+def run_facts(run: Run) -> dict[str, Any]:
     return {
         "who": run.holder.who,
         "command": run.holder.command,
@@ -142,14 +142,14 @@ def _last_run(run: dict[str, Any]) -> str:
     words = [
         f"{printable(run['command'], 60)} by {printable(run['who'], 60)}",
         printable(run["run"], 60),
-        _ending(run),
+        ending(run),
         f"held it for {spoken_duration(run['held_s'])}" if run["held_s"] else "",
         f"{spoken_duration(age)} ago" if age is not None else "",
     ]
     return ", ".join(word for word in words if word)
 
 
-def _ending(run: dict[str, Any]) -> str:
+def ending(run: dict[str, Any]) -> str:
     if run["unlocked_by"]:
         why = f" ({printable(run['reason'], 60)})" if run["reason"] else ""
         return f"unlocked by {printable(run['unlocked_by'], 60)}{why}"

@@ -1,0 +1,67 @@
+"""
+`tfguard history`: the last runs of a state, the newest first. Takes nothing, writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from tfguard.clock import SystemClock
+from tfguard.commands.operated import operated_target
+from tfguard.commands.status import ending, run_facts
+from tfguard.durations import spoken_duration
+from tfguard.lockinfo import parse_created, printable
+from tfguard.operator import opened
+from tfguard.options import Options
+from tfguard.report import Report
+from tfguard.table import print_table
+from tfguard.verdicts import age_seconds
+
+_HEADINGS = ("ENDED", "AGO", "TOKEN", "COMMAND", "WHO", "WAITED", "HELD", "OUTCOME", "RUN")
+
+
+def run_history(
+    options: Options,
+    environ: Mapping[str, str],
+    report: Report,
+    *,
+    is_json: bool,
+    name: str | None = None,
+    store: str | None = None,
+) -> int:
+    """
+    Print the runs that the queue record remembers, at most twenty; exit 0 also where there is none.
+
+    Raises:
+        TfguardError: The lock cannot be found, or its history cannot be read.
+    """
+    subject, target = operated_target(options, environ, report, name=name, store=store)
+    with opened(target) as lock:
+        runs = [run_facts(run) for run in reversed(lock.read_history().runs)]
+    if is_json:
+        facts = {"label": subject.label, "runs": runs}
+        print(msgspec.json.format(msgspec.json.encode(facts)).decode())  # noqa: T201 - asked for
+    elif runs:
+        print_table(_HEADINGS, [_row(run) for run in runs])
+    else:
+        print(f"{printable(subject.label, 80)}: no run is known.")  # noqa: T201 - asked for
+    return 0
+
+
+def _row(run: dict[str, Any]) -> tuple[str, ...]:
+    at, age = parse_created(run["ended_at"]), age_seconds(run["ended_at"], SystemClock().now())
+    took_over = f", took over {run['took_over']}" if run["took_over"] else ""
+    return (
+        f"{at:%Y-%m-%d %H:%M:%S}" if at else "",
+        spoken_duration(age) if age is not None else "",
+        str(run["token"] or ""),
+        run["command"],
+        run["who"],
+        spoken_duration(run["waited_s"]),
+        spoken_duration(run["held_s"]),
+        ending(run) + took_over,
+        " ".join(part for part in (run["run"], run["link"]) if part),
+    )
