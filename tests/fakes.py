@@ -62,6 +62,8 @@ class ScriptedStore:
     """
 
     has_leases = True
+    #: What the store's clock says with every answer, if it tells.
+    date: datetime | None = None
 
     def __init__(self, table: MemoryTable | None = None, lock_id: str = "lock", clock: FakeClock | None = None) -> None:
         self.inner = MemoryStore(table, lock_id)

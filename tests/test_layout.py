@@ -37,6 +37,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "operator_messages",
             "rescue_messages",
             "table",
+            "takeover",
         }
     ),
     frozenset({"lease"}),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import click
 
 #: Our own commands; every other word is Terraform's.
-OWN = frozenset({"run", "exec", "doctor", "status", "history", "unlock", "settle"})
+OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "unlock", "settle"})
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -293,6 +293,23 @@ def _add_commands_on_call(group: click.Group, found: Options, environ: Mapping[s
         _check_named(name, store)
         options = _with_pipeline(found, pipeline)
         return run_history(options, environ, report, is_json=is_json, name=name, store=store)
+
+    @group.command("hold", short_help="Hold a state for maintenance, running nothing.", context_settings=settings)
+    @click.argument("pipeline", required=False)
+    @click.option("--reason", required=True, help="Why; shown to everybody who waits.")
+    @click.option("--for", "duration", default="2h", help="For how long (2h).")
+    @click.option("--name", help="A named lock instead of this directory's; with --store.")
+    @click.option("--store", help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX.")
+    def hold(pipeline: str | None, *, reason: str, duration: str, name: str | None, store: str | None) -> int:
+        """Hold the lock by hand until its time is over, or until `tfguard unlock`.
+
+        For example: tfguard hold --reason "moving the subnets" --for 2h
+        """
+        from tfguard.commands.hold import run_hold
+
+        _check_named(name, store)
+        options = _with_pipeline(found, pipeline)
+        return run_hold(options, environ, report, reason=reason, duration=duration, name=name, store=store)
 
 
 def _check_named(name: str | None, store: str | None) -> None:

@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -25,8 +26,8 @@ from tfguard.clock import Clock, boot_id
 from tfguard.errors import Conflict, LeaseLost, StoreUnavailable, TfguardError
 from tfguard.lockinfo import LockInfo, created, new_lock_id
 from tfguard.store import Holder, Lease, LockRecord, Store
+from tfguard.takeover import TakeoverPolicy, hold_has_ended, may_take_over
 
-TakeoverPolicy = Literal["always", "plan-only", "never"]
 #: How a release ended: we deleted it; it was gone already; somebody else's record stood there and was left alone.
 ReleaseResult = Literal["released", "gone", "another's"]
 #: A lock that vanishes between our write and our read is tried again at once, this often.
@@ -82,12 +83,13 @@ class Watch:
     def __init__(self) -> None:
         self.record: LockRecord | None = None
         self.since = 0.0
+        self._is_over = False
 
-    def see(self, record: LockRecord | None, answered_at: float) -> None:
-        """Note what an answer showed. `answered_at` is the instant *after* the answer, never before the question."""
+    def see(self, record: LockRecord | None, answered_at: float, date: datetime | None = None) -> None:
+        """Note what an answer of that `date` showed. `answered_at` is the instant *after* it, never before we asked."""
         if _sight(record) != _sight(self.record):
             self.since = answered_at
-        self.record = record
+        self.record, self._is_over = record, hold_has_ended(record, date)
 
     def is_expired(self, now: float) -> bool:
         """Whether one full lease of the record has passed without change."""
@@ -97,19 +99,12 @@ class Watch:
         """Seconds until the record may be taken over if it does not change; inf if never."""
         lease = self.record.lease if self.record else None
         if lease is None or lease.hold_until or self.record is None or self.record.info is None:
-            return float("inf")
+            return 0.0 if self._is_over else float("inf")
         return self.since + lease.duration_ms / 1000 - now
 
 
 def _sight(record: LockRecord | None) -> tuple[str, int] | None:
     return (record.text, record.beat) if record else None
-
-
-def may_take_over(policy: TakeoverPolicy, dead: LockRecord, *, is_changing: bool) -> bool:
-    """Whether `policy` lets a run (that may change things, or not) take an expired lock."""
-    if policy == "plan-only":
-        return not is_changing or not (dead.lease and dead.lease.is_changing)
-    return policy == "always"
 
 
 class HeldLease:
@@ -390,8 +385,9 @@ class Acquirer:
         raise Busy(self.watches[index].record)
 
     def _look(self, index: int) -> LockRecord | None:
-        record = self._stores[index].read()
-        self.watches[index].see(record, self._clock.boottime())
+        store = self._stores[index]
+        record = store.read()
+        self.watches[index].see(record, self._clock.boottime(), getattr(store, "date", None))
         return record
 
     def _recognise(self, index: int, record: LockRecord) -> HeldLease | None:

@@ -1,7 +1,7 @@
 """
-What an operator does with a lock by hand: look at it, and unlock it.
+What an operator does with a lock by hand: look at it, hold it, and unlock it.
 
-Nothing here acquires. A deletion is conditional on exactly the record that was shown: if the lock has changed hands
+Nothing here waits. A deletion is conditional on exactly the record that was shown: if the lock has changed hands
 in between, nothing is done. Unlocking the lock of a living run is possible by force alone; that run notices at its
 next heartbeat and ends, and until then two may write.
 """
@@ -12,14 +12,17 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from tfguard import queue
 from tfguard.clock import Clock
 from tfguard.deadlines import Deadlines
 from tfguard.errors import Conflict, TfguardError
+from tfguard.lease import Acquirer, Draft
 from tfguard.store import LockRecord, QueueRecord, S3Spec, Store, Target
 from tfguard.stores import open_store
 from tfguard.verdicts import exact_silence_seconds
+from tfguard.waiting import prove
 
 #: Between two looks at a lock that is being watched, in seconds.
 LOOK_SECONDS = 1.0
@@ -75,6 +78,24 @@ class OperatedLock:
     def places(self) -> list[str]:
         """Where the lock lives, for people."""
         return [store.place for store in self._stores]
+
+    @property
+    def date(self) -> datetime | None:
+        """What the store's own clock said with its last answer; None where it tells no time."""
+        found: datetime | None = getattr(self._stores[-1], "date", None)
+        return found
+
+    def take(self, draft: Draft, clock: Clock) -> str:
+        """Take the lock and leave it taken, without a heartbeat; gives its ID. Raises Busy at once."""
+        acquirer = Acquirer(self._stores, draft, clock)
+        try:
+            lock = acquirer.try_acquire()
+        except BaseException:
+            with contextlib.suppress(TfguardError):
+                acquirer.withdraw()
+            raise
+        prove(lock)
+        return lock.id
 
     def history(self) -> queue.QueueState:
         """The queue record; an empty one where it cannot be had, for it is advisory."""

@@ -24,6 +24,29 @@ def nothing_to_unlock_locally(subject: Subject) -> str:
     )
 
 
+def nothing_to_hold_locally(subject: Subject) -> str:
+    """A local lock: exit 64."""
+    return fit(
+        f"{subject.label}: a local state's lock ends with the process that has it: it cannot be held by hand.",
+        f"Keep it while a shell of yours runs: {subject.command} exec -- sh",
+    )
+
+
+def not_held(subject: Subject, record: LockRecord | None, now: datetime) -> str:
+    """Somebody else has the lock: exit 75."""
+    return fit(
+        f"{subject.label}: not held: it is held by {holder(record, now)}.",
+        f"Look at it: {subject.status}",
+    )
+
+
+def held_by_hand(subject: Subject, lock_id: str, reason: str, ends_at: datetime) -> str:
+    return fit(
+        f"{subject.label}: held by hand until {ends_at:%Y-%m-%d %H:%M:%S} UTC: {printable(reason, 60)}",
+        f"Until then nobody else can change this state. To end it before: {subject.unlock(lock_id)}",
+    )
+
+
 def watching(subject: Subject, record: LockRecord, now: datetime, seconds: float) -> str:
     return fit(
         f"{subject.label} is held by {holder(record, now)}.",

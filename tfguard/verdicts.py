@@ -14,6 +14,7 @@ from tfguard.clock import Clock, boot_id
 from tfguard.durations import format_duration
 from tfguard.lockinfo import parse_created, printable
 from tfguard.store import LockRecord
+from tfguard.takeover import hold_has_ended
 
 
 class Verdict(str, Enum):
@@ -80,6 +81,8 @@ def in_words(verdict: Verdict, record: LockRecord, clock: Clock) -> str:
         return f"late: without a heartbeat, whoever waits takes over in {left}"
     if verdict is Verdict.EXPIRED:
         return f"expired: the next run will take over in {format_duration(round(lease_seconds))}"
+    if verdict is Verdict.HOLD and hold_has_ended(record, clock.now()):
+        return "held by hand until a time that is past: the next run will go on"
     if verdict is Verdict.HOLD and lease:
         return f"held by hand until {printable(lease.hold_until, 40)}: {printable(lease.reason, 60)}"
     return {

@@ -98,7 +98,7 @@ class Waiter:
         )
         try:
             lock = retrying(self.look)
-            _prove(lock)
+            prove(lock)
         except BaseException:
             self.give_up()
             raise
@@ -204,7 +204,7 @@ def _draft(request: wire.Acquire) -> Draft:
     )
 
 
-def _prove(lock: HeldLock) -> None:
+def prove(lock: HeldLock) -> None:
     """A server that ignores conditions would hand one lock to two: refuse to trust it."""
     for lease in lock.leases:
         prove = getattr(lease.store, "prove_conditional", None)

@@ -6,6 +6,8 @@ A docstring that begins with a letter and a number names the row of our list of 
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
+
 import pytest
 
 from tests.fakes import ScriptedStore, T, anothers, beaten, draft, expire, plain, put, stored
@@ -158,6 +160,29 @@ def test_a_plain_terraform_lock_is_never_taken(acquirer, store, clock):
 def test_a_hold_made_by_hand_does_not_expire_by_silence(acquirer, store, clock):
     put(store.table, anothers(hold_until="2026-11-20T12:00:00Z"))
     expire(acquirer, clock, seconds=100 * T)
+
+    with pytest.raises(Busy):
+        acquirer.try_acquire()
+
+
+@pytest.mark.parametrize("policy", ["always", "plan-only", "never"])
+def test_a_hold_ends_a_minute_after_its_time_by_the_stores_clock(store, clock, policy):
+    acquirer = Acquirer([store], draft(), clock, policy=policy)
+    put(store.table, anothers(hold_until="2026-11-20T12:00:00Z"))
+    store.date = datetime(2026, 11, 20, 12, 0, 59, tzinfo=timezone.utc)
+    clock.jump(1e9)
+    with pytest.raises(Busy):
+        acquirer.try_acquire()
+    store.date += timedelta(seconds=1)
+
+    lock = acquirer.try_acquire()
+
+    assert lock.dead is not None
+
+
+def test_a_runs_lock_never_ends_by_the_stores_clock(acquirer, store, clock):
+    put(store.table, anothers())
+    store.date = datetime(2100, 1, 1, tzinfo=timezone.utc)
 
     with pytest.raises(Busy):
         acquirer.try_acquire()

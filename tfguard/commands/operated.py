@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 
 from tfguard import arguments, messages
@@ -27,7 +28,8 @@ def operated_target(
     os.environ.update(context.environ)
     if name and store:
         target = named_target(context, name, store)
-        return messages.Subject(name, command=context.options.again), target
+        lock_options = shlex.join(["--name", name, "--store", store])
+        return messages.Subject(name, command=context.options.again, lock_options=lock_options), target
     found = find_target(context, arguments.parse(("apply",), {}))
     if isinstance(found, Unlockable):
         raise ConfigError(messages.fit(*f"{context.label()}: {found.reason}".splitlines()))

@@ -13,6 +13,7 @@ import os
 import threading
 from collections.abc import Mapping
 from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -60,6 +61,8 @@ class Client:
         self._client = client
         self._service = service
         self._credentials = credentials
+        #: What the server's clock said with its last good answer, None if it did not.
+        self.date: datetime | None = None
 
     @property
     def botocore(self) -> Any:
@@ -82,7 +85,9 @@ class Client:
         action = f"{self._service}:{self._client.meta.method_to_api_mapping[method]}"
         try:
             with answers(_ACTIONS.get(action, action), resource, self._client.meta.region_name):
+                self.date = None
                 answer: dict[str, Any] = getattr(self._client, method)(**parameters)
+                self.date = _date(answer)
                 if max_body:
                     with contextlib.closing(answer["Body"]) as body:
                         answer["Body"] = body.read(max_body)
@@ -95,6 +100,14 @@ class Client:
     def close(self) -> None:
         """Let go of the connections."""
         self._client.close()
+
+
+def _date(answer: Mapping[str, Any]) -> datetime | None:
+    text = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return parsedate_to_datetime(text).astimezone(timezone.utc)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 class Credentials:

@@ -43,6 +43,11 @@ class DynamoDBStore:
     def place(self) -> str:
         return f"DynamoDB table {self._spec.table}"
 
+    @property
+    def date(self) -> datetime | None:
+        """What the server's clock said with its last good answer; by it a hold ends."""
+        return self._client.date
+
     def read(self) -> LockRecord | None:
         item = self._get(self._spec.lock_id)
         return None if item is None else _record(item)

@@ -50,6 +50,11 @@ class S3Store:
     def place(self) -> str:
         return f"s3://{self._spec.bucket}/{self._spec.key}"
 
+    @property
+    def date(self) -> datetime | None:
+        """What the server's clock said with its last good answer; by it a hold ends."""
+        return self._client.date
+
     def read(self) -> LockRecord | None:
         found = self._get(self._spec.key, lockinfo.MAX_BYTES + 1)
         if found is None:

@@ -1,0 +1,106 @@
+"""
+`tfguard hold`: keep a state for maintenance, with an end time and without running anything.
+
+Everybody else sees an ordinary lock: a plain Terraform is refused with its own message, the reason in its Info. It
+ends by `tfguard unlock`, without force, or when the store's own clock is a minute past its end time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from tfguard import __version__, ci, messages, operator_messages
+from tfguard.clock import SystemClock
+from tfguard.commands.operated import operated_target
+from tfguard.durations import parse_duration
+from tfguard.errors import LockBusy, UsageError
+from tfguard.lease import Busy, Draft
+from tfguard.lockinfo import LockInfo, created
+from tfguard.operator import OperatedLock, opened
+from tfguard.options import Options
+from tfguard.report import Report
+from tfguard.store import Holder, Target
+
+#: The shortest and the longest hold, in seconds.
+_SHORTEST, _LONGEST = 1.0, 30 * 86400.0
+#: Nobody beats for a hold; a tfguard that does not know of holds would judge it by this lease.
+_LEASE_MS = 180_000
+_MAX_REASON = 200
+
+
+def run_hold(
+    options: Options,
+    environ: Mapping[str, str],
+    report: Report,
+    *,
+    reason: str,
+    duration: str,
+    name: str | None = None,
+    store: str | None = None,
+) -> int:
+    """
+    Take the lock by hand, and leave it taken. Looks once: it waits for nobody.
+
+    Raises:
+        LockBusy: Somebody else has it.
+
+        UsageError: No reason or time that can be used; or the lock is local, and would end with us.
+    """
+    seconds = _checked(reason, duration)
+    subject, target = operated_target(options, environ, report, name=name, store=store)
+    if subject.is_local:
+        raise UsageError(operator_messages.nothing_to_hold_locally(subject))
+    clock = SystemClock()
+    with opened(target) as lock:
+        _check_free(lock, subject, clock.now())
+        ends_at = (lock.date or clock.now()).replace(microsecond=0) + timedelta(seconds=seconds)
+        try:
+            lock_id = lock.take(_draft(target, ci.identify(environ), reason, created(ends_at)), clock)
+        except Busy as busy:
+            raise LockBusy(operator_messages.not_held(subject, busy.record, clock.now()), record=busy.record) from busy
+    text = operator_messages.held_by_hand(subject, lock_id, reason, ends_at)
+    report.say("info", "lock.held", text, lock=subject.label, until=created(ends_at), reason=reason)
+    return 0
+
+
+def _checked(reason: str, duration: str) -> float:
+    """Give the time in seconds."""
+    example = 'For example: tfguard hold --reason "moving the subnets" --for 2h'
+    if not reason.strip():
+        raise UsageError(f"hold needs a reason, for those who will wait.\n{example}")
+    if len(reason) > _MAX_REASON:
+        raise UsageError(f"the reason is longer than {_MAX_REASON} characters.\n{example}")
+    try:
+        seconds = parse_duration(duration)
+    except ValueError as error:
+        raise UsageError(f"--for: {error}.\n{example}") from error
+    if not _SHORTEST <= seconds <= _LONGEST:
+        raise UsageError(f"--for takes from 1s to 720h.\n{example}")
+    return seconds
+
+
+def _check_free(lock: OperatedLock, subject: messages.Subject, now: datetime) -> None:
+    """Say who holds a plain Terraform's lock too; an ended hold is left to `take`."""
+    there = lock.read()
+    if there and not (there[0].record.lease and there[0].record.lease.hold_until):
+        record = there[0].record
+        raise LockBusy(operator_messages.not_held(subject, record, now), record=record)
+
+
+def _draft(target: Target, identity: ci.Identity, reason: str, until: str) -> Draft:
+    return Draft(
+        info=LockInfo(
+            id="",
+            operation="hold",
+            info=f"held by hand until {until}: {reason}",
+            who=identity.who,
+            version=f"tfguard {__version__}",
+            path=target.path,
+        ),
+        holder=Holder(who=identity.who, command="hold", run=identity.run, link=identity.link),
+        duration_ms=_LEASE_MS,
+        is_changing=False,
+        hold_until=until,
+        reason=reason,
+    )
