@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import TFGUARD, Stage
+from tests.e2e.running import running
 from tests.eventually import eventually
 from tests.proxy import proxy
 
@@ -25,6 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 PLACES = tuple(f"{place}/tf-plugins" for place in ("/opt", "/usr/share", "/usr/local/share", "~", "~/.terraform.d"))
 QUEUES = 5
+APPLY = ("apply", "-auto-approve", "-no-color")
 
 CONFIGURATION = """
 terraform {{
@@ -114,7 +116,17 @@ def is_alive(process: psutil.Process) -> bool:
 @needs_provider
 def test_sigterm_to_every_process_highest_pid_first_loses_no_resource(queues: Callable[..., Stage]) -> None:
     made = queues()
-    process = made.start([*TFGUARD, "apply", "-auto-approve", "-no-color"], TFGUARD_SENTINEL="1")
+    with running(made.start([*TFGUARD, *APPLY], TFGUARD_SENTINEL="1")) as ours:
+        signal_everybody(made, ours.process)
+        result = ours.end()
+
+    assert known(made) == created(made), str(result)
+    assert len(created(made)) == QUEUES
+    eventually(lambda: made.locks() == [], 15, "the lock's release")
+
+
+def signal_everybody(made: Stage, process: subprocess.Popen[str]) -> None:
+    """SIGTERM to all once the queues are there, the highest PID first, up to 6 s for each to go."""
     eventually(lambda: len(created(made)) == QUEUES, 60, "the queues' creation")
     provider = eventually(
         lambda: next((each for each in family(process) if each.name().startswith("terraform-prov")), None),
@@ -129,11 +141,6 @@ def test_sigterm_to_every_process_highest_pid_first_loses_no_resource(queues: Ca
             began = time.monotonic()
             while is_alive(each) and time.monotonic() - began < 6:
                 time.sleep(0.1)
-    out, err = process.communicate(timeout=60)
-
-    assert known(made) == created(made), out + err
-    assert len(created(made)) == QUEUES
-    eventually(lambda: made.locks() == [], 15, "the lock's release")
 
 
 @needs_provider
@@ -146,16 +153,16 @@ def test_a_provider_with_open_connections_is_frozen_and_goes_on(queues: Callable
             return between[0].endpoint
 
         made = queues(lock_endpoint=through)
-        process = made.start([*TFGUARD, "apply", "-auto-approve", "-no-color"], TFGUARD_LOCK_LEASE="6s")
-        eventually(lambda: len(created(made)) == QUEUES, 60, "the queues' creation")
+        ours = opened.enter_context(running(made.start([*TFGUARD, *APPLY], TFGUARD_LOCK_LEASE="15s")))
+        eventually(lambda: len(created(made)) == QUEUES, 90, "the queues' creation")
         between[0].turn("hang")
-        frozen = eventually(lambda: stopped(process), 30, "the freeze of Terraform and its provider")
+        frozen = eventually(lambda: stopped(ours.process), 30, "the freeze of Terraform and its provider")
         time.sleep(4)
         between[0].turn("pass")
-        out, err = process.communicate(timeout=90)
+        result = ours.end()
 
     assert frozen
-    assert known(made) == created(made), out + err
+    assert known(made) == created(made), str(result)
     eventually(lambda: made.locks() == [], 15, "the lock's release")
 
 

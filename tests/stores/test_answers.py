@@ -3,7 +3,7 @@ from __future__ import annotations
 import botocore.exceptions as aws
 import pytest
 
-from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
+from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
 from tfguard.stores.answers import answers
 
 SECRET = "hunter2hunter2"
@@ -19,9 +19,9 @@ ANSWERS = [
     ("RequestTimeout", 400, StoreUnavailable),
     ("ProvisionedThroughputExceededException", 400, StoreUnavailable),
     ("SlowDown", 503, StoreUnavailable),
-    ("AccessDeniedException", 400, StoreDenied),
-    ("AccessDenied", 403, StoreDenied),
-    ("", 403, StoreDenied),
+    ("AccessDeniedException", 400, ActionDenied),
+    ("AccessDenied", 403, ActionDenied),
+    ("", 403, ActionDenied),
     ("UnrecognizedClientException", 400, StoreDenied),
     ("InvalidSignatureException", 400, StoreDenied),
     ("RequestTimeTooSkewed", 403, StoreDenied),
