@@ -8,6 +8,8 @@ Three rules carry it:
 
 * **Of rank r** (0: the head) one may try after having seen the lock free for r seconds. So a dead head stalls
   nobody; who was passed over thus is taken out of the line, and comes back under his old number if he lives.
+  Not promised: behind several dead the living look at different instants, more rarely the further back they stand,
+  so one of them may overtake another once.
 * **A newcomer that finds the lock free looks at the line before he takes it.** Between a release and the head's next
   look there is up to a quarter of a second, in which he would overtake. This look costs nothing: his fencing token
   is in the same record, so he would have read it right afterwards anyway. Without a line that is one look at the
