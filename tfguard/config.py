@@ -24,7 +24,7 @@ FILE_NAME = "tfguard.yml"
 #: A value below these is one value, however it looks inside: it is replaced, never merged.
 _OPAQUE = frozenset({"vars", "backend_config"})
 #: What is written here may be a secret; no message shows it.
-_UNSHOWN = frozenset({"vars", "backend_config", "env", "args"})
+UNSHOWN = frozenset({"vars", "backend_config", "env", "args"})
 
 
 class Leaf(NamedTuple):
@@ -160,7 +160,7 @@ def nested(leaves: Leaves) -> dict[str, Any]:
 def shown_value(finding: Finding, path: KeyPath) -> str:
     """Say what was found, for a message: `, got '5'`; nothing where it might be a secret, or says nothing."""
     value = finding.value
-    if value is HIDDEN or value == "" or isinstance(value, (dict, list)) or (path and path[0] in _UNSHOWN):
+    if value is HIDDEN or value == "" or isinstance(value, (dict, list)) or (path and path[0] in UNSHOWN):
         return ""
     return f", got {clip(repr(value) if isinstance(value, str) else str(value).lower(), 40)}"
 

@@ -135,6 +135,14 @@ def resolve(
 
         UsageError: The value comes from a flag.
     """
+    leaves = resolved(config, pipeline, environ=environ, flags=flags)
+    return _settings(config, pipeline, leaves, directory, environ)
+
+
+def resolved(
+    config: Config | None, pipeline: str | None, *, environ: Mapping[str, str], flags: Flags | None = None
+) -> Leaves:
+    """Give every value that holds, variables put in, with its origin: secrets too. Raises as `resolve` does."""
     leaves = {path: Leaf(value, "built in") for path, value in BUILT_IN.items()}
     overlay(leaves, _expanded(config, _written(config, pipeline), environ).items())
     given = {path: Leaf(environ[name], name) for name, path in ENVIRONMENT.items() if environ.get(name)}
@@ -143,7 +151,7 @@ def resolve(
     for path in [path for path, leaf in leaves.items() if leaf.value is None]:
         del leaves[path]  # `x: null` takes back what the defaults set
     _check(config, leaves, environ, frozenset(flags or ()))
-    return _settings(config, pipeline, leaves, directory, environ)
+    return leaves
 
 
 def var_file_arguments(settings: Settings, words: Sequence[str], *, has_plan_file: bool = False) -> list[str]:

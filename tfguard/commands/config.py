@@ -1,0 +1,99 @@
+"""
+`tfguard config`: what holds and where it comes from, whether the file is right, and the file's JSON Schema.
+
+None of it needs Terraform, a backend or credentials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tfguard import log
+from tfguard.config import UNSHOWN, find_config, inspect, load
+from tfguard.document import KeyPath, dotted
+from tfguard.errors import ConfigError
+from tfguard.options import Options
+from tfguard.report import Report
+from tfguard.schema import schema
+from tfguard.settings import resolved
+from tfguard.table import print_table
+
+_HIDDEN = "(not shown)"
+
+
+def show(options: Options, environ: Mapping[str, str], *, has_origins: bool, is_json: bool) -> int:
+    """
+    Print every value that holds for the pipeline, or for this directory; never one that may be a secret.
+
+    Raises:
+        ConfigError, UsageError: The file, the pipeline or a value is wrong.
+    """
+    path = find_config(_directory(options), options.config, environ)
+    flags: dict[KeyPath, tuple[str, str]] = {}
+    if options.lock_timeout:
+        flags["lock", "timeout"] = (options.lock_timeout, "--lock-timeout")
+    config = load(path, environ) if path else None
+    leaves = resolved(config, options.pipeline, environ=environ, flags=flags)
+    found = {dotted(path): (_shown(path, leaf.value), leaf.origin) for path, leaf in sorted(leaves.items())}
+    if is_json:
+        facts = {key: {"value": value, "origin": origin} for key, (value, origin) in found.items()}
+        _print_json(facts)
+    elif has_origins:
+        print_table(("KEY", "VALUE", "FROM"), [(key, _text(value), origin) for key, (value, origin) in found.items()])
+    else:
+        print_table(("KEY", "VALUE"), [(key, _text(value)) for key, (value, _) in found.items()])
+    return 0
+
+
+def validate(options: Options, environ: Mapping[str, str], report: Report) -> int:
+    """
+    Check tfguard.yml, whole, and tell of everything that is wrong.
+
+    Raises:
+        ConfigError: Something is; each problem has been said. Or there is no file.
+    """
+    path = find_config(_directory(options), options.config, environ)
+    if path is None:
+        raise ConfigError("there is no tfguard.yml here or above.\nWrite one, or name it with --config FILE.")
+    config, problems = inspect(path, environ)
+    for problem in problems:
+        report.say("error", "config.refused", str(problem))
+    shown = config.document.shown
+    if problems:
+        raise ConfigError(f"{shown}: {_counted(len(problems), 'problem')}.")
+    if options.pipeline:
+        config.require(options.pipeline)
+        resolved(config, options.pipeline, environ=environ)
+    print(f"{shown} is right: {_counted(len(config.names), 'pipeline')}.")  # noqa: T201 - asked for
+    return 0
+
+
+def print_schema() -> int:
+    """Print the JSON Schema of tfguard.yml, the same as `tfguard.schema.json` in the package."""
+    print(msgspec.json.format(msgspec.json.encode(schema())).decode())  # noqa: T201 - asked for
+    return 0
+
+
+def _directory(options: Options) -> Path:
+    return Path.cwd() / (options.chdir or "")
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" + ("" if number == 1 else "s")
+
+
+def _shown(path: KeyPath, value: Any) -> Any:
+    return _HIDDEN if path[0] in UNSHOWN else value
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _print_json(facts: Any) -> None:
+    text = msgspec.json.format(msgspec.json.encode(facts)).decode()
+    print(log.redact(text))  # noqa: T201 - asked for
