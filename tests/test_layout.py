@@ -20,8 +20,9 @@ PACKAGE = ROOT / "tfguard"
 
 #: From the ground up. A room may import its own floor and the floors below it, never one above.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"}),
-    frozenset({"store", "child", "report", "runrecord"})
+    frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"})
+    | {"launch"},
+    frozenset({"store", "child", "report", "runrecord", "jobpage", "summary", "planjson"})
     | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
     | {"options", "config", "document", "expansion", "rules", "schema", "settings"},
     frozenset(
@@ -42,7 +43,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"lease"}),
     frozenset({"keeper", "drain", "rescue", "worker", "waiting", "ledger", "line", "front", "journal", "relay"}),
-    frozenset({"runner", "context", "initialise", "operator"}),
+    frozenset({"runner", "context", "initialise", "operator", "fleet"}),
     frozenset({"commands"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -154,10 +155,10 @@ def test_only_the_keeper_opens_stores_for_a_run():
     pure = {"tfguard.stores.urls"}  # reads a URL, opens nothing
     openers = {room_of(module) for module in MODULES if "stores" in map(room_of, own_imports(module) - pure)}
 
-    assert openers <= {"stores", "keeper", "worker", "waiting", "operator", "commands"}
+    assert openers <= {"stores", "keeper", "worker", "waiting", "operator", "fleet", "commands"}
 
 
-@pytest.mark.parametrize("name", ["shim", "sentinel"])
+@pytest.mark.parametrize("name", ["shim", "sentinel", "launch"])
 def test_what_runs_without_site_packages_needs_nothing_but_the_standard_library(name):
     names = {name.partition(".")[0] for name in imports_of(PACKAGE / f"{name}.py")}
 

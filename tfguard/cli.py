@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import click
 
 #: Our own commands; every other word is Terraform's.
-OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "unlock", "settle"})
+OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "config", "unlock", "settle"})
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -213,15 +213,25 @@ def _add_operators_commands(group: click.Group, found: Options, environ: Mapping
     @click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
     @click.option("--name", help="A named lock instead of this directory's; with --store.")
     @click.option("--store", help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR.")
-    def status(pipeline: str | None, *, is_json: bool, name: str | None, store: str | None) -> int:
+    @click.option("--all", "is_all", is_flag=True, help="Every pipeline of tfguard.yml.")
+    @click.option("--backend", "is_backend", is_flag=True, help="Every lock in this backend's table or bucket.")
+    def status(
+        pipeline: str | None, *, is_json: bool, is_all: bool, is_backend: bool, name: str | None, store: str | None
+    ) -> int:
         """Show who holds the lock, its heartbeat, and how the last run ended.
 
         For example: tfguard status prod/network
         """
-        from tfguard.commands.status import run_status
+        from tfguard.commands.status import run_status, run_status_of_all, run_status_of_backend
 
         _check_named(name, store)
         options = _with_pipeline(found, pipeline)
+        if is_all + is_backend + bool(name) > 1 or (is_all and options.pipeline):
+            raise UsageError("--all, --backend, --name and a pipeline exclude each other.\nGive one of them.")
+        if is_all:
+            return run_status_of_all(options, environ, report, is_json=is_json)
+        if is_backend:
+            return run_status_of_backend(options, environ, report, is_json=is_json)
         return run_status(options, environ, report, is_json=is_json, name=name, store=store)
 
     @group.command("unlock", short_help="Free a lock whose holder is dead.", context_settings=settings)
@@ -310,6 +320,55 @@ def _add_commands_on_call(group: click.Group, found: Options, environ: Mapping[s
         _check_named(name, store)
         options = _with_pipeline(found, pipeline)
         return run_hold(options, environ, report, reason=reason, duration=duration, name=name, store=store)
+
+    _add_config_commands(group, found, environ, report)
+
+
+def _add_config_commands(group: click.Group, found: Options, environ: Mapping[str, str], report: Report) -> None:
+    import click
+
+    settings = {"help_option_names": ["--help", "-h", "-help"]}
+
+    @group.group("config", short_help="Show and check tfguard.yml.", context_settings=settings)
+    def config() -> None:
+        """Show and check tfguard.yml.
+
+        For example: tfguard config show prod/network --origin
+        """
+
+    @config.command("show", short_help="Show the values that hold.", context_settings=settings)
+    @click.argument("pipeline", required=False)
+    @click.option("--origin", "has_origins", is_flag=True, help="Show where each value comes from.")
+    @click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
+    def show(pipeline: str | None, *, has_origins: bool, is_json: bool) -> int:
+        """Show the values that hold for PIPELINE, or for this directory.
+
+        For example: tfguard config show prod/network --origin
+        """
+        from tfguard.commands import config as command
+
+        return command.show(_with_pipeline(found, pipeline), environ, has_origins=has_origins, is_json=is_json)
+
+    @config.command("validate", short_help="Check the whole file.", context_settings=settings)
+    @click.argument("pipeline", required=False)
+    def validate(pipeline: str | None) -> int:
+        """Check tfguard.yml; with PIPELINE, also that its variables are set.
+
+        For example: tfguard config validate
+        """
+        from tfguard.commands import config as command
+
+        return command.validate(_with_pipeline(found, pipeline), environ, report)
+
+    @config.command("schema", short_help="Print the file's JSON Schema.", context_settings=settings)
+    def schema() -> int:
+        """Print the JSON Schema of tfguard.yml, for editors.
+
+        For example: tfguard config schema > tfguard.schema.json
+        """
+        from tfguard.commands import config as command
+
+        return command.print_schema()
 
 
 def _check_named(name: str | None, store: str | None) -> None:

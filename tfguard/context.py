@@ -16,6 +16,7 @@ from tfguard import __version__, log, messages, runrecord, settings
 from tfguard.arguments import Invocation, parse
 from tfguard.backend import Unlockable, resolve_target
 from tfguard.ci import Identity, identify
+from tfguard.config import Config
 from tfguard.errors import ConfigError
 from tfguard.options import Options
 from tfguard.report import Report
@@ -68,9 +69,11 @@ class Context:
         return messages.Subject(self.label(target), command=self.options.again, is_local=is_local)
 
 
-def make_context(options: Options, environ: Mapping[str, str], report: Report) -> Context:
+def make_context(
+    options: Options, environ: Mapping[str, str], report: Report, *, config: Config | None = None
+) -> Context:
     """
-    Resolve configuration, binary and identity.
+    Resolve configuration, binary and identity. `config` is the file where it has been read already.
 
     Raises:
         ConfigError, UsageError, ProgramNotFound, ProgramNotExecutable: As found.
@@ -84,8 +87,8 @@ def make_context(options: Options, environ: Mapping[str, str], report: Report) -
         )
     current = Path.cwd()
     directory = Path(os.path.abspath(current / (options.chdir or "")))
-    path = find_config(directory, options.config, environ)
-    config = load(path, environ) if path else None
+    if config is None and (path := find_config(directory, options.config, environ)):
+        config = load(path, environ)
     if options.pipeline and config is None:
         raise ConfigError(
             f"There is no tfguard.yml here or above, so no pipeline {options.pipeline}.\n"
@@ -152,9 +155,7 @@ def make_task(context: Context, target: Target, invocation: Invocation, *, comma
             run_timeout_seconds=found.run_timeout_seconds,
             orphan_timeout_seconds=float(context.environ.get("TFGUARD_TEST_ORPHAN_TIMEOUT", 1800)),
         ),
-        holder=Holder(
-            who=identity.who, command=command or invocation.display, run=identity.run, link=identity.link
-        ),
+        holder=Holder(who=identity.who, command=command or invocation.display, run=identity.run, link=identity.link),
         operation=invocation.command.operation if invocation.command and not command else command,
         is_changing=invocation.command.is_changing if invocation.command else True,
         environ=context.environ,

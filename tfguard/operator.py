@@ -13,16 +13,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from tfguard import queue
 from tfguard.clock import Clock
 from tfguard.deadlines import Deadlines
 from tfguard.errors import Conflict, TfguardError
 from tfguard.lease import Acquirer, Draft
-from tfguard.store import LockRecord, QueueRecord, S3Spec, Store, Target
+from tfguard.store import AwsAccess, LocalSpec, LockRecord, QueueRecord, S3Spec, Store, Target
 from tfguard.stores import open_store
 from tfguard.verdicts import exact_silence_seconds
 from tfguard.waiting import prove
+
+if TYPE_CHECKING:
+    from tfguard.stores.aws import Credentials
+
+Keys = Callable[[AwsAccess], "Credentials"]
 
 #: Between two looks at a lock that is being watched, in seconds.
 LOOK_SECONDS = 1.0
@@ -50,12 +56,13 @@ class Changed(Exception):
 class OperatedLock:
     """The stores of one lock. Every method raises what `Store` raises."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, keys: Keys | None = None) -> None:
         self._specs = target.stores
         self._stores: list[Store] = []
         try:
             for spec in target.stores:
-                self._stores.append(open_store(spec))
+                shared = None if keys is None or isinstance(spec, LocalSpec) else keys(spec.aws)
+                self._stores.append(open_store(spec, shared))
         except BaseException:
             self.close()
             raise
@@ -161,9 +168,9 @@ class OperatedLock:
 
 
 @contextlib.contextmanager
-def opened(target: Target) -> Iterator[OperatedLock]:
-    """Open a lock's stores for a while."""
-    lock = OperatedLock(target)
+def opened(target: Target, keys: Keys | None = None) -> Iterator[OperatedLock]:
+    """Open a lock's stores for a while; `keys` gives credentials that several locks share."""
+    lock = OperatedLock(target, keys)
     try:
         yield lock
     finally:

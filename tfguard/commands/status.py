@@ -5,20 +5,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tfguard import messages
 from tfguard.clock import SystemClock
 from tfguard.commands.operated import operated_target
+from tfguard.config import find_config, load
 from tfguard.durations import spoken_duration
+from tfguard.errors import ConfigError
+from tfguard.fleet import Look, look_around, look_at_pipelines
 from tfguard.lockinfo import parse_created, printable
-from tfguard.operator import OperatedLock, Seen, opened
+from tfguard.operator import Seen, opened
 from tfguard.options import Options
-from tfguard.queue import Run
+from tfguard.queue import Run, Ticket
 from tfguard.report import Report
 from tfguard.store import LockRecord
+from tfguard.table import print_table
 from tfguard.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds
 
 _CLOCK = SystemClock()
@@ -41,21 +45,72 @@ def run_status(
     """
     subject, target = operated_target(options, environ, report, name=name, store=store)
     with opened(target) as lock:
-        facts = _facts(subject, lock)
+        facts = _facts(Look(subject.label, lock.places, lock.read(), lock.history()))
     text = msgspec.json.format(msgspec.json.encode(facts)).decode() if is_json else _as_text(facts)
     print(text)  # noqa: T201 - asked for
     return 0
 
 
-def _facts(subject: messages.Subject, lock: OperatedLock) -> dict[str, Any]:
-    seen = lock.read()
-    runs = lock.history().runs
+def run_status_of_all(options: Options, environ: Mapping[str, str], report: Report, *, is_json: bool) -> int:
+    """
+    Print what is known of every pipeline's lock; exit 0 whatever that is. Never runs init.
+
+    Raises:
+        ConfigError: There is no tfguard.yml, or it is wrong.
+    """
+    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
+    if path is None:
+        raise ConfigError(
+            "there is no tfguard.yml here or above, so there are no pipelines.\nShow this directory's: tfguard status"
+        )
+    _print_all(look_at_pipelines(load(path, environ), options, environ, report), is_json=is_json)
+    return 0
+
+
+def run_status_of_backend(options: Options, environ: Mapping[str, str], report: Report, *, is_json: bool) -> int:
+    """
+    Print every lock that is held in the table, or bucket, of this directory's backend, whosever it is.
+
+    Raises:
+        TfguardError: The lock cannot be found, or the locks beside it cannot be listed.
+    """
+    _, target = operated_target(options, environ, report)
+    _print_all(look_around(target), is_json=is_json)
+    return 0
+
+
+def _print_all(looks: list[Look], *, is_json: bool) -> None:
+    facts = [_facts(look) for look in looks]
+    if is_json:
+        print(msgspec.json.format(msgspec.json.encode(facts)).decode())  # noqa: T201 - asked for
+    elif facts:
+        print_table(("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN"), list(map(_row, facts)))
+    else:
+        print("No lock is held there.")  # noqa: T201 - asked for
+
+
+def _facts(look: Look) -> dict[str, Any]:
+    runs = look.queue.runs
     return {
-        "label": subject.label,
-        "is_held": bool(seen),
-        "places": lock.places,
-        "locks": [_lock_facts(each) for each in seen],
+        "label": look.label,
+        "is_held": None if look.problem else bool(look.seen),
+        "places": look.places,
+        "locks": [_lock_facts(each) for each in look.seen],
+        "line": [_ticket_facts(place, ticket) for place, ticket in enumerate(look.queue.tickets, start=1)],
         "last_run": run_facts(runs[-1]) if runs else None,
+        "problem": look.problem,
+    }
+
+
+def _ticket_facts(place: int, ticket: Ticket) -> dict[str, Any]:
+    age = age_seconds(ticket.since, _CLOCK.now())
+    return {
+        "place": place,
+        "who": ticket.holder.who,
+        "command": ticket.holder.command,
+        "run": ticket.holder.run,
+        "link": ticket.holder.link,
+        "waited_s": None if age is None else round(age, 1),
     }
 
 
@@ -112,9 +167,36 @@ def _as_text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['label']}: {'held' if facts['is_held'] else 'free'}"]
     for lock in facts["locks"]:
         lines += [f"  {name:<10}{value}" for name, value in _lock_lines(lock) if value]
+    lines += [f"  {'waiting':<10}{_waiter(each)}" for each in facts["line"]]
     if facts["last_run"]:
         lines.append(f"  {'last run':<10}{_last_run(facts['last_run'])}")
     return "\n".join(lines)
+
+
+def _waiter(ticket: dict[str, Any]) -> str:
+    age = ticket["waited_s"]
+    words = [
+        f"{ticket['place']}. {printable(ticket['who'], 60)}",
+        printable(ticket["command"], 60),
+        printable(ticket["run"], 60),
+        f"for {spoken_duration(age)}" if age is not None else "",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _row(facts: dict[str, Any]) -> tuple[str, ...]:
+    lock = facts["locks"][0] if facts["locks"] else None
+    age = age_seconds(lock["since"], _CLOCK.now()) if lock else None
+    holder = " ".join(part for part in (lock["who"], lock["command"], lock["run"]) if part) if lock else ""
+    return (
+        facts["label"],
+        {None: "unknown", True: "held", False: "free"}[facts["is_held"]],
+        holder,
+        spoken_duration(age) if age is not None else "",
+        facts["problem"] or (lock["says"] if lock else ""),
+        str(len(facts["line"]) or ""),
+        _last_run(facts["last_run"]) if facts["last_run"] else "",
+    )
 
 
 def _lock_lines(lock: dict[str, Any]) -> list[tuple[str, str]]:

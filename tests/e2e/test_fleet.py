@@ -1,0 +1,107 @@
+"""Many locks at a glance."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Backend, Stage
+from tests.e2e.operated import guarded
+
+pytestmark = pytest.mark.e2e
+
+Make = Callable[..., Stage]
+
+
+def looks(made: Stage, *words: str) -> dict[str, Any]:
+    result = made.tfguard("status", *words, "--json")
+    assert result.code == 0, str(result)
+    return {each["label"]: each for each in json.loads(result.out)}
+
+
+def test_status_of_all_shows_each_pipeline_and_what_nobody_knows(stage: Make) -> None:
+    made = stage("dynamodb")
+    (made.path / "new").mkdir()
+    (made.path / "new" / "main.tf").write_text(made.backend_block())
+    (made.path / "tfguard.yml").write_text(
+        "version: 1\npipelines:\n  a: {dir: .}\n  b: {dir: new}\n  c: {dir: ., workspace: '${UNSET}'}\n"
+    )
+    # `a` and `c` share a directory, so each has its own data directory below `.terraform`.
+    (made.path / ".terraform" / "pipelines" / "a").mkdir(parents=True)
+    shutil.copy(made.path / ".terraform" / "terraform.tfstate", made.path / ".terraform" / "pipelines" / "a")
+
+    with guarded(made):
+        found, text = looks(made, "--all"), made.tfguard("status", "--all")
+
+    assert [each["is_held"] for each in found.values()] == [True, None, None]
+    assert "UNSET is not set" in found["c"]["problem"]
+    assert found["a"]["locks"][0]["command"] == "apply"
+    assert found["b"]["problem"] == "not initialised"
+    assert text.code == 0
+    assert text.out.splitlines()[0].split()[:2] == ["LOCK", "STATE"]
+    assert not (made.path / "new" / ".terraform").exists()
+
+
+@pytest.mark.parametrize("backend", ["dynamodb", "s3", "both"])
+def test_status_of_a_backend_shows_every_lock_there_ours_or_not(stage: Make, backend: Backend) -> None:
+    made = stage(backend)
+    info = json.dumps({"ID": "0aaf67c2-1d04-8ce4-bbf7-d284f7c9b100", "Who": "bob@laptop", "Operation": "taint"})
+    if made.dynamodb:
+        item = {"LockID": {"S": "elsewhere/x.tfstate"}, "Info": {"S": info}}
+        made.dynamodb.client.put_item(TableName=made.table, Item=item)
+    else:
+        made.s3.client.put_object(Bucket=made.bucket, Key="x.tfstate.tflock", Body=info.encode())
+
+    with guarded(made):
+        found = looks(made, "--backend")
+
+    others = [each for label, each in found.items() if label.endswith("x.tfstate")]
+    assert [each["locks"][0]["verdict"] for each in others] == ["plain"]
+    assert found[f"{made.bucket}/{made.key}"]["locks"][0]["verdict"] == "alive"
+    assert len(found) == 2
+
+
+def test_a_backend_without_locks_says_so(stage: Make) -> None:
+    made = stage("dynamodb")
+
+    result = made.tfguard("status", "--backend")
+
+    assert (result.code, result.out) == (0, "No lock is held there.\n")
+
+
+@pytest.mark.parametrize("words", [("--all", "--backend"), ("--all", "prod")])
+def test_what_excludes_each_other_is_said(stage: Make, words: tuple[str, ...]) -> None:
+    made = stage("local", is_initialised=False)
+
+    result = made.tfguard("status", *words)
+
+    assert result.code == 64
+    assert "exclude each other" in result.err
+
+
+def test_without_a_file_there_are_no_pipelines(stage: Make) -> None:
+    made = stage("local", is_initialised=False)
+
+    result = made.tfguard("status", "--all")
+
+    assert result.code == 78
+    assert "no tfguard.yml" in result.err
+
+
+def test_a_hundred_pipelines_are_read_at_once(stage: Make) -> None:
+    made = stage("dynamodb")
+    lines = ["version: 1", "pipelines:"]
+    for number in range(100):
+        folder = made.path / f"s{number}"
+        shutil.copytree(made.path / ".terraform", folder / ".terraform")
+        (folder / "backend.tf").write_text(made.backend_block())
+        lines.append(f"  p{number}: {{dir: s{number}}}")
+    (made.path / "tfguard.yml").write_text("\n".join(lines) + "\n")
+
+    found = looks(made, "--all")
+
+    assert [each["is_held"] for each in found.values()] == [False] * 100
