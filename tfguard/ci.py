@@ -156,16 +156,6 @@ _MAX_EVENT_BYTES = 4 * 1024 * 1024
 _MAX_LINK = 500
 
 
-#: Whatever looks for a job's leftovers by these would SIGKILL a Terraform that is still saving its state.
-TRACKING_VARIABLES = (
-    "RUNNER_TRACKING_ID",
-    "VSTS_PROCESS_LOOKUP_ID",
-    "JENKINS_NODE_COOKIE",
-    "JENKINS_SERVER_COOKIE",
-    "HUDSON_COOKIE",
-)
-
-
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
     """
     Who runs, as everybody will see it: lock record, line, logs.
@@ -205,11 +195,6 @@ def identify(environ: Mapping[str, str] = os.environ) -> Identity:
 def is_ci(environ: Mapping[str, str] = os.environ) -> bool:
     """Whether a CI platform runs us, known to the table or not."""
     return _says_ci(environ) or any(_is_here(row, environ) for row in PROVIDERS)
-
-
-def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, less what CI runners find leftover processes by."""
-    return {name: value for name, value in environ.items() if name not in TRACKING_VARIABLES}
 
 
 def escape_github(text: str, *, is_property: bool = False) -> str:

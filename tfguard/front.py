@@ -14,17 +14,12 @@ import contextlib
 import os
 import selectors
 import signal
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tfguard import child, wire
-from tfguard.ci import without_tracking
+from tfguard import child, launch, wire
 from tfguard.clock import SystemClock
 from tfguard.deadlines import TICK_SECONDS
 from tfguard.errors import Interrupted, TfguardError
@@ -44,7 +39,6 @@ CANCEL_SECONDS = 0.8
 FROZEN_KEEPER_SECONDS = 10.0
 MAX_RESTARTS = 2
 _CAPTURED_BYTES = 65536
-_KEEPER = "import sys; sys.path.append(sys.argv[2]); from tfguard.keeper import main; main(int(sys.argv[3]))"
 
 
 class AcquireFailed(Exception):
@@ -74,7 +68,7 @@ class Front:
         self.is_timed_out = False
         self.last_words = ""
         self._listener = listener
-        self._environ = without_tracking(environ)
+        self._environ = launch.without_tracking(environ)
         self._clock = SystemClock()
         self._signals = SignalListener()
         self._selector = selectors.DefaultSelector()
@@ -242,18 +236,9 @@ class Front:
     # --- the keeper ---------------------------------------------------------------------------------------------
 
     def _start_keeper(self) -> None:
-        ours, theirs = socket.socketpair()
-        root = str(Path(__file__).resolve().parent.parent)
-        theirs.set_inheritable(True)
-        self._keeper = subprocess.Popen(
-            [sys.executable, "-I", "-c", _KEEPER, "tfguard-keeper", root, str(theirs.fileno())],
-            env=self._environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
-        )
-        theirs.close()
-        self._channel = wire.Channel(ours, wire.ToFront)
+        launched = launch.take(self._environ)
+        self._keeper = launched.process
+        self._channel = wire.Channel(launched.socket, wire.ToFront)
         self._selector.register(self._channel, selectors.EVENT_READ)
         self._last_word_at = self._clock.boottime()
 
@@ -378,7 +363,7 @@ class Front:
         message = wire.Spawn(
             argv=list(argv),
             directory=directory,
-            environ=without_tracking(environ),
+            environ=launch.without_tracking(environ),
             group=os.getpgrp() if self._shares_group else 0,
             relayed=list(relayed),
         )

@@ -17,7 +17,6 @@ import os
 import selectors
 import signal
 import socket
-import sys
 from collections import deque
 from typing import Any
 
@@ -132,6 +131,7 @@ class Keeper:
         self._rescuer = Rescuer(request.rescue)
         self._worker = LeaseWorker(request, post=self._post, tell=self._channel.send, adopt=adopt, lock_fd=lock_fd)
         self._worker.start()
+        self._ensure_sentinel()  # Now, while the worker waits for the store.
 
     def _adopt(self, message: wire.Adopt) -> None:
         descriptors = self._channel.take_descriptors(1)
@@ -184,6 +184,7 @@ class Keeper:
             self._times_out_at = self._clock.boottime() + seconds
 
     def _on_interrupt(self, message: wire.Interrupt) -> None:
+        self._outcome = "interrupted"  # Should the front be killed next, as after a cancel, this is how the run ended.
         self._is_stopping = True
         if self._child is None:
             if self._worker is not None:
@@ -441,5 +442,4 @@ def main(descriptor: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
-    sys.dont_write_bytecode = True
     Keeper(wire.Channel(end, wire.ToKeeper)).run()
