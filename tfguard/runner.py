@@ -17,10 +17,10 @@ import msgspec
 import tenacity
 
 from tfguard import errors, messages, rescue_messages, wire
-from tfguard.ci import without_tracking
 from tfguard.clock import SystemClock
 from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
 from tfguard.front import AcquireFailed, Front
+from tfguard.launch import without_tracking
 from tfguard.lockinfo import new_lock_id, parse_created
 from tfguard.narrator import Narrator, holder_facts
 from tfguard.report import Report
@@ -301,6 +301,7 @@ class Runner:
         environ = dict(task.environ)
         environ["TFGUARD_LOCK_ID"] = held.lock_id
         environ.pop("TFGUARD_FENCING_TOKEN", None)
+        environ.pop("TFGUARD_CI_LOG", None)  # The job's page is ours, not a tfguard's that runs inside our run.
         if held.token:
             environ["TFGUARD_FENCING_TOKEN"] = str(held.token)
         return environ

@@ -9,9 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from tfguard import arguments, log, messages, wire
+from tfguard import arguments, launch, log, messages, wire
 from tfguard.arguments import Invocation
 from tfguard.backend import Unlockable
+from tfguard.commands.shown import forgiven, run_shown
 from tfguard.context import Context, find_target, make_context, make_task
 from tfguard.errors import ConfigError, ProgramNotExecutable, UsageError
 from tfguard.front import Front
@@ -76,9 +77,9 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
     def body(held: wire.Held, environ: dict[str, str]) -> int:
         log.warm_up()
         argv, environ = child_arguments(context, invocation, held, environ)
-        return front.run([*context.terraform, *argv], directory=str(context.directory), environ=environ)
+        return run_shown(front, context, invocation, argv, environ)
 
-    return Runner(front, context.report, narrator).run(task, body)
+    return forgiven(context, invocation, Runner(front, context.report, narrator).run(task, body))
 
 
 def child_arguments(
@@ -129,6 +130,7 @@ def _replace_ourselves(
 ) -> NoReturn:
     """Become Terraform: no keeper, no relay, its own start-up time and its own locking."""
     program = context.terraform
+    launch.dismiss()
     if front is not None:
         front.stand_down()
     try:
