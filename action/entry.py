@@ -28,8 +28,36 @@ LOCK_FILE = ROOT / "requirements.lock"
 #: Commands of ours; every other word is Terraform's to know.
 OWN = frozenset({"run", "exec", "doctor", "status", "history", "unlock", "settle", "hold", "config"})
 TERRAFORMS = frozenset(
-    "apply console destroy env fmt force-unlock get graph import init login logout metadata modules output plan "
-    "providers query refresh rpcapi show stacks state taint test untaint validate version workspace".split()
+    {
+        *(
+            "apply",
+            "console",
+            "destroy",
+            "env",
+            "fmt",
+            "force-unlock",
+            "get",
+            "graph",
+            "import",
+            "init",
+            "login",
+            "logout",
+        ),
+        *(
+            "metadata",
+            "modules",
+            "output",
+            "plan",
+            "providers",
+            "query",
+            "refresh",
+            "rpcapi",
+            "show",
+            "stacks",
+            "state",
+        ),
+        *("taint", "test", "untaint", "validate", "version", "workspace"),
+    }
 )
 _LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tfguard.__main__ import main; main()"
 _MAX_WORD = 40

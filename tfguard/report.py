@@ -10,9 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tfguard import log
+
+if TYPE_CHECKING:
+    from tfguard.jobpage import JobPage
 
 Level = Literal["info", "warning", "error"]
 
@@ -27,9 +30,12 @@ class Report:
         self._is_json = log_format == "json"
         self._is_quiet = verbosity < 0
         self._log = log.get_logger()
+        self.page = _job_page()
 
     def say(self, level: Level, event: str, text: str, **facts: Any) -> None:
         """Tell people `text`, or machines `event` and its facts."""
+        if self.page is not None:
+            self.page.hear(level, event, text, facts)
         if self._is_json:
             getattr(self._log, level)(event, message=" ".join(text.splitlines()), **facts)
             return
@@ -52,6 +58,16 @@ class Report:
         """Write the one canonical line that ends a run; of a run that went wrong, even when quiet."""
         level = "info" if facts.get("outcome") == "succeeded" else "warning"
         getattr(self._log, level)("run.finished", **facts)
+        if self.page is not None:
+            self.page.finish(facts)
+
+
+def _job_page() -> JobPage | None:
+    if os.environ.get("TFGUARD_CI_LOG") != "1":
+        return None
+    from tfguard.jobpage import JobPage
+
+    return JobPage.of(os.environ)
 
 
 def write(text: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tfguard import arguments, log, messages, wire
 from tfguard.backend import Unlockable
+from tfguard.commands.shown import run_shown
 from tfguard.commands.terraform import child_arguments
 from tfguard.context import Context, find_target, make_context, make_task
 from tfguard.errors import ConfigError, UsageError
@@ -152,9 +153,7 @@ class _Steps:
     def _terraform(self, words: list[str]) -> int:
         invocation = arguments.parse(words, self._environ)
         argv, environ = child_arguments(self._context, invocation, self._held, self._environ)
-        return self._front.run(
-            [*self._context.terraform, *argv], directory=str(self._context.directory), environ=environ
-        )
+        return run_shown(self._front, self._context, invocation, argv, environ)
 
     def _is_approved(self) -> bool:
         if self._context.settings.approve == "auto":

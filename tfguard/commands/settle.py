@@ -181,8 +181,18 @@ class _Settling:
                 self._subject, outcome=record.outcome, exit_code=record.exit_code, held_seconds=record.held_s
             )
             self._report.say("info", "settle.finished", text, lock=self._subject.label, outcome=record.outcome)
+        self._show(record)
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+    def _show(self, record: RunRecord) -> None:
+        """Write for the job's page what a killed front did not: one that lived has left its exit code."""
+        page = self._report.page
+        if page is None or record.exit_code is not None:
+            return
+        outcome = record.outcome or errors.Outcome.ORPHANED.value
+        facts = {"label": record.label, "lock_id": record.lock_id, "token": record.token or None, "outcome": outcome}
+        page.finish({**facts, "waited_s": record.waited_s, "held_s": record.held_s or None})
 
     def _say_once(self, level: Level, event: str, text: str) -> None:
         if event not in self._has_said:

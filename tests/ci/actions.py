@@ -1,0 +1,114 @@
+"""
+A stand-in for GitHub's runner, as far as our action needs one: it takes the steps out of action.yml itself.
+
+Inputs and step outputs are put into expressions, each step gets files of its own, and a cancel is the runner's.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.e2e.conftest import ROOT, Stage
+
+ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())
+
+
+@dataclass
+class Step:
+    """A step that was started. `out` is both of its streams."""
+
+    process: subprocess.Popen[str]
+    output_path: Path
+    summary_path: Path
+    out: str = ""
+
+    def end(self, timeout: float = 200) -> int:
+        self.out, _ = self.process.communicate(timeout=timeout)
+        return self.process.returncode
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        found = re.findall(r"^([\w-]+)<<(\S+)\n(.*?)\n\2$", self.output_path.read_text(), re.DOTALL | re.MULTILINE)
+        return {name: value for name, _, value in found}
+
+    @property
+    def summary(self) -> str:
+        return self.summary_path.read_text()
+
+
+@dataclass
+class Job:
+    """One use of the action on one stage."""
+
+    stage: Stage
+    tools: Path
+    inputs: Mapping[str, str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+    steps: dict[str, Step] = field(default_factory=dict)
+
+    def start(self, name: str) -> Step:
+        """Start a step of the action as GitHub does: its script a file, no terminal, no input."""
+        step = next(each for each in ACTION["runs"]["steps"] if each["id"] == name)
+        temp = self.stage.path.parent / "runner-temp"
+        temp.mkdir(exist_ok=True)
+        script, output, summary = (temp / f"{name}.{kind}" for kind in ("sh", "output", "summary"))
+        script.write_text(step["run"])
+        output.touch()
+        summary.touch()
+        process = subprocess.Popen(
+            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)],
+            cwd=self.stage.path,
+            env={
+                **{key: value for key, value in self.stage.environ.items() if key != "PYTHONPATH"},
+                **self._github(temp, output, summary),
+                **{key: self._filled(value) for key, value in step["env"].items()},
+                **self.environ,
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.steps[name] = Step(process, output, summary)
+        return self.steps[name]
+
+    def run(self) -> int:
+        """Run both steps; gives the status of the first that failed."""
+        codes = [self.start(name).end() for name in ("run", "settle")]
+        return next((code for code in codes if code), 0)
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        """What the caller of the action sees."""
+        merged: dict[str, str] = {}
+        for name, output in ACTION["outputs"].items():
+            for step, key in re.findall(r"steps\.(\w+)\.outputs\.([\w-]+)", output["value"]):
+                merged[name] = merged.get(name) or self.steps[step].outputs.get(key, "")
+        return merged
+
+    def _github(self, temp: Path, output: Path, summary: Path) -> dict[str, str]:
+        return {
+            "CI": "true",
+            "GITHUB_ACTIONS": "true",
+            "GITHUB_ACTION_PATH": str(ROOT),
+            "GITHUB_OUTPUT": str(output),
+            "GITHUB_STEP_SUMMARY": str(summary),
+            "GITHUB_RUN_ID": "4812",
+            "GITHUB_RUN_NUMBER": "12",
+            "GITHUB_TRIGGERING_ACTOR": "ana",
+            "RUNNER_TEMP": str(temp),
+            "RUNNER_TOOL_CACHE": str(self.tools),
+            "RUNNER_TRACKING_ID": "github_1",
+        }
+
+    def _filled(self, value: str) -> str:
+        match = re.fullmatch(r"\$\{\{ inputs\.([\w-]+) \}\}", value)
+        assert match, f"only inputs are handed on: {value}"
+        return self.inputs.get(match[1], str(ACTION["inputs"][match[1]].get("default", "")))

@@ -1,0 +1,70 @@
+"""
+A Terraform command as the job's page shows it: its text between marks, of a plan what it will change.
+
+Without a page it is run as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfguard.arguments import Invocation
+from tfguard.context import Context
+from tfguard.errors import TfguardError
+from tfguard.front import AcquireFailed, Front
+from tfguard.jobpage import JobPage, PlanFiles
+from tfguard.planjson import read_changes
+
+_CHANGES = 2
+
+
+def run_shown(
+    front: Front, context: Context, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
+) -> int:
+    """Run Terraform with `argv` under what is held; gives its exit status as `Front.run` does."""
+    page, files = context.report.page, None
+    if page is not None and invocation.words == ("plan",):
+        argv, files = _saved(page, context, invocation, argv)
+    with page.fenced(argv) if page is not None else contextlib.nullcontext():
+        status = front.run([*context.terraform, *argv], directory=str(context.directory), environ=environ)
+    if page is not None:
+        page.text += front.last_words
+    if page is not None and files is not None and status in (0, _CHANGES):
+        _read(front, context, page, files, environ)
+    return status
+
+
+def forgiven(context: Context, invocation: Invocation, status: int) -> int:
+    """On GitHub, where every status but 0 fails the step, 2 of `-detailed-exitcode` is told by the outputs alone."""
+    page = context.report.page
+    is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
+    return 0 if page is not None and page.is_github and is_detailed and status == _CHANGES else status
+
+
+def _saved(
+    page: JobPage, context: Context, invocation: Invocation, argv: Sequence[str]
+) -> tuple[Sequence[str], PlanFiles | None]:
+    """The plan's arguments with a file to save it to, unless they name one."""
+    given = invocation.flag("out")
+    files = page.place_plan(os.path.join(context.settings.directory, given) if given else None)
+    if files is None or given:
+        return argv, files
+    at = list(argv).index("plan") + 1
+    return [*argv[:at], f"-out={files.plan}", *argv[at:]], files
+
+
+def _read(front: Front, context: Context, page: JobPage, files: PlanFiles, environ: Mapping[str, str]) -> None:
+    """Let Terraform show the saved plan as JSON into a file of ours. What cannot be read is left out."""
+    bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
+    words = [*context.terraform, "show", "-json", files.plan]
+    with contextlib.suppress(OSError, TfguardError, AcquireFailed):
+        os.chmod(files.plan, 0o600)
+        target = os.open(files.shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            status = front.run(words, directory=context.settings.directory, environ=bare, stdout=target)
+        finally:
+            os.close(target)
+        page.take_changes(read_changes(Path(files.shown).read_bytes()) if status == 0 else None)
