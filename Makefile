@@ -11,13 +11,16 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test lint bench clean needs-terraform
+MINUTES ?= 10
+
+.PHONY: help demo test lint bench soak clean needs-terraform
 
 help:
 	@echo "make demo   run 'tfguard apply' on examples/quickstart (needs terraform or tofu)"
 	@echo "make test   run the tests"
 	@echo "make lint   check style and types"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
+	@echo "make soak   simulate, kill and contend for long (MINUTES=10 of simulation, then fifteen more)"
 	@echo "make clean  remove .venv and caches"
 
 demo: needs-terraform $(VENV)/.installed
@@ -41,6 +44,12 @@ lint: $(VENV)/.installed-test
 bench: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.emulators
 	$(BIN)/python -m benchmarks $(ARGS)
+
+# The long forms of what `make test` runs briefly.
+soak: needs-terraform $(VENV)/.installed-test
+	$(BIN)/python -m tests.emulators
+	$(BIN)/python -m tests.simulation --minutes $(MINUTES)
+	TFGUARD_CHAOS_KILLS=50 TFGUARD_MIXED_SECONDS=300 $(BIN)/python -m pytest -s tests/e2e/test_chaos.py tests/e2e/test_mixed.py
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
