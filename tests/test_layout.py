@@ -43,7 +43,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     ),
     frozenset({"lease"}),
     frozenset({"keeper", "drain", "rescue", "worker", "waiting", "ledger", "line", "front", "journal", "relay"}),
-    frozenset({"runner", "context", "initialise", "operator", "fleet"}),
+    frozenset({"runner", "context", "initialise", "operator", "fleet", "checks"}),
     frozenset({"commands"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
@@ -155,7 +155,7 @@ def test_only_the_keeper_opens_stores_for_a_run():
     pure = {"tfguard.stores.urls"}  # reads a URL, opens nothing
     openers = {room_of(module) for module in MODULES if "stores" in map(room_of, own_imports(module) - pure)}
 
-    assert openers <= {"stores", "keeper", "worker", "waiting", "operator", "fleet", "commands"}
+    assert openers <= {"stores", "keeper", "worker", "waiting", "operator", "fleet", "checks", "commands"}
 
 
 @pytest.mark.parametrize("name", ["shim", "sentinel", "launch"])

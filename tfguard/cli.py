@@ -186,16 +186,24 @@ def _group(found: Options, environ: Mapping[str, str], report: Report) -> Any:
     @group.command("doctor", short_help="Check that tfguard protects this state.", context_settings=settings)
     @click.argument("pipeline", required=False)
     @click.option("--prove-lock", is_flag=True, help="Hold the lock and let the real Terraform run into it.")
-    def doctor(pipeline: str | None, *, prove_lock: bool) -> int:
-        """Show that Terraform is refused while tfguard holds the lock.
+    @click.option("--repair-digest", is_flag=True, help="Write the digest of the state as it is, under the lock.")
+    @click.option("--yes", "is_sure", is_flag=True, help="Do not ask; with --repair-digest.")
+    @click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
+    def doctor(pipeline: str | None, *, prove_lock: bool, repair_digest: bool, is_sure: bool, is_json: bool) -> int:
+        """Check what could keep tfguard from protecting this state; exit 1 if something does.
 
-        For example: tfguard doctor --prove-lock
+        For example: tfguard doctor prod/network
         """
         from tfguard.commands import doctor as command
 
-        if not prove_lock:
-            raise UsageError("doctor needs to know what to check.\nFor example: tfguard doctor --prove-lock")
-        return command.prove_lock(_with_pipeline(found, pipeline), environ, report)
+        options = _with_pipeline(found, pipeline)
+        if prove_lock + repair_digest + is_json > 1:
+            raise UsageError("--prove-lock, --repair-digest and --json exclude each other.\nGive one of them.")
+        if prove_lock:
+            return command.prove_lock(options, environ, report)
+        if repair_digest:
+            return command.repair_digest(options, environ, report, is_sure=is_sure)
+        return command.run_doctor(options, environ, report, is_json=is_json)
 
     _add_operators_commands(group, found, environ, report)
     _add_commands_on_call(group, found, environ, report)

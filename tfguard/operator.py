@@ -15,12 +15,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tfguard import queue
-from tfguard.clock import Clock
+from tfguard.clock import Clock, SystemClock
 from tfguard.deadlines import Deadlines
 from tfguard.errors import Conflict, TfguardError
 from tfguard.lease import Acquirer, Draft
-from tfguard.store import AwsAccess, LocalSpec, LockRecord, QueueRecord, S3Spec, Store, Target
+from tfguard.lockinfo import LockInfo, new_lock_id
+from tfguard.store import AwsAccess, DynamoDBSpec, Holder, LocalSpec, LockRecord, QueueRecord, S3Spec, Store, Target
 from tfguard.stores import open_store
 from tfguard.verdicts import exact_silence_seconds
 from tfguard.waiting import prove
@@ -104,6 +107,27 @@ class OperatedLock:
         prove(lock)
         return lock.id
 
+    def credentials_expire_at(self) -> datetime | None:
+        """When the first of the credentials at hand end; None if they do not, or nobody knows."""
+        asked = (getattr(store, "credentials_expire_at", lambda: None)() for store in self._stores)
+        return min((at for at in asked if at is not None), default=None)
+
+    def try_writing(self) -> None:
+        """Create, replace and delete a scratch record beside each lock, under a name that nobody else uses."""
+        clock = SystemClock()
+        for spec in self._specs:
+            if isinstance(spec, LocalSpec):
+                continue
+            store = open_store(scratch(spec))
+            try:
+                info = LockInfo(id="", operation="doctor", info="a scratch record of tfguard doctor")
+                draft = Draft(info, Holder(who="tfguard doctor"), duration_ms=1000, is_changing=False)
+                first, second = (draft.record(new_lock_id(), clock, leased=True) for _ in range(2))
+                stored = store.replace(store.create(first), second)
+                store.delete(stored)
+            finally:
+                store.close()
+
     def history(self) -> queue.QueueState:
         """The queue record; an empty one where it cannot be had, for it is advisory."""
         with contextlib.suppress(TfguardError):
@@ -165,6 +189,14 @@ class OperatedLock:
             else:
                 return
         raise Changed(self.read())
+
+
+def scratch(spec: DynamoDBSpec | S3Spec) -> DynamoDBSpec | S3Spec:
+    """A place beside a lock where a record harms nobody."""
+    name = f".tfguard-probe-{new_lock_id()[:8]}"
+    if isinstance(spec, DynamoDBSpec):
+        return msgspec.structs.replace(spec, lock_id=spec.lock_id + name)
+    return msgspec.structs.replace(spec, key=spec.key.removesuffix(".tflock") + name)
 
 
 @contextlib.contextmanager

@@ -102,7 +102,10 @@ COMMAND_LINES: dict[str, tuple[int, str]] = {
     "run --bogus": (64, "no such option '--bogus'.|See: tfguard run --help"),
     "run a b": (64, "got unexpected extra argument (b)|See: tfguard run --help"),
     "-p a run b": (64, "-p says a, the argument says b.|Give one of them."),
-    "doctor": (64, "doctor needs to know what to check.|For example: tfguard doctor --prove-lock"),
+    "doctor --prove-lock --json": (
+        64,
+        "--prove-lock, --repair-digest and --json exclude each other.|Give one of them.",
+    ),
     "-p x -chdir=y plan": (
         78,
         "-p and -chdir exclude each other: a pipeline has its own `dir`.|Say one of: tfguard -p x …, tfguard -chdir=y …",  # noqa: E501

@@ -91,6 +91,11 @@ class DynamoDBStore:
         item = self._get(self._spec.lock_id + DIGEST_SUFFIX) or {}
         return str(item.get("Digest", {}).get("S", ""))
 
+    def replace_digest(self, seen: str, digest: str) -> None:
+        """Write the state's digest if it is still `seen`. Raises Conflict."""
+        item = {"LockID": {"S": self._spec.lock_id + DIGEST_SUFFIX}, "Digest": {"S": digest}}
+        self._put(item, "Digest = :seen", {":seen": {"S": seen}})
+
     def credentials_expire_at(self) -> datetime | None:
         """When the credentials at hand end; None if they do not, or nobody knows."""
         return self._access.expires_at()

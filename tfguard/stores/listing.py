@@ -31,6 +31,18 @@ def locks_beside(spec: DynamoDBSpec | S3Spec, access: Credentials) -> Iterator[t
             yield name, msgspec.structs.replace(spec, key=key)
 
 
+def is_versioned(spec: S3Spec) -> bool:
+    """Whether the bucket keeps old versions. Raises as above; few are allowed to ask."""
+    access = Credentials(spec.aws)
+    client = access.client("s3", spec.endpoint, s3={"addressing_style": "path" if spec.use_path_style else "auto"})
+    try:
+        answer = client.ask("get_bucket_versioning", f"s3://{spec.bucket}", {"Bucket": spec.bucket})
+    finally:
+        client.close()
+        access.close()
+    return bool(answer.get("Status") == "Enabled")
+
+
 def _lock_ids(spec: DynamoDBSpec, access: Credentials) -> Iterator[str]:
     client = access.client("dynamodb", spec.endpoint)
     question: dict[str, Any] = {

@@ -56,6 +56,68 @@ def mismatch(target: Target) -> Digest | None:
     return Digest(place=bucket.place, table=spec.table, item=f"{spec.lock_id}-md5", stored=stored, actual=actual)
 
 
+class StateFacts(msgspec.Struct, frozen=True):
+    """What a state says of itself, and the MD5 of its bytes."""
+
+    serial: int
+    lineage: str
+    resources: int
+    md5: str
+
+
+def read_facts(target: Target) -> StateFacts | None:
+    """
+    Read the state's object; None where there is none, or it is no state that Terraform could read.
+
+    Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
+    """
+    if target.state is None:
+        return None
+    from tfguard.stores.s3 import S3Store
+
+    bucket = S3Store(target.state)
+    try:
+        body = bucket.read_body(target.state.key, _MAX_STATE_BYTES)
+    finally:
+        bucket.close()
+    try:
+        found = msgspec.json.decode(body or b"", type=_State)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    md5 = hashlib.md5(body or b"", usedforsecurity=False).hexdigest()
+    return StateFacts(found.serial, found.lineage, len(found.resources), md5) if found.version == _VERSION else None
+
+
+class _State(msgspec.Struct, frozen=True):
+    version: int
+    serial: int
+    lineage: str
+    resources: list[msgspec.Raw] = []
+
+
+#: The version of the format of states since Terraform 0.12.
+_VERSION = 4
+
+
+def repair_digest(target: Target, found: Digest) -> None:
+    """
+    Write the digest of the state as it is. Only for who holds the lock.
+
+    Raises:
+        Conflict: The digest is not the one that was found any more.
+
+        StoreUnavailable, StoreDenied, StoreMisconfigured: As the store says.
+    """
+    spec = next(spec for spec in target.stores if isinstance(spec, DynamoDBSpec))
+    from tfguard.stores.dynamodb import DynamoDBStore
+
+    table = DynamoDBStore(spec)
+    try:
+        table.replace_digest(found.stored, found.actual)
+    finally:
+        table.close()
+
+
 def keep_copy(target: Target, path: str, lock_id: str) -> str:
     """
     Copy the file at `path` beside the state, encrypted as the state is, and say where it is.
