@@ -34,7 +34,7 @@ def test_help_shows_options_commands_and_examples(tmp_path):
         assert word in result.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "exec", "doctor", "status", "unlock"])
+@pytest.mark.parametrize("command", ["run", "exec", "doctor", "status", "history", "hold", "config", "unlock"])
 @pytest.mark.parametrize("flag", ["--help", "-h", "-help"])
 def test_each_command_of_ours_explains_itself_with_an_example(command, flag, tmp_path):
     result = tfguard(command, flag, directory=tmp_path)

@@ -111,7 +111,7 @@ class Narrator:
 
     def _on_digest(self, message: wire.DigestDiffers) -> None:
         text = rescue_messages.digest_differs(
-            self.subject, table=message.table, item=message.item, stored=message.stored, actual=message.actual
+            self.subject, table=message.table, stored=message.stored, actual=message.actual
         )
         self._say("error", "state.digest_differs", text, stored=message.stored, actual=message.actual)
 

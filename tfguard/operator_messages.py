@@ -43,7 +43,8 @@ def not_held(subject: Subject, record: LockRecord | None, now: datetime) -> str:
 def held_by_hand(subject: Subject, lock_id: str, reason: str, ends_at: datetime) -> str:
     return fit(
         f"{subject.label}: held by hand until {ends_at:%Y-%m-%d %H:%M:%S} UTC: {printable(reason, 60)}",
-        f"Until then nobody else can change this state. To end it before: {subject.unlock(lock_id)}",
+        "Until then nobody else can change this state. To end it before:",
+        subject.unlock(lock_id),
     )
 
 

@@ -62,10 +62,12 @@ def is_pending(subject: Subject, place: str) -> str:
     )
 
 
-def digest_differs(subject: Subject, *, table: str, item: str, stored: str, actual: str) -> str:
+def digest_differs(subject: Subject, *, table: str, stored: str, actual: str) -> str:
     """The state and its digest do not agree: Terraform will refuse the state."""
     return fit(
         about(subject.label, "the state does not match its digest; Terraform will fail after 10 s of trying."),
-        f"The state's MD5 is {actual or 'none: it is missing'}; the table says {stored}.",
-        f"To repair: set Digest to the state's MD5 in the item {item} of table {table}",
+        f"The state's MD5 is {actual or 'none: it is missing'}; table {printable(table, 30)} says {stored}.",
+        f"If that state is the right one: {subject.command} doctor --repair-digest"
+        if actual
+        else "Restore a version of it from the bucket.",
     )
