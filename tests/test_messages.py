@@ -90,6 +90,8 @@ CASES: dict[str, str] = {
     "busy-local": messages.busy(LOCAL, PLAIN, NOW, waited_seconds=600.4),
     "busy-named": messages.busy(NAMED, LAPTOP, NOW, waited_seconds=600.4),
     "takeover_refused": messages.takeover_refused(SUBJECT, DEAD, NOW),
+    "busy-hold": messages.busy(SUBJECT, HELD_BY_HAND, NOW, waited_seconds=600.4),
+    "took_over-hold": messages.took_over(SUBJECT, HELD_BY_HAND, NOW),
     "took_over": messages.took_over(SUBJECT, DEAD, NOW),
     "interrupted": messages.interrupted("prod/network", "SIGTERM"),
     "stopping": messages.stopping(SUBJECT, "SIGTERM"),

@@ -141,7 +141,8 @@ def _way_out(subject: Subject, record: LockRecord | None) -> str:
         return "It ends with the process that holds it, on whichever machine that runs: there is nothing to unlock."
     if record is None or not record.id:
         return _do("Look at the lock", subject.status)
-    return _do("If that run is dead", subject.unlock(record.id))
+    is_hold = record.lease is not None and record.lease.hold_until
+    return _do("To end the hold" if is_hold else "If that run is dead", subject.unlock(record.id))
 
 
 # --- waiting --------------------------------------------------------------------------------------------------------
