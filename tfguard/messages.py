@@ -217,7 +217,7 @@ def takeover_refused(subject: Subject, record: LockRecord | None, now: datetime)
 def took_over(subject: Subject, dead: LockRecord, now: datetime) -> str:
     """We took the lock of a dead holder, or of a hold that has ended."""
     if dead.lease and dead.lease.hold_until:
-        return _held(subject, ": goes on after the hold by ", dead, now, ", which has ended.")
+        return _held(subject, ": the hold by ", dead, now, " is over.")
     may_miss = bool(dead.lease and dead.lease.is_changing)
     link = _watch(dead).removeprefix("Watch it: ")
     lines = (

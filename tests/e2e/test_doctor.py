@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-import signal
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Backend, Stage
+from tests.e2e.conftest import GATED, Backend, Stage
 from tests.e2e.operated import guarded, kill_all_of
+from tests.eventually import eventually
+from tests.proxy import Proxy, proxy
 
 pytestmark = pytest.mark.e2e
 
@@ -136,24 +137,38 @@ def test_a_repair_without_a_terminal_wants_a_yes(stage: Make) -> None:
     assert "tfguard doctor --repair-digest --yes" in result.err
 
 
+@pytest.mark.slow
 def test_a_state_broken_by_a_killed_run_is_found_and_mended(stage: Make) -> None:
     """At three in the morning: status, unlock, doctor --repair-digest, and work goes on."""
-    made = stage("dynamodb")
-    made.tfguard("apply", "-auto-approve")
-    with guarded(made, lease="30s") as process:
-        lock_id = made.wait_for_lock()["ID"]
-        break_digest(made)
-        kill_all_of(process)
-    assert process.returncode == -signal.SIGKILL
+    made = stage("dynamodb", is_initialised=False)
+    with proxy(made.endpoints["dynamodb"]) as between:
+        made.endpoints["dynamodb"] = between.endpoint
+        made.write()
+        assert made.init().tfguard("apply", "-auto-approve").code == 0
+        serial = made.state()["serial"]
+        made.write(GATED)
+        kill_between_state_and_digest(made, between, serial)
 
-    shown = json.loads(made.tfguard("status", "--json").out)["locks"][0]
-    unlocked = made.tfguard("unlock", "--id", shown["id"], "--yes")
-    found = findings(made, code=1)
-    repaired = made.tfguard("doctor", "--repair-digest", "--yes")
-    goes_on = made.tfguard("plan")
+        shown = json.loads(made.tfguard("status", "--json").out)["locks"][0]
+        unlocked = made.tfguard("unlock", "--id", shown["id"], "--yes")
+        found = findings(made, code=1)
+        repaired = made.tfguard("doctor", "--repair-digest", "--yes")
+        goes_on = made.tfguard("plan")
 
-    assert shown["id"] == lock_id
     assert unlocked.code == 0, str(unlocked)
     assert found["digest"]["mark"] == "failure"
     assert repaired.code == 0, str(repaired)
     assert goes_on.code == 0, str(goes_on)
+    assert made.state()["serial"] > serial
+
+
+def kill_between_state_and_digest(made: Stage, table: Proxy, serial: int) -> None:
+    """Kill a real run, all of it, when its state is in the bucket and the digest on its way to the table."""
+    process = made.start_tfguard("apply", "-auto-approve", TFGUARD_LOCK_LEASE="90s")
+    made.wait_for_log("begin", 2)
+    table.turn("hang")
+    made.open_gate()
+    eventually(lambda: made.state()["serial"] > serial, 30, "a newer state")
+    kill_all_of(process)
+    table.turn("pass")
+    assert made.wrong_digests() == [made.key]
