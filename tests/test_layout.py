@@ -22,7 +22,7 @@ PACKAGE = ROOT / "tfguard"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"})
     | {"launch"},
-    frozenset({"store", "child", "report", "runrecord", "jobpage", "summary", "planjson"})
+    frozenset({"store", "child", "report", "runrecord", "jobpage", "summary", "planjson", "changed"})
     | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
     | {"options", "config", "document", "expansion", "rules", "schema", "settings"},
     frozenset(

@@ -368,6 +368,18 @@ def _add_config_commands(group: click.Group, found: Options, environ: Mapping[st
 
         return command.validate(_with_pipeline(found, pipeline), environ, report)
 
+    @config.command("list", short_help="List the pipelines.", context_settings=settings)
+    @click.option("--json", "is_json", is_flag=True, help="As a JSON array, for a CI matrix.")
+    @click.option("--changed-since", "since", default="", help="Only those whose files have changed since that commit.")
+    def list_(*, is_json: bool, since: str) -> int:
+        """List the pipelines of tfguard.yml.
+
+        For example: tfguard config list --json --changed-since origin/main
+        """
+        from tfguard.commands import config as command
+
+        return command.list_pipelines(found, environ, since=since, is_json=is_json)
+
     @config.command("schema", short_help="Print the file's JSON Schema.", context_settings=settings)
     def schema() -> int:
         """Print the JSON Schema of tfguard.yml, for editors.

@@ -32,6 +32,8 @@ ERRORED = "errored.tfstate"
 #: Credentials that end sooner than this may end before an unlimited run does.
 SHORT_CREDENTIALS_SECONDS = 15 * 60.0
 _WORKSPACE_TRIES = 5
+#: What Terraform and OpenTofu print of a saved plan whose state has moved since.
+_STALE = "Saved plan is stale"
 
 
 @dataclass(frozen=True)
@@ -318,6 +320,8 @@ class Runner:
         if front.stopped_by is not None and status != 0:
             return 128 + front.stopped_by.number, Outcome.INTERRUPTED
         code = status if status >= 0 else 128 - status
+        if code == 1 and _STALE in front.last_words:
+            return code, Outcome.PLAN_STALE
         return code, Outcome.SUCCEEDED if code in task.success_codes else Outcome.FAILED
 
     def _release(self, task: Task, held: wire.Held, outcome: Outcome, exit_code: int) -> None:

@@ -71,7 +71,7 @@ def test_a_plan_whose_state_has_moved_is_refused(project: Stage) -> None:
     result = run_part(project, *apply)
 
     assert result.code == 1, str(result)
-    assert "stale" in result.err
+    assert "plan-stale" in result.err
 
 
 @pytest.mark.e2e

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from tfguard import log
+from tfguard.changed import changed_since, is_concerned
 from tfguard.config import UNSHOWN, find_config, inspect, load
 from tfguard.document import KeyPath, dotted
 from tfguard.errors import ConfigError
@@ -69,6 +70,25 @@ def validate(options: Options, environ: Mapping[str, str], report: Report) -> in
         config.require(options.pipeline)
         resolved(config, options.pipeline, environ=environ)
     print(f"{shown} is right: {_counted(len(config.names), 'pipeline')}.")  # noqa: T201 - asked for
+    return 0
+
+
+def list_pipelines(options: Options, environ: Mapping[str, str], *, since: str, is_json: bool) -> int:
+    """
+    Print the pipelines' names; with `since`, only of those whose directory or `paths` have changed since that commit.
+
+    Raises:
+        ConfigError: There is no file, or git cannot compare with that commit.
+    """
+    path = find_config(_directory(options), options.config, environ)
+    if path is None:
+        raise ConfigError("there is no tfguard.yml here or above.\nWrite one, or name it with --config FILE.")
+    config = load(path, environ)
+    names = config.names
+    if since:
+        files = changed_since(config.root, since)
+        names = [name for name in names if is_concerned(config, name, files, environ)]
+    print(msgspec.json.encode(names).decode() if is_json else "\n".join(names))  # noqa: T201 - asked for
     return 0
 
 
