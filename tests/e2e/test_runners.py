@@ -81,10 +81,14 @@ ROWS = [
 def test_a_cancelled_job_leaves_a_whole_state_and_no_lock(job, script, environ, cancel) -> None:
     made, entry = job(script, **environ)
     terraform = terraform_of(made)
+    rival = made.start_tfguard("exec", "--", "sh", "-c", f"kill -0 {terraform.pid} && echo OVERLAP; echo in")
+    eventually(lambda: "is held by" in (rival.stderr.readline() or ""), 20, "a rival in line")
 
     cancel(entry)
     eventually(lambda: not terraform.is_running(), 40, "Terraform's end")
+    said, _ = rival.communicate(timeout=60)
 
+    assert said == "in\n"
     eventually(lambda: made.locks() == [], 15, "the lock's release")
     assert made.resources() == ["terraform_data.work"]
     assert made.terraform("plan", "-input=false").code == 0

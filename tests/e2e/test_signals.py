@@ -161,7 +161,8 @@ def _standing_in(run: Run) -> psutil.Process | None:
     return next((each for each in run.terraform.children(recursive=True) if each.name() == "sleep"), None)
 
 
-def test_sigterm_to_the_process_group(stage: Callable[..., Stage]) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["gitlab-shell", "runner-shutdown"])
+def test_a_signal_to_the_process_group_reaches_terraform_once(stage: Callable[..., Stage], number: int) -> None:
     made = stage("dynamodb")
     process = subprocess.Popen(
         [*TFGUARD, *APPLY],
@@ -176,10 +177,10 @@ def test_sigterm_to_the_process_group(stage: Callable[..., Stage]) -> None:
     made.wait_for_log("begin")
     run = dissect(process)
 
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, number)
     code, printed = run.end()
 
-    assert code == -15
+    assert code == -number
     assert printed.count("Interrupt received") == 1
     assert_clean(made, printed)
 

@@ -69,7 +69,8 @@ def test_one_ctrl_c_stops_terraform_cleanly(terminal) -> None:
     assert made.locks() == []
 
 
-def test_a_second_ctrl_c_is_terraforms_own_abort_and_the_lock_comes_free(terminal) -> None:
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_second_ctrl_c_is_terraforms_own_abort_and_the_lock_comes_free(terminal, times: int) -> None:
     made, shell = terminal()
     made.wait_for_log("begin")
     terraform = eventually(lambda: _terraform(shell), 10, "Terraform")
@@ -79,6 +80,9 @@ def test_a_second_ctrl_c_is_terraforms_own_abort_and_the_lock_comes_free(termina
     shell.expect("Ctrl-C again")
     shell.sendintr()
     shell.expect("second interrupt")
+    for _ in range(times - 2):
+        shell.sendintr()
+        shell.expect("still waiting")
     terraform.resume()
     code, _, _ = status(shell).partition("\n")
 
@@ -135,5 +139,3 @@ def test_terraforms_prompt_reaches_the_person_and_the_answer_reaches_terraform(t
 def _terraform(shell: pexpect.spawn) -> psutil.Process | None:
     children = psutil.Process(shell.pid).children(recursive=True)
     return next((each for each in children if each.name() == "terraform"), None)
-
-
