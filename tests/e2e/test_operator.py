@@ -16,6 +16,8 @@ pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
 REMOTE: tuple[Backend, ...] = ("dynamodb", "s3", "both")
+
+
 def status(made: Stage) -> dict[str, Any]:
     result = made.tfguard("status", "--json")
     assert result.code == 0, str(result)
