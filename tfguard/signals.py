@@ -5,15 +5,15 @@ Where the kernel lets us (Linux), a thread waits for signals with `sigwaitinfo`,
 terminal sent them: then Terraform, in the same process group, has had its own already. Elsewhere plain handlers do,
 and what the terminal sent is guessed from sharing its group.
 
-| signal               | sent by      | Terraform gets       | why                                                         |
-|----------------------|--------------|----------------------|-------------------------------------------------------------|
-| SIGINT, SIGQUIT      | the terminal | nothing from us      | it shares our group: the kernel has sent it its own         |
-| SIGHUP               | the terminal | one SIGINT at once   | it ignores SIGHUP, of which it would die                    |
-| SIGINT, SIGHUP, QUIT | a process    | one SIGINT at once   | GitHub signals the entry process alone                      |
-| SIGTERM              | a process    | one SIGINT after 1 s | GitLab's docker executor signals every process: whoever has |
-|                      |              |                      | printed "Interrupt received" by then has had its signal     |
-| our parent's death   | the kernel   | one SIGINT at once   | a shell that dies does not pass its signal on               |
-| the second, any      | anybody      | nothing from us      | at the second Terraform drops its state                     |
+| signal               | sent by      | Terraform gets       | why                                               |
+|----------------------|--------------|----------------------|---------------------------------------------------|
+| SIGINT, SIGQUIT      | the terminal | nothing from us      | it shares our group: the kernel has sent it one   |
+| SIGHUP               | the terminal | one SIGINT at once   | it ignores SIGHUP, of which it would die          |
+| SIGINT, SIGHUP, QUIT | a process    | one SIGINT at once   | GitHub signals the entry process alone            |
+| SIGTERM              | a process    | one SIGINT after 1 s | who signals every process has signalled Terraform |
+|                      |              |                      | too: its "Interrupt received" tells               |
+| our parent's death   | the kernel   | one SIGINT at once   | a shell that dies does not pass its signal on     |
+| the second, any      | anybody      | nothing from us      | at the second Terraform drops its state           |
 
 The death of our parent arrives as a real-time signal that nobody else sends. The kernel sends it when the parent's
 *thread* ends, too; such a one is ignored, by looking at who our parent is.
