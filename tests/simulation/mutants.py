@@ -113,8 +113,8 @@ MUTANTS = (
     ),
     _lease(
         "an observation is timed from the question",
-        ("        record = self._stores[index].read()\n", "        asked = self._clock.boottime()\n        record = self._stores[index].read()\n"),
-        ("see(record, self._clock.boottime())", "see(record, asked)"),
+        ("        record = store.read()\n        self.watches", "        asked = self._clock.boottime()\n        record = store.read()\n        self.watches"),
+        ("see(record, self._clock.boottime(), getattr", "see(record, asked, getattr"),
     ),
     _lease("a lock is taken over before its lease is over", ("self.expires_in(now) <= 0", "self.expires_in(now) <= 5")),
     _lease(
@@ -124,7 +124,7 @@ MUTANTS = (
             "if self.watches[index].since + self._draft.duration_ms / 1000 > self._clock.boottime():",
         ),
     ),
-    _lease("a plain lock expires too", ('            return float("inf")\n', "            return self.since + 30 - now\n"), tests=("tests/lease",)),
+    _lease("a plain lock expires too", ('return 0.0 if self._is_over else float("inf")', "return self.since + 30 - now"), tests=("tests/lease",)),
     _lease(
         "a beat number is used twice",
         ("self._next_beat = self._next_beat, self._next_beat + 1", "self._next_beat = self.record.beat + 1, 0"),
