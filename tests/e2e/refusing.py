@@ -13,14 +13,15 @@ from urllib.parse import urlsplit
 Refusal = Callable[[str, str, str], bool]
 
 _S3 = b"<Error><Code>AccessDenied</Code><Message>a test says no</Message></Error>"
-_DYNAMODB = b'{"__type": "com.amazonaws#AccessDeniedException", "message": "a test says no"}'
+_DYNAMODB = b'{"__type": "com.amazonaws#%s", "message": "a test says no"}'
 
 
 class Refusing:
-    """`refuse` may be changed at any time; it is asked for every request."""
+    """`refuse` may be changed at any time; it is asked for every request. `reason` is DynamoDB's word for it."""
 
     def __init__(self, endpoint: str) -> None:
         self.refuse: Refusal = lambda method, path, action: False
+        self.reason = "AccessDeniedException"
         handler = type("Handler", (_Handler,), {"owner": self, "server_at": urlsplit(endpoint).netloc})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self._server.daemon_threads = True
@@ -44,7 +45,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         action = (self.headers.get("X-Amz-Target") or "").rpartition(".")[2]
         if self.owner.refuse(self.command, urlsplit(self.path).path, action):
-            self._answer(400 if action else 403, {}, _DYNAMODB if action else _S3)
+            self._answer(400 if action else 403, {}, _DYNAMODB % self.owner.reason.encode() if action else _S3)
             return
         connection = http.client.HTTPConnection(self.server_at, timeout=60)
         with contextlib.closing(connection):
