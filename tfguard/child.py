@@ -136,6 +136,14 @@ def spawned_by(keeper: int) -> int:
     return 0
 
 
+def let_go_of_stdio() -> None:
+    """Let go of the terminal or the CI's pipe: whoever holds it open keeps the job's step from ending."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    os.close(null)
+
+
 def _tree(pid: int) -> Iterator[int]:
     yield pid
     with contextlib.suppress(psutil.Error):

@@ -119,7 +119,7 @@ class Keeper:
         elif isinstance(message, wire.Interrupt):
             self._on_interrupt(message)
         elif isinstance(message, wire.ChildHeard):
-            self._watchdog.is_interrupted = True
+            self._spare()
         elif isinstance(message, wire.ChildGone) and isinstance(self._child, child.AdoptedChild):
             self._child.is_reaped = True
         elif isinstance(message, wire.Release):
@@ -168,9 +168,9 @@ class Keeper:
         finally:
             for descriptor in stdio:
                 os.close(descriptor)
-            _silence_ourselves()
-        self._register(self._ensure_sentinel())
+            child.let_go_of_stdio()
         self._watchdog.start_child()
+        self._register(self._ensure_sentinel())
         self._enforce()  # Who slept since the last beat starts a child that is frozen until the next one lands.
         self._notebook.note_child(self._child.pid)
         self._channel.send(wire.Started(pid=self._child.pid))
@@ -190,7 +190,7 @@ class Keeper:
             if self._worker is not None:
                 self._worker.cancel()
         elif message.is_delivered:
-            self._watchdog.is_interrupted = True
+            self._spare()
         else:
             self._interrupt_at = self._clock.boottime() + message.grace_seconds
             self._interrupt_reason = message.reason
@@ -341,6 +341,7 @@ class Keeper:
             return
         elif action is Action.INTERRUPT:
             child.interrupt(self._child)
+            self._spare()
             self._tell("child.signalled", now, "no heartbeat" if self._watchdog.lost is None else "lock lost")
         elif action is Action.FREEZE:
             child.freeze(self._child)
@@ -358,9 +359,17 @@ class Keeper:
             self._selector.register(self._sentinel, selectors.EVENT_READ)
         return self._sentinel
 
+    def _spare(self) -> None:
+        """The child has had its one signal, from us or from whomever: nobody of ours sends another."""
+        self._watchdog.is_interrupted = True
+        if self._sentinel is not None:
+            self._sentinel.spare()
+
     def _register(self, watcher: sentinel.Sentinel) -> None:
         assert self._child is not None
         watcher.watch(self._child.pid, [relay.fileno() for relay in self._relays])
+        if self._watchdog.is_interrupted:
+            watcher.spare()
 
     def _raise_sentinel(self) -> None:
         """Have the sentinel's PID above all others: start another if a provider has come since."""
@@ -398,6 +407,7 @@ class Keeper:
         assert self._child is not None
         if self._watchdog.interrupt_once():
             child.interrupt(self._child)
+            self._spare()
             self._tell("child.signalled", self._clock.boottime(), reason)
 
     def _tell(self, event: Any, now: float, reason: str = "") -> None:
@@ -424,14 +434,6 @@ class Keeper:
 
     def _release_orphaned(self) -> None:
         self._release(wire.Release(outcome=self._outcome))
-
-
-def _silence_ourselves() -> None:
-    """Let go of the terminal or the CI's pipe: whoever holds it open keeps the job's step from ending."""
-    null = os.open(os.devnull, os.O_RDWR)
-    for descriptor in (0, 1, 2):
-        os.dup2(null, descriptor)
-    os.close(null)
 
 
 def main(descriptor: int) -> None:

@@ -39,7 +39,7 @@ _GOODBYE_SECONDS = 2.0
 _UNREAD_SECONDS = 5.0
 #: How long a process may outlive its keeper under our eyes: as long as the keeper itself would have granted.
 _LONGEST_SECONDS = 1800.0
-_QUIT, _CLEAR, _TERM = b"q\n", b"-\n", b"T"
+_QUIT, _CLEAR, _HAD, _TERM = b"q\n", b"-\n", b"=\n", b"T"
 
 
 def must_be_highest(environ: dict[str, str]) -> bool:
@@ -86,6 +86,10 @@ class Sentinel:
         """The process is gone: its PID may be anybody's now."""
         self._send(_CLEAR)
 
+    def spare(self) -> None:
+        """The process has had its one SIGINT: if the keeper dies now, hold its pipes open and no more."""
+        self._send(_HAD)
+
     def has_heard(self) -> bool:
         """Read what made us readable: True for a SIGTERM, False if the process is gone."""
         with contextlib.suppress(OSError):
@@ -121,25 +125,32 @@ def stand_by(descriptor: int) -> None:
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    watched, outputs = _listen(end)
+    watched, has_had_signal, outputs = _listen(end)
     if watched:
         with contextlib.suppress(OSError):
-            os.kill(watched, signal.SIGINT)
+            os.kill(watched, 0 if has_had_signal else signal.SIGINT)
         _hold_open(watched, outputs)
 
 
-def _listen(end: socket.socket) -> tuple[int, list[int]]:
-    """Follow the keeper's words to its end; gives the process that it leaves behind (0: none) and its pipes."""
-    watched, outputs, rest = 0, [], b""
+def _listen(end: socket.socket) -> tuple[int, bool, list[int]]:
+    """
+    Follow the keeper's words to its end; gives the process that it leaves behind (0: none), whether that has had its
+    SIGINT, and its pipes.
+    """
+    watched, has_had_signal, outputs, rest = 0, False, [], b""
     while True:
         data, descriptors, _, _ = socket.recv_fds(end, 4096, 8)
         outputs += descriptors
         if not data:
-            return watched, outputs
+            return watched, has_had_signal, outputs
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             if line == _QUIT.strip():
-                return 0, []
+                return 0, False, []
+            if line == _HAD.strip():
+                has_had_signal = True
+                continue
+            has_had_signal = has_had_signal and line == b"+%d" % watched
             watched = int(line[1:]) if line.startswith(b"+") else 0
             if not watched:
                 for descriptor in outputs:

@@ -218,6 +218,7 @@ def test_sigkill_of_the_keeper_of_a_local_lock_is_survived_too(begin) -> None:
 def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock(begin) -> None:
     made, run = begin(TFGUARD_LOCK_LEASE="3s")
 
+    run.keeper.suspend()  # So that it does not see the front's death before its own.
     run.front.kill()
     run.keeper.kill()
     run.all_gone()
