@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -402,8 +402,6 @@ def _with_pipeline(found: Options, pipeline: str | None) -> Options:
         raise UsageError(f"-p says {found.pipeline}, the argument says {pipeline}.\nGive one of them.")
     return replace(found, pipeline=pipeline or found.pipeline)
 
-
-Command = Callable[..., int]
 
 _HELP = """Run Terraform under its own state lock.
 

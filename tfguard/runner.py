@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -357,9 +357,3 @@ class Runner:
             facts["release"] = "nested" if held.is_nested else released.result
         self.report.finish(**facts, outcome=outcome.value, exit_code=exit_code)
         self.front.close()
-
-
-def run_plain(front: Front, argv: Sequence[str], *, directory: str, environ: Mapping[str, str], stdout: int) -> int:
-    """Run a Terraform command that needs no lock of ours (init), supervised like any other."""
-    status = front.run(argv, directory=directory, environ=environ, stdout=stdout)
-    return status if status >= 0 else 128 - status

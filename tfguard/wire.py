@@ -183,10 +183,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     token: int = 0
     waited_seconds: float = 0.0
     dead: LockRecord | None = None
-    dead_silent_seconds: float = 0.0
     is_nested: bool = False
     credentials_expire_at: str = ""
-    notes: list[str] = []
 
 
 class Beaten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
