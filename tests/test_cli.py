@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
+from click.testing import CliRunner
 
-from tfguard import log
+from tfguard import log, own
+from tfguard.cli import OWN
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,13 +38,32 @@ def test_help_shows_options_commands_and_examples(tmp_path):
         assert word in result.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "exec", "doctor", "status", "history", "hold", "config", "unlock"])
+def test_every_command_of_ours_is_kept_from_terraform():
+    assert set(own.group.commands) == OWN
+
+
+def commands_of(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
+    for name, command in group.commands.items():
+        yield (*above, name)
+        if isinstance(command, click.Group):
+            yield from commands_of(command, *above, name)
+
+
+@pytest.mark.parametrize("words", [*commands_of(own.group)], ids=" ".join)
+def test_each_command_of_ours_explains_itself_with_an_example(words):
+    result = CliRunner().invoke(own.group, [*words, "--help"], prog_name="tfguard")
+
+    assert result.exit_code == 0
+    assert result.output.startswith(f"Usage: tfguard {' '.join(words)} ")
+    assert f"For example: tfguard {' '.join(words)}" in result.output
+
+
 @pytest.mark.parametrize("flag", ["--help", "-h", "-help"])
-def test_each_command_of_ours_explains_itself_with_an_example(command, flag, tmp_path):
-    result = tfguard(command, flag, directory=tmp_path)
+def test_help_is_asked_for_as_of_terraform_too(flag, tmp_path):
+    result = tfguard("doctor", flag, directory=tmp_path)
 
     assert (result.returncode, result.stderr) == (0, "")
-    assert f"For example: tfguard {command}" in result.stdout
+    assert "For example: tfguard doctor" in result.stdout
 
 
 def program(path: Path, text: str) -> Path:

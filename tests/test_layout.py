@@ -45,6 +45,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"keeper", "drain", "rescue", "worker", "waiting", "ledger", "line", "front", "journal", "relay"}),
     frozenset({"runner", "context", "initialise", "operator", "fleet", "checks"}),
     frozenset({"commands"}),
+    frozenset({"own"}),
     frozenset({"cli"}),
     frozenset({"__main__"}),
 )
@@ -58,7 +59,7 @@ FRONT_SIDE = frozenset({"front", "relay", "journal"})
 PROGRAMS = frozenset({"cli", "__main__", "keeper", "shim", "sentinel", "signals"})
 
 #: Imported where it is used, since every start of tfguard would pay for it (milliseconds: 30 to 250).
-HEAVY = ("boto3", "botocore", "structlog", "rich", "yaml", "asyncio")
+HEAVY = ("boto3", "botocore", "click", "structlog", "rich", "yaml", "asyncio")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
