@@ -23,7 +23,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
+from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
 from tfguard.lockinfo import printable
 
 WHERE_CREDENTIALS_COME_FROM = (
@@ -98,6 +98,12 @@ def no_credentials() -> StoreDenied:
     return StoreDenied(
         said("There are no AWS credentials.", WHERE_CREDENTIALS_COME_FROM), action="sign", resource="AWS credentials"
     )
+
+
+def code_of(error: TfguardError) -> str:
+    """AWS's own code for what became `error` (`NoSuchBucket`), empty where it was no answer of AWS's."""
+    response = getattr(error.__cause__, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
 def said(*lines: str) -> str:
