@@ -21,7 +21,7 @@ PACKAGE = ROOT / "tfguard"
 #: From the ground up. A room may import its own floor and the floors below it, never one above.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"})
-    | {"launch"},
+    | {"launch", "transcript"},
     frozenset({"store", "child", "report", "runrecord", "jobpage", "summary", "planjson", "changed"})
     | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
     | {"options", "config", "document", "expansion", "rules", "schema", "settings"},
@@ -41,8 +41,10 @@ FLOORS: tuple[frozenset[str], ...] = (
             "takeover",
         }
     ),
-    frozenset({"lease"}),
-    frozenset({"keeper", "drain", "rescue", "worker", "waiting", "ledger", "line", "front", "journal", "relay"}),
+    frozenset({"lease", "conduct"}),
+    frozenset(
+        {"keeper", "drain", "rescue", "worker", "tenure", "waiting", "ledger", "line", "front", "journal", "relay"}
+    ),
     frozenset({"runner", "context", "initialise", "operator", "fleet", "checks"}),
     frozenset({"commands"}),
     frozenset({"own"}),
@@ -52,7 +54,7 @@ FLOORS: tuple[frozenset[str], ...] = (
 ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 #: Two processes. They speak `wire` and share the pure rooms; neither runs the other's code.
-KEEPER_SIDE = frozenset({"keeper", "worker", "waiting", "ledger", "line", "lease", "stores"})
+KEEPER_SIDE = frozenset({"keeper", "conduct", "worker", "tenure", "waiting", "ledger", "line", "lease", "stores"})
 FRONT_SIDE = frozenset({"front", "relay", "journal"})
 
 #: Programs of their own say with which status they end, and a signal's death is re-raised; all else is up to `cli`.

@@ -10,6 +10,7 @@ import os
 import selectors
 import struct
 import termios
+from collections.abc import Callable
 
 #: After a stop was asked: a front that relays nothing for this long, though there is something, has frozen.
 RELAY_SILENCE_SECONDS = 5.0
@@ -21,11 +22,12 @@ class Drain:
     The read end of one of the child's pipes, which the front relays.
 
     If the front is gone or frozen, the child would block on a full pipe, or die of SIGPIPE at its next message: we
-    drain it then, so that it can still stop cleanly.
+    drain it then, so that it can still stop cleanly. `keep` gets what is read (`len` makes nothing of it).
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(self, descriptor: int, keep: Callable[[bytes], object] = len) -> None:
         self._descriptor = descriptor
+        self._keep = keep
         self._pending = 0
         self._since: float | None = None
         self._is_ours = False
@@ -52,9 +54,11 @@ class Drain:
             selector.register(self, selectors.EVENT_READ)
 
     def drain(self, selector: selectors.BaseSelector) -> None:
-        """Read and drop; at the end of the pipe there is nothing left to watch."""
+        """Read once; at the end of the pipe there is nothing left to watch."""
         with contextlib.suppress(BlockingIOError):
-            if not os.read(self._descriptor, _CHUNK):
+            data = os.read(self._descriptor, _CHUNK)
+            self._keep(data)
+            if not data:
                 selector.unregister(self)
                 self._is_ours = False
                 self._since = None

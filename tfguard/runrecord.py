@@ -24,10 +24,13 @@ import msgspec
 from tfguard.clock import boot_id
 from tfguard.lockinfo import created
 from tfguard.store import AwsAccess, DynamoDBSpec, S3Spec, StoreSpec, Target
+from tfguard.transcript import Transcript
 
 #: How many records of runs that ended are kept where nobody settles, as on a laptop.
 KEPT_RECORDS = 20
 _SUFFIX = ".json"
+#: Beside a record, while its run is not told of yet: what Terraform printed, and what the front has gathered.
+TEXT_SUFFIX, STORY_SUFFIX = ".text", ".story"
 _IS_LINUX = sys.platform == "linux"
 _MAX_BYTES = 256 * 1024
 #: What decides, besides the directory, which state a run was about.
@@ -100,6 +103,7 @@ class Notebook:
     def __init__(self, path: str, record: RunRecord | None) -> None:
         self._path = Path(path) if path and record else None
         self._record = record
+        self._transcript: Transcript | None = None
 
     def note(self, **facts: Any) -> None:
         """Change the record, and write it."""
@@ -119,6 +123,13 @@ class Notebook:
 
     def note_child(self, pid: int) -> None:
         self.note(child=mark(pid))
+
+    def keep_text(self, data: bytes) -> None:
+        """Keep what the front did not live to read of Terraform's text, if it kept any."""
+        if self._transcript is None and self._path is not None:
+            self._transcript = Transcript.find(self._path.with_suffix(TEXT_SUFFIX))
+        if self._transcript is not None:
+            self._transcript.write(data)
 
 
 # --- files ----------------------------------------------------------------------------------------------------------
@@ -176,8 +187,14 @@ def prune(place: Path) -> None:
     """Remove the oldest records of runs that have ended and that nobody settled."""
     ended = [path for path in paths(place) if (record := read(path)) is not None and record.release]
     for path in ended[:-KEPT_RECORDS]:
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a record, and whatever stands beside it."""
+    for each in (path.with_suffix(STORY_SUFFIX), path.with_suffix(TEXT_SUFFIX), path):
         with contextlib.suppress(OSError):
-            path.unlink()
+            each.unlink()
 
 
 def _make_folder(place: Path) -> None:
