@@ -31,8 +31,6 @@ from tfguard.store import Target
 if TYPE_CHECKING:
     from tfguard.checks import Finding
 
-_MARKS = {"ok": "✓", "warning": "!", "failure": "✗"}
-
 #: Takes the lock, reads neither configuration nor providers, and changes nothing even where it gets in.
 _PROBE = ("state", "rm", "-dry-run", "-lock=true", "-lock-timeout=0s", "terraform_data.tfguard_prove_lock")
 
@@ -51,7 +49,9 @@ def run_doctor(options: Options, environ: Mapping[str, str], report: Report, *, 
         facts = {"label": context.label(), "findings": findings}
         print(log.redact(msgspec.json.format(msgspec.json.encode(facts)).decode()))  # noqa: T201 - asked for
     else:
-        print("\n".join(_as_lines(findings)))  # noqa: T201 - asked for
+        from tfguard.checks import as_lines
+
+        print("\n".join(as_lines(findings)))  # noqa: T201 - asked for
     return 1 if any(finding.mark == "failure" for finding in findings) else 0
 
 
@@ -76,15 +76,6 @@ def _findings(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]
         yield from examine(Patient(context, environ, target, lock), there.CHECKS)
     finally:
         lock.close()
-
-
-def _as_lines(findings: list[Finding]) -> Iterator[str]:
-    """Write `✓ digest  the state and its digest agree`, and what to do in a line of its own."""
-    width = max(len(finding.check) for finding in findings)
-    for finding in findings:
-        yield f"{_MARKS[finding.mark]} {finding.check:<{width}}  {printable(log.redact(finding.says), 300)}"
-        if finding.advice:
-            yield f"  {'':<{width}}  → {printable(log.redact(finding.advice), 300)}"
 
 
 def repair_digest(options: Options, environ: Mapping[str, str], report: Report, *, is_sure: bool) -> int:
