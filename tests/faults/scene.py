@@ -1,0 +1,203 @@
+"""
+One lock in a real store behind a fault proxy, and real tfguards that come for it.
+
+`rival` and `raw` reach the store beside the proxy. The lock has a name of its own, so no row pays for a Terraform; the
+record, the lease and everything that is done to them are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import psutil
+
+from tests.contract.kinds import DynamoDBKind, S3Kind
+from tests.e2e.conftest import TFGUARD, base_environ
+from tests.e2e.running import Running
+from tests.eventually import eventually
+from tests.faults.proxy import FaultProxy
+from tfguard.store import LockRecord, Store
+from tfguard.stores import open_store
+
+WORK = Path(__file__).with_name("work.py")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the work's log; `at` is boottime."""
+
+    name: str
+    word: str
+    at: float
+
+
+@dataclass
+class Scene:
+    """`lease` is that of every run here, in seconds, unless it says otherwise."""
+
+    kind: DynamoDBKind | S3Kind
+    proxy: FaultProxy
+    folder: Path
+    lease: float = 6.0
+    started: list[Running] = field(default_factory=list)
+
+    @property
+    def heartbeat(self) -> float:
+        """Seconds between two heartbeats."""
+        return self.lease / (12 if isinstance(self.kind, S3Kind) else 18)
+
+    # --- who comes for the lock ---------------------------------------------------------------------------------
+
+    def run(
+        self,
+        name: str = "a",
+        *,
+        timeout: str = "60s",
+        manner: str = "",
+        lease: float = 0.0,
+        beside: bool = False,
+        argv: Sequence[str] = (),
+        launcher: Sequence[str] = TFGUARD,
+        **environ: str,
+    ) -> Running:
+        """
+        Start a tfguard whose work writes to the log until `let_end(name)`.
+
+        `beside`: it does not go through the proxy. `argv`: another program than the work. `manner`: the work's.
+        """
+        work = [sys.executable, "-S", "-I", str(WORK), name, str(self.log), str(self._gate(name)), *manner.split()]
+        options = [f"--lock-timeout={timeout}", "exec", "--name", "lock", "--store", self._url(beside=beside), "--"]
+        process = subprocess.Popen(
+            [*launcher, *options, *(argv or work)],
+            cwd=self.folder,
+            env={**base_environ(self.folder), "TFGUARD_LOCK_LEASE": f"{lease or self.lease:g}s", **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.started.append(Running(process))
+        return self.started[-1]
+
+    def rival(self, name: str = "rival", **facts: Any) -> Running:
+        """A tfguard that the proxy does not come between."""
+        return self.run(name, beside=True, **facts)
+
+    def let_end(self, *names: str) -> None:
+        """Let the work of these runs come to its end."""
+        for name in names or ("a",):
+            self._gate(name).touch()
+
+    def _gate(self, name: str) -> Path:
+        return self.folder / f"gate-{name}"
+
+    def _url(self, *, beside: bool) -> str:
+        endpoint = self.kind.server.endpoint if beside else self.proxy.endpoint
+        if isinstance(self.kind, S3Kind):
+            return f"s3://{self.kind.spec.bucket}?region=us-east-1&path_style=true&endpoint={endpoint}"
+        return f"dynamodb://{self.kind.spec.table}?region=us-east-1&endpoint={endpoint}"
+
+    # --- what they wrote ----------------------------------------------------------------------------------------
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log"
+
+    def lines(self, name: str = "", word: str = "") -> list[Line]:
+        """The work's log, or what of it is this run's, or this word."""
+        if not self.log.exists():
+            return []
+        lines = [line.split() for line in self.log.read_text().splitlines()]
+        found = [Line(line[0], line[1], float(line[2])) for line in lines if len(line) == 3]
+        return [line for line in found if name in ("", line.name) and word in ("", line.word)]
+
+    def wait_for(self, name: str, word: str, timeout: float = 40.0) -> Line:
+        """Wait until the work of that run says so."""
+        return eventually(lambda: self.lines(name, word), timeout, f"{name} {word}")[0]
+
+    def times(self, name: str, word: str) -> int:
+        return len(self.lines(name, word))
+
+    # --- the lock, as anybody sees it ---------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """The register itself, beside the proxy."""
+        return self.kind.opened[0] if self.kind.opened else self.kind.open()
+
+    def through(self) -> Store:
+        """Another instance of the register, as another process would have it, behind the proxy."""
+        spec = msgspec.structs.replace(self.kind.spec, endpoint=self.proxy.endpoint)
+        self.kind.opened.append(open_store(spec, self.kind.credentials))
+        return self.kind.opened[-1]
+
+    def record(self) -> LockRecord | None:
+        return self.store.read()
+
+    def wait_until_free(self, timeout: float = 20.0) -> None:
+        eventually(lambda: self.record() is None, timeout, "the lock's release")
+
+    def remove(self) -> None:
+        """Delete the record as a person does in the console: whoever holds it is not asked."""
+        found = self.record()
+        assert found is not None
+        while found is not None:
+            with contextlib.suppress(Exception):
+                self.store.delete(found)
+            found = self.record()
+
+    def overwrite(self, record: LockRecord) -> None:
+        """Put another's record there, whatever is there now."""
+        if self.record() is not None:
+            self.remove()
+        self.store.create(record)
+
+    def close(self) -> None:
+        for each in self.started:
+            for process in family(each.pid):
+                with contextlib.suppress(psutil.Error):
+                    process.kill()
+            each.close()
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A process and all that descends from it, parents first."""
+    with contextlib.suppress(psutil.Error):
+        front = psutil.Process(pid)
+        return [front, *front.children(recursive=True)]
+    return []
+
+
+def keeper_of(run: Running) -> psutil.Process:
+    return next(each for each in family(run.pid) if "tfguard-keeper" in each.cmdline())
+
+
+def work_of(run: Running) -> psutil.Process:
+    return next(each for each in family(run.pid) if str(WORK) in each.cmdline() and "shim" not in each.cmdline()[3])
+
+
+def is_gone(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    return True
+
+
+def lock_id_said(run: Running) -> str:
+    """The lock ID that a run has told its user."""
+    return run.err.split(": locked (")[1].split(")")[0] if ": locked (" in run.err else ""
+
+
+def exit_record(run: Running) -> dict[str, str]:
+    """The words of a run's last line."""
+    line = next(line for line in reversed(run.err.splitlines()) if "run.finished" in line)
+    return dict(word.split("=", 1) for word in line.split() if "=" in word)
