@@ -9,6 +9,7 @@ dead store. What an error means is decided in `answers`.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import threading
 from collections.abc import Mapping
@@ -192,6 +193,9 @@ class Credentials:
                 # Whatever fails leaves the old snapshot in place, good for minutes yet perhaps, and this thread alive.
                 with contextlib.suppress(Exception):
                     self._keys = self._resolve()
+                # botocore's sessions are cycles, and so quiet a process seldom looks for those by itself: each refresh
+                # would leave its connections open.
+                gc.collect()
                 # However often we are asked: a session that is over is refused at every heartbeat.
                 self._closed.wait(RETRY_SECONDS)
 
