@@ -1,9 +1,9 @@
 """
 The way from a CI job into tfguard: see that it is installed, then become it.
 
-`entry.py STEP [DIRECTORY]`. STEP is `run` or `settle`, as in action.yml; or `install`, which prints how to call
-tfguard from then on. Standard library only, since nothing is installed yet. Whatever is wrong with the inputs is one
-annotation and status 64.
+`entry.py STEP [DIRECTORY]`. STEP is `run` or `settle`, as in action.yml; or `install`, which prints the directory that
+tfguard was installed below. Standard library only, since nothing is installed yet. Whatever is wrong with the inputs is
+one annotation and status 64, by `run` alone: `settle` says nothing a second time, and installs nothing.
 
 What is installed lands in one directory, under a name made of what goes into it and of the Python that it is for. It
 is written beside and renamed, so that jobs on one machine do not collide; it holds no absolute path, so it may move.
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,39 +27,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCK_FILE = ROOT / "requirements.lock"
 #: Commands of ours; every other word is Terraform's to know.
 OWN = frozenset({"run", "exec", "doctor", "status", "history", "unlock", "settle", "hold", "config"})
-TERRAFORMS = frozenset(
-    {
-        *(
-            "apply",
-            "console",
-            "destroy",
-            "env",
-            "fmt",
-            "force-unlock",
-            "get",
-            "graph",
-            "import",
-            "init",
-            "login",
-            "logout",
-        ),
-        *(
-            "metadata",
-            "modules",
-            "output",
-            "plan",
-            "providers",
-            "query",
-            "refresh",
-            "rpcapi",
-            "show",
-            "stacks",
-            "state",
-        ),
-        *("taint", "test", "untaint", "validate", "version", "workspace"),
-    }
-)
+_TERRAFORMS = """
+    apply console destroy env fmt force-unlock get graph import init login logout metadata modules output plan providers
+    query refresh rpcapi show stacks state taint test untaint validate version workspace
+"""
+TERRAFORMS = frozenset(_TERRAFORMS.split())
 _LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tfguard.__main__ import main; main()"
+#: Where the runner puts RUNNER_TEMP inside a job's `container:`, whatever it is outside.
+_IN_CONTAINER = "/__w/"
 _MAX_WORD = 40
 
 
@@ -68,29 +43,60 @@ class Refused(Exception):
 
 
 def main(argv: Sequence[str]) -> NoReturn:
-    """Become tfguard."""
+    """Do one step: for `run` and `settle`, become tfguard."""
+    step, environ = argv[0], dict(os.environ)
     try:
-        step, environ = argv[0], dict(os.environ)
         if step == "install":
-            sys.stdout.write(str(installed(Path(argv[1]), environ)) + "\n")
+            sys.stdout.write(f"{installed(Path(argv[1]), environ)}\n")
             sys.exit(0)
-        words = run_words(environ) if step == "run" else ["settle"]
-        program = program_for(environ)
-        change_directory(environ)
+        settle(environ) if step == "settle" else run(environ)
     except Refused as problem:
-        refuse(str(problem))
+        annotate("error", str(problem))
+        sys.exit(64)
+    except KeyboardInterrupt:  # A cancel while we install: what is half made is gone.
+        sys.exit(130)
+
+
+def run(environ: Mapping[str, str]) -> NoReturn:
+    """Become tfguard with what the inputs say. Raises Refused."""
+    if sys.platform == "win32":
+        raise Refused("tfguard needs Linux or macOS.\nChoose such a runner: `runs-on: ubuntu-latest`.")
+    words = run_words(environ)
+    program = program_for(environ)
+    change_directory(environ)
+    if environ.get("RUNNER_TEMP", "").startswith(_IN_CONTAINER):
+        annotate(
+            "warning",
+            "this job has a `container:`, into which GitHub passes no signal: a cancelled run goes on, until it ends "
+            "or is killed with the container; killed, its lock comes free after one lease.\n"
+            "Take `container:` out of the job, and a cancel stops Terraform cleanly.",
+        )
+    become(program, words)
+
+
+def settle(environ: Mapping[str, str]) -> NoReturn:
+    """Become `tfguard settle`. Where there is no tfguard, the run step had none either: nothing is left behind."""
+    program = program_there(environ)
+    if program is None:
+        sys.exit(0)
+    with contextlib.suppress(Refused):  # The records of the runs know their directories.
+        change_directory(environ)
+    become(program, ["settle"])
+
+
+def become(program: Sequence[str], words: Sequence[str]) -> NoReturn:
+    """Go on as tfguard, in this very process: the signals of a cancel go to no other."""
     os.environ["TFGUARD_CI_LOG"] = "1"
     choose(os.environ)
-    os.execvp(program[0], [*program, *words])  # The signals of a cancel go to this very process.
+    os.execvp(program[0], [*program, *words])
 
 
-def refuse(text: str) -> NoReturn:
+def annotate(level: str, text: str) -> None:
     """Say it once, as an annotation where GitHub reads it."""
     escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    sys.stderr.write(
-        f"::error title=tfguard::{escaped}\n" if os.environ.get("GITHUB_ACTIONS") else f"tfguard: {text}\n"
-    )
-    sys.exit(64)
+    is_read = os.environ.get("GITHUB_ACTIONS")
+    sys.stderr.write(f"::{level} title=tfguard::{escaped}\n" if is_read else f"tfguard: {text}\n")
+    sys.stderr.flush()
 
 
 # --- what to run ----------------------------------------------------------------------------------------------------
@@ -147,34 +153,59 @@ def _input(environ: Mapping[str, str], name: str) -> str:
 
 
 def program_for(environ: Mapping[str, str]) -> list[str]:
-    """Give the words that tfguard starts by. Raises Refused."""
+    """Give the words that tfguard starts by, installing it where it is not there yet. Raises Refused."""
     wanted = _input(environ, "INSTALL") or "auto"
-    if wanted == "never":
-        if not shutil.which("tfguard"):
-            raise Refused("`install: never`, and there is no tfguard on PATH.\nLeave `install` out, or mend the image.")
-        return ["tfguard"]
-    if wanted != "auto":
+    if wanted not in ("auto", "never"):
         raise Refused(f"`install` is {wanted[:_MAX_WORD]!r}.\nIt may be `auto` or `never`.")
+    if wanted == "auto":
+        installed(_tool_cache(environ), environ)
+    program = program_there(environ)
+    if program is None:
+        raise Refused("`install: never`, and there is no tfguard on PATH.\nLeave `install` out, or mend the image.")
+    return program
+
+
+def program_there(environ: Mapping[str, str]) -> list[str] | None:
+    """Give the words that tfguard starts by; None where there is none."""
+    if _input(environ, "INSTALL") == "never":
+        return ["tfguard"] if shutil.which("tfguard") else None
+    place = _tool_cache(environ) / _name()
+    return [sys.executable, "-I", "-c", _LAUNCH, str(place)] if place.is_dir() else None
+
+
+def _tool_cache(environ: Mapping[str, str]) -> Path:
     base = environ.get("RUNNER_TOOL_CACHE") or os.path.join(environ.get("HOME", "/tmp"), ".cache")  # noqa: S108
-    return [sys.executable, "-I", "-c", _LAUNCH, str(installed(Path(base, "tfguard"), environ))]
+    return Path(base, "tfguard")
 
 
 def installed(base: Path, environ: Mapping[str, str]) -> Path:
     """Give the directory with tfguard and all that it needs, making it where it is not there yet. Raises Refused."""
     place = base / _name()
-    if place.is_dir():
-        return place
-    base.mkdir(parents=True, exist_ok=True)
-    beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=base))
+    if not place.is_dir():
+        try:
+            _make(place, environ)
+        except OSError as error:
+            raise Refused(
+                f"tfguard cannot be installed into {base}: {error.strerror or error}.\n"
+                "Let the runner write there (RUNNER_TOOL_CACHE), or use an image with tfguard and `install: never`."
+            ) from error
+    return place
+
+
+def _make(place: Path, environ: Mapping[str, str]) -> None:
+    """Install beside `place`, then rename. Raises Refused, OSError."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
         _install(beside, environ)
         shutil.copytree(ROOT / "tfguard", beside / "tfguard", ignore=shutil.ignore_patterns("__pycache__"))
         beside.chmod(0o755)
-        with contextlib.suppress(OSError):  # Another job was quicker: its directory is as good.
-            beside.rename(place)
+        beside.rename(place)
+    except OSError:
+        if not place.is_dir():  # Else another job was quicker: its directory is as good.
+            raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-    return place
 
 
 def _name() -> str:
@@ -182,35 +213,52 @@ def _name() -> str:
     digest = hashlib.sha256(LOCK_FILE.read_bytes())
     for path in sorted((ROOT / "tfguard").rglob("*.py")):
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
-    return f"{digest.hexdigest()[:16]}-{sys.implementation.cache_tag}-{sysconfig.get_platform()}"
+    # SOABI tells glibc from musl: a job's `container:` shares the tool cache with the machine.
+    return f"{digest.hexdigest()[:16]}-{sysconfig.get_config_var('SOABI')}-{sysconfig.get_platform()}"
 
 
 def _install(place: Path, environ: Mapping[str, str]) -> None:
-    """Install the pinned wheels into `place`, from wherever the user's own settings say."""
+    """Install the pinned wheels into `place`, from wherever the user's own settings say. Raises Refused."""
     wanted = ["--only-binary", ":all:", "--require-hashes", "--target", str(place), "-r", str(LOCK_FILE)]
     problem = ""
-    for installer in _installers():
-        done = subprocess.run([*installer, *wanted], stdout=2, env=dict(environ), check=False)
-        if done.returncode == 0:
-            return
-        problem = " ".join(installer[-2:])
+    with tempfile.TemporaryDirectory(prefix="tfguard-venv-") as folder:
+        for installer in _installers(environ, folder):
+            done = subprocess.run([*installer, *wanted], stdout=2, check=False)
+            if done.returncode == 0:
+                return
+            problem = "uv" if installer[0] == "uv" else "pip"
     if not problem:
         raise Refused("this Python has neither pip nor venv.\nPut actions/setup-python before this step.")
     raise Refused(
-        f"tfguard's packages could not be installed (`{problem}`; what it said is in the log).\n"
-        "Check the index settings (PIP_INDEX_URL, UV_INDEX_URL), or use an image with tfguard and `install: never`."
+        f"tfguard's packages could not be installed; what {problem} said is in the log.\n"
+        "Check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX), or use an image with tfguard and `install: never`."
     )
 
 
-def _installers() -> list[list[str]]:
-    """uv where there is one, being ten times faster; else pip; else the pip that a fresh venv brings."""
-    quiet = ["--quiet", "--disable-pip-version-check", "--no-input"]
-    found = [["uv", "pip", "install", "--quiet", "--python", sys.executable]] if shutil.which("uv") else []
-    if subprocess.run([sys.executable, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0:
-        return [*found, [sys.executable, "-m", "pip", "install", *quiet]]
-    folder = tempfile.mkdtemp(prefix="tfguard-venv-")
-    made = subprocess.run([sys.executable, "-m", "venv", folder], capture_output=True, check=False)
-    return [*found, [f"{folder}/bin/python", "-m", "pip", "install", *quiet]] if made.returncode == 0 else found
+def _installers(environ: Mapping[str, str], folder: str) -> Iterator[list[str]]:
+    """Give uv where there is one, being ten times faster; then pip, or else the pip that a fresh venv brings."""
+    if shutil.which("uv") and not _is_told_to_pip_alone(environ):
+        yield ["uv", "pip", "install", "--quiet", "--python", sys.executable]
+    options = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    # -I: the working directory is somebody's checkout, and may hold a pip.py.
+    if _succeeds(sys.executable, "-I", "-m", "pip", "--version"):
+        yield [sys.executable, "-I", *options]
+    elif _succeeds(sys.executable, "-I", "-m", "venv", folder):
+        yield [f"{folder}/bin/python", "-I", *options]
+
+
+def _is_told_to_pip_alone(environ: Mapping[str, str]) -> bool:
+    """Whether the user chose where packages come from in pip's terms, which uv does not read, and not in uv's."""
+    to_pip, to_uv = (
+        any(name.startswith(f"{tool}_") and ("INDEX" in name or "FIND_LINKS" in name) for name in environ)
+        for tool in ("PIP", "UV")
+    )
+    files = ("/etc/pip.conf", "~/.config/pip/pip.conf", "~/.pip/pip.conf", environ.get("PIP_CONFIG_FILE", ""))
+    return not to_uv and (to_pip or any(os.path.isfile(os.path.expanduser(file)) for file in files))
+
+
+def _succeeds(*argv: str) -> bool:
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
 
 
 if __name__ == "__main__":

@@ -121,7 +121,7 @@ def tofu() -> str:
     try:
         return emulators.tofu_binary()
     except emulators.EmulatorMissing as error:
-        _cannot(error)
+        cannot(error)
 
 
 @contextlib.contextmanager
@@ -130,11 +130,12 @@ def _started(start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
         try:
             endpoint = stack.enter_context(start())
         except emulators.EmulatorMissing as error:
-            _cannot(error)
+            cannot(error)
         yield endpoint
 
 
-def _cannot(error: emulators.EmulatorMissing) -> NoReturn:
+def cannot(error: emulators.EmulatorMissing) -> NoReturn:
+    """Skip the test for what this machine has not; fail it where everything has to be there."""
     if _REQUIRED:
         pytest.fail(f"emulator missing: {error}")
     pytest.skip(f"emulator missing: {error}")

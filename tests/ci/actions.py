@@ -45,11 +45,12 @@ class Step:
 
 @dataclass
 class Job:
-    """One use of the action on one stage."""
+    """One use of the action. `checkout` is where GitHub put it, `tools` the machine's tool cache."""
 
     stage: Stage
     tools: Path
     inputs: Mapping[str, str]
+    checkout: Path = ROOT
     environ: Mapping[str, str] = field(default_factory=dict)
     steps: dict[str, Step] = field(default_factory=dict)
 
@@ -85,6 +86,12 @@ class Job:
         return next((code for code in codes if code), 0)
 
     @property
+    def annotations(self) -> list[str]:
+        """What the job's page shows of its steps, in order."""
+        lines = [line for step in self.steps.values() for line in step.out.splitlines()]
+        return [line for line in lines if re.match(r"::(error|warning|notice) title=tfguard::", line)]
+
+    @property
     def outputs(self) -> dict[str, str]:
         """What the caller of the action sees."""
         merged: dict[str, str] = {}
@@ -97,7 +104,7 @@ class Job:
         return {
             "CI": "true",
             "GITHUB_ACTIONS": "true",
-            "GITHUB_ACTION_PATH": str(ROOT),
+            "GITHUB_ACTION_PATH": str(self.checkout),
             "GITHUB_OUTPUT": str(output),
             "GITHUB_STEP_SUMMARY": str(summary),
             "GITHUB_RUN_ID": "4812",

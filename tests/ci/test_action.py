@@ -2,75 +2,22 @@
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.ci.actions import ACTION, Job
-from tests.e2e.conftest import GATED, ROOT, Stage, stage  # noqa: F401 - a fixture
+from tests.e2e.conftest import GATED
 from tests.e2e.runners import cancel_on_github
 
 pytestmark = pytest.mark.e2e
 
-Make = Callable[..., Stage]
 APPLY = {"command": "apply", "args": "-auto-approve\n-no-color"}
 
 
-@pytest.fixture(scope="session")
-def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tool cache into which the action has been installed once, from this environment's index."""
-    base = tmp_path_factory.mktemp("tools")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    done = subprocess.run(
-        [sys.executable, "-I", str(ROOT / "action/entry.py"), "install", str(base / "tfguard")],
-        capture_output=True,
-        text=True,
-        env=kept,
-        timeout=300,
-    )
-    if done.returncode:
-        pytest.skip(f"no package index can be reached from here: {done.stderr[-300:]}")
-    assert Path(done.stdout.strip(), "boto3").is_dir()
-    return base
-
-
-@pytest.fixture(scope="session")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with nothing installed: whatever runs on it was brought by the action."""
-    folder = tmp_path_factory.mktemp("bare")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    return folder / "bin/python"
-
-
-@pytest.fixture
-def job(stage: Make, tools: Path, python: Path) -> Callable[..., Job]:  # noqa: F811
-    def make(inputs: dict[str, str], text: str | None = None, backend: str = "local", **environ: str) -> Job:
-        made = stage(backend, **({"text": text} if text else {}))
-        return Job(made, tools, {"python-path": str(python), **inputs}, environ)
-
-    return make
-
-
-def test_the_second_install_on_a_machine_finds_the_first(tools: Path) -> None:
-    before = sorted(tools.rglob("boto3"))
-
-    done = subprocess.run(
-        [sys.executable, "-I", str(ROOT / "action/entry.py"), "install", str(tools / "tfguard")],
-        capture_output=True,
-        env={"PATH": "/nowhere"},
-    )
-
-    assert done.returncode == 0, done.stderr
-    assert sorted(tools.rglob("boto3")) == before
-    assert [path.name for path in (tools / "tfguard").iterdir() if path.name.startswith(".")] == []
-
-
-def test_an_apply_tells_its_outputs_and_a_summary(job) -> None:
+def test_an_apply_tells_its_outputs_and_a_summary(job: Callable[..., Job]) -> None:
     made = job(APPLY)
 
     code = made.run()
@@ -85,7 +32,7 @@ def test_an_apply_tells_its_outputs_and_a_summary(job) -> None:
     assert made.stage.resources() == ["terraform_data.work"]
 
 
-def test_a_plan_is_saved_counted_and_private(job) -> None:
+def test_a_plan_is_saved_counted_and_private(job: Callable[..., Job]) -> None:
     made = job({"command": "plan", "args": "-detailed-exitcode"})
 
     code = made.run()
@@ -100,7 +47,7 @@ def test_a_plan_is_saved_counted_and_private(job) -> None:
     assert "**1 to add, 0 to change, 0 to destroy.**" in made.steps["run"].summary
 
 
-def test_terraforms_text_cannot_command_the_runner(job) -> None:
+def test_terraforms_text_cannot_command_the_runner(job: Callable[..., Job]) -> None:
     made = job(APPLY, text='output "x" {\n  value = "\\n::error::planted\\n"\n}\n')
 
     made.run()
@@ -111,7 +58,7 @@ def test_terraforms_text_cannot_command_the_runner(job) -> None:
     assert lines.index(f"::stop-commands::{token}") < at < lines.index(f"::{token}::")
 
 
-def test_data_is_never_fenced(job) -> None:
+def test_data_is_never_fenced(job: Callable[..., Job]) -> None:
     made = job({"command": "plan", "args": "-json"})
 
     assert made.run() == 0, made.steps["run"].out
@@ -121,7 +68,7 @@ def test_data_is_never_fenced(job) -> None:
 
 
 @pytest.mark.slow
-def test_a_cancel_in_mid_apply_leaves_a_whole_state_no_lock_and_the_story(job) -> None:
+def test_a_cancel_in_mid_apply_leaves_a_whole_state_no_lock_and_the_story(job: Callable[..., Job]) -> None:
     made = job(APPLY, backend="dynamodb", TF_VAR_hold="8")
     step = made.start("run")
     made.stage.wait_for_log("begin", timeout=60)
@@ -139,7 +86,7 @@ def test_a_cancel_in_mid_apply_leaves_a_whole_state_no_lock_and_the_story(job) -
 
 
 @pytest.mark.slow
-def test_settle_tells_the_story_of_a_run_step_that_was_killed(job) -> None:
+def test_settle_tells_the_story_of_a_run_step_that_was_killed(job: Callable[..., Job]) -> None:
     made = job(APPLY, text=GATED, backend="dynamodb")
     step = made.start("run")
     made.stage.wait_for_log("begin", timeout=60)
@@ -175,15 +122,82 @@ def test_settle_tells_the_story_of_a_run_step_that_was_killed(job) -> None:
         ({"command": "plan", "python-path": "/no/python"}, "actions/setup-python"),
     ],
 )
-def test_bad_input_is_one_annotation_that_says_what_to_do(job, inputs: dict[str, str], words: str) -> None:
+def test_bad_input_is_one_annotation_that_says_what_to_do(
+    job: Callable[..., Job], inputs: dict[str, str], words: str
+) -> None:
     made = job(inputs, PATH="/usr/bin:/bin")
-    step = made.start("run")
 
-    code = step.end()
+    codes = [made.start(name).end() for name in ("run", "settle")]
 
-    assert code == 64, step.out
-    assert step.out.count("::error title=tfguard::") == 1
-    assert words in step.out
+    assert codes == [64, 0], made.steps["run"].out
+    assert len(made.annotations) == 1
+    assert words in made.annotations[0]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code", "words"),
+    [
+        ({"command": "run other", "pipeline": "prod"}, 64, "-p says prod, the argument says other"),
+        ({"command": "plan", "pipeline": "prodd"}, 78, "prodd"),
+        ({"command": "plan", "lock-timeout": "soon"}, 64, "--lock-timeout"),
+        ({"command": "plan", "takeover": "sometimes"}, 78, "TFGUARD_LOCK_TAKEOVER"),
+        ({"command": "plan", "terraform-path": "/no/terraform"}, 127, "--terraform names /no/terraform"),
+        ({"command": "plan", "config": "no.yml"}, 78, "no.yml"),
+    ],
+)
+def test_what_tfguard_itself_refuses_is_one_annotation_too(
+    job: Callable[..., Job], inputs: dict[str, str], code: int, words: str
+) -> None:
+    made = job(inputs)
+    (made.stage.path / "tfguard.yml").write_text("version: 1\npipelines:\n  prod: {}\n")
+
+    codes = [made.start(name).end() for name in ("run", "settle")]
+
+    assert codes == [code, 0], made.steps["run"].out
+    assert len(made.annotations) == 1, made.steps["run"].out
+    assert words in made.annotations[0]
+    assert made.outputs["exit-code"] == str(code)
+
+
+def put_wrapper(job: Job, folder: Path) -> None:
+    """Put setup-terraform's wrapper first on the PATH: a Node script that hands no signal on."""
+    folder.mkdir()
+    (folder / "terraform").write_text("#!/usr/bin/env node\nthrow new Error('the wrapper ran')\n")
+    (folder / "terraform").chmod(0o755)
+    job.environ = {**job.environ, "PATH": f"{folder}:/usr/bin:/bin"}
+
+
+def test_setup_terraforms_wrapper_is_seen_through(job: Callable[..., Job], tmp_path: Path) -> None:
+    made = job({"command": "plan"})
+    put_wrapper(made, tmp_path / "setup")
+    (tmp_path / "setup/terraform-bin").symlink_to(shutil.which("terraform") or "")
+
+    code = made.run()
+
+    assert code == 0, made.steps["run"].out
+    assert made.annotations == []
+
+
+def test_a_wrapper_without_its_terraform_is_one_annotation(job: Callable[..., Job], tmp_path: Path) -> None:
+    made = job({"command": "plan"})
+    put_wrapper(made, tmp_path / "setup")
+
+    code = made.run()
+
+    assert code == 127
+    assert len(made.annotations) == 1
+    assert "terraform_wrapper: false" in made.annotations[0]
+
+
+def test_a_job_in_a_container_is_told_once_that_no_signal_reaches_it(job: Callable[..., Job], tmp_path: Path) -> None:
+    made = job({"command": "version"}, RUNNER_TEMP="/__w/_temp")
+
+    code = made.run()
+
+    assert code == 0
+    (annotation,) = made.annotations
+    assert annotation.startswith("::warning ")
+    assert "Take `container:` out of the job" in annotation
 
 
 # --- the file itself ------------------------------------------------------------------------------------------------
@@ -202,13 +216,3 @@ def test_scripts_hold_no_expression() -> None:
 
 def test_the_last_step_runs_whatever_happened() -> None:
     assert ACTION["runs"]["steps"][-1]["if"] == "${{ always() }}"
-
-
-def test_the_lock_file_pins_every_dependency_with_hashes() -> None:
-    text = (ROOT / "requirements.lock").read_text()
-    blocks = re.findall(r"^([a-z0-9-]+)==\S+.*\\\n((?:    --hash=sha256:[0-9a-f]{64}.*\n?)+)", text, re.MULTILINE)
-    names = {name for name, _ in blocks}
-
-    assert {"boto3", "click", "msgspec", "psutil", "pyyaml", "rich", "structlog", "tenacity"} <= names
-    assert len(blocks) == len(re.findall(r"^[a-z0-9-]+==", text, re.MULTILINE))
-    assert "://" not in text

@@ -1,0 +1,85 @@
+"""The action as a job finds it: a checkout of its own, a Python with nothing installed, and a folder for an index."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from tests.ci.actions import Job
+from tests.conftest import cannot
+from tests.e2e.conftest import ROOT, Stage, base_environ, stage  # noqa: F401 - a fixture
+from tests.emulators import EmulatorMissing
+
+
+def check_out(into: Path) -> Path:
+    """Put there what the action needs of this repository."""
+    for name in ("action", "tfguard"):
+        shutil.copytree(ROOT / name, into / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("action.yml", "requirements.lock"):
+        shutil.copy(ROOT / name, into)
+    return into
+
+
+@pytest.fixture(scope="session")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What GitHub puts at GITHUB_ACTION_PATH; nobody edits it while the tests run."""
+    return check_out(tmp_path_factory.mktemp("checkout"))
+
+
+@pytest.fixture(scope="session")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Variables with which pip and uv take the pinned wheels from a folder, and ask nobody."""
+    folder = tmp_path_factory.mktemp("wheels")
+    pinned = ["--require-hashes", "--no-deps", "-r", str(ROOT / "requirements.lock")]
+    words = ["-m", "pip", "download", "--quiet", "--only-binary", ":all:", *pinned, "--dest", str(folder)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300)
+    if done.returncode:
+        cannot(EmulatorMissing(f"no package index can be reached: {done.stderr.strip().splitlines()[-1:]}"))
+    return {
+        "PIP_CONFIG_FILE": "/dev/null",
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(folder),
+        "UV_NO_CONFIG": "1",
+        "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(folder),
+    }
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with nothing installed: whatever runs on it was brought by the action."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+    return folder / "bin/python"
+
+
+def install(checkout: Path, base: Path, python: Path | str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run the action's own installer to its end; it prints where tfguard is."""
+    words = [str(python), "-I", str(checkout / "action/entry.py"), "install", str(base / "tfguard")]
+    given = {**base_environ(base), "TMPDIR": str(base), **environ}
+    return subprocess.run(words, capture_output=True, text=True, env=given, cwd=base, timeout=300)
+
+
+@pytest.fixture(scope="session")
+def tools(tmp_path_factory: pytest.TempPathFactory, checkout: Path, index: Mapping[str, str]) -> Path:
+    """A tool cache into which the action has been installed once, by this Python's pip."""
+    base = tmp_path_factory.mktemp("tools")
+    done = install(checkout, base, sys.executable, **index)
+    assert done.returncode == 0, done.stderr
+    return base
+
+
+@pytest.fixture
+def job(stage: Callable[..., Stage], tools: Path, python: Path, checkout: Path) -> Callable[..., Job]:  # noqa: F811
+    """Use the action on a stage of its own: `job({"command": "plan"})`."""
+
+    def make(inputs: dict[str, str], text: str | None = None, backend: str = "local", **environ: str) -> Job:
+        made = stage(backend, **({"text": text} if text else {}))
+        return Job(made, tools, {"python-path": str(python), **inputs}, checkout, environ)
+
+    return make

@@ -1,0 +1,271 @@
+"""How the action brings tfguard: pinned, once a machine, and never half."""
+
+from __future__ import annotations
+
+import http.server
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from packaging.requirements import Requirement
+
+from tests.ci.actions import Job
+from tests.ci.conftest import check_out, install
+from tests.e2e.conftest import ROOT, base_environ
+from tests.e2e.runners import cancel_on_github
+from tests.eventually import eventually
+
+pytestmark = pytest.mark.e2e
+
+LOCK = (ROOT / "requirements.lock").read_text()
+
+
+@pytest.fixture
+def uv(tmp_path: Path) -> Callable[[str], str]:
+    """A PATH with a uv of the test's own in front: a script, in which $UV is the real one."""
+    real = shutil.which("uv", path=f"{Path(sys.executable).parent}:{base_environ(tmp_path)['PATH']}")
+    if real is None:
+        pytest.skip("uv is not installed")
+
+    def make(script: str = 'exec "$UV" "$@"') -> str:
+        folder = tmp_path / "with-uv"
+        folder.mkdir()
+        (folder / "uv").write_text(f"#!/bin/sh\nUV={real}\n{script}\n")
+        (folder / "uv").chmod(0o755)
+        return f"{folder}:/usr/bin:/bin"
+
+    return make
+
+
+@pytest.fixture
+def entry() -> ModuleType:
+    """The action's program, as a module."""
+    spec = importlib.util.spec_from_file_location("entry", ROOT / "action/entry.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A checkout that pins one package only, for tests of how, not of what."""
+    made = check_out(tmp_path / "small")
+    (made / "requirements.lock").write_text(next(re.finditer(r"^click==(.*\\\n)+.*$", LOCK, re.MULTILINE))[0])
+    return made
+
+
+def only_place(base: Path) -> Path:
+    """The one directory that an install has left."""
+    (place,) = (base / "tfguard").iterdir()
+    return place
+
+
+def installer_of(place: Path) -> str:
+    return next(place.glob("click-*.dist-info/INSTALLER")).read_text().strip()
+
+
+def version_by(python: Path | str, place: Path) -> str:
+    """What the installed tfguard says, run by a Python that has nothing else."""
+    start = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tfguard.__main__ import main; main()"
+    return subprocess.run([python, "-I", "-c", start, place, "--version"], capture_output=True, text=True).stdout
+
+
+# --- the three ways -------------------------------------------------------------------------------------------------
+
+
+def test_pip_installs_where_there_is_no_uv(tools: Path, python: Path) -> None:
+    place = only_place(tools)
+
+    assert installer_of(place) == "pip"
+    assert version_by(python, place).startswith("tfguard ")
+
+
+def test_a_python_without_pip_borrows_one_from_a_venv(
+    tmp_path: Path, small: Path, python: Path, index: Mapping[str, str]
+) -> None:
+    done = install(small, tmp_path, python, **index, PATH="/usr/bin:/bin")
+
+    assert done.returncode == 0, done.stderr
+    assert installer_of(only_place(tmp_path)) == "pip"
+    assert list(tmp_path.glob("tfguard-venv-*")) == []
+
+
+def test_uv_installs_where_there_is_one(
+    tmp_path: Path, checkout: Path, python: Path, index: Mapping[str, str], uv: Callable[..., str]
+) -> None:
+    done = install(checkout, tmp_path, python, **index, PATH=uv())
+
+    assert done.returncode == 0, done.stderr
+    assert installer_of(only_place(tmp_path)) == "uv"
+    assert version_by(python, only_place(tmp_path)).startswith("tfguard ")
+
+
+def test_a_python_without_either_is_told_of_setup_python(
+    entry: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(entry, "_succeeds", lambda *argv: False)
+    monkeypatch.setattr(entry.shutil, "which", lambda name: None)
+
+    with pytest.raises(entry.Refused, match="actions/setup-python"):
+        entry.installed(tmp_path, {})
+
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- once a machine -------------------------------------------------------------------------------------------------
+
+
+def test_the_second_install_on_a_machine_takes_half_a_second_at_most(tools: Path, checkout: Path) -> None:
+    before = only_place(tools)
+
+    def seconds() -> float:
+        began = time.monotonic()
+        done = install(checkout, tools, sys.executable, PATH="/nowhere")
+        assert done.stdout.strip() == str(before), done.stderr
+        return time.monotonic() - began
+
+    assert min(seconds() for _ in range(3)) <= 0.5
+    assert only_place(tools) == before
+
+
+def test_of_two_installs_at_once_one_stays_whole_and_both_use_it(
+    tmp_path: Path, small: Path, python: Path, index: Mapping[str, str], uv: Callable[..., str]
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    until_both = f'touch {here}/$$; until [ "$(ls {here} | wc -l)" = 2 ]; do sleep 0.02; done'
+    words = [str(python), "-I", str(small / "action/entry.py"), "install", str(tmp_path / "tfguard")]
+    environ = {**base_environ(tmp_path), **index, "PATH": uv(f'{until_both}; exec "$UV" "$@"')}
+
+    jobs = [subprocess.Popen(words, env=environ, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    printed = {each.communicate(timeout=120)[0].strip() for each in jobs}
+
+    assert [each.returncode for each in jobs] == [0, 0]
+    assert printed == {str(only_place(tmp_path))}
+    assert (only_place(tmp_path) / "click").is_dir()
+
+
+def test_a_cancel_during_the_install_leaves_nothing_half_made_and_nothing_to_settle(
+    job: Callable[..., Job], tmp_path: Path, uv: Callable[..., str]
+) -> None:
+    began, tools = tmp_path / "began", tmp_path / "empty-tools"
+    made = job({"command": "apply"}, PATH=uv(f"touch {began}; exec sleep 60"), UV_NO_INDEX="1")
+    made.tools = tools
+    step = made.start("run")
+    eventually(began.exists, what="the install to begin")
+
+    cancel_on_github(step.process)
+    code = step.end()
+    settled = made.start("settle").end()
+
+    assert (code, settled) == (130, 0), step.out
+    assert list((tools / "tfguard").iterdir()) == []
+    assert "Traceback" not in step.out
+    assert made.annotations == []
+
+
+# --- what may be installed, and from where --------------------------------------------------------------------------
+
+
+def test_a_wrong_hash_is_refused_with_one_annotation(
+    job: Callable[..., Job], tmp_path: Path, index: Mapping[str, str]
+) -> None:
+    made = job({"command": "plan", "python-path": sys.executable}, **index, PATH="/usr/bin:/bin")
+    made.tools, made.checkout = tmp_path / "empty-tools", check_out(tmp_path / "forged")
+    (made.checkout / "requirements.lock").write_text(re.sub(r"(?<=sha256:)[0-9a-f]{64}", "0" * 64, LOCK))
+
+    code = made.run()
+
+    assert code == 64
+    assert "HASH" in made.steps["run"].out.upper()
+    assert len(made.annotations) == 1
+    assert "what pip said is in the log" in made.annotations[0]
+    assert list((made.tools / "tfguard").iterdir()) == []
+
+
+@pytest.fixture
+def private_index() -> Iterator[tuple[str, list[str]]]:
+    """An index of the user's own that has nothing; and the programs that have asked it."""
+    asked: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(f"{self.headers['User-Agent'].partition('/')[0]} {self.path}")
+            self.send_error(404)
+
+        def log_message(self, *facts: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/simple", asked
+        server.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("variable", "asker", "more"),
+    [("PIP_INDEX_URL", "pip", {}), ("UV_DEFAULT_INDEX", "uv", {"PIP_NO_INDEX": "1"})],
+    ids=["pip", "uv"],
+)
+def test_the_users_own_index_is_asked_by_the_program_it_is_for(
+    tmp_path: Path, checkout: Path, uv: Callable[..., str], private_index, variable: str, asker: str, more: dict
+) -> None:
+    address, asked = private_index
+
+    done = install(
+        checkout, tmp_path, sys.executable, **{variable: address, **more}, PATH=uv(), PIP_CONFIG_FILE="/dev/null"
+    )
+
+    assert done.returncode == 64
+    assert "what pip said is in the log" in done.stderr  # Also where uv had its turn first, in vain.
+    assert {line.split()[0] for line in asked} == {asker}
+    assert any(line.endswith("/simple/boto3/") for line in asked)
+
+
+def test_a_pip_that_lies_in_the_checkout_is_never_run(tmp_path: Path, checkout: Path) -> None:
+    (tmp_path / "pip.py").write_text(f"open({str(tmp_path / 'planted')!r}, 'w')")
+
+    done = install(checkout, tmp_path, sys.executable, PIP_NO_INDEX="1", PATH="/usr/bin:/bin")
+
+    assert done.returncode == 64
+    assert not (tmp_path / "planted").exists()
+
+
+def test_a_tool_cache_that_cannot_be_written_is_one_annotation(job: Callable[..., Job], tmp_path: Path) -> None:
+    made = job({"command": "plan"})
+    made.tools = tmp_path / "file"
+    made.tools.touch()
+
+    code = made.run()
+
+    assert code == 64
+    assert len(made.annotations) == 1
+    assert "RUNNER_TOOL_CACHE" in made.annotations[0]
+
+
+# --- requirements.lock ----------------------------------------------------------------------------------------------
+
+
+def test_the_lock_file_pins_what_pyproject_asks_for() -> None:
+    tomllib = pytest.importorskip("tomllib")
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", LOCK, re.MULTILINE))
+
+    for requirement in map(Requirement, asked):
+        assert requirement.specifier.contains(pinned[requirement.name]), f"{requirement}: make requirements.lock anew"
+
+
+def test_the_lock_file_pins_every_wheel_with_hashes() -> None:
+    blocks = re.findall(r"^([a-z0-9-]+)==\S+.*\\\n((?:    --hash=sha256:[0-9a-f]{64}.*\n?)+)", LOCK, re.MULTILINE)
+
+    assert len(blocks) == len(re.findall(r"^[a-z0-9-]+==", LOCK, re.MULTILINE))
+    assert "://" not in LOCK
