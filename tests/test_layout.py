@@ -158,7 +158,7 @@ def test_only_the_keeper_opens_stores_for_a_run():
     pure = {"tfguard.stores.urls"}  # reads a URL, opens nothing
     openers = {room_of(module) for module in MODULES if "stores" in map(room_of, own_imports(module) - pure)}
 
-    assert openers <= {"stores", "keeper", "worker", "waiting", "operator", "fleet", "checks", "commands"}
+    assert openers <= {"stores", "keeper", "worker", "tenure", "waiting", "operator", "fleet", "checks", "commands"}
 
 
 @pytest.mark.parametrize("name", ["shim", "sentinel", "launch"])

@@ -76,7 +76,7 @@ class Rig:
         return next(log for message, log in self.said if isinstance(message, kind))
 
     def release(self):
-        self.worker.release(wire.Release(outcome="succeeded", exit_code=0))
+        self.worker.tenure.release(wire.Release(outcome="succeeded", exit_code=0))
         self.end()
 
     def end(self):
@@ -95,8 +95,8 @@ def rig(store, monkeypatch):
     rig = Rig(store)
     yield rig
     store.heal()
-    rig.worker.abandon()
-    rig.worker.cancel()
+    rig.worker.tenure.abandon()
+    rig.worker.tenure.cancel()
     rig.worker.join(30)
 
 
@@ -138,7 +138,7 @@ def test_a_cancelled_wait_ends_within_a_second(rig, store):
     rig.start().hear(wire.Waiting)
     before = time.monotonic()
 
-    rig.worker.cancel()
+    rig.worker.tenure.cancel()
     rig.end()
 
     assert rig.all(wire.Failed)[0].kind == "interrupted"
@@ -150,7 +150,7 @@ def test_a_wait_cancelled_while_a_write_is_in_flight_leaves_nothing(rig, store):
     with store.hanging("create"):
         rig.start()
         eventually(lambda: "create" in store.log)
-        rig.worker.cancel()
+        rig.worker.tenure.cancel()
     rig.end()
 
     assert rig.all(wire.Failed)[0].kind == "interrupted"
@@ -164,7 +164,7 @@ def test_a_wait_cancelled_after_a_write_with_a_lost_answer_leaves_nothing(rig, s
     store.on("read", None, "before")
     rig.start().hear(wire.Waiting)
 
-    rig.worker.cancel()
+    rig.worker.tenure.cancel()
     rig.end()
 
     assert stored(store.table) is None or rig.all(wire.Held)
@@ -229,7 +229,7 @@ def test_an_abandoned_lock_is_left_alone(rig, store):
     """D4"""
     held = rig.start().hear(wire.Held)
 
-    rig.worker.abandon()
+    rig.worker.tenure.abandon()
     rig.end()
 
     assert stored(store.table).id == held.lock_id
@@ -308,7 +308,7 @@ def test_a_run_is_in_the_history(rig, store):
 def predecessor(rig, store):
     """A keeper that holds the lock, and then is no more. Gives what its journal says."""
     held = rig.start().hear(wire.Held)
-    rig.worker.abandon()
+    rig.worker.tenure.abandon()
     rig.end()
     rig.said.clear()
     return held
@@ -398,7 +398,7 @@ def test_a_successor_waits_out_an_outage_without_hammering_the_store(rig, store)
     rig.adopt("held", held.lock_id, beat=held.beat, base=held.base)
     eventually(lambda: store.log)
 
-    rig.worker.release(wire.Release(outcome="succeeded"))
+    rig.worker.tenure.release(wire.Release(outcome="succeeded"))
     eventually(lambda: len(store.log) >= 3, 30)
 
     assert len(store.log) <= 3 + (time.monotonic() - before) / 0.5

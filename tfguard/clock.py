@@ -28,6 +28,18 @@ class Clock(Protocol):
         ...
 
 
+class WaitingClock(Clock, Protocol):
+    """A clock that a thread may also wait on: whoever waits, waits through it."""
+
+    def sleep(self, seconds: float) -> None:
+        """Rest so long."""
+        ...
+
+    def event(self) -> threading.Event:
+        """Give an event whose `wait` goes by this clock."""
+        ...
+
+
 class SystemClock:
     """The machine's clocks."""
 
@@ -36,6 +48,12 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(timezone.utc)
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def event(self) -> threading.Event:
+        return threading.Event()
 
     def wait(self, event: threading.Event, seconds: float) -> bool:
         """Wait until `event` is set, for `seconds` at most; says whether it was set."""

@@ -90,7 +90,7 @@ class Waiter:
         """
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type((Busy, errors.StoreUnavailable)),
-            stop=tenacity.stop_after_delay(self._request.timeout_seconds),
+            stop=lambda _: self._remaining() <= 0,
             wait=lambda state: self.pause(_error_of(state)),
             sleep=tenacity.sleep_using_event(self._cancel),
             before_sleep=lambda state: self._say_waiting(_error_of(state)),
