@@ -23,7 +23,9 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"})
     | {"launch", "transcript"},
     frozenset({"store", "child", "report", "runrecord", "jobpage", "summary", "planjson", "changed"})
-    | {"terraform", "arguments", "awsaccess", "backend", "planfile", "workdir"}
+    | {"story", "reportfile"}
+    | {"terraform", "arguments", "awsaccess", "backend", "backendblock", "planfile", "workdir"}
+    | {"blueprint", "iam", "terraformcode"}
     | {"options", "config", "document", "expansion", "rules", "schema", "settings"},
     frozenset(
         {

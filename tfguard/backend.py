@@ -28,7 +28,8 @@ from tfguard.planfile import PlannedBackend, UnreadablePlan, read_planned_backen
 from tfguard.store import DynamoDBSpec, LocalSpec, S3Spec, StoreSpec, Target, WorkspaceProbe
 from tfguard.workdir import WorkingDirectory, absolute, is_workspace_name
 
-_DEFAULT_PREFIX = "env:"
+#: Where the states of workspaces stand unless the backend says otherwise.
+DEFAULT_PREFIX = "env:"
 
 #: Why no store of ours can hold the lock of these backends while Terraform runs.
 _WHY_NOT = {
@@ -162,24 +163,24 @@ def _s3(settings: Settings, workspace: str, environ: Mapping[str, str]) -> Targe
             needs_lock=True,
         )
     bucket, key = settings.required("bucket"), settings.required("key")
-    prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else _DEFAULT_PREFIX
+    prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else DEFAULT_PREFIX
     object_key = state_key(key, prefix, workspace)
-    lock_object = _lock_object(settings, object_key, environ)
+    tflock = lock_object(settings, object_key, environ)
     stores: list[StoreSpec] = []
     if use_lockfile:
-        stores.append(lock_object)
+        stores.append(tflock)
     if table:
         dynamodb = endpoint(settings, "dynamodb", environ)
         lock_id = f"{bucket}/{object_key}"
-        stores.append(DynamoDBSpec(table=table, lock_id=lock_id, aws=lock_object.aws, endpoint=dynamodb))
+        stores.append(DynamoDBSpec(table=table, lock_id=lock_id, aws=tflock.aws, endpoint=dynamodb))
     probe = WorkspaceProbe(
         bucket=bucket,
         prefix=f"{prefix}/" if prefix else "",
         state_key=object_key,
         workspace=workspace,
-        aws=lock_object.aws,
-        endpoint=lock_object.endpoint,
-        use_path_style=lock_object.use_path_style,
+        aws=tflock.aws,
+        endpoint=tflock.endpoint,
+        use_path_style=tflock.use_path_style,
     )
     path = f"{bucket}/{object_key}"
     return Target(
@@ -190,11 +191,12 @@ def _s3(settings: Settings, workspace: str, environ: Mapping[str, str]) -> Targe
         stores=tuple(stores),
         # Terraform takes the default workspace for existing, always.
         probe=None if workspace == "default" else probe,
-        state=structs.replace(lock_object, key=object_key),
+        state=structs.replace(tflock, key=object_key),
     )
 
 
-def _lock_object(settings: Settings, object_key: str, environ: Mapping[str, str]) -> S3Spec:
+def lock_object(settings: Settings, object_key: str, environ: Mapping[str, str]) -> S3Spec:
+    """Describe the `.tflock` object of a state, and with it how to reach its bucket."""
     path_style = settings.flag("use_path_style")
     return S3Spec(
         bucket=settings.required("bucket"),

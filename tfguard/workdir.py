@@ -116,6 +116,14 @@ class WorkingDirectory:
             raise ConfigError(f"{source} names no valid workspace: {printable(name, 40)!r}.\nCheck the name.")
         return name
 
+    def texts(self) -> Iterator[tuple[Path, str]]:
+        """Give the configuration's files with their text, those first whose words count."""
+        for path in self._sources():
+            try:
+                yield path, self._read(path, _MAX_SOURCE_BYTES) or ""
+            except ConfigError:
+                continue  # Terraform will say what is wrong with its own files.
+
     def _sources(self) -> Iterator[Path]:
         try:
             names = sorted(entry.name for entry in os.scandir(self.directory) if entry.name.endswith(_SUFFIXES))
@@ -128,11 +136,7 @@ class WorkingDirectory:
     @cached_property
     def _blocks(self) -> tuple[_Block, ...]:
         found: list[_Block] = []
-        for path in self._sources():
-            try:
-                text = self._read(path, _MAX_SOURCE_BYTES) or ""
-            except ConfigError:
-                continue  # Terraform will say what is wrong with its own files.
+        for path, text in self.texts():
             found += _scan_json(text) if path.name.endswith(".json") else _scan(text)
         return tuple(found)
 
