@@ -69,7 +69,9 @@ _BOOLS = _names(
 #: These make Terraform lock other files than the backend's state.
 _STATE_PATHS = frozenset({"state", "state-out", "backup", "backup-out"})
 _OURS = frozenset({"-p", "--pipeline", "--config", "--chdir", "-chdir", "--log-format", "--verbose", "--quiet"}) | {
-    "--ignore-errored-state"
+    "--ignore-errored-state",
+    "--report",
+    "--report-limit",
 }
 #: In two dashes these are still Terraform's own.
 _THEIRS: Mapping[tuple[str, ...], frozenset[str]] = {

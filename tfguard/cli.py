@@ -13,12 +13,15 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from tfguard import log, messages, options
 from tfguard.errors import Interrupted, TfguardError, UsageError
 from tfguard.options import Options
 from tfguard.report import Report, write
+
+if TYPE_CHECKING:
+    from tfguard.story import ReportFile
 
 #: Our own commands; every other word is Terraform's.
 OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "config", "unlock", "settle"})
@@ -53,10 +56,10 @@ class _Teller:
         self.label = self.again = "tfguard"
         self.listen("json" if is_json else "console", 0)
 
-    def listen(self, log_format: log.Format, verbosity: int) -> None:
+    def listen(self, log_format: log.Format, verbosity: int, reports: Sequence[ReportFile] = ()) -> None:
         """Settle the form."""
         log.configure(log_format, verbosity)
-        self.report = Report(log_format, verbosity)
+        self.report = Report(log_format, verbosity, reports)
 
     def tell(self, error: TfguardError) -> None:
         """Say what went wrong, unless the run has said so itself."""
@@ -97,11 +100,23 @@ def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> 
     named = replace(found, pipeline=found.pipeline or _pipeline_to_run(found.command))
     teller.label, teller.again = named.pipeline or "tfguard", named.again
     teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
+    if found.reports or found.report_limit:
+        teller.listen(log.choose_format(found.log_format, environ), found.verbosity, _reports(found))
     if not found.is_raw and found.command[:1] and found.command[0] in OWN:
         return _run_own(found, environ, teller.report)
     from tfguard.commands.terraform import run_terraform
 
     return run_terraform(found, environ, teller.report)
+
+
+def _reports(found: Options) -> tuple[ReportFile, ...]:
+    """Where the run is to be told. Raises UsageError where it could not be, or where there is no run."""
+    from tfguard import reportfile
+
+    if found.is_raw or (found.command[:1] and found.command[0] in OWN - {"run", "exec"}):
+        what = "what follows -- runs untouched" if found.is_raw else f"`{found.command[0]}` runs nothing"
+        raise UsageError(f"--report tells of a run, and {what}.\nFor example: tfguard --report plan.md plan")
+    return reportfile.read_options(found.reports, found.report_limit)
 
 
 def _pipeline_to_run(command: tuple[str, ...]) -> str | None:

@@ -114,12 +114,12 @@ def find_target(context: Context, invocation: Invocation) -> Target | Unlockable
         return named_target(context, lock.name or "", lock.store or "")
     target = resolve_target(context.workdir(), invocation, context.environ)
     if isinstance(target, Target):
-        log.register_secrets(_secrets_of(target))
+        log.register_secrets(secrets_of(target))
         return structs.replace(target, label=context.label(target))
     return target
 
 
-def _secrets_of(target: Target) -> list[str]:
+def secrets_of(target: Target) -> list[str]:
     """What the backend's own configuration holds that must never be printed."""
     found: list[str] = []
     for spec in target.stores:
@@ -165,7 +165,7 @@ def make_task(context: Context, target: Target, invocation: Invocation, *, comma
         info=f"tfguard {__version__}" + (f", {origin}" if origin else ""),
         is_plan=is_plan,
         record=_record(context, target, command or invocation.display),
-        record_path=runrecord.new_path(context.environ),
+        record_path=str(context.report.page.record) if context.report.page else runrecord.new_path(context.environ),
         state_directory=found.directory,
         push_argv=_push_argv(context, target, invocation),
         pushed_file=_pushed_file(context, invocation),

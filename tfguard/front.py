@@ -116,16 +116,16 @@ class Front:
         directory: str,
         environ: Mapping[str, str],
         stdout: int = 1,
-        is_listened_to: bool = False,
+        keep: Callable[[bytes], object] | None = None,
     ) -> int:
         """
         Run a program to its end under whatever is held, and give its exit status (-n: signal n).
 
         `stdout`: where its standard output goes; 2 for programs of ours whose output must not mix with Terraform's.
-        `is_listened_to`: relay it even to a terminal, so that `last_words` has the end of what it printed.
+        `keep` gets what it prints: that is relayed then even to a terminal, and `last_words` always has the end of it.
         """
         self._check_stopped()
-        relays = self._spawn(argv, directory, environ, stdout, is_listened_to=is_listened_to)
+        relays = self._spawn(argv, directory, environ, stdout, keep)
         answer = self._await((wire.Exited, wire.Failed))
         self._child = 0
         for relay in relays:
@@ -336,9 +336,14 @@ class Front:
     # --- the child ----------------------------------------------------------------------------------------------
 
     def _spawn(
-        self, argv: Sequence[str], directory: str, environ: Mapping[str, str], stdout: int, *, is_listened_to: bool
+        self,
+        argv: Sequence[str],
+        directory: str,
+        environ: Mapping[str, str],
+        stdout: int,
+        keep: Callable[[bytes], object] | None,
     ) -> list[Relay]:
-        streams = [Stream.open(name, sink, self._on_interrupt_heard, is_listened_to) for name, sink in sinks(stdout)]
+        streams = [Stream.open(name, sink, self._on_interrupt_heard, keep) for name, sink in sinks(stdout)]
         relays = [stream.relay for stream in streams if stream.relay]
         self._send_spawn(
             argv,

@@ -59,7 +59,7 @@ def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> No
 
         InitFailed: Terraform said no.
     """
-    why = _why(context) if context.settings.pipeline else ""
+    why = why_init(context) if context.settings.pipeline else ""
     if not why:
         return
     label = context.label()
@@ -91,9 +91,10 @@ def initialise(front: Front, context: Context, arguments: Sequence[str], *, stdo
 
 
 def _try_init(front: Front, context: Context, argv: list[str], stdout: int) -> tuple[int, str]:
-    status = front.run(
-        argv, directory=str(context.directory), environ=context.environ, stdout=stdout, is_listened_to=True
-    )
+    page = context.report.page
+    keep = page.begin(context.label()).write if page is not None else len
+    with page.fenced(["init"], to=stdout) if page is not None else contextlib.nullcontext():
+        status = front.run(argv, directory=str(context.directory), environ=context.environ, stdout=stdout, keep=keep)
     return status, front.last_words
 
 
@@ -116,8 +117,8 @@ def _init_arguments(context: Context) -> Iterator[list[str]]:
         yield [*flags, *found.args.get("init", ())]
 
 
-def _why(context: Context) -> str:
-    """Say why init has to run, empty if it has not."""
+def why_init(context: Context) -> str:
+    """Say why init has to run for this pipeline, empty if it has not."""
     workdir = context.workdir()
     if not workdir.is_terraform_directory:
         return ""  # Finding the lock says so better.

@@ -1,10 +1,11 @@
 """
-The job's page on the CI platform: groups around Terraform's text, annotations, step outputs, a summary.
+What a run shows besides its streams: marks around Terraform's text, annotations, step outputs, a summary, reports.
 
-Only where `TFGUARD_CI_LOG=1` says so, as our action and template do: whoever pipes our stdout elsewhere gets it
-untouched. What surrounds Terraform's text goes to stdout, as that does; annotations to stderr: stdout may be data.
+On the CI platform only where `TFGUARD_CI_LOG=1` says so, as our action and template do: whoever pipes our stdout
+elsewhere gets it untouched. What surrounds Terraform's text goes to stdout, as that does; annotations to stderr: stdout
+may be data. Reports are written wherever `--report` asks for them.
 
-Not promised: anything at all when the front is killed; `settle` writes then what the run's record knows.
+What is gathered stands beside the run's record until it has been told: if the front is killed, `settle` tells it.
 """
 
 from __future__ import annotations
@@ -13,107 +14,148 @@ import contextlib
 import os
 import re
 import secrets
+import shutil
+import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tfguard import ci, log, summary
-from tfguard.planjson import PlannedChanges
+from tfguard import ci, log, reportfile, runrecord, story, summary
+from tfguard.planjson import PlannedChanges, read_closing_line
+from tfguard.story import PlanFiles, ReportFile, Story
+from tfguard.transcript import Transcript
 
 #: GitHub shows ten annotations of a step, each cut after 4096 signs.
 _MAX_ANNOTATIONS = 10
 _MAX_ANNOTATION = 2000
-_ANNOTATED = re.compile(r"run\.failed|run\.timed_out|lease\.(lost|taken_over)|state\.\w+|settle\.(released|failed)")
-_CLOSING = re.compile(r"(\d+) added, (\d+) changed, (\d+) destroyed")
+_ANNOTATED = re.compile(
+    r"run\.failed|run\.timed_out|lease\.(lost|taken_over)|plan\.stale|state\.\w+|settle\.(released|failed)"
+)
 
 
-@dataclass(frozen=True)
-class PlanFiles:
-    """Where a plan is saved, and where it is as JSON: in a folder that only we can enter."""
-
-    plan: str
-    shown: str
-
-
-@dataclass
 class JobPage:
-    """One run's page. Nothing here raises: what cannot be written is left out."""
+    """
+    One run's page. Nothing here raises: what cannot be written is left out.
 
-    environ: Mapping[str, str] = field(repr=False)
-    is_github: bool = False
-    is_gitlab: bool = False
-    changes: PlannedChanges | None = None
-    files: PlanFiles | None = None
-    text: str = ""
-    _is_fenced: bool = False
-    _queued: list[str] = field(default_factory=list)
-    _notes: list[str] = field(default_factory=list)
-    _outputs: dict[str, str] = field(default_factory=dict)
+    `record` is where the run's record is, or would be: what is gathered stands beside it from `begin` on.
+    """
+
+    def __init__(
+        self, environ: Mapping[str, str], told: Story, record: Path, *, is_github: bool, is_gitlab: bool
+    ) -> None:
+        self.story = told
+        self.record = record
+        self.is_github = is_github
+        self.is_gitlab = is_gitlab
+        self._environ = environ
+        self._transcript: Transcript | None = None
+        self._is_fenced = False
+        self._queued: list[str] = []
+        self._scratch = ""
 
     @classmethod
-    def of(cls, environ: Mapping[str, str]) -> JobPage | None:
-        """Give the page of this job; None where nobody asked for one."""
-        if environ.get("TFGUARD_CI_LOG") != "1":
+    def of(cls, environ: Mapping[str, str], reports: Sequence[ReportFile] = ()) -> JobPage | None:
+        """Give the page of a run that begins; None where nobody asked for one."""
+        record = Path(runrecord.new_path(environ))
+        return cls._made(environ, Story(reports=tuple(reports), front=story.own_mark()), record)
+
+    @classmethod
+    def of_killed(cls, environ: Mapping[str, str], record: Path, notes: Sequence[str] = ()) -> JobPage | None:
+        """Give the page that a killed front has left beside a record, with more to note; None if it has been told."""
+        told = story.read(record)
+        if told is None:
             return None
-        github, gitlab = environ.get("GITHUB_ACTIONS") == "true", environ.get("GITLAB_CI") == "true"
-        return cls(environ, github, gitlab) if github or gitlab else None
+        told.notes = [*told.notes, *notes]
+        made = cls._made(environ, told, record)
+        if made is not None:
+            made._transcript = Transcript.find(record.with_suffix(runrecord.TEXT_SUFFIX))
+        return made
+
+    @classmethod
+    def _made(cls, environ: Mapping[str, str], told: Story, record: Path) -> JobPage | None:
+        is_asked = environ.get("TFGUARD_CI_LOG") == "1"
+        is_github = is_asked and environ.get("GITHUB_ACTIONS") == "true"
+        is_gitlab = is_asked and environ.get("GITLAB_CI") == "true"
+        if not (is_github or is_gitlab or told.reports):
+            return None
+        return cls(environ, told, record, is_github=is_github, is_gitlab=is_gitlab)
+
+    def begin(self, label: str) -> Transcript:
+        """Terraform is about to be started: give what keeps its text. From now on `settle` could tell the story."""
+        if self._transcript is None:
+            self._transcript = Transcript.create(self.record.with_suffix(runrecord.TEXT_SUFFIX))
+        self.story.label = label
+        self.story.save(self.record)
+        return self._transcript
+
+    def forget(self) -> None:
+        """It has been told, or there is nothing to tell."""
+        if self._transcript is not None:
+            self._transcript.close()
+            self._transcript = None
+        runrecord.forget_story(self.record)
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
 
     # --- Terraform's text ---------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def fenced(self, words: Sequence[str]) -> Iterator[None]:
+    def fenced(self, words: Sequence[str], to: int = 1) -> Iterator[None]:
         """
-        Put Terraform's text between marks, in which GitHub obeys none of its lines.
+        Put Terraform's text between marks, in which GitHub obeys none of its lines. `to`: the stream that it goes to.
 
         A command whose stdout is data (`-json`) is left alone.
         """
-        if any(word in ("-json", "--json") or word.startswith(("-json=", "--json=")) for word in words):
+        if not (self.is_github or self.is_gitlab) or is_data(words):
             yield
             return
         title = " ".join(["terraform", *words[:1]])
         token = secrets.token_hex(16)
-        self._open(title, token)
+        self._open(title, token, to)
         self._is_fenced = True
         try:
             yield
         finally:
             self._is_fenced = False
-            self._close(token)
+            self._close(token, to)
 
-    def _open(self, title: str, token: str) -> None:
+    def _open(self, title: str, token: str, to: int) -> None:
         if self.is_github:
-            _print(f"::group::{ci.escape_github(title)}")
-            _print(f"::stop-commands::{token}")
+            _print(f"::group::{ci.escape_github(title)}", to)
+            _print(f"::stop-commands::{token}", to)
         else:
-            _print(f"\x1b[0Ksection_start:{int(time.time())}:tfguard_{token[:8]}\r\x1b[0K{title}")
+            _print(f"\x1b[0Ksection_start:{int(time.time())}:tfguard_{token[:8]}\r\x1b[0K{title}", to)
 
-    def _close(self, token: str) -> None:
+    def _close(self, token: str, to: int) -> None:
         if self.is_github:
-            _print(f"\n::{token}::")  # Terraform's last line may have had no end.
-            _print("::endgroup::")
+            _print(f"\n::{token}::", to)  # Terraform's last line may have had no end.
+            _print("::endgroup::", to)
         else:
-            _print(f"\x1b[0Ksection_end:{int(time.time())}:tfguard_{token[:8]}\r\x1b[0K")
+            _print(f"\x1b[0Ksection_end:{int(time.time())}:tfguard_{token[:8]}\r\x1b[0K", to)
 
     # --- what we say --------------------------------------------------------------------------------------------
 
     def hear(self, level: str, event: str, text: str, facts: Mapping[str, Any]) -> None:
-        """Note a message for the summary, and annotate with it if it is worth that."""
+        """Note a message for the page, and annotate with it if it is worth that."""
         if facts.get("holder"):
-            self._outputs["lock-holder"] = msgspec.json.encode(facts["holder"], enc_hook=str).decode()
+            self.story.holder = msgspec.json.encode(facts["holder"], enc_hook=str).decode()
+        if event == "child.signalled" and (number := getattr(signal, str(facts.get("reason")), None)):
+            self.story.stopped_by = int(number)
+            self._keep()
         if level != "info" and _ANNOTATED.fullmatch(event):
             self._annotate(level, log.redact(text))
         if "exit_code" in facts and event == "run.failed":  # Nothing was run: no line will end it.
             self.finish({**facts, "outcome": getattr(facts.get("reason"), "value", facts.get("reason"))})
 
     def _annotate(self, level: str, text: str) -> None:
-        self._notes.append(text)
-        if not self.is_github or len(self._notes) > _MAX_ANNOTATIONS:
+        self.story.notes.append(text)
+        self._keep()
+        if not self.is_github or len(self.story.notes) > _MAX_ANNOTATIONS:
             return
         line = f"::{level} title=tfguard::{ci.escape_github(text[:_MAX_ANNOTATION])}"
         if self._is_fenced:
@@ -121,29 +163,34 @@ class JobPage:
         else:
             _print(line, to=2)
 
+    def _keep(self) -> None:
+        if self._transcript is not None:
+            self.story.save(self.record)
+
     # --- the end ------------------------------------------------------------------------------------------------
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """Write the outputs and the summary of a run that has ended."""
+        """Write outputs, summary and reports of a run that has ended."""
         # Only now: of stdout and stderr the runner may read either first, and inside the fence it would not obey.
         for line in self._queued:
             _print(line, to=2)
         self._queued.clear()
-        outputs = {**self._outputs, **self._counts()}
-        for name, fact in OUTPUT_FACTS.items():
-            if facts.get(fact) is not None:
-                outputs[name] = str(facts[fact])
-        if self.files is not None:
-            paths = {"plan-path": self.files.plan, "plan-json-path": self.files.shown}
-            outputs |= {name: path for name, path in paths.items() if os.path.exists(path)}
+        page = self._page(facts)
         if self.is_github:
-            self._append("GITHUB_OUTPUT", "".join(_output(name, value) for name, value in outputs.items()))
-            self._append("GITHUB_STEP_SUMMARY", summary.render(self._page(facts)))
+            self._append("GITHUB_OUTPUT", "".join(_output(name, value) for name, value in self._outputs(page).items()))
+            self._append_summary(page)
+        for report in self.story.reports:
+            try:
+                reportfile.write(report, page)
+            except OSError as error:
+                log.get_logger().warning("report.failed", path=report.path, error=error.strerror)
+        self.forget()
 
     def _page(self, facts: Mapping[str, Any]) -> summary.Page:
-        who = ci.identify(self.environ)
+        who = ci.identify(self._environ)
+        text = self._transcript.read() if self._transcript is not None else ""
         return summary.Page(
-            label=str(facts.get("label") or "tfguard"),
+            label=str(facts.get("label") or self.story.label or "tfguard"),
             outcome=str(facts.get("outcome") or "unknown"),
             exit_code=facts.get("exit_code"),
             who=who.who,
@@ -151,22 +198,36 @@ class JobPage:
             link=who.link,
             waited=facts.get("waited_s"),
             held=facts.get("held_s"),
-            changes=self.changes,
-            text=self.text,
-            notes=tuple(self._notes),
+            lock_id=str(facts.get("lock_id") or ""),
+            token=facts.get("token"),
+            changes=self.story.changes or read_closing_line(summary.plain(text)),
+            text=text,
+            notes=tuple(self.story.notes),
         )
 
-    def _counts(self) -> dict[str, str]:
-        """From the saved plan; of a bare apply from Terraform's closing line."""
-        if self.changes is not None:
-            found = self.changes
-            counts = {"add": found.add, "change": found.change, "destroy": found.destroy}
-            return {"has-changes": str(found.has_changes).lower()} | {name: str(n) for name, n in counts.items()}
-        said = _CLOSING.findall(self.text)
-        return dict(zip(("add", "change", "destroy"), said[-1])) if said else {}
+    def _outputs(self, page: summary.Page) -> dict[str, str]:
+        found = {name: str(value) for name, of in OUTPUTS.items() if (value := of(page)) is not None and value != ""}
+        if self.story.holder:
+            found["lock-holder"] = self.story.holder
+        if page.changes is not None:
+            found |= {name: str(getattr(page.changes, name)) for name in ("add", "change", "destroy")}
+            if not page.changes.is_done:  # The closing line of an apply does not count what changed in outputs.
+                found["has-changes"] = str(page.changes.has_changes).lower()
+        if self.story.files is not None:
+            paths = {"plan-path": self.story.files.plan, "plan-json-path": self.story.files.shown}
+            found |= {name: path for name, path in paths.items() if os.path.exists(path)}
+        return found
+
+    def _append_summary(self, page: summary.Page) -> None:
+        """Of all that one step appends, GitHub shows nothing if it is too much: the first has the most room."""
+        path = self._environ.get("GITHUB_STEP_SUMMARY", "")
+        written = os.path.getsize(path) if os.path.isfile(path) else 0
+        room = summary.LIMIT_BYTES - written
+        if room >= summary.SMALLEST_LIMIT_BYTES:
+            self._append("GITHUB_STEP_SUMMARY", summary.render(page, room))
 
     def _append(self, variable: str, text: str) -> None:
-        path = self.environ.get(variable)
+        path = self._environ.get(variable)
         if path:
             with contextlib.suppress(OSError), open(path, "a", encoding="utf-8", errors="replace") as file:
                 file.write(text)
@@ -174,37 +235,52 @@ class JobPage:
     # --- plans --------------------------------------------------------------------------------------------------
 
     def place_plan(self, given: str | None) -> PlanFiles | None:
-        """Say where the plan goes: where the user said, else into a folder of the job's. None if there is no place."""
-        base = self.environ.get("RUNNER_TEMP") if self.is_github else self.environ.get("CI_PROJECT_DIR")
-        if not base:
-            return None
-        place = Path(base) if self.is_github else Path(base, ".tfguard")
+        """
+        Say where the plan goes: where the user said, else into a folder of the job's.
+
+        None if there is no place: outside a job, a plan that nobody asked to save would name a file soon to be gone.
+        """
+        environ = self._environ
         try:
-            place.mkdir(mode=0o700, parents=True, exist_ok=True)
-            folder = tempfile.mkdtemp(prefix="tfguard-plan-", dir=place) if self.is_github else str(place)
+            if environ.get("RUNNER_TEMP"):
+                folder = tempfile.mkdtemp(prefix="tfguard-plan-", dir=environ["RUNNER_TEMP"])
+            elif environ.get("CI_PROJECT_DIR"):
+                folder = os.path.join(environ["CI_PROJECT_DIR"], ".tfguard")
+                os.makedirs(folder, mode=0o700, exist_ok=True)
+            elif given:
+                folder = self._scratch = tempfile.mkdtemp(prefix="tfguard-")
+            else:
+                return None
         except OSError:
             return None
-        self.files = PlanFiles(given or os.path.join(folder, "tfplan"), os.path.join(folder, "tfplan.json"))
-        return self.files
+        plan, shown = given or os.path.join(folder, "tfplan"), os.path.join(folder, "tfplan.json")
+        self.story.files = PlanFiles(plan=plan, shown=shown)
+        return self.story.files
 
     def take_changes(self, changes: PlannedChanges | None) -> None:
         """Take what the plan will do; GitLab's merge requests show it from a report of their own form."""
-        self.changes = changes
-        if self.is_gitlab and self.files is not None and changes is not None:
+        self.story.changes = changes
+        self._keep()
+        if self.is_gitlab and self.story.files is not None and changes is not None:
             report = {"create": changes.add, "update": changes.change, "delete": changes.destroy}
             with contextlib.suppress(OSError):
-                Path(self.files.shown).with_name("report.json").write_bytes(msgspec.json.encode(report))
+                Path(self.story.files.shown).with_name("report.json").write_bytes(msgspec.json.encode(report))
 
 
-#: Output → the fact of the line that ends a run.
-OUTPUT_FACTS = {
-    "exit-code": "exit_code",
-    "outcome": "outcome",
-    "lock-id": "lock_id",
-    "fencing-token": "token",
-    "waited-seconds": "waited_s",
-    "held-seconds": "held_s",
+#: Output → what of a run it tells; what is None or empty is left out. The others depend on more than the run's end.
+OUTPUTS: Mapping[str, Callable[[summary.Page], object]] = {
+    "exit-code": lambda page: page.exit_code,
+    "outcome": lambda page: page.outcome,
+    "lock-id": lambda page: page.lock_id,
+    "fencing-token": lambda page: page.token,
+    "waited-seconds": lambda page: page.waited,
+    "held-seconds": lambda page: page.held,
 }
+
+
+def is_data(words: Sequence[str]) -> bool:
+    """Whether a program reads what Terraform will print for these words."""
+    return any(word in ("-json", "--json") or word.startswith(("-json=", "--json=")) for word in words)
 
 
 def _output(name: str, value: str) -> str:

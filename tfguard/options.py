@@ -25,7 +25,10 @@ _VALUED = {
     "--lock-timeout": "lock_timeout",
     "--log-format": "log_format",
     "--terraform": "terraform",
+    "--report-limit": "report_limit",
 }
+#: The one that may be given again, as often as one likes.
+_REPORT = "--report"
 #: Option → the field it sets, and to what. They take no value.
 _SWITCHES: dict[str, tuple[str, int]] = {
     "--verbose": ("verbosity", 1),
@@ -42,6 +45,8 @@ _EXAMPLES = {
     "--lock-timeout": "--lock-timeout 10m",
     "--log-format": "--log-format json",
     "--terraform": "--terraform /usr/bin/terraform",
+    "--report": "--report plan.md",
+    "--report-limit": "--report plan.md --report-limit 65000",
 }
 #: How alike two words must be for one to be a slip of the other. Below it, the word may be Terraform's own.
 _ALIKE = 0.75
@@ -60,6 +65,8 @@ class Options:
     verbosity: int = 0
     is_raw: bool = False
     ignores_errored: bool = False
+    reports: tuple[str, ...] = ()
+    report_limit: str | None = None
     command: tuple[str, ...] = field(default=())
 
     @property
@@ -84,11 +91,12 @@ def parse(argv: Sequence[str]) -> Options:
     """
     found: dict[str, Any] = {}
     switches: dict[str, Any] = {}
+    reports: list[str] = []
     rest = list(argv)
     while rest and rest[0].startswith("-"):
         name, equals, value = rest[0].partition("=")
         if name == "--":
-            return Options(**found, **switches, is_raw=True, command=tuple(rest[1:]))
+            return Options(**found, **switches, reports=tuple(reports), is_raw=True, command=tuple(rest[1:]))
         if name in _SWITCHES:
             if equals:
                 raise UsageError(f"{name} takes no value.\nFor example: tfguard {name} apply")
@@ -98,10 +106,13 @@ def parse(argv: Sequence[str]) -> Options:
         elif name in _VALUED and not (name == "-chdir" and not equals):
             rest.pop(0)
             _set(found, name, value if equals else _next(rest, name))
+        elif name == _REPORT:
+            rest.pop(0)
+            reports.append(_given(name, value if equals else _next(rest, name)))
         else:
             _check_spelling(name)
             break
-    return Options(**found, **switches, command=tuple(rest))
+    return Options(**found, **switches, reports=tuple(reports), command=tuple(rest))
 
 
 def _check_spelling(name: str) -> None:
@@ -110,7 +121,7 @@ def _check_spelling(name: str) -> None:
 
     if not name.startswith("--") or name in ("--help", "--version"):
         return
-    likely = difflib.get_close_matches(name, [*_VALUED, *_SWITCHES], n=1, cutoff=_ALIKE)
+    likely = difflib.get_close_matches(name, [*_VALUED, *_SWITCHES, _REPORT], n=1, cutoff=_ALIKE)
     if likely:
         example = _EXAMPLES.get(likely[0], likely[0])
         raise UsageError(
@@ -126,12 +137,16 @@ def _next(rest: list[str], name: str) -> str:
 
 
 def _set(found: dict[str, str], name: str, value: str) -> None:
-    key = _VALUED[name]
-    if not value:
-        raise _needs_value(name)
+    key, value = _VALUED[name], _given(name, value)
     if found.setdefault(key, value) != value:
         first, second = printable(found[key], 40), printable(value, 40)
         raise UsageError(f"{name} is given twice, as {first} and as {second}.\nGive it once.")
+
+
+def _given(name: str, value: str) -> str:
+    if not value:
+        raise _needs_value(name)
+    return value
 
 
 def _needs_value(name: str) -> UsageError:

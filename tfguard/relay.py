@@ -26,12 +26,18 @@ StreamName = Literal["stdout", "stderr"]
 
 
 class Relay:
-    """Copies `source` (non-blocking) to `sink` until told that the writer is gone, then what is left."""
+    """
+    Copies `source` (non-blocking) to `sink` until told that the writer is gone, then what is left. `keep` gets all of
+    it, in a thread of ours.
+    """
 
-    def __init__(self, source: int, sink: int, on_interrupt_heard: Callable[[], None]) -> None:
+    def __init__(
+        self, source: int, sink: int, on_interrupt_heard: Callable[[], None], keep: Callable[[bytes], object] = len
+    ) -> None:
         self.source = source
         self._sink = sink
         self._on_interrupt_heard = on_interrupt_heard
+        self._keep = keep
         self.last_words = b""
         self._tail = b""
         self._is_sink_open = True
@@ -67,6 +73,7 @@ class Relay:
                 break
             self._listen(data)
             self.last_words = (self.last_words + data)[-_KEPT_BYTES:]
+            self._keep(data)
             self._write(data)
 
     def _listen(self, data: bytes) -> None:
@@ -99,13 +106,19 @@ class Stream:
     relay: Relay | None = None
 
     @classmethod
-    def open(cls, name: StreamName, sink: int, on_heard: Callable[[], None], is_listened_to: bool) -> Stream:
-        """A terminal is inherited, so that Terraform sees it; everything else, or what is listened to, is relayed."""
-        if os.isatty(sink) and not is_listened_to:
+    def open(
+        cls,
+        name: StreamName,
+        sink: int,
+        on_heard: Callable[[], None],
+        keep: Callable[[bytes], object] | None,
+    ) -> Stream:
+        """A terminal is inherited, so that Terraform sees it; everything else, or what is to be kept, is relayed."""
+        if os.isatty(sink) and keep is None:
             return cls(name, sink)
         source, end = os.pipe()
         os.set_blocking(source, False)
-        return cls(name, end, Relay(source, sink, on_heard))
+        return cls(name, end, Relay(source, sink, on_heard, keep or len))
 
     def let_go(self) -> None:
         """The child has its end: close ours, so that the pipe ends with the child."""

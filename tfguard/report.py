@@ -10,12 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfguard import log
 
 if TYPE_CHECKING:
     from tfguard.jobpage import JobPage
+    from tfguard.story import ReportFile
 
 Level = Literal["info", "warning", "error"]
 
@@ -26,11 +28,11 @@ class Report:
     _is_json = False
     _is_quiet = False
 
-    def __init__(self, log_format: log.Format, verbosity: int) -> None:
+    def __init__(self, log_format: log.Format, verbosity: int, reports: Sequence[ReportFile] = ()) -> None:
         self._is_json = log_format == "json"
         self._is_quiet = verbosity < 0
         self._log = log.get_logger()
-        self.page = _job_page()
+        self.page = _job_page(reports)
 
     def say(self, level: Level, event: str, text: str, **facts: Any) -> None:
         """Tell people `text`, or machines `event` and its facts."""
@@ -62,12 +64,12 @@ class Report:
             self.page.finish(facts)
 
 
-def _job_page() -> JobPage | None:
-    if os.environ.get("TFGUARD_CI_LOG") != "1":
+def _job_page(reports: Sequence[ReportFile]) -> JobPage | None:
+    if os.environ.get("TFGUARD_CI_LOG") != "1" and not reports:
         return None
     from tfguard.jobpage import JobPage
 
-    return JobPage.of(os.environ)
+    return JobPage.of(os.environ, reports)
 
 
 def write(text: str) -> None:

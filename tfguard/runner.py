@@ -110,7 +110,7 @@ class Runner:
             raise
         try:
             status = self._run_body(task, held, body)
-            exit_code, outcome = self._judge(task, status)
+            exit_code, outcome = self._judge(status, task.success_codes)
             if outcome is Outcome.SUCCEEDED and task.pushed_file:
                 with contextlib.suppress(OSError):
                     os.replace(task.pushed_file, f"{task.pushed_file}.pushed-{held.lock_id}")
@@ -121,11 +121,25 @@ class Runner:
         self._release(task, held, outcome, exit_code)
         return exit_code
 
+    def run_unlocked(self, subject: messages.Subject, body: Callable[[], int], success_codes: frozenset[int]) -> int:
+        """
+        Call `body` without a lock of ours, and report: for what Terraform itself locks, or nobody needs to.
+
+        Gives the exit status as `run` does. Raises what kept a program from starting.
+        """
+        self._narrator.subject = subject
+        try:
+            exit_code, outcome = self._judge(body(), success_codes)
+        except AcquireFailed as failed:
+            raise self._as_error(subject, failed.answer) from failed
+        self.report.finish(label=subject.label, outcome=outcome.value, exit_code=exit_code)
+        return exit_code
+
     def _run_body(self, task: Task, held: wire.Held, body: Callable[[wire.Held, dict[str, str]], int]) -> int:
         try:
             return body(held, self._child_environ(task, held))
         except AcquireFailed as failed:  # A program could not be started.
-            raise self._as_error(task, failed.answer) from failed
+            raise self._as_error(task.subject, failed.answer, is_plan=task.is_plan) from failed
 
     def _tell_terms(self, task: Task) -> None:
         self.report.detail(
@@ -224,23 +238,23 @@ class Runner:
         if answer.kind == "busy":
             text = messages.busy(task.subject, answer.record, now, waited_seconds=answer.waited_seconds)
             raise LockBusy(text, record=answer.record)
-        raise self._as_error(task, answer)
+        raise self._as_error(task.subject, answer, is_plan=task.is_plan)
 
     @staticmethod
-    def _as_error(task: Task, answer: wire.Failed) -> TfguardError:
+    def _as_error(subject: messages.Subject, answer: wire.Failed, *, is_plan: bool = False) -> TfguardError:
         kind: type[TfguardError]
         if answer.kind == "errored":
-            text, kind = rescue_messages.is_pending(task.subject, answer.message), errors.ConfigError
+            text, kind = rescue_messages.is_pending(subject, answer.message), errors.ConfigError
         elif answer.kind == "unlisted":
-            text, kind = messages.unlisted_workspaces(task.subject.label, answer.message), errors.StoreDenied
+            text, kind = messages.unlisted_workspaces(subject.label, answer.message), errors.StoreDenied
         elif answer.kind == "StoreUnavailable":
             waited = answer.waited_seconds
-            text = messages.unavailable(task.subject, answer.message, waited_seconds=waited)
+            text = messages.unavailable(subject, answer.message, waited_seconds=waited)
             kind = errors.StoreUnavailable
         else:
-            text = messages.about(task.subject.label, answer.message)
+            text = messages.about(subject.label, answer.message)
             kind = getattr(errors, answer.kind, TfguardError)
-        if kind is errors.ActionDenied and task.is_plan:
+        if kind is errors.ActionDenied and is_plan:
             text = messages.denied_during_plan(text)
         error = TfguardError(text)
         error.exit_code, error.outcome = kind.exit_code, kind.outcome
@@ -310,7 +324,7 @@ class Runner:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _judge(self, task: Task, status: int) -> tuple[int, Outcome]:
+    def _judge(self, status: int, success_codes: frozenset[int]) -> tuple[int, Outcome]:
         """Find the exit status by precedence: lost > timed out > asked to stop > Terraform's own."""
         front = self.front
         if front.lost is not None:
@@ -322,7 +336,7 @@ class Runner:
         code = status if status >= 0 else 128 - status
         if code == 1 and _STALE in front.last_words:
             return code, Outcome.PLAN_STALE
-        return code, Outcome.SUCCEEDED if code in task.success_codes else Outcome.FAILED
+        return code, Outcome.SUCCEEDED if code in success_codes else Outcome.FAILED
 
     def _release(self, task: Task, held: wire.Held, outcome: Outcome, exit_code: int) -> None:
         released = self.front.release(outcome.value, exit_code)

@@ -175,11 +175,16 @@ def read(path: Path) -> RunRecord | None:
 
 def write(path: Path, record: RunRecord) -> None:
     """Write a record whole, readable by its owner alone. Raises OSError."""
+    write_private(path, msgspec.json.encode(record))
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file of this folder whole, readable by its owner alone. Raises OSError."""
     _make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "wb") as file:
-        file.write(msgspec.json.encode(record))
+        file.write(data)
     beside.replace(path)
 
 
@@ -192,9 +197,16 @@ def prune(place: Path) -> None:
 
 def remove(path: Path) -> None:
     """Remove a record, and whatever stands beside it."""
-    for each in (path.with_suffix(STORY_SUFFIX), path.with_suffix(TEXT_SUFFIX), path):
+    forget_story(path)
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def forget_story(path: Path) -> None:
+    """Remove what stands beside a record: it has been told."""
+    for suffix in (STORY_SUFFIX, TEXT_SUFFIX):
         with contextlib.suppress(OSError):
-            each.unlink()
+            path.with_suffix(suffix).unlink()
 
 
 def _make_folder(place: Path) -> None:

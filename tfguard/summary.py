@@ -1,28 +1,41 @@
 """
-A run told on one page of Markdown: how it ended, what it was, what it changes, and Terraform's own words, folded.
+A run told on one page, as Markdown for people or as JSON for programs: how it ended, what it was, what it changes, and
+Terraform's own words, folded.
 
-Everything shown is a stranger's text: it is escaped, and what is known to be secret has been taken out.
+Everything shown is a stranger's text. It stands in HTML, where Markdown is not read, escaped and without control signs;
+in `<code>` or `<pre>`, where `@somebody` is nobody's name; and what is known to be secret is cut out.
 """
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from tfguard import log
+from tfguard.lockinfo import printable
 from tfguard.planjson import PlannedChanges
+from tfguard.transcript import left_out
 
-#: GitHub refuses a summary above 1 MiB altogether; other steps' text is not counted in.
-LIMIT_BYTES = 1_000_000
-_MAX_ROWS = 500
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: GitHub refuses the summary of a step altogether if it is above 1 MiB.
+LIMIT_BYTES = 1024 * 1024
+#: Whatever is less does not hold a run's facts.
+SMALLEST_LIMIT_BYTES = 4000
+_MAX_WORD = 200
+_MAX_NOTES = 20
+_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
+#: What Markdown would read even between tags.
+_MARKDOWN = re.compile(r"[\\`*_\[\]!|~$]")
 _MARKS = {"succeeded": "✅", "interrupted": "⏹️"}
 
 
 @dataclass(frozen=True)
 class Page:
-    """The facts of one run. Times in seconds; `text` is what Terraform printed, or the end of it."""
+    """The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it."""
 
     label: str
     outcome: str
@@ -32,6 +45,8 @@ class Page:
     link: str = ""
     waited: float | None = None
     held: float | None = None
+    lock_id: str = ""
+    token: int | None = None
     changes: PlannedChanges | None = None
     text: str = ""
     notes: tuple[str, ...] = ()
@@ -39,11 +54,39 @@ class Page:
 
 def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
     """Give the page as Markdown of at most `limit_bytes`; Terraform's text is cut in its middle to fit."""
-    text = log.redact(_COLOUR.sub("", page.text)).strip()
-    head = log.redact("\n\n".join(part for part in _parts(page, text) if part))
-    room = limit_bytes - len(head.encode()) - 200
-    folded = _folded(text, room) if text and room > 0 else ""
-    return f"{cut(head, limit_bytes - 2)}\n{folded}"
+    text = plain(page.text)
+    room = limit_bytes - len(_DETAILS) - 4
+    parts: list[str] = []
+    # Each may take half of what those before it have left, so that a huge one does not push out the next.
+    for part in (_head(page), *_notes(page.notes, room // 4), _counts(page.changes)):
+        parts += [part] if part else []
+    for make in (_table, _error):
+        left = room - sum(len(part.encode()) + 2 for part in parts)
+        part = make(page, text, left // 2)
+        parts += [part] if part else []
+    left = room - sum(len(part.encode()) + 2 for part in parts)
+    folded = _DETAILS.format(_escaped(text, left)) if text and left > 0 else ""
+    # An empty line at the end, too: a tag's block goes on to the next one, and a page may follow.
+    return "\n\n".join([*parts, folded]).rstrip() + "\n\n"
+
+
+def render_json(page: Page, limit_bytes: int = LIMIT_BYTES) -> bytes:
+    """Give the facts as JSON; Terraform's text is cut to fit, then the list of resources."""
+    facts, limit = _facts(page, limit_bytes), limit_bytes
+    whole = facts["text"]
+    while len(data := msgspec.json.format(msgspec.json.encode(facts))) + 1 > limit_bytes and limit > 0:
+        limit = max(0, min(limit, len(whole.encode())) - (len(data) + 1 - limit_bytes))
+        facts["text"] = cut(whole, limit)
+    while len(data) + 1 > limit_bytes and facts["changes"] and facts["changes"]["resources"]:
+        facts["changes"]["resources"] = facts["changes"]["resources"][: len(facts["changes"]["resources"]) // 2]
+        data = msgspec.json.format(msgspec.json.encode(facts))
+    return data + b"\n"
+
+
+def plain(text: str) -> str:
+    """Give Terraform's text without colours, control signs and secrets."""
+    bare = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\t", "    ")
+    return log.redact("\n".join(printable(line, len(line) + 1) for line in bare.split("\n"))).strip("\n")
 
 
 def first_error(text: str) -> str:
@@ -66,24 +109,28 @@ def cut(text: str, limit_bytes: int) -> str:
     data = text.encode("utf-8", "replace")
     if len(data) <= limit_bytes:
         return text
-    note = f"\n… {len(data) - limit_bytes} bytes left out …\n".encode()
-    half = max(0, (limit_bytes - len(note)) // 2)
-    kept = data[:half] + note + (data[-half:] if half else b"")
-    return kept.decode("utf-8", "ignore")
+    half = max(0, (limit_bytes - len(left_out(len(data)).encode())) // 2)
+    kept = (data[:half], data[len(data) - half :])
+    note = left_out(len(data) - 2 * half)
+    return kept[0].decode("utf-8", "ignore") + note + kept[1].decode("utf-8", "ignore")
 
 
-def _parts(page: Page, text: str) -> list[str]:
+# --- Markdown -------------------------------------------------------------------------------------------------------
+
+_DETAILS = "<details><summary>Terraform's output</summary>\n\n<pre>{}</pre>\n\n</details>"
+
+
+def _head(page: Page) -> str:
     code = "" if page.exit_code is None else f" (exit {page.exit_code})"
-    who = html.escape(" · ".join(part for part in (page.who, page.run) if part))
-    return [
-        f"### {_MARKS.get(page.outcome, '❌')} {html.escape(page.label)}: {page.outcome}{code}",
-        f'<a href="{html.escape(page.link)}">{who}</a>' if page.link else who,
+    who = _code(" · ".join(part for part in (page.who, page.run) if part))
+    link = f'<a href="{html.escape(page.link)}">{who}</a>' if page.link else who
+    lines = [
+        # The one line that Markdown does read.
+        f"### {_MARKS.get(page.outcome, '❌')} {_MARKDOWN.sub(_as_entity, _code(page.label))}: {page.outcome}{code}",
+        f"<p>{link}</p>" if who else "",
         _times(page),
-        *(f"<pre>{html.escape(note)}</pre>" for note in page.notes),
-        _counts(page.changes),
-        _table(page.changes),
-        _error(text) if page.outcome != "succeeded" else "",
     ]
+    return "\n\n".join(line for line in lines if line)
 
 
 def _times(page: Page) -> str:
@@ -93,32 +140,93 @@ def _times(page: Page) -> str:
     return f"Waited {page.waited:.0f} s for the lock{held}."
 
 
+def _notes(notes: Iterable[str], room: int) -> list[str]:
+    shown: list[str] = []
+    for note in list(notes)[-_MAX_NOTES:]:
+        part = f"<pre>{_escaped(plain(note), room)}</pre>"
+        room -= len(part.encode())
+        shown += [part] if room > 0 else []
+    return shown
+
+
 def _counts(changes: PlannedChanges | None) -> str:
     if changes is None:
         return ""
-    if not changes.has_changes:
-        return "No changes."
-    return f"**{changes.add} to add, {changes.change} to change, {changes.destroy} to destroy.**"
+    add, change, destroy = changes.add, changes.change, changes.destroy
+    if changes.is_done:
+        return f"**{add} added, {change} changed, {destroy} destroyed.**"
+    return f"**{add} to add, {change} to change, {destroy} to destroy.**" if changes.has_changes else "No changes."
 
 
-def _table(changes: PlannedChanges | None) -> str:
-    if changes is None or not changes.rows:
+def _table(page: Page, _text: str, room: int) -> str:
+    if page.changes is None or not page.changes.rows:
         return ""
-    rows = [
-        f"<tr><td>{html.escape(action)}</td><td><code>{html.escape(address)}</code></td></tr>"
-        for action, address in changes.rows[:_MAX_ROWS]
-    ]
-    more = len(changes.rows) - _MAX_ROWS
-    rows += [f"<tr><td></td><td>and {more} more</td></tr>"] if more > 0 else []
-    return f"<table><tr><th>action</th><th>resource</th></tr>{''.join(rows)}</table>"
+    table = "<table><tr><th>action</th><th>resource</th></tr>{}</table>"
+    rows: list[str] = []
+    for action, address in page.changes.rows:
+        row = f"<tr><td>{_code(action)}</td><td>{_code(address)}</td></tr>"
+        room -= len(row.encode())
+        if room < len(table) + 100:
+            rows.append(f"<tr><td></td><td>and {len(page.changes.rows) - len(rows)} more</td></tr>")
+            break
+        rows.append(row)
+    return table.format("".join(rows))
 
 
-def _error(text: str) -> str:
-    found = first_error(text)
-    return f"<pre>{html.escape(found)}</pre>" if found else ""
+def _error(page: Page, text: str, room: int) -> str:
+    found = first_error(text) if page.outcome != "succeeded" else ""
+    return f"<pre>{_escaped(found, room)}</pre>" if found else ""
 
 
-def _folded(text: str, room: int) -> str:
-    # `<pre>` at the start of a line of its own: so its blank lines do not end it, and nothing in it is Markdown.
-    shown = cut(html.escape(text), room)
-    return f"\n<details><summary>Terraform's output</summary>\n\n<pre>{shown}</pre>\n\n</details>\n"
+def _code(text: str) -> str:
+    """One line of a stranger's."""
+    shown = html.escape(log.redact(printable(text, _MAX_WORD)))
+    return f"<code>{shown}</code>" if shown else ""
+
+
+def _as_entity(sign: re.Match[str]) -> str:
+    return f"&#{ord(sign[0])};"
+
+
+def _escaped(text: str, room: int) -> str:
+    """Escape text for between tags, cut so that it then has room."""
+    limit = room
+    while len((shown := html.escape(cut(text, limit), quote=False)).encode()) > room and limit > 0:
+        limit -= max(1, (len(shown.encode()) - room) // 2)
+    return shown
+
+
+# --- JSON -----------------------------------------------------------------------------------------------------------
+
+
+def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
+    text = plain(page.text)
+    return {
+        "label": log.redact(page.label),
+        "outcome": page.outcome,
+        "exit_code": page.exit_code,
+        "who": log.redact(page.who),
+        "run": page.run,
+        "link": page.link,
+        "lock_id": page.lock_id,
+        "fencing_token": page.token,
+        "waited_seconds": page.waited,
+        "held_seconds": page.held,
+        "changes": _changes(page.changes),
+        "notes": [plain(note) for note in page.notes[-_MAX_NOTES:]],
+        "first_error": cut(first_error(text), limit_bytes // 4) if page.outcome != "succeeded" else "",
+        "text": text,
+    }
+
+
+def _changes(changes: PlannedChanges | None) -> dict[str, Any] | None:
+    if changes is None:
+        return None
+    return {
+        "add": changes.add,
+        "change": changes.change,
+        "destroy": changes.destroy,
+        "has_changes": changes.has_changes,
+        "is_done": changes.is_done,
+        "resources": [{"action": action, "address": log.redact(address)} for action, address in changes.rows],
+    }

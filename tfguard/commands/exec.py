@@ -55,7 +55,8 @@ def run_exec(
 
         def body(_: wire.Held, environ: dict[str, str]) -> int:
             log.warm_up()
-            return front.run([program, *argv[1:]], directory=str(context.current), environ=environ)
+            keep = report.page.begin(task.subject.label).write if report.page is not None else None
+            return front.run([program, *argv[1:]], directory=str(context.current), environ=environ, keep=keep)
 
         return Runner(front, report, narrator).run(task, body)
     finally:

@@ -17,7 +17,7 @@ from tfguard.backend import Unlockable
 from tfguard.commands.shown import run_shown
 from tfguard.commands.terraform import child_arguments
 from tfguard.context import Context, find_target, make_context, make_task
-from tfguard.errors import ConfigError, UsageError
+from tfguard.errors import ConfigError, Outcome, UsageError
 from tfguard.front import Front
 from tfguard.initialise import ensure_initialised, initialise
 from tfguard.narrator import Narrator
@@ -49,6 +49,8 @@ def run_pipeline(options: Options, environ: Mapping[str, str], report: Report) -
             ensure_initialised(front, context)
         if {"plan", "apply"} & set(context.settings.steps):
             return _guard(front, narrator, context)
+        if report.page is not None:
+            report.finish(label=context.label(), outcome=Outcome.SUCCEEDED.value, exit_code=0)
         return 0
     finally:
         front.close()

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import msgspec
 
-from tfguard import arguments, ci, context, errors, messages, operator_messages, runrecord
+from tfguard import arguments, ci, context, errors, log, messages, operator_messages, runrecord, story
 from tfguard.backend import resolve_target
 from tfguard.clock import SystemClock
+from tfguard.jobpage import JobPage
 from tfguard.lockinfo import created
 from tfguard.operator import Changed, OperatedLock, Seen, is_silent, opened
 from tfguard.options import Options
@@ -27,6 +28,8 @@ from tfguard.runrecord import RunRecord
 from tfguard.store import Holder, LocalSpec, LockRecord, Target
 from tfguard.workdir import WorkingDirectory
 
+#: What a shell gives as the status of a process that was killed.
+KILLED = 137
 #: Between two looks at the processes of a run, in seconds.
 LOOK_SECONDS = 0.25
 #: Between two tries at a store that does not answer, in seconds.
@@ -43,9 +46,10 @@ def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: f
         StoreDenied, StoreMisconfigured, StoreUnavailable: Its lock cannot be looked at.
     """
     until = time.monotonic() + timeout_seconds
+    folder = Path(place) if place else runrecord.folder(environ)
     found = [
         path
-        for path in runrecord.paths(Path(place) if place else runrecord.folder(environ))
+        for path in runrecord.paths(folder)
         if (record := runrecord.read(path)) is not None and (place or _is_of_this_job(record, environ))
     ]
     if not found:
@@ -58,9 +62,27 @@ def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: f
             if problem is not None:
                 report.say("error", "settle.failed", str(problem))
             problem = error
+    if place or not runrecord.is_shared(environ):
+        _tell_of_unlocked(folder, environ)
     if problem is not None:
         raise problem
     return 0
+
+
+def _tell_of_unlocked(folder: Path, environ: Mapping[str, str]) -> None:
+    """Tell of killed runs without a lock, which have no record: nobody has to wait for them, or to release anything."""
+    for path in folder.glob(f"*{runrecord.STORY_SUFFIX}"):
+        told = story.read(path)
+        is_alive = told is not None and told.front is not None and told.front.is_alive()
+        page = None if is_alive or runrecord.read(path.with_suffix(".json")) else JobPage.of_killed(environ, path)
+        if page is not None:
+            outcome = errors.Outcome.INTERRUPTED if page.story.stopped_by else errors.Outcome.ORPHANED
+            page.finish({"outcome": outcome.value, "exit_code": _status_of_killed(page)})
+
+
+def _status_of_killed(page: JobPage) -> int:
+    """With which status a front would have ended that was killed: asked to stop before, or not."""
+    return 128 + page.story.stopped_by if page.story.stopped_by else KILLED
 
 
 def _is_of_this_job(record: RunRecord, environ: Mapping[str, str]) -> bool:
@@ -81,6 +103,7 @@ class _Settling:
         self._until = until
         self._clock = SystemClock()
         self._has_said: set[str] = set()
+        self._notes: list[str] = []
 
     def run(self) -> None:
         """Raises LockBusy, or what the store raises."""
@@ -173,6 +196,7 @@ class _Settling:
         is_changing = held.lease is None or held.lease.is_changing
         text = operator_messages.settled_by_release(self._subject, is_changing=is_changing)
         self._has_said.add("settle.released")
+        self._notes.append(text)
         self._report.say("warning", "settle.released", text, lock=self._subject.label, lock_id=record.lock_id)
 
     def _finish(self, record: RunRecord) -> None:
@@ -181,18 +205,20 @@ class _Settling:
                 self._subject, outcome=record.outcome, exit_code=record.exit_code, held_seconds=record.held_s
             )
             self._report.say("info", "settle.finished", text, lock=self._subject.label, outcome=record.outcome)
-        self._show(record)
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        self._tell(record)
+        runrecord.remove(self._path)
 
-    def _show(self, record: RunRecord) -> None:
-        """Write for the job's page what a killed front did not: one that lived has left its exit code."""
-        page = self._report.page
-        if page is None or record.exit_code is not None:
+    def _tell(self, record: RunRecord) -> None:
+        """Tell the job's page, and the run's reports, what a killed front did not: one that lived has told it."""
+        page = JobPage.of_killed(self._environ, self._path, self._notes)
+        if page is None:
             return
+        log.register_secrets(context.secrets_of(self._target(record)))  # What was printed is kept as it was.
         outcome = record.outcome or errors.Outcome.ORPHANED.value
-        facts = {"label": record.label, "lock_id": record.lock_id, "token": record.token or None, "outcome": outcome}
-        page.finish({**facts, "waited_s": record.waited_s, "held_s": record.held_s or None})
+        code = _status_of_killed(page) if record.exit_code is None else record.exit_code
+        facts = {"label": record.label, "lock_id": record.lock_id, "token": record.token or None}
+        times = {"waited_s": record.waited_s, "held_s": record.held_s or None}
+        page.finish({**facts, **times, "outcome": outcome, "exit_code": code})
 
     def _say_once(self, level: Level, event: str, text: str) -> None:
         if event not in self._has_said:

@@ -1,5 +1,5 @@
 """
-A Terraform command as the job's page shows it: its text between marks, of a plan what it will change.
+A Terraform command as the run's page shows it: its text between marks and kept, of a plan what it will change.
 
 Without a page it is run as it is.
 """
@@ -15,26 +15,45 @@ from tfguard.arguments import Invocation
 from tfguard.context import Context
 from tfguard.errors import TfguardError
 from tfguard.front import AcquireFailed, Front
-from tfguard.jobpage import JobPage, PlanFiles
+from tfguard.jobpage import JobPage, is_data
 from tfguard.planjson import read_changes
+from tfguard.story import PlanFiles
 
 _CHANGES = 2
+#: Commands without a lock of ours whose text is for people. What others print may be piped into a program, whatever
+#: the job's page wants: they are left alone.
+_TOLD = frozenset({("init",), ("get",), ("validate",), ("fmt",), ("test",), ("force-unlock",)}) | {
+    ("workspace", "new"),
+    ("workspace", "select"),
+}
+
+
+def is_told(context: Context, invocation: Invocation) -> bool:
+    """Whether there is a page, and it tells of this command even where it runs without a lock."""
+    page = context.report.page
+    if page is None:
+        return False
+    return bool(page.story.reports) or (_is_for_people(invocation) and not is_data(invocation.argv))
 
 
 def run_shown(
     front: Front, context: Context, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
 ) -> int:
     """Run Terraform with `argv` under what is held; gives its exit status as `Front.run` does."""
-    page, files = context.report.page, None
-    if page is not None and invocation.words == ("plan",):
-        argv, files = _saved(page, context, invocation, argv)
-    with page.fenced(argv) if page is not None else contextlib.nullcontext():
-        status = front.run([*context.terraform, *argv], directory=str(context.directory), environ=environ)
-    if page is not None:
-        page.text += front.last_words
-    if page is not None and files is not None and status in (0, _CHANGES):
+    page, directory = context.report.page, str(context.directory)
+    if page is None:
+        return front.run([*context.terraform, *argv], directory=directory, environ=environ)
+    argv, files = _saved(page, context, invocation, argv) if invocation.words == ("plan",) else (argv, None)
+    keep = page.begin(context.label()).write
+    with page.fenced(argv) if _is_for_people(invocation) else contextlib.nullcontext():
+        status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep)
+    if files is not None and status in (0, _CHANGES):
         _read(front, context, page, files, environ)
     return status
+
+
+def _is_for_people(invocation: Invocation) -> bool:
+    return invocation.command is not None or invocation.words in _TOLD
 
 
 def forgiven(context: Context, invocation: Invocation, status: int) -> int:
@@ -61,7 +80,8 @@ def _read(front: Front, context: Context, page: JobPage, files: PlanFiles, envir
     bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
     words = [*context.terraform, "show", "-json", files.plan]
     with contextlib.suppress(OSError, TfguardError, AcquireFailed):
-        os.chmod(files.plan, 0o600)
+        if page.is_github or page.is_gitlab:
+            os.chmod(files.plan, 0o600)
         target = os.open(files.shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             status = front.run(words, directory=context.settings.directory, environ=bare, stdout=target)

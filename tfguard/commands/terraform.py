@@ -1,18 +1,20 @@
 """
 `tfguard COMMAND …`: any command of Terraform's, under the lock if it takes one, else untouched by `execve`.
+
+Only where a page is to tell of it, a command without a lock is run as the others are; never one that prints data.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
 from tfguard import arguments, launch, log, messages, wire
 from tfguard.arguments import Invocation
 from tfguard.backend import Unlockable
-from tfguard.commands.shown import forgiven, run_shown
+from tfguard.commands.shown import forgiven, is_told, run_shown
 from tfguard.context import Context, find_target, make_context, make_task
 from tfguard.errors import ConfigError, ProgramNotExecutable, UsageError
 from tfguard.front import Front
@@ -41,7 +43,9 @@ def run_terraform(options: Options, environ: Mapping[str, str], report: Report) 
         raise _misplaced(misplaced, options.command)
     invocation = arguments.parse(options.command, environ)
     if invocation.verdict != "lock" and not options.pipeline:
-        return _without_lock(make_context(options, environ, report), invocation)
+        context = make_context(options, environ, report)
+        if not is_told(context, invocation):
+            _replace_without_lock(context, invocation)
     narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
     front = Front(narrator.hear, environ)  # First: the keeper imports boto3 while we read the configuration.
     try:
@@ -60,18 +64,18 @@ def _misplaced(option: str, command: Sequence[str]) -> UsageError:
 
 def _guard(front: Front, narrator: Narrator, context: Context) -> int:
     invocation = _for_pipeline(context)
+    runner = Runner(front, context.report, narrator)
     if invocation.words == ("init",) and context.settings.pipeline:
-        initialise(front, context, context.options.command[1:], stdout=1)
-        return 0
+        return _told(runner, context, invocation, lambda: _initialise(front, context))
     if invocation.verdict == "lock" or (invocation.words[:1] and invocation.words[0] in _READS_BACKEND):
         ensure_initialised(front, context)
     if invocation.verdict != "lock":
-        return _without_lock(context, invocation, front)
+        return _without_lock(runner, context, invocation)
     if invocation.words == ("plan",) and context.settings.lock.plan == "skip":
-        return _plan_unlocked(context, invocation, front)
+        return _plan_unlocked(runner, context, invocation)
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
-        return _unlockable(context, invocation, target, front)
+        return _unlockable(runner, context, invocation, target)
     task = make_task(context, target, invocation)
 
     def body(held: wire.Held, environ: dict[str, str]) -> int:
@@ -79,7 +83,7 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
         argv, environ = child_arguments(context, invocation, held, environ)
         return run_shown(front, context, invocation, argv, environ)
 
-    return forgiven(context, invocation, Runner(front, context.report, narrator).run(task, body))
+    return forgiven(context, invocation, runner.run(task, body))
 
 
 def child_arguments(
@@ -104,25 +108,62 @@ def _for_pipeline(context: Context) -> Invocation:
     return arguments.with_flags(found, flags, context.environ) if flags else found
 
 
-def _unlockable(context: Context, invocation: Invocation, found: Unlockable, front: Front) -> int:
+def _initialise(front: Front, context: Context) -> int:
+    initialise(front, context, context.options.command[1:], stdout=1)
+    return 0
+
+
+def _unlockable(runner: Runner, context: Context, invocation: Invocation, found: Unlockable) -> int:
     if found.needs_lock:
         raise ConfigError(messages.about(context.label(), found.reason))
-    return _without_lock(context, replace(invocation, reason=found.reason, verdict="pass"), front)
+    return _without_lock(runner, context, replace(invocation, reason=found.reason, verdict="pass"))
 
 
-def _plan_unlocked(context: Context, invocation: Invocation, front: Front) -> int:
+def _plan_unlocked(runner: Runner, context: Context, invocation: Invocation) -> int:
     label = context.label()
     context.report.say("info", "lock.skipped", messages.plan_unlocked(label), label=label)
     argv, environ = arguments.child_arguments(invocation, context.environ)
-    _replace_ourselves(context, argv, environ, front)
+    return _run_unlocked(runner, context, invocation, argv, environ)
 
 
-def _without_lock(context: Context, invocation: Invocation, front: Front | None = None) -> int:
+def _without_lock(runner: Runner, context: Context, invocation: Invocation) -> int:
+    _tell_of_no_lock(context, invocation)
+    return _run_unlocked(runner, context, invocation, invocation.argv, _environ(context))
+
+
+def _run_unlocked(
+    runner: Runner, context: Context, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
+) -> int:
+    """Run it without a lock of ours: as the page wants it, else become it."""
+    if not is_told(context, invocation):
+        _replace_ourselves(context, argv, environ, runner.front)
+    environ = {name: value for name, value in environ.items() if name != "TFGUARD_CI_LOG"}
+    return _told(runner, context, invocation, lambda: run_shown(runner.front, context, invocation, argv, environ))
+
+
+def _told(runner: Runner, context: Context, invocation: Invocation, body: Callable[[], int]) -> int:
+    """Let a page, if there is one, tell of what ran without a lock of ours."""
+    if context.report.page is None:
+        return body()
+    is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
+    codes = frozenset({0, 2}) if is_detailed else frozenset({0})
+    status = runner.run_unlocked(messages.Subject(context.label(), command=context.options.again), body, codes)
+    return forgiven(context, invocation, status)
+
+
+def _replace_without_lock(context: Context, invocation: Invocation) -> NoReturn:
+    _tell_of_no_lock(context, invocation)
+    _replace_ourselves(context, invocation.argv, _environ(context))
+
+
+def _tell_of_no_lock(context: Context, invocation: Invocation) -> None:
     if invocation.verdict == "unlocked":
         label = context.label()
         context.report.say("warning", "lock.skipped", messages.unlocked(label), label=label)
-    environ = context.environ if context.settings.pipeline else os.environ
-    _replace_ourselves(context, invocation.argv, environ, front)
+
+
+def _environ(context: Context) -> Mapping[str, str]:
+    return context.environ if context.settings.pipeline else os.environ
 
 
 def _replace_ourselves(
@@ -130,6 +171,8 @@ def _replace_ourselves(
 ) -> NoReturn:
     """Become Terraform: no keeper, no relay, its own start-up time and its own locking."""
     program = context.terraform
+    if context.report.page is not None:
+        context.report.page.forget()
     launch.dismiss()
     if front is not None:
         front.stand_down()

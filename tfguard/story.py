@@ -1,0 +1,68 @@
+"""
+What the front has gathered to tell of a run, kept in a file beside the run's record until it has been told.
+
+If the front is killed, `settle` tells it from there. Mode 0600, and without secrets: notes are masked before they get
+here, of a plan there are only addresses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from tfguard import runrecord
+from tfguard.planjson import PlannedChanges
+from tfguard.runrecord import STORY_SUFFIX, Mark
+
+_MAX_BYTES = 8 * 1024 * 1024
+
+
+class PlanFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a plan is saved, and where it is as JSON: in a folder that only we can enter."""
+
+    plan: str
+    shown: str
+
+
+class ReportFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the run is to be told, whatever the platform: an absolute path, and how long it may be in bytes."""
+
+    path: str
+    limit: int
+
+
+class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """
+    `holder`: who held the lock, as JSON. `stopped_by`: the signal that asked the run to stop. `front`: who gathers
+    this, and will tell it if it lives.
+    """
+
+    label: str = ""
+    notes: list[str] = []
+    changes: PlannedChanges | None = None
+    files: PlanFiles | None = None
+    reports: tuple[ReportFile, ...] = ()
+    holder: str = ""
+    stopped_by: int = 0
+    front: Mark | None = None
+
+    def save(self, record: Path) -> None:
+        """Write it beside a record. Where that cannot be, a killed run's story is shorter."""
+        with contextlib.suppress(OSError):
+            runrecord.write_private(record.with_suffix(STORY_SUFFIX), msgspec.json.encode(self))
+
+
+def read(record: Path) -> Story | None:
+    """Read what was gathered beside a record; None if it has been told, or is none of ours."""
+    try:
+        with record.with_suffix(STORY_SUFFIX).open("rb") as file:
+            return msgspec.json.decode(file.read(_MAX_BYTES), type=Story)
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return None
+
+
+def own_mark() -> Mark | None:
+    return runrecord.mark(os.getpid())
