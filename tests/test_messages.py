@@ -123,8 +123,6 @@ CASES: dict[str, str] = {
     ),
     "nothing_to_apply": messages.nothing_to_apply("prod/network"),
     "not_approved": messages.not_approved("prod/network"),
-    "proved": messages.proved("prod/network", ID),
-    "not_proved": messages.not_proved("prod/network", "╷\n│ Error: Invalid target address\n╵\n"),
     "unexpected": messages.unexpected(ValueError("not\nexpected")),
 }
 

@@ -414,22 +414,6 @@ def not_approved(label: str) -> str:
     return _say(label, "not approved: nothing was applied.")
 
 
-def proved(label: str, lock_id: str) -> str:
-    """Terraform was refused, with our lock ID."""
-    return _say(label, f"✓ Terraform itself is refused while we hold the lock ({lock_id}).")
-
-
-def not_proved(label: str, output: str) -> str:
-    """It was not."""
-    last = next((line for line in reversed(output.splitlines()) if line.strip(" │╵╷")), "nothing")
-    return _say(
-        label,
-        "✗ Terraform was not refused by our lock: tfguard does not protect this state.",
-        fit(f"Terraform said: {printable(last.strip(' │╵╷'), 100)}"),
-        "Do not use state mode here: set lock.mode: named in tfguard.yml, and tell us.",
-    )
-
-
 def unexpected(error: BaseException) -> str:
     """A defect of ours: exit 70."""
     return fit(

@@ -113,7 +113,11 @@ class OperatedLock:
         return min((at for at in asked if at is not None), default=None)
 
     def try_writing(self) -> None:
-        """Create, replace and delete a scratch record beside each lock, under a name that nobody else uses."""
+        """
+        Create, replace and delete a scratch record beside each lock, under a name that nobody else uses.
+
+        Raises StoreMisconfigured too where a server ignores the conditions of writes.
+        """
         clock = SystemClock()
         for spec in self._specs:
             if isinstance(spec, LocalSpec):
@@ -125,6 +129,7 @@ class OperatedLock:
                 first, second = (draft.record(new_lock_id(), clock, leased=True) for _ in range(2))
                 stored = store.replace(store.create(first), second)
                 store.delete(stored)
+                getattr(store, "prove_conditional", lambda _: None)(stored)
             finally:
                 store.close()
 

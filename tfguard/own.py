@@ -113,7 +113,7 @@ def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]
 
 @group.command(short_help="Check that tfguard protects this state.", context_settings=_SETTINGS)
 @takes_pipeline
-@click.option("--prove-lock", is_flag=True, help="Hold the lock and let the real Terraform run into it.")
+@click.option("--prove-lock", is_flag=True, help="Also hold the lock, and let the real Terraform run into it.")
 @click.option("--repair-digest", is_flag=True, help="Write the digest of the state as it is, under the lock.")
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask; with --repair-digest.")
 @as_json
@@ -128,10 +128,10 @@ def doctor(
     from tfguard.commands import doctor as command
 
     options = call.about(pipeline)
-    if prove_lock + repair_digest + is_json > 1:
-        raise UsageError("--prove-lock, --repair-digest and --json exclude each other.\nGive one of them.")
+    if repair_digest and (prove_lock or is_json):
+        raise UsageError("--repair-digest goes with neither --prove-lock nor --json.\nGive it alone.")
     if prove_lock:
-        return command.prove_lock(options, call.environ, call.report)
+        return command.prove_lock(options, call.environ, call.report, is_json=is_json)
     if repair_digest:
         return command.repair_digest(options, call.environ, call.report, is_sure=is_sure)
     return command.run_doctor(options, call.environ, call.report, is_json=is_json)

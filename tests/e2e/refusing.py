@@ -21,6 +21,8 @@ class Refusing:
 
     def __init__(self, endpoint: str) -> None:
         self.refuse: Refusal = lambda method, path, action: False
+        #: Gets the signature of a request, which names the region that it is for.
+        self.refuse_signed: Callable[[str], bool] = lambda signature: False
         self.reason = "AccessDeniedException"
         handler = type("Handler", (_Handler,), {"owner": self, "server_at": urlsplit(endpoint).netloc})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -44,7 +46,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _serve(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         action = (self.headers.get("X-Amz-Target") or "").rpartition(".")[2]
-        if self.owner.refuse(self.command, urlsplit(self.path).path, action):
+        is_refused = self.owner.refuse(self.command, urlsplit(self.path).path, action)
+        if is_refused or self.owner.refuse_signed(self.headers.get("Authorization") or ""):
             self._answer(400 if action else 403, {}, _DYNAMODB % self.owner.reason.encode() if action else _S3)
             return
         connection = http.client.HTTPConnection(self.server_at, timeout=60)

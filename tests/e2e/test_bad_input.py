@@ -102,9 +102,9 @@ COMMAND_LINES: dict[str, tuple[int, str]] = {
     "run --bogus": (64, "no such option '--bogus'.|See: tfguard run --help"),
     "run a b": (64, "got unexpected extra argument (b)|See: tfguard run --help"),
     "-p a run b": (64, "-p says a, the argument says b.|Give one of them."),
-    "doctor --prove-lock --json": (
+    "doctor --repair-digest --json": (
         64,
-        "--prove-lock, --repair-digest and --json exclude each other.|Give one of them.",
+        "--repair-digest goes with neither --prove-lock nor --json.|Give it alone.",
     ),
     "-p x -chdir=y plan": (
         78,

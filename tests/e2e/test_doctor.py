@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from collections.abc import Callable
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import GATED, Backend, Stage
+from tests.e2e.conftest import GATED, TFGUARD, Backend, Stage
 from tests.e2e.operated import guarded, kill_all_of
+from tests.e2e.refusing import Refusal, refusing
 from tests.eventually import eventually
 from tests.proxy import Proxy, proxy
+from tfguard.checks.foundation import judge_table
+from tfguard.stores.foundation import TableFacts
 
 pytestmark = pytest.mark.e2e
 
@@ -21,7 +29,26 @@ Make = Callable[..., Stage]
 def findings(made: Stage, code: int = 0, **environ: str) -> dict[str, dict[str, Any]]:
     result = made.tfguard("doctor", "--json", **environ)
     assert result.code == code, str(result)
-    return {each["check"]: each for each in json.loads(result.out)["findings"]}
+    found = json.loads(result.out)["findings"]
+    assert len({each["check"] for each in found}) == len(found)
+    return {each["check"]: each for each in found}
+
+
+@pytest.fixture
+def denied(stage: Make) -> Iterator[Callable[..., Stage]]:
+    """Make a stage that is denied some requests, from its init on."""
+    with ExitStack() as stack:
+
+        def make(backend: Backend, service: str, refuse: Refusal) -> Stage:
+            made = stage(backend, is_initialised=False)
+            between = stack.enter_context(refusing(made.endpoints[service]))
+            made.endpoints[service] = between.endpoint
+            made.write()
+            made.init()
+            between.refuse = refuse
+            return made
+
+        yield make
 
 
 def break_digest(made: Stage) -> None:
@@ -40,7 +67,8 @@ def test_a_healthy_state_has_no_failure_and_nothing_is_left_behind(stage: Make, 
 
     assert {each["mark"] for each in found.values()} <= {"ok", "warning"}
     assert found["binary"]["mark"] == found["directory"]["mark"] == found["lock"]["mark"] == "ok"
-    assert ("writing" in found) == (backend != "local")
+    assert ("permissions" in found) == ("region" in found) == ("rescue" in found) == (backend != "local")
+    assert ("table" in found) == (backend in ("dynamodb", "both"))
     assert ("dynamodb_table" in found) == (backend in ("dynamodb", "both"))
     assert text.code == 0
     assert text.out.startswith("✓ binary")
@@ -65,6 +93,229 @@ def test_a_missing_table_fails_and_is_named(stage: Make) -> None:
 
     assert found["lock"]["mark"] == "failure"
     assert made.table in found["lock"]["says"]
+
+
+@pytest.mark.parametrize("action", ["GetItem", "PutItem", "DeleteItem"])
+def test_each_permission_on_the_table_is_named_where_it_is_denied(denied: Callable[..., Stage], action: str) -> None:
+    made = denied("dynamodb", "dynamodb", lambda _, __, asked: asked == action)
+
+    found = findings(made, code=1)
+
+    permissions = found["permissions"]
+    assert permissions["mark"] == "failure"
+    assert permissions["says"] == f"dynamodb:{action}: denied on DynamoDB table {made.table}"
+    assert permissions["advice"].startswith(f"Allow dynamodb:{action} for these credentials.")
+    assert made.dynamodb.client.scan(TableName=made.table)["Count"] == 0
+
+
+@pytest.mark.parametrize(("method", "action"), [("GET", "GetObject"), ("PUT", "PutObject"), ("DELETE", "DeleteObject")])
+def test_each_permission_on_the_lock_object_is_named_where_it_is_denied(
+    denied: Callable[..., Stage], method: str, action: str
+) -> None:
+    made = denied("s3", "s3", lambda asked, path, _: asked == method and ".tflock" in path)
+
+    found = findings(made, code=1)
+
+    assert found["permissions"]["mark"] == "failure"
+    assert found["permissions"]["says"].startswith(f"s3:{action}: denied on s3://{made.bucket}/{made.key}.tflock")
+    assert made.objects() == []
+
+
+@pytest.mark.parametrize(("backend", "code", "mark"), [("dynamodb", 0, "warning"), ("s3", 1, "failure")])
+def test_a_bucket_that_may_not_be_listed_is_told_with_what_that_costs(
+    denied: Callable[..., Stage], backend: Backend, code: int, mark: str
+) -> None:
+    made = denied(backend, "s3", lambda method, path, _: method in ("GET", "HEAD") and path.count("/") == 1)
+
+    found = findings(made, code=code)
+
+    assert found["listing"]["mark"] == mark
+    assert found["listing"]["says"] == f"s3:ListBucket: denied on s3://{made.bucket}"
+    assert "Without it" in found["listing"]["advice"]
+    assert found["versioning"]["mark"] == "warning"
+
+
+def test_what_a_run_can_do_without_is_no_failure_when_denied(denied: Callable[..., Stage]) -> None:
+    aside = (".tfstate.tfguard", ".errored.")
+    made = denied("s3", "s3", lambda method, path, _: method == "PUT" and any(each in path for each in aside))
+
+    found = findings(made)
+
+    assert [found[name]["mark"] for name in ("queue", "rescue")] == ["warning", "warning"]
+    assert "no line, no fencing token and no history" in found["queue"]["advice"]
+    assert found["permissions"]["mark"] == "warning"  # No scratch record may be written, which only doctor does.
+
+
+def test_a_table_that_nobody_may_describe_is_no_failure(denied: Callable[..., Stage]) -> None:
+    made = denied("dynamodb", "dynamodb", lambda _, __, action: action == "DescribeTable")
+
+    found = findings(made)
+
+    assert found["table"]["mark"] == "warning"
+    assert "dynamodb:DescribeTable" in found["table"]["advice"]
+    assert found["permissions"]["mark"] == "ok"
+
+
+def test_a_table_with_another_key_fails(stage: Make) -> None:
+    made = stage("dynamodb", is_initialised=False)
+    made.table = made.dynamodb.table("lockid")
+    made.write()
+    made.init()
+
+    found = findings(made, code=1)
+
+    assert found["table"]["says"] == f"table {made.table} cannot hold locks: its key is lockid (S, hash)"
+
+
+def facts(**changed: Any) -> TableFacts:
+    found = TableFacts("locks", "arn", "ACTIVE", (("LockID", "S", "HASH"),), True, "", True, (), True, False)
+    return dataclasses.replace(found, **changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "mark", "said"),
+    [
+        ({}, "ok", "it has no replicas"),
+        ({"status": "UPDATING"}, "ok", "UPDATING"),
+        ({"status": "CREATING"}, "failure", "is CREATING, not ACTIVE"),
+        ({"status": "DELETING"}, "failure", "is DELETING, not ACTIVE"),
+        ({"key": (("LockID", "N", "HASH"),)}, "failure", "LockID (N, hash)"),
+        ({"key": (("LockID", "S", "HASH"), ("At", "S", "RANGE"))}, "failure", "LockID (S, hash), At (S, range)"),
+        ({"replicas": ("eu-west-1",)}, "failure", "eu-west-1: there the last writer wins"),
+        ({"replicas": ("eu-west-1",), "is_strongly_consistent": True}, "ok", "its replicas are strongly consistent"),
+    ],
+)
+def test_a_table_is_judged_by_what_aws_tells_of_it(changed: dict[str, Any], mark: str, said: str) -> None:
+    answer = judge_table(facts(**changed))
+
+    assert answer[0] == mark
+    assert said in answer[1]
+
+
+def test_a_bucket_in_another_region_is_told(stage: Make) -> None:
+    made = stage("dynamodb", is_initialised=False)
+    made.bucket = f"{made.bucket}-elsewhere"
+    place = {"LocationConstraint": "eu-west-1"}
+    made.s3.client.create_bucket(Bucket=made.bucket, CreateBucketConfiguration=place)
+    made.write()
+    made.init()
+
+    found = findings(made)
+
+    # A warning, for this server is not AWS and answers in any region; on AWS it is a failure.
+    assert found["region"]["mark"] == "warning"
+    assert found["region"]["says"] == f"bucket {made.bucket} is in eu-west-1, and the backend says us-east-1"
+
+
+def test_a_table_that_is_in_the_region_of_the_environment_is_found(stage: Make) -> None:
+    made = stage("dynamodb", is_initialised=False)
+    with only_in("eu-west-1", made.endpoints["dynamodb"]) as endpoint:
+        made.endpoints["dynamodb"] = endpoint
+        made.write()
+        made.init()
+
+        found = findings(made, code=1, AWS_REGION="eu-west-1")
+
+    assert found["lock"]["mark"] == "failure"
+    assert found["region"]["says"] == f"table {made.table} is in eu-west-1, and the backend says us-east-1"
+
+
+@contextmanager
+def only_in(region: str, endpoint: str) -> Iterator[str]:
+    """Hide the tables from whoever signs for another region: DynamoDB Local has one world for all."""
+    with refusing(endpoint) as between:
+        between.reason = "ResourceNotFoundException"
+        between.refuse_signed = lambda signature: f"/{region}/" not in signature
+        yield between.endpoint
+
+
+def test_a_directory_initialised_for_another_pipelines_backend_is_not_taken_for_this_ones(stage: Make) -> None:
+    made = stage("s3")
+    (made.path / "tfguard.yml").write_text(
+        "version: 1\npipelines:\n  prod: {dir: ., backend_config: {key: prod.tfstate}}\n"
+    )
+
+    result = made.tfguard("doctor", "prod", "--json")
+
+    found = {each["check"]: each for each in json.loads(result.out)["findings"]}
+    assert result.code == 1
+    assert f"key is {made.key}, wanted prod.tfstate" in found["directory"]["says"]
+    assert found["directory"]["advice"] == "tfguard -p prod init"
+    assert "lock" not in found
+
+
+def test_the_wrapper_of_a_ci_setup_step_is_seen(stage: Make) -> None:
+    made = stage("local")
+    tools = made.path.parent / "tools"
+    tools.mkdir()
+    (tools / "terraform").write_text("#!/usr/bin/env node\n")
+    (tools / "terraform-bin").symlink_to(str(shutil.which("terraform")))
+    (tools / "terraform").chmod(0o755)
+
+    found = findings(made, PATH=f"{tools}:{made.environ['PATH']}")
+
+    assert found["wrapper"]["mark"] == "ok"
+    assert str(tools / "terraform-bin") in found["binary"]["says"]
+
+
+@pytest.mark.parametrize(("before", "mark"), [("", "warning"), ("exec ", "ok")])
+def test_a_shell_that_swallows_the_signals_of_ci_is_told(stage: Make, before: str, mark: str) -> None:
+    made = stage("local")
+    script = f"{before}{shlex.join(TFGUARD)} doctor --json"
+    started = ["sh", "-c", f"{script}\nexit $?"] if not before else ["sh", "-c", script]
+
+    result = made.run([sys.executable, "-c", f"import subprocess; subprocess.run({started})"], CI="true", CI_JOB_ID="1")
+
+    found = {each["check"]: each for each in json.loads(result.out)["findings"]}
+    assert found["shell"]["mark"] == mark
+
+
+@pytest.mark.parametrize("backend", ["s3", "local"])
+def test_copies_of_unsaved_states_are_found_though_nobody_noted_them(stage: Make, backend: Backend) -> None:
+    made = stage(backend)
+    if backend == "local":
+        (made.path / "terraform.tfstate.errored.1234").write_text("{}")
+    else:
+        made.s3.client.put_object(Bucket=made.bucket, Key=f"{made.key}.errored.1234", Body=b"{}")
+
+    found = findings(made)
+
+    assert found["errored copies"]["mark"] == "warning"
+    assert "tfstate.errored.1234" in found["errored copies"]["says"]
+
+
+def test_who_has_waited_since_yesterday_is_told(stage: Make) -> None:
+    made = stage("s3")
+    queue = {"tickets": [{"id": "1", "holder": {"who": "ana"}, "number": 1, "since": "2020-01-01T00:00:00Z"}]}
+    body = {"revision": 1, "queue": json.dumps(queue)}
+    made.s3.client.put_object(Bucket=made.bucket, Key=f"{made.key}.tfguard", Body=json.dumps(body).encode())
+
+    found = findings(made)
+
+    assert found["line"]["says"] == "1 in the line have waited for more than 6 hours"
+
+
+def test_the_proof_is_one_more_line(stage: Make) -> None:
+    made = stage("dynamodb")
+
+    result = made.tfguard("doctor", "--prove-lock", "--json")
+
+    found = json.loads(result.out)["findings"]
+    assert result.code == 0, str(result)
+    assert [each["check"] for each in found if each["check"] in ("lock", "proof")] == ["lock", "proof"]
+    assert found[-1]["mark"] == "ok"
+
+
+def test_a_lock_that_is_busy_cannot_be_proved_and_says_whose_it_is(stage: Make) -> None:
+    made = stage("dynamodb")
+
+    with guarded(made):
+        result = made.tfguard("--lock-timeout", "0s", "doctor", "--prove-lock")
+
+    assert result.code == 75, str(result)
+    assert result.out.startswith("✓ binary")
+    assert "is held by" in result.err
+    assert "proof" not in result.out
 
 
 def test_a_held_lock_is_no_failure(stage: Make) -> None:

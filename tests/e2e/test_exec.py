@@ -191,7 +191,10 @@ def test_doctor_proves_that_terraform_takes_our_lock(stage: Make, backend: Backe
     result = made.tfguard("doctor", "--prove-lock")
 
     assert result.code == 0, str(result)
-    assert "✓ Terraform itself is refused while we hold the lock" in result.err
+    assert result.out.startswith("✓ binary")
+    assert result.out.splitlines()[-1].startswith(
+        "✓ proof           Terraform itself is refused while we hold the lock"
+    )
     assert made.state() == before
     assert made.leftovers() == []
 
@@ -204,7 +207,7 @@ def test_doctor_proves_it_for_opentofu(stage: Make, tofu: str) -> None:
     result = made.tfguard("doctor", "--prove-lock")
 
     assert result.code == 0, str(result)
-    assert "✓" in result.err
+    assert "✓ proof" in result.out
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -219,5 +222,5 @@ def test_doctor_says_no_where_terraform_takes_another_lock(stage: Make, backend:
     result = made.tfguard("doctor", "--prove-lock", TFGUARD_TERRAFORM=str(shim))
 
     assert result.code == 1, str(result)
-    assert "✗" in result.err and "not refused by our lock" in result.err
+    assert "✗ proof           Terraform was not refused by our lock" in result.out
     assert made.leftovers() == []

@@ -6,25 +6,23 @@ A check never raises: what it cannot find out is a finding too. Nothing here tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
-from tfguard import log
 from tfguard.context import Context
 from tfguard.errors import TfguardError
-from tfguard.lockinfo import printable
 from tfguard.operator import OperatedLock
 from tfguard.store import Target
 
+#: `absent` is what `tfguard bootstrap` would create.
 Mark = Literal["ok", "warning", "failure", "absent"]
-_MARKS: dict[Mark, str] = {"ok": "✓", "warning": "!", "failure": "✗", "absent": "+"}
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """What one check found; `advice` says what to do, empty where all is well. `absent` is what would be created."""
+    """What one check found; `advice` says what to do, empty where all is well."""
 
     check: str
     mark: Mark
@@ -34,16 +32,27 @@ class Finding(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True)
 class Patient:
-    """What is looked at. `target` and `lock` are None for the checks that need neither."""
+    """What is looked at: this machine, and the directory."""
 
     context: Context
     environ: Mapping[str, str]
-    target: Target | None = None
-    lock: OperatedLock | None = None
+
+    @property
+    def again(self) -> str:
+        """How to call tfguard about the same thing, for advice."""
+        return self.context.options.again
+
+
+@dataclass(frozen=True)
+class StatePatient(Patient):
+    """The same, and the state's lock, once it is known."""
+
+    target: Target
+    lock: OperatedLock
 
 
 Answer = tuple[Mark, str, str]
-Check = Callable[[Patient], "Answer | None"]
+Looked = TypeVar("Looked", bound=Patient)
 
 
 def ok(says: str) -> Answer:
@@ -58,22 +67,18 @@ def failure(says: str, advice: str) -> Answer:
     return "failure", says, advice
 
 
-def examine(patient: Patient, checks: Mapping[str, Check]) -> Iterator[Finding]:
+def examine(patient: Looked, checks: Mapping[str, Callable[[Looked], Answer | None]]) -> Iterator[Finding]:
     """Make each check that applies, in the table's order."""
     for name, check in checks.items():
         try:
             answer = check(patient)
         except TfguardError as error:
-            first, *rest = str(error).splitlines() or [type(error).__name__]
-            answer = failure(first, " ".join(rest))
+            answer = failed(error)
         if answer is not None:
             yield Finding(name, *answer)
 
 
-def as_lines(findings: Sequence[Finding]) -> Iterator[str]:
-    """Write `✓ digest  the state and its digest agree`, and what to do in a line of its own."""
-    width = max((len(finding.check) for finding in findings), default=0)
-    for finding in findings:
-        yield f"{_MARKS[finding.mark]} {finding.check:<{width}}  {printable(log.redact(finding.says), 300)}"
-        if finding.advice:
-            yield f"  {'':<{width}}  → {printable(log.redact(finding.advice), 300)}"
+def failed(error: TfguardError) -> Answer:
+    """What an error says, and what it says to do."""
+    first, *rest = str(error).splitlines() or [type(error).__name__]
+    return failure(first, " ".join(rest))

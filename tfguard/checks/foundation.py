@@ -1,148 +1,116 @@
-"""
-What is to be said of a table and of a bucket that are there already. Nothing is asked here, and nothing is changed.
-
-Also of the likeness that `tfguard bootstrap` would have given them, so that both are judged by the same rules.
-"""
+"""Checks of what a lock stands on: its table and bucket, and where they are. What we may not ask is no failure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
 
-from tfguard.checks import Answer, Finding, failure, ok, warning
-from tfguard.stores.foundation import BucketFacts, TableFacts, Unknown
+import msgspec
 
-#: The key schema that Terraform's locks need.
-LOCK_KEY = (("LockID", "S", "HASH"),)
-#: A table that is being made or altered answers soon; every other state but ACTIVE needs a person.
-_PASSING = ("CREATING", "UPDATING")
+from tfguard.checks import Answer, StatePatient, failure, ok, warning
+from tfguard.errors import StoreDenied, StoreMisconfigured, TfguardError
+from tfguard.store import DynamoDBSpec
+from tfguard.stores.answers import code_of
+from tfguard.stores.foundation import LOCK_KEY, TableFacts, bucket_client, bucket_region, read_table, table_client
+from tfguard.stores.listing import is_versioned
 
-
-def judge_table(facts: TableFacts) -> Iterator[Finding]:
-    """Whether locks can live in this table, and whether it is looked after."""
-    yield Finding("table", *_table(facts))
-    if facts.replicas:
-        yield Finding("table replicas", *_replicas(facts))
-    if not facts.is_on_demand:
-        says = f"{facts.name} has provisioned capacity: where it is short, heartbeats are throttled"
-        yield Finding("table capacity", *warning(says, _update(facts, "--billing-mode PAY_PER_REQUEST")))
-    key = "a KMS key" if facts.encryption == "KMS" else "a key of AWS's own"
-    yield Finding("table encryption", *ok(f"encrypted with {key}"))
-    yield Finding("table deletion", *_deletion(facts))
-    yield Finding("table backups", *_backups(facts))
+#: In these a table takes requests. While it is created or restored it does not.
+_USABLE = {"ACTIVE", "UPDATING"}
 
 
-def _table(facts: TableFacts) -> Answer:
-    if facts.key != LOCK_KEY:
-        key = ", ".join(f"{name} ({kind}, {role})" for name, kind, role in facts.key)
+def region(patient: StatePatient) -> Answer | None:
+    """
+    Whether bucket and table are where the backend's `region` says.
+
+    S3 tells where a bucket is. A table that is missing is looked for where AWS_REGION points.
+    """
+    state, spec = patient.target.state, _table_of(patient)
+    if state is None:
+        return None
+    try:
+        with bucket_client(state) as client:
+            wanted, actual, is_aws = client.region, bucket_region(client, state.bucket), client.is_aws
+    except StoreDenied as error:
+        return warning("nobody may tell us where the bucket is", str(error).splitlines()[0])
+    if actual and actual != wanted:
+        judge = failure if is_aws else warning  # What only speaks S3's protocol takes any region for its own.
+        says = f"bucket {state.bucket} is in {actual}, and the backend says {wanted}"
+        return judge(says, f"Set region to {actual} in the backend, then: {patient.again} init -reconfigure")
+    if spec is not None and (elsewhere := _where_else(spec, wanted)):
         return failure(
-            f"{facts.name} cannot hold Terraform's locks: its key is {key}",
-            "It needs a single hash key of type string, named exactly LockID: name another table in the backend.",
+            f"table {spec.table} is in {elsewhere}, and the backend says {wanted}",
+            f"Create it in {wanted} (tfguard bootstrap), or correct region and bucket in the backend.",
         )
-    if facts.status == "ACTIVE":
-        return ok(f"{facts.name} can hold Terraform's locks")
-    if facts.status in _PASSING:
-        return warning(f"{facts.name} is not ready yet ({facts.status})", "Look again in a minute.")
-    return failure(f"{facts.name} is {facts.status}", "Look at it in AWS: no lock can be taken there.")
+    return ok(f"{wanted}, as the backend says") if actual else None
 
 
-def _replicas(facts: TableFacts) -> Answer:
-    return failure(
-        f"{facts.name} is a global table, with replicas in {', '.join(facts.replicas)}: the last writer wins there",
-        "A lock in it can be held twice unless everybody uses one region. Remove the replicas.",
-    )
+def _where_else(spec: DynamoDBSpec, wanted: str) -> str:
+    """Name a region that we know of and that has the table, where the wanted one has none; else nothing."""
+    if _is_there(spec, wanted) is not False:
+        return ""
+    others = {os.environ.get(name, "") for name in ("AWS_REGION", "AWS_DEFAULT_REGION")} - {"", wanted}
+    return next((other for other in sorted(others) if _is_there(spec, other)), "")
 
 
-def _deletion(facts: TableFacts) -> Answer:
-    if facts.has_deletion_protection:
-        return ok("protected against deletion")
-    return warning(f"{facts.name} can be deleted by mistake", _update(facts, "--deletion-protection-enabled"))
+def _is_there(spec: DynamoDBSpec, place: str) -> bool | None:
+    """Whether a region has the table; None where nobody tells."""
+    try:
+        aws = msgspec.structs.replace(spec.aws, region=place)
+        with table_client(msgspec.structs.replace(spec, aws=aws)) as client:
+            client.ask("get_item", f"table {spec.table}", {"TableName": spec.table, "Key": {"LockID": {"S": "-"}}})
+    except StoreMisconfigured as error:
+        return False if code_of(error) == "ResourceNotFoundException" else None
+    except TfguardError:
+        return None
+    return True
 
 
-def _backups(facts: TableFacts) -> Answer:
-    found = facts.has_point_in_time_recovery
-    if isinstance(found, Unknown):
-        return _unknown("point-in-time recovery", found)
-    if found:
-        return ok("can be restored to any second of its last days")
-    return warning(
-        f"{facts.name} cannot be restored to a point in time",
-        f"aws dynamodb update-continuous-backups --table-name {facts.name}"
-        " --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
-    )
+def table(patient: StatePatient) -> Answer | None:
+    """Whether the table is one that can hold a lock: its key, its status, its place in the world."""
+    spec = _table_of(patient)
+    if spec is None:
+        return None
+    try:
+        with table_client(spec) as client:
+            facts = read_table(client, spec.table)
+    except StoreDenied as error:
+        return warning("nobody may tell us what the table is like", str(error).splitlines()[0])
+    if facts is None:
+        return failure(f"there is no table {spec.table} in this region", f"{patient.again} bootstrap creates it.")
+    return judge_table(facts)
 
 
-def _update(facts: TableFacts, change: str) -> str:
-    return f"aws dynamodb update-table --table-name {facts.name} {change}"
+def judge_table(facts: TableFacts) -> Answer:
+    """Judge a table by what AWS tells of it."""
+    if facts.key != LOCK_KEY:
+        key = ", ".join(f"{name} ({kind}, {role.lower()})" for name, kind, role in facts.key)
+        return failure(
+            f"table {facts.name} cannot hold locks: its key is {key}",
+            "Terraform needs a single hash key of type string, named exactly LockID: create another table.",
+        )
+    if facts.status not in _USABLE:
+        return failure(f"table {facts.name} is {facts.status}, not ACTIVE", "Wait until it is, or mend it.")
+    if facts.replicas and not facts.is_strongly_consistent:
+        return failure(
+            f"table {facts.name} is replicated to {', '.join(facts.replicas)}: there the last writer wins",
+            "Two runs in two regions can hold one lock. Use a table without replicas, or use_lockfile.",
+        )
+    replicas = "its replicas are strongly consistent" if facts.replicas else "it has no replicas"
+    return ok(f"table {facts.name} is {facts.status}, its key is LockID, and {replicas}")
 
 
-def judge_bucket(facts: BucketFacts, region: str) -> Iterator[Finding]:
-    """Whether states can live in this bucket, and whether it is looked after. `region` is the backend's."""
-    yield Finding("bucket", *in_region(facts, region))
-    yield Finding("bucket versions", *_versions(facts))
-    yield Finding("bucket encryption", *_encryption(facts))
-    yield Finding("bucket access", *_access(facts))
-    yield Finding("bucket TLS", *_tls(facts))
-    if facts.is_versioned is True:
-        yield Finding("old versions", *_old_versions(facts))
+def versioning(patient: StatePatient) -> Answer | None:
+    """Whether an overwritten state can be had back."""
+    state = patient.target.state
+    if state is None:
+        return None
+    try:
+        is_on = is_versioned(state)
+    except TfguardError as error:
+        return warning("nobody may tell us if the bucket keeps old versions", str(error).splitlines()[0])
+    if is_on:
+        return ok(f"bucket {state.bucket} keeps old versions")
+    return warning(f"bucket {state.bucket} keeps no old versions of the state", "Turn its versioning on.")
 
 
-def in_region(facts: BucketFacts, region: str) -> Answer:
-    """Whether the bucket is where the backend looks for it."""
-    if facts.region == region:
-        return ok(f"{facts.name} is there, in {region}")
-    return failure(f"{facts.name} is in {facts.region}, and the backend says {region}", "Correct `region` there.")
-
-
-def _versions(facts: BucketFacts) -> Answer:
-    if isinstance(facts.is_versioned, Unknown):
-        return _unknown("versioning", facts.is_versioned)
-    if facts.is_versioned:
-        return ok("keeps old versions of a state")
-    return warning(
-        f"{facts.name} keeps no old versions of a state",
-        f"aws s3api put-bucket-versioning --bucket {facts.name} --versioning-configuration Status=Enabled",
-    )
-
-
-def _encryption(facts: BucketFacts) -> Answer:
-    if isinstance(facts.encryption, Unknown):
-        return _unknown("encryption", facts.encryption)
-    return ok(f"encrypted ({facts.encryption or 'AES256'})")
-
-
-def _access(facts: BucketFacts) -> Answer:
-    if isinstance(facts.blocks_public_access, Unknown):
-        return _unknown("the public access block", facts.blocks_public_access)
-    if facts.blocks_public_access:
-        return ok("closed to the public")
-    switches = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-    return warning(
-        f"{facts.name} may be opened to the public, and a state holds secrets",
-        f"aws s3api put-public-access-block --bucket {facts.name} --public-access-block-configuration "
-        + ",".join(f"{switch}=true" for switch in switches),
-    )
-
-
-def _tls(facts: BucketFacts) -> Answer:
-    if isinstance(facts.is_tls_only, Unknown):
-        return _unknown("the bucket's policy", facts.is_tls_only)
-    if facts.is_tls_only:
-        return ok("refuses what does not come over TLS")
-    return warning(
-        f"{facts.name} answers without TLS too", "Add the statement that `tfguard bootstrap --print terraform` shows."
-    )
-
-
-def _old_versions(facts: BucketFacts) -> Answer:
-    if isinstance(facts.forgets_old_versions, Unknown):
-        return _unknown("the bucket's lifecycle", facts.forgets_old_versions)
-    if facts.forgets_old_versions:
-        return ok("expire by a lifecycle rule")
-    return warning(
-        f"{facts.name} keeps every old version for good, with a .tflock one for each heartbeat",
-        "Add the lifecycle rule that `tfguard bootstrap --print terraform` shows.",
-    )
-
-
-def _unknown(what: str, why: Unknown) -> Answer:
-    return warning(f"{what} is unknown: {why.reason}", "Nothing needs it but this check.")
+def _table_of(patient: StatePatient) -> DynamoDBSpec | None:
+    return next((spec for spec in patient.target.stores if isinstance(spec, DynamoDBSpec)), None)

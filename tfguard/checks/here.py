@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from tfguard import __version__, arguments
 from tfguard.backend import Unlockable
-from tfguard.checks import Answer, Check, Patient, failure, ok, warning
+from tfguard.checks import Answer, Patient, failure, ok, warning
 from tfguard.context import cache_dir, find_target
+from tfguard.initialise import why_init
 from tfguard.runner import ERRORED
 from tfguard.terraform import binary_version
 
@@ -23,13 +25,25 @@ def binary(patient: Patient) -> Answer:
     return ok(f"tfguard {__version__} runs {found.kind} {version} ({found.path})")
 
 
+def wrapper(patient: Patient) -> Answer | None:
+    """Whether a CI's set-up step has put a Node wrapper before Terraform, which passes no signal on."""
+    if not patient.context.binary.path.name.endswith("-bin"):
+        return None
+    return ok("the Node wrapper of the set-up step is stepped over: it would pass no signal on")
+
+
 def directory(patient: Patient) -> Answer:
-    """Whether the directory is initialised, and its lock is one that we can hold."""
+    """Whether the directory is initialised, for this very pipeline, and its lock is one that we can hold."""
+    pipeline = patient.context.settings.pipeline
+    if pipeline and (why := why_init(patient.context)):
+        return failure(f"{why}, so not for {pipeline}", f"{patient.again} init")
     target = find_target(patient.context, arguments.parse(("apply",), {}))
     if isinstance(target, Unlockable):
         first, *rest = target.reason.splitlines()
         return failure(first, " ".join(rest))
-    return ok(f"the lock is {target.path} (backend {target.backend}, workspace {target.workspace or 'default'})")
+    initialised = f"initialised for {pipeline}: " if pipeline else ""
+    where = f"(backend {target.backend}, workspace {target.workspace or 'default'})"
+    return ok(f"{initialised}the lock is {target.path} {where}")
 
 
 def shell(patient: Patient) -> Answer | None:
@@ -60,14 +74,16 @@ def unsaved(patient: Patient) -> Answer | None:
     """A state that Terraform could not save, still in the directory."""
     if not os.path.exists(os.path.join(patient.context.settings.directory, ERRORED)):
         return None
-    again = patient.context.options.again
-    return warning(f"{ERRORED} lies in the directory: a state that was never saved", f"{again} state push {ERRORED}")
+    says = f"{ERRORED} lies in the directory: a state that was never saved"
+    return warning(says, f"{patient.again} state push {ERRORED}")
 
 
-CHECKS: dict[str, Check] = {
+#: The directory comes last: where it cannot be used, nothing more can be looked at.
+CHECKS: dict[str, Callable[[Patient], Answer | None]] = {
     "binary": binary,
-    "directory": directory,
+    "wrapper": wrapper,
     "shell": shell,
     "pid 1": first_process,
     "unsaved state": unsaved,
+    "directory": directory,
 }

@@ -1,15 +1,15 @@
 """
 `tfguard doctor`: what could keep tfguard from protecting a state, a line a check.
 
-`--prove-lock` shows, on the user's own backend, that our lock is Terraform's; `--repair-digest` mends a state that no
-Terraform reads, because the run that wrote it died before it wrote its digest.
+`--prove-lock` adds one: that, on the user's own backend, our lock is Terraform's. `--repair-digest` mends a state
+that no Terraform reads, because the run that wrote it died before it wrote its digest.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,6 +31,16 @@ from tfguard.store import Target
 if TYPE_CHECKING:
     from tfguard.checks import Finding
 
+#: Of the column of checks: their longest name.
+_WIDTH = len("dynamodb_table")
+
+#: After this nothing more can be looked at.
+_UNUSABLE = ("directory", "failure")
+
+_NOT_PROVED = (
+    "tfguard does not protect this state, so do not use state mode here:"
+    " set lock.mode: named in tfguard.yml, and tell us."
+)
 #: Takes the lock, reads neither configuration nor providers, and changes nothing even where it gets in.
 _PROBE = ("state", "rm", "-dry-run", "-lock=true", "-lock-timeout=0s", "terraform_data.tfguard_prove_lock")
 
@@ -43,39 +53,47 @@ def run_doctor(options: Options, environ: Mapping[str, str], report: Report, *, 
         TfguardError: Not even configuration and binary can be had.
     """
     context = make_context(options, environ, report)
-    os.environ.update(context.environ)
-    findings = list(_findings(context, environ))
-    if is_json:
-        facts = {"label": context.label(), "findings": findings}
-        print(log.redact(msgspec.json.format(msgspec.json.encode(facts)).decode()))  # noqa: T201 - asked for
-    else:
-        from tfguard.checks import as_lines
-
-        print("\n".join(as_lines(findings)))  # noqa: T201 - asked for
-    return 1 if any(finding.mark == "failure" for finding in findings) else 0
+    return _print_findings(context, _findings(context, environ), is_json=is_json)
 
 
 def _findings(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:
     from tfguard.checks import Finding as Found
-    from tfguard.checks import Patient, examine, here, there
+    from tfguard.checks import Patient, StatePatient, examine, failed, here
 
-    yield from examine(Patient(context, environ), here.CHECKS)
-    try:
-        target = find_target(context, arguments.parse(("apply",), {}))
-    except ConfigError:
-        return  # The check of the directory has told.
-    if isinstance(target, Unlockable):
-        return
+    for finding in examine(Patient(context, environ), here.CHECKS):
+        yield finding
+        if (finding.check, finding.mark) == _UNUSABLE:
+            return
+    # Like its Terraform, this process is to find credentials where the pipeline says.
+    os.environ.update(context.environ)
+    target = find_target(context, arguments.parse(("apply",), {}))
+    assert isinstance(target, Target)  # The check of the directory has seen it.
     try:
         lock = OperatedLock(target)
     except TfguardError as error:
-        first, *rest = str(error).splitlines()
-        yield Found("lock", "failure", first, " ".join(rest))
+        yield Found("lock", *failed(error))
         return
+    from tfguard.checks import there
+
     try:
-        yield from examine(Patient(context, environ, target, lock), there.CHECKS)
+        yield from examine(StatePatient(context, environ, target, lock), there.CHECKS)
     finally:
         lock.close()
+
+
+def _print_findings(context: Context, findings: Iterable[Finding], *, is_json: bool) -> int:
+    """Print each as soon as it is known, or all as one JSON document; gives 1 where one is a failure."""
+    from tfguard.checks.lines import as_lines
+
+    found: list[Finding] = []
+    for finding in findings:
+        found.append(finding)
+        if not is_json:
+            print("\n".join(as_lines(finding, _WIDTH)), flush=True)  # noqa: T201 - asked for
+    if is_json:
+        facts = {"label": context.label(), "findings": found}
+        print(log.redact(msgspec.json.format(msgspec.json.encode(facts)).decode()))  # noqa: T201 - asked for
+    return 1 if any(finding.mark == "failure" for finding in found) else 0
 
 
 def repair_digest(options: Options, environ: Mapping[str, str], report: Report, *, is_sure: bool) -> int:
@@ -142,23 +160,39 @@ def _repair(target: Target, label: str, *, is_sure: bool) -> int:
     return 0
 
 
-def prove_lock(options: Options, environ: Mapping[str, str], report: Report) -> int:
+def prove_lock(options: Options, environ: Mapping[str, str], report: Report, *, is_json: bool) -> int:
     """
-    Hold the lock, let the real Terraform try to take it, and expect it to be refused with our lock ID.
+    Make every check, and as the last one prove the lock: hold it, let the real Terraform try to take it, and expect
+    Terraform to be refused with our lock ID.
 
-    Gives 0 if it was, 1 if it was not.
+    Gives 0 if it was and no check has failed, else 1.
+
+    Raises:
+        TfguardError: As a run's, where the lock cannot be had: it is busy, or the directory is not initialised.
     """
     narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
     front = Front(narrator.hear, environ)
     try:
         context = make_context(options, environ, report)
         ensure_initialised(front, context)
-        return _prove(front, narrator, context)
+
+        def findings() -> Iterator[Finding]:
+            finding = None
+            for finding in _findings(context, environ):
+                yield finding
+            # A directory that is not initialised is the last thing that is looked at.
+            if finding is None or (finding.check, finding.mark) != _UNUSABLE:
+                yield _prove(front, narrator, context)
+
+        return _print_findings(context, findings(), is_json=is_json)
     finally:
         front.close()
 
 
-def _prove(front: Front, narrator: Narrator, context: Context) -> int:
+def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:
+    from tfguard.checks import Finding as Found
+    from tfguard.checks import failure, ok
+
     invocation = arguments.parse(("plan",), {})
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
@@ -168,19 +202,25 @@ def _prove(front: Front, narrator: Narrator, context: Context) -> int:
             f"{context.label()}: a named lock is not Terraform's: there is nothing to prove.\n"
             "Terraform's own locking stays on in named mode."
         )
-    verdict = ""
+    answer = failure("the lock was not held long enough to tell", "Try again.")
 
     def body(held: wire.Held, environ: dict[str, str]) -> int:
-        nonlocal verdict
+        nonlocal answer
         bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
         status, output = front.run_captured(
             [*context.terraform, *_PROBE], directory=str(context.directory), environ=bare
         )
         is_refused = status != 0 and held.lock_id in output and "Error acquiring the state lock" in output
-        label = context.label(target)
-        verdict = messages.proved(label, held.lock_id) if is_refused else messages.not_proved(label, output)
+        answer = ok(f"Terraform itself is refused while we hold the lock ({held.lock_id})")
+        if not is_refused:
+            answer = failure(f"Terraform was not refused by our lock; it said: {_last_words(output)}", _NOT_PROVED)
         return 0 if is_refused else 1
 
-    status = Runner(front, context.report, narrator).run(make_task(context, target, invocation, command="doctor"), body)
-    write(verdict + "\n")
-    return status
+    Runner(front, context.report, narrator).run(make_task(context, target, invocation, command="doctor"), body)
+    return Found("proof", *answer)
+
+
+def _last_words(output: str) -> str:
+    """The last line of what Terraform said, without its frame."""
+    lines = (line.strip(" │╵╷") for line in reversed(output.splitlines()))
+    return printable(next(filter(None, lines), "nothing"), 100)

@@ -75,6 +75,11 @@ class Client:
         """Whether the endpoint is AWS's own rather than something that speaks its protocol."""
         return (urlsplit(self._client.meta.endpoint_url).hostname or "").endswith(_AWS_DOMAINS)
 
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return str(self._client.meta.region_name)
+
     def ask(self, method: str, resource: str, parameters: Mapping[str, Any], max_body: int = 0) -> dict[str, Any]:
         """
         Make one request, once. `resource` says for people what it is about.
@@ -85,7 +90,7 @@ class Client:
         """
         action = f"{self._service}:{self._client.meta.method_to_api_mapping[method]}"
         try:
-            with answers(_ACTIONS.get(action, action), resource, self._client.meta.region_name):
+            with answers(_ACTIONS.get(action, action), resource, self.region):
                 self.date = None
                 answer: dict[str, Any] = getattr(self._client, method)(**parameters)
                 self.date = _date(answer)

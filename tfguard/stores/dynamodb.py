@@ -8,6 +8,7 @@ together with the number of the beat what replacing asks for.
 
 from __future__ import annotations
 
+import uuid
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from tfguard.store import DynamoDBSpec, Lease, LockRecord, QueueRecord
 from tfguard.stores.aws import Credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 INFO, BEAT, LEASE = "Info", "TfguardBeat", "TfguardLease"
 QUEUE, REVISION = "Queue", "Revision"
@@ -95,6 +96,16 @@ class DynamoDBStore:
         """Write the state's digest if it is still `seen`. Raises Conflict."""
         item = {"LockID": {"S": self._spec.lock_id + DIGEST_SUFFIX}, "Digest": {"S": digest}}
         self._put(item, "Digest = :seen", {":seen": {"S": seen}})
+
+    def attempts_on(self, lock_id: str) -> dict[str, Callable[[], object]]:
+        """Give, for each action on an item, a request that changes nothing: what it asks for never holds."""
+        condition, values = f"{INFO} = :never", {":never": {"S": uuid.uuid4().hex}}
+        key = {"LockID": {"S": lock_id}}
+        return {
+            "dynamodb:GetItem": lambda: self._get(lock_id),
+            "dynamodb:PutItem": lambda: self._put(key, condition, values),
+            "dynamodb:DeleteItem": lambda: self._ask("delete_item", _conditional(condition, values), Key=key),
+        }
 
     def credentials_expire_at(self) -> datetime | None:
         """When the credentials at hand end; None if they do not, or nobody knows."""

@@ -30,9 +30,14 @@ _UNSET = {
     "NoSuchLifecycleConfiguration",
     "NoSuchTagSet",
 }
+#: What a new table says of its own parts.
+_TOO_EARLY = {"TableNotFoundException", "ResourceNotFoundException"}
 #: A server that is not AWS, and does not have this.
 _UNKNOWN_ACTION = {"UnknownOperationException", "NotImplemented", "501", "MethodNotAllowed", "InvalidAction"}
-_FIRST_REGION = "us-east-1"
+#: Of a bucket in it, S3 says no location at all.
+FIRST_REGION = "us-east-1"
+#: The key schema that Terraform's locks need, as `TableFacts.key` has it.
+LOCK_KEY = (("LockID", "S", "HASH"),)
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class TableFacts:
     A DynamoDB table. `key` is its key schema as (name, type, role): Terraform needs `("LockID", "S", "HASH")` alone.
 
     `encryption` is `KMS` with a key in the account, else empty: AWS then encrypts with a key of its own. `replicas`
-    are the other regions of a global table.
+    are the other regions of a global table: there the last writer wins, unless `is_strongly_consistent`.
     """
 
     name: str
@@ -61,6 +66,7 @@ class TableFacts:
     replicas: tuple[str, ...]
     has_point_in_time_recovery: bool | Unknown
     is_unfinished: bool | Unknown
+    is_strongly_consistent: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,12 +121,9 @@ def read_table(client: Client, name: str) -> TableFacts | None:
     Raises: StoreUnavailable, StoreDenied (of `dynamodb:DescribeTable` itself), StoreMisconfigured.
     """
     place = f"DynamoDB table {name}"
-    try:
-        found = client.ask("describe_table", place, {"TableName": name})["Table"]
-    except StoreMisconfigured as error:
-        if code_of(error) == "ResourceNotFoundException":
-            return None
-        raise
+    found = describe_table(client, name)
+    if found is None:
+        return None
 
     def has_backups() -> bool:
         answer = client.ask("describe_continuous_backups", place, {"TableName": name})["ContinuousBackupsDescription"]
@@ -134,17 +137,30 @@ def read_table(client: Client, name: str) -> TableFacts | None:
         name=name,
         arn=str(found["TableArn"]),
         status=str(found.get("TableStatus", "")),
-        key=_key_of(found),
+        key=key_of(found),
         is_on_demand=found.get("BillingModeSummary", {}).get("BillingMode") == "PAY_PER_REQUEST",
         encryption=str(found.get("SSEDescription", {}).get("SSEType", "")),
         has_deletion_protection=bool(found.get("DeletionProtectionEnabled")),
         replicas=tuple(str(replica["RegionName"]) for replica in found.get("Replicas", ())),
         has_point_in_time_recovery=_told(has_backups),
         is_unfinished=_told(is_unfinished),
+        is_strongly_consistent=found.get("MultiRegionConsistency") == "STRONG",
     )
 
 
-def _key_of(table: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
+def describe_table(client: Client, name: str) -> dict[str, Any] | None:
+    """Give AWS's own description of a table, its status among it; None where there is none. Raises as above."""
+    try:
+        found: dict[str, Any] = client.ask("describe_table", f"DynamoDB table {name}", {"TableName": name})["Table"]
+    except StoreMisconfigured as error:
+        if code_of(error) == "ResourceNotFoundException":
+            return None
+        raise
+    return found
+
+
+def key_of(table: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    """Give the key schema of a description, as `TableFacts.key` has it."""
     types = {each["AttributeName"]: each["AttributeType"] for each in table.get("AttributeDefinitions", ())}
     return tuple(
         (str(each["AttributeName"]), str(types.get(each["AttributeName"], "")), str(each["KeyType"]))
@@ -164,7 +180,7 @@ def read_bucket(client: Client, name: str) -> BucketFacts | None:
         return client.ask(method, place, {"Bucket": name})
 
     try:
-        location = get("get_bucket_location").get("LocationConstraint") or _FIRST_REGION
+        location = get("get_bucket_location").get("LocationConstraint") or FIRST_REGION
     except StoreMisconfigured as error:
         if code_of(error) == "NoSuchBucket":
             return None
@@ -181,6 +197,17 @@ def read_bucket(client: Client, name: str) -> BucketFacts | None:
     )
 
 
+def bucket_region(client: Client, name: str) -> str:
+    """
+    Name the bucket's region, empty where the server does not tell. Needs `s3:ListBucket`, as Terraform does.
+
+    Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
+    """
+    answer = client.ask("head_bucket", f"S3 bucket {name}", {"Bucket": name})
+    headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    return headers.get("x-amz-bucket-region", "")
+
+
 def _told(ask: Callable[[], Value], *, unset: Value | None = None) -> Value | Unknown:
     try:
         return ask()
@@ -191,6 +218,8 @@ def _told(ask: Callable[[], Value], *, unset: Value | None = None) -> Value | Un
             return unset
         if is_unknown_action(error):
             return Unknown("this server does not tell")
+        if code_of(error) in _TOO_EARLY:
+            return Unknown("it is being created")
         raise
 
 

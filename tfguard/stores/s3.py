@@ -130,6 +130,25 @@ class S3Store:
         """Write an object of this bucket, encrypted as the state is. For copies beside the state."""
         self._put(key, body)
 
+    def attempts_on(self, key: str) -> dict[str, Callable[[], object]]:
+        """
+        Give, for each action on an object, a request that changes nothing: what it asks for never holds.
+
+        A server that is not AWS may ignore conditions: there a scratch object is asked for, which the last deletes.
+        """
+        name = key if self._client.is_aws else f"{key}{PROBE_SUFFIX}-{uuid.uuid4().hex[:8]}"
+        return {
+            "s3:GetObject": lambda: self._get(name, 1),
+            "s3:PutObject": lambda: self._put(name, b"{}", IfMatch=_WRONG_ETAG),
+            "s3:DeleteObject": lambda: self._delete(name, _WRONG_ETAG),
+        }
+
+    def list_keys(self, prefix: str, at_most: int = 1000) -> list[str]:
+        """Name the bucket's objects that start so."""
+        parameters = {"Bucket": self._spec.bucket, "Prefix": prefix, "MaxKeys": at_most}
+        answer = self._client.ask("list_objects_v2", f"s3://{self._spec.bucket}", parameters)
+        return [str(entry["Key"]) for entry in answer.get("Contents", ())]
+
     def credentials_expire_at(self) -> datetime | None:
         """When the credentials at hand end; None if they do not, or nobody knows."""
         return self._access.expires_at()

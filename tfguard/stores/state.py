@@ -6,6 +6,7 @@ tfguard never writes the state: only Terraform does. The copies here stand besid
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import os
 import shutil
@@ -16,7 +17,7 @@ from tfguard.errors import StoreUnavailable, TfguardError
 from tfguard.store import DynamoDBSpec, LocalSpec, Target
 
 _MAX_STATE_BYTES = 512 * 1024 * 1024
-_MARK = ".errored."
+COPY_MARK = ".errored."
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,7 +135,7 @@ def keep_copy(target: Target, path: str, lock_id: str) -> str:
     from tfguard.stores.s3 import S3Store
 
     bucket = S3Store(target.state)
-    key = f"{target.state.key}{_MARK}{lock_id}"
+    key = f"{target.state.key}{COPY_MARK}{lock_id}"
     try:
         bucket.write_body(key, body)
     finally:
@@ -146,10 +147,29 @@ def _keep_local_copy(target: Target, path: str, lock_id: str) -> str:
     spec = next((spec for spec in target.stores if isinstance(spec, LocalSpec)), None)
     if spec is None:
         raise StoreUnavailable("There is no place for a copy of it beside this lock.")
-    place = f"{spec.path}{_MARK}{lock_id}"
+    place = f"{spec.path}{COPY_MARK}{lock_id}"
     shutil.copyfile(path, place)
     os.chmod(place, 0o600)
     return place
+
+
+def find_copies(target: Target) -> list[str]:
+    """
+    Name the copies that `keep_copy` has made of this state and nobody has taken away.
+
+    Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
+    """
+    if target.state is None:
+        paths = [spec.path for spec in target.stores if isinstance(spec, LocalSpec)]
+        return sorted(found for path in paths for found in glob.glob(f"{glob.escape(path)}{COPY_MARK}*"))
+    from tfguard.stores.s3 import S3Store
+
+    bucket = S3Store(target.state)
+    try:
+        keys = bucket.list_keys(f"{target.state.key}{COPY_MARK}")
+    finally:
+        bucket.close()
+    return [f"s3://{target.state.bucket}/{key}" for key in keys]
 
 
 def is_there(target: Target, place: str) -> bool:

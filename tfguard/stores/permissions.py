@@ -1,0 +1,114 @@
+"""
+Each permission that a lock needs, tried one by one without changing anything.
+
+A write, or a deletion, that is tried asks for something that never holds. Permissions are looked at first: who lacks
+one is told so, and who has it is refused for the condition alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from tfguard.errors import ActionDenied, Conflict
+from tfguard.store import DynamoDBSpec, LocalSpec, S3Spec, Target
+from tfguard.stores.dynamodb import QUEUE_SUFFIX, DynamoDBStore
+from tfguard.stores.s3 import LOCK_SUFFIX, PROBE_SUFFIX, S3Store
+from tfguard.stores.s3 import QUEUE_SUFFIX as QUEUE_OBJECT_SUFFIX
+from tfguard.stores.state import COPY_MARK
+
+Attempts = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of trying: actions such as `s3:PutObject`, and what AWS says where it denies one."""
+
+    allowed: tuple[str, ...] = ()
+    denied: tuple[ActionDenied, ...] = ()
+
+    def __add__(self, other: Tried) -> Tried:
+        return Tried(self.allowed + other.allowed, self.denied + other.denied)
+
+
+def try_lock(target: Target) -> Tried:
+    """
+    Try what taking, beating and releasing the lock takes; nothing for a local lock.
+
+    Raises: StoreUnavailable, StoreDenied (of the credentials as such), StoreMisconfigured. So do all here.
+    """
+    found = Tried()
+    for spec in target.stores:
+        if isinstance(spec, DynamoDBSpec):
+            with _table(spec) as table:
+                found += _tried(table.attempts_on(spec.lock_id))
+        elif isinstance(spec, S3Spec):
+            with _bucket(spec) as bucket:
+                found += _tried(bucket.attempts_on(spec.key))
+    return found
+
+
+def try_queue(target: Target) -> Tried:
+    """Try what the queue record takes, which is kept in the last of the lock's stores."""
+    spec = target.stores[-1]
+    if isinstance(spec, LocalSpec):
+        return Tried()
+    if isinstance(spec, DynamoDBSpec):
+        with _table(spec) as table:
+            return _tried(table.attempts_on(spec.lock_id + QUEUE_SUFFIX), "GetItem", "PutItem")
+    with _bucket(spec) as bucket:
+        key = spec.key.removesuffix(LOCK_SUFFIX) + QUEUE_OBJECT_SUFFIX
+        return _tried(bucket.attempts_on(key), "GetObject", "PutObject")
+
+
+def try_copy(state: S3Spec) -> Tried:
+    """Try to write a copy of a state that Terraform could not save."""
+    with _bucket(state) as bucket:
+        return _tried(bucket.attempts_on(f"{state.key}{COPY_MARK}{PROBE_SUFFIX[1:]}"), "PutObject")
+
+
+def try_listing(state: S3Spec) -> Tried:
+    """Try to list the bucket."""
+    with _bucket(state) as bucket:
+        return _tried({"s3:ListBucket": lambda: bucket.list_keys(state.key, 1)})
+
+
+def _tried(attempts: Attempts, *only: str) -> Tried:
+    """Make every attempt, for the last one cleans up where a server ignores conditions, and tell of `only` these."""
+    allowed, denied = [], []
+    for action, attempt in attempts.items():
+        try:
+            attempt()
+        except ActionDenied as error:
+            denied.append(error)
+        except Conflict:
+            allowed.append(action)
+        else:
+            allowed.append(action)
+    return Tried(
+        tuple(action for action in allowed if _is_among(action, only)),
+        tuple(error for error in denied if _is_among(error.action, only)),
+    )
+
+
+def _is_among(action: str, only: tuple[str, ...]) -> bool:
+    return not only or action.partition(":")[2] in only
+
+
+@contextmanager
+def _table(spec: DynamoDBSpec) -> Iterator[DynamoDBStore]:
+    store = DynamoDBStore(spec)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@contextmanager
+def _bucket(spec: S3Spec) -> Iterator[S3Store]:
+    store = S3Store(spec)
+    try:
+        yield store
+    finally:
+        store.close()
