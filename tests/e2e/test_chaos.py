@@ -89,7 +89,9 @@ def test_kill_9_at_random_instants_overlaps_nobody_and_loses_nothing(stage: Call
         worker.join(timeout=60)
         assert not worker.is_alive(), f"a run hangs: {worker.process}"
 
-    assert sum(len(worker.codes) for worker in workers) >= KILLS
+    runs = sum(len(worker.codes) for worker in workers)
+    print(f"figures: kills: {killed} × kill -9 among {runs} runs, {RUNS} at a time, of {len(states)} states")
+    assert runs >= KILLS
     for made in states:
         assert_whole(made, successes=sum(worker.codes.count(0) for worker in workers if worker.made is made))
 

@@ -1,0 +1,131 @@
+"""
+The long forms of what `make test` runs briefly: `python -m tests.soak --minutes 60`.
+
+Half of the time a run is held with credentials that expire, while the simulation plays beside it; then the locking
+set, `kill -9` at random instants, and plain Terraforms among tfguards, one after another. Each part's figures stand in
+the closing summary, one line each; the end of what a failed part has printed is above it. Exit status: failed parts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+#: Lines that begin so are what a part came to.
+FIGURES = "figures: "
+_SHOWN_LINES = 60
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part: a module and its arguments, and the environment that makes it long."""
+
+    name: str
+    argv: Sequence[str]
+    environ: Mapping[str, str]
+
+    def play(self) -> Outcome:
+        """Run it to its end."""
+        started = time.monotonic()
+        say(f"{self.name} …")
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as file:
+            command = [sys.executable, "-u", "-m", *self.argv]
+            environ = {**os.environ, **self.environ}
+            code = subprocess.run(command, cwd=ROOT, env=environ, stdout=file, stderr=file).returncode
+            file.seek(0)
+            outcome = Outcome(self.name, code == 0, time.monotonic() - started, file.read().splitlines())
+        say(f"{self.name} {outcome.verdict} after {outcome.seconds / 60:.1f} min")
+        return outcome
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a part ended, and what it printed."""
+
+    name: str
+    is_good: bool
+    seconds: float
+    lines: Sequence[str]
+
+    @property
+    def verdict(self) -> str:
+        return "held" if self.is_good else "FAILED"
+
+    @property
+    def figures(self) -> list[str]:
+        """What it came to; where nothing is marked as that, its last lines."""
+        marked = [line.lstrip(".") for line in self.lines]  # Behind pytest's dots for the tests before.
+        found = [line.removeprefix(FIGURES) for line in marked if line.startswith(FIGURES)]
+        return [line.removeprefix(f"{self.name}: ") for line in found] or list(self.lines[-2:])
+
+
+def beside_one_another(minutes: float) -> list[Part]:
+    """The run that is held idles: the simulation has the processor to itself."""
+    half = f"{minutes / 2:g}"
+    return [
+        Part("simulation", ["tests.simulation", "--minutes", half], {}),
+        pytest_part("endurance", "tests/soak/test_endurance.py", TFGUARD_ENDURANCE_MINUTES=half),
+    ]
+
+
+def one_after_another(minutes: float) -> list[Part]:
+    seconds = minutes * 60
+    kills = max(9, round(50 * minutes / 60))
+    return [
+        pytest_part("locking set", "tests/soak/test_locking_set.py", TFGUARD_SET_SECONDS=f"{seconds / 6:.0f}"),
+        pytest_part("kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}"),
+        pytest_part("mixed", "tests/e2e/test_mixed.py", TFGUARD_MIXED_SECONDS=f"{seconds / 12:.0f}"),
+    ]
+
+
+def pytest_part(name: str, path: str, **environ: str) -> Part:
+    # A part of half an hour is not hung after two minutes.
+    return Part(name, ["pytest", "-q", "-s", "-o", "faulthandler_timeout=0", path], environ)
+
+
+def play(minutes: float) -> list[Outcome]:
+    """Play all parts; gives how each ended, in their order."""
+    parts = beside_one_another(minutes)
+    with ThreadPoolExecutor(len(parts)) as pool:
+        outcomes = list(pool.map(Part.play, parts))
+    return outcomes + [part.play() for part in one_after_another(minutes)]
+
+
+def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
+    lines = [
+        f"soak: {seconds / 60:.0f} min on {os.cpu_count()} cores, {sum(not each.is_good for each in outcomes)} failed"
+    ]
+    for each in outcomes:
+        for index, figure in enumerate(each.figures):
+            lines.append(f"  {each.verdict if index == 0 else '':6}  {each.name if index == 0 else '':11}  {figure}")
+    return "\n".join(lines)
+
+
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.soak")
+    parser.add_argument("--minutes", type=float, default=60.0, help="how long all of it may take, about")
+    minutes = parser.parse_args().minutes
+    started = time.monotonic()
+    outcomes = play(minutes)
+    for each in outcomes:
+        if not each.is_good:
+            print(f"--- {each.name} {each.verdict}", *each.lines[-_SHOWN_LINES:], sep="\n")
+    print(summary(outcomes, time.monotonic() - started))
+    return sum(not each.is_good for each in outcomes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

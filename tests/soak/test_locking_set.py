@@ -1,0 +1,49 @@
+"""
+The locking set under kills, pauses and a store that comes and goes: no acknowledged element is ever missing.
+
+Short here; `TFGUARD_SET_SECONDS=600` is the long form, and `TFGUARD_SEED` repeats the nemesis's choices.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import DynamoDB
+from tests.e2e.conftest import base_environ
+from tests.soak.locking_set import Game, play
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+
+SECONDS = float(os.environ.get("TFGUARD_SET_SECONDS", "60"))
+SEED = int(os.environ.get("TFGUARD_SEED", "0")) or random.randrange(1, 10**6)
+CLIENTS = 6
+#: Done; the store is away; the line was too long; lost; killed with the front; ended by the signal of a dead keeper.
+EXPECTED_CODES = {0, 69, 75, 76, 130, -2, -9}
+
+
+def test_no_acknowledged_element_is_lost_whatever_is_killed_stopped_or_cut(dynamodb: DynamoDB, tmp_path: Path) -> None:
+    table = dynamodb.table()
+    folder = tmp_path / "set"
+    folder.mkdir()
+    print(f"TFGUARD_SEED={SEED}")
+
+    game = Game(
+        folder=folder,
+        server=dynamodb.endpoint,
+        store=lambda endpoint: f"dynamodb://{table}?region=us-east-1&endpoint={endpoint}",
+        environ=base_environ(tmp_path),
+    )
+
+    figures = play(game, clients=CLIENTS, seconds=SECONDS, seed=SEED)
+
+    print(f"figures: locking set: {SECONDS:.0f} s, {figures}")
+    assert figures.lost == [], figures
+    assert figures.strangers == [], figures
+    assert figures.overlaps == [], figures
+    assert figures.stale_tokens == [], figures
+    assert set(figures.codes) <= EXPECTED_CODES, figures.codes
+    assert figures.acknowledged >= SECONDS / 10, figures
