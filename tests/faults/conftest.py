@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,14 +11,32 @@ from tests.e2e.conftest import stage  # noqa: F401 - a fixture
 from tests.faults.proxy import fault_proxy
 from tests.faults.scene import Scene
 
+_STORES = ("dynamodb", "s3")
 
-@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamodb", "s3")])
+
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.emulator) for name in _STORES])
 def scene(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Scene]:
     """A lock in each kind of store that a network lies before."""
-    server = request.getfixturevalue(request.param)
-    kind = DynamoDBKind(server) if request.param == "dynamodb" else S3Kind(server)
-    with fault_proxy(server.endpoint) as proxy:
-        made = Scene(kind, proxy, tmp_path)
+    with _opened(request, request.param, tmp_path) as made:
         yield made
-        made.close()
-    kind.close()
+
+
+@pytest.fixture
+def scenes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Scene]]:
+    """The same for both at once: see `on_both_stores`."""
+    with contextlib.ExitStack() as opened:
+        yield [opened.enter_context(_opened(request, name, tmp_path / name)) for name in _STORES]
+
+
+@contextlib.contextmanager
+def _opened(request: pytest.FixtureRequest, name: str, folder: Path) -> Iterator[Scene]:
+    folder.mkdir(exist_ok=True)
+    server = request.getfixturevalue(name)
+    kind = DynamoDBKind(server) if name == "dynamodb" else S3Kind(server)
+    with fault_proxy(server.endpoint) as proxy:
+        made = Scene(kind, proxy, folder)
+        try:
+            yield made
+        finally:
+            made.close()
+            kind.close()

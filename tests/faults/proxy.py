@@ -23,6 +23,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from tfguard.clock import SystemClock
+
 NOTHING, SILENCE, ANSWER = "nothing", "silence", "answer"
 
 
@@ -67,7 +69,10 @@ def slow(seconds: float) -> Fate:
 
 @dataclass
 class Request:
-    """One request as it came. `key` is the item's or the object's; `status` is the server's, 0 until it has landed."""
+    """
+    One request as it came, at `at` (boottime). `key` is the item's or the object's; `status` is the server's, 0 until
+    it has landed.
+    """
 
     method: str
     path: str
@@ -78,6 +83,7 @@ class Request:
     key: str = ""
     beat: int | None = None
     status: int = 0
+    at: float = field(default_factory=SystemClock().boottime)
 
     @property
     def is_ours(self) -> bool:

@@ -8,9 +8,12 @@ record, the lease and everything that is done to them are the same.
 from __future__ import annotations
 
 import contextlib
+import functools
+import inspect
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,14 +22,15 @@ import msgspec
 import psutil
 
 from tests.contract.kinds import DynamoDBKind, S3Kind
-from tests.e2e.conftest import TFGUARD, base_environ
+from tests.e2e.conftest import TFGUARD, Result, base_environ
 from tests.e2e.running import Running
 from tests.eventually import eventually
 from tests.faults.proxy import FaultProxy
-from tfguard.store import LockRecord, Store
+from tfguard.store import LockRecord, S3Spec, Store
 from tfguard.stores import open_store
 
 WORK = Path(__file__).with_name("work.py")
+_BARE = ("-S", "-I")
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,8 @@ class Scene:
 
         `beside`: it does not go through the proxy. `argv`: another program than the work. `manner`: the work's.
         """
-        work = [sys.executable, "-S", "-I", str(WORK), name, str(self.log), str(self._gate(name)), *manner.split()]
-        options = [f"--lock-timeout={timeout}", "exec", "--name", "lock", "--store", self._url(beside=beside), "--"]
+        work = [sys.executable, *_BARE, str(WORK), name, str(self.log), str(self._gate(name)), *manner.split()]
+        options = [f"--lock-timeout={timeout}", "exec", "--name", self._name, "--store", self._url(beside=beside), "--"]
         process = subprocess.Popen(
             [*launcher, *options, *(argv or work)],
             cwd=self.folder,
@@ -97,6 +101,11 @@ class Scene:
 
     def _gate(self, name: str) -> Path:
         return self.folder / f"gate-{name}"
+
+    @property
+    def _name(self) -> str:
+        spec = self.kind.spec
+        return spec.key.removesuffix(".tflock") if isinstance(spec, S3Spec) else spec.lock_id
 
     def _url(self, *, beside: bool) -> str:
         endpoint = self.kind.server.endpoint if beside else self.proxy.endpoint
@@ -167,6 +176,30 @@ class Scene:
             each.close()
 
 
+def on_both_stores(row: Callable[..., None]) -> Callable[..., None]:
+    """
+    Let a test of one `scene` play on DynamoDB and on S3 at the same time: most of a row is waiting.
+
+    What is said of a failure names the store.
+    """
+
+    @functools.wraps(row)
+    def play(scenes: Sequence[Scene], **facts: Any) -> None:
+        with ThreadPoolExecutor(len(scenes)) as stage:
+            played = [stage.submit(row, scene=scene, **facts) for scene in scenes]
+        for scene, each in zip(scenes, played):
+            error = each.exception()
+            if error is not None:
+                error.add_note(f"on {type(scene.kind).__name__}") if hasattr(error, "add_note") else None
+                raise error
+
+    signature = inspect.signature(row)
+    others = [each for name, each in signature.parameters.items() if name != "scene"]
+    scenes = inspect.Parameter("scenes", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    play.__signature__ = signature.replace(parameters=[scenes, *others])  # type: ignore[attr-defined]
+    return play
+
+
 # --- processes ------------------------------------------------------------------------------------------------------
 
 
@@ -183,7 +216,7 @@ def keeper_of(run: Running) -> psutil.Process:
 
 
 def work_of(run: Running) -> psutil.Process:
-    return next(each for each in family(run.pid) if str(WORK) in each.cmdline() and "shim" not in each.cmdline()[3])
+    return next(each for each in family(run.pid) if each.cmdline()[1:4] == [*_BARE, str(WORK)])
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -197,7 +230,7 @@ def lock_id_said(run: Running) -> str:
     return run.err.split(": locked (")[1].split(")")[0] if ": locked (" in run.err else ""
 
 
-def exit_record(run: Running) -> dict[str, str]:
+def exit_record(result: Result) -> dict[str, str]:
     """The words of a run's last line."""
-    line = next(line for line in reversed(run.err.splitlines()) if "run.finished" in line)
+    line = next(line for line in reversed(result.err.splitlines()) if "run.finished" in line)
     return dict(word.split("=", 1) for word in line.split() if "=" in word)
