@@ -38,6 +38,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "stores",
             "verdicts",
             "operator_messages",
+            "plan_messages",
             "rescue_messages",
             "table",
             "takeover",
@@ -47,7 +48,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
         {"keeper", "drain", "rescue", "worker", "tenure", "waiting", "ledger", "line", "front", "journal", "relay"}
     ),
-    frozenset({"runner", "context", "initialise", "operator", "fleet", "checks"}),
+    frozenset({"runner", "context", "initialise", "intended", "operator", "fleet", "checks"}),
     frozenset({"commands"}),
     frozenset({"own"}),
     frozenset({"cli"}),

@@ -169,6 +169,7 @@ def make_task(context: Context, target: Target, invocation: Invocation, *, comma
         state_directory=found.directory,
         push_argv=_push_argv(context, target, invocation),
         pushed_file=_pushed_file(context, invocation),
+        plan_file=os.path.join(found.directory, invocation.plan_file) if invocation.plan_file else "",
         ignores_errored=context.options.ignores_errored or invocation.words == ("state", "push"),
         success_codes=frozenset({0, 2}) if is_plan and invocation.is_set("detailed-exitcode") else frozenset({0}),
     )

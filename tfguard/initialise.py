@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shlex
+import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 
 import tenacity
 
-from tfguard import messages
+from tfguard import arguments, messages
 from tfguard.context import Context
 from tfguard.errors import ConfigError, Outcome, TfguardError
 from tfguard.front import Front
@@ -66,11 +68,38 @@ def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> No
     if context.settings.init == "never":
         raise ConfigError(messages.fit(f"{label}: {why}, and init is never.", f"Run: {context.options.again} init"))
     context.report.say("info", "init.started", messages.initialising(label, why), label=label)
-    initialise(front, context, (), stdout=stdout)
+    initialise(front, context, pinned(context), stdout=stdout)
 
 
-def initialise(front: Front, context: Context, arguments: Sequence[str], *, stdout: int) -> None:
-    """Run `init` for this pipeline, again after a transient error. Raises InitFailed."""
+def pinned(context: Context) -> tuple[str, ...]:
+    """
+    In CI, keep to the providers of the lock file that the repository has: those are the ones that were reviewed.
+
+    Not where the user's own arguments say what is to become of that file. It pins providers, and is no state lock.
+    """
+    if not context.identity.is_ci or not _is_tracked(context.settings.directory, ".terraform.lock.hcl"):
+        return ()
+    try:
+        given = [shlex.split(context.environ.get(name, "")) for name in arguments.variables(("init",))]
+    except ValueError:
+        return ()
+    words = [*context.settings.args.get("init", ()), *(word for words in given for word in words)]
+    names = {word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")}
+    return () if names & {"lockfile", "upgrade"} else ("-lockfile=readonly",)
+
+
+def _is_tracked(directory: str, name: str) -> bool:
+    # A container's user is often not the one who has checked out; and nothing that the checkout names is to be run.
+    careful = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
+    words = ["git", *careful, "-C", directory, "ls-files", "--error-unmatch", "--", name]
+    try:
+        return subprocess.run(words, capture_output=True, timeout=10, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: int) -> None:
+    """Run `init` for this pipeline, with `words` after our own, again after a transient error. Raises InitFailed."""
     attempts = context.settings.retry.attempts
     patterns = re.compile("|".join((*TRANSIENT, *context.settings.retry.patterns)), re.IGNORECASE)
     retrying = tenacity.Retrying(
@@ -83,7 +112,7 @@ def initialise(front: Front, context: Context, arguments: Sequence[str], *, stdo
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
     with _init_arguments(context) as flags:
-        argv = [*context.terraform, "init", *flags, *arguments]
+        argv = [*context.terraform, "init", *flags, *words]
         status, _ = retrying(_try_init, front, context, argv, stdout)
     if status != 0:
         code = status if status > 0 else 128 - status

@@ -94,6 +94,11 @@ class Ledger:
         """Where a former run's unsaved state waits, by what was last read or written here; empty if there is none."""
         return self._state().errored if self._is_known else ""
 
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        """The last runs, the newest last, by what was last read or written here."""
+        return self._state().runs if self._is_known else ()
+
     def write_run(self, run: Run, *, is_errored_resolved: bool = False) -> None:
         """Add a run to the history; in the same write an unsaved state that it has pushed is forgotten."""
 

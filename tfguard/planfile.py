@@ -1,7 +1,8 @@
 """
-What a saved plan says about its backend: `apply FILE` locks what the file names, not what the directory does.
+What a saved plan says about its backend: `apply FILE` locks what the file names, not what the directory does. And when
+it was made.
 
-A plan is a zip whose member `tfplan` is a protobuf message; of it we read one field, in a stream, bounded in size.
+A plan is a zip whose member `tfplan` is a protobuf message; of it we read single fields, in a stream, bounded in size.
 What we cannot read — a cloud plan, an encrypted one, anything else — comes back as a reason, and is left to Terraform.
 """
 
@@ -10,17 +11,20 @@ from __future__ import annotations
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+
+from tfguard.lockinfo import parse_created
 
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 _MAX_PLAN_BYTES = 512 * 1024 * 1024
 _MAX_BACKEND_BYTES = 1024 * 1024
 
 #: Field numbers of Terraform's planfile.proto.
-_PLAN_BACKEND = 13
+_PLAN_BACKEND, _PLAN_TIMESTAMP = 13, 21
 _BACKEND_TYPE, _BACKEND_CONFIG, _BACKEND_WORKSPACE = 1, 2, 3
 _DYNAMIC_VALUE_MSGPACK = 1
 
@@ -55,11 +59,22 @@ def read_planned_backend(path: Path) -> PlannedBackend | UnreadablePlan:
         return UnreadablePlan("it is no plan file of ordinary size")
     try:
         with path.open("rb") as file:
-            return _read_archive(file) if file.read(2) == b"PK" else UnreadablePlan(_foreign(path))
+            if file.read(2) != b"PK":
+                return UnreadablePlan(_foreign(path))
+            return _parse_backend(_read_field(file, _PLAN_BACKEND))
     except _Malformed as error:
         return UnreadablePlan(f"it is no plan file that tfguard can read ({error})")
     except OSError as error:
         return UnreadablePlan(f"it cannot be read ({error.strerror})")
+
+
+def read_planned_at(path: Path) -> datetime | None:
+    """When the plan at `path` was made, by the clock of the machine that made it; None if it does not say."""
+    try:
+        with path.open("rb") as file:
+            return parse_created(_read_field(file, _PLAN_TIMESTAMP).decode())
+    except (_Malformed, OSError, ValueError):
+        return None
 
 
 def _foreign(path: Path) -> str:
@@ -70,7 +85,7 @@ def _foreign(path: Path) -> str:
     return "it is no saved plan"
 
 
-def _read_archive(file: IO[bytes]) -> PlannedBackend:
+def _read_field(file: IO[bytes], wanted: int) -> bytes:
     # Only `apply FILE` needs these: every other start of tfguard goes without.
     import struct
     import zipfile
@@ -79,7 +94,7 @@ def _read_archive(file: IO[bytes]) -> PlannedBackend:
     broken = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError)
     try:
         with zipfile.ZipFile(file) as archive, archive.open("tfplan") as member:
-            return _parse_backend(_find_field(_Reader(member), _PLAN_BACKEND))
+            return _find_field(_Reader(member), wanted)
     except (*broken, RuntimeError, NotImplementedError) as error:
         raise _Malformed(type(error).__name__) from error
 
@@ -141,7 +156,7 @@ def _find_field(reader: _Reader, wanted: int) -> bytes:
                 raise _Malformed("too large")
             return reader.take(size)
         reader.skip_value(wire_type)
-    raise _Malformed("names no backend")
+    raise _Malformed("names no backend" if wanted == _PLAN_BACKEND else "a part is missing")
 
 
 def _optional_field(message: bytes, wanted: int) -> bytes:

@@ -11,18 +11,20 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 import tenacity
 
-from tfguard import errors, messages, rescue_messages, wire
+from tfguard import errors, messages, plan_messages, rescue_messages, wire
 from tfguard.clock import SystemClock
 from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
 from tfguard.front import AcquireFailed, Front
 from tfguard.launch import without_tracking
 from tfguard.lockinfo import new_lock_id, parse_created
 from tfguard.narrator import Narrator, holder_facts
+from tfguard.planfile import read_planned_at
 from tfguard.report import Report
 from tfguard.runrecord import RunRecord
 from tfguard.store import Holder, Target
@@ -55,7 +57,7 @@ class Task:
 
     `environ` is Terraform's, and what credentials are resolved from. `binary` is the Terraform that creates a missing
     workspace. `version` goes into LockInfo. In `state_directory` Terraform leaves a state that it could not save;
-    `push_argv` pushes it. `pushed_file`: this run itself pushes that file.
+    `push_argv` pushes it. `pushed_file`: this run itself pushes that file. `plan_file` is the plan that it applies.
     """
 
     subject: messages.Subject
@@ -76,6 +78,7 @@ class Task:
     state_directory: str = ""
     push_argv: tuple[str, ...] = ()
     pushed_file: str = ""
+    plan_file: str = ""
     ignores_errored: bool = False
 
 
@@ -111,6 +114,8 @@ class Runner:
         try:
             status = self._run_body(task, held, body)
             exit_code, outcome = self._judge(status, task.success_codes)
+            if outcome is Outcome.PLAN_STALE:
+                self._tell_of_stale(task, held)
             if outcome is Outcome.SUCCEEDED and task.pushed_file:
                 with contextlib.suppress(OSError):
                     os.replace(task.pushed_file, f"{task.pushed_file}.pushed-{held.lock_id}")
@@ -118,8 +123,7 @@ class Runner:
             self._say_failure(task, error)
             self._release(task, held, error.outcome, error.exit_code)
             raise
-        self._release(task, held, outcome, exit_code)
-        return exit_code
+        return self._release(task, held, outcome, exit_code)
 
     def run_unlocked(self, subject: messages.Subject, body: Callable[[], int], success_codes: frozenset[int]) -> int:
         """
@@ -208,6 +212,7 @@ class Runner:
             ignores_errored=task.ignores_errored,
             order=task.terms.order,
             ticket=new_lock_id(),
+            wants_history=bool(task.plan_file),
         )
 
     @staticmethod
@@ -312,6 +317,12 @@ class Runner:
             waited_s=round(held.waited_seconds, 1),
         )
 
+    def _tell_of_stale(self, task: Task, held: wire.Held) -> None:
+        """Say who ran since the plan was made that Terraform has refused."""
+        planned_at = read_planned_at(Path(task.plan_file)) if task.plan_file else None
+        text = plan_messages.stale(task.subject, planned_at, held.runs, self._clock.now())
+        self.report.say("error", "plan.stale", text, label=task.subject.label)
+
     @staticmethod
     def _child_environ(task: Task, held: wire.Held) -> dict[str, str]:
         environ = dict(task.environ)
@@ -338,16 +349,20 @@ class Runner:
             return code, Outcome.PLAN_STALE
         return code, Outcome.SUCCEEDED if code in success_codes else Outcome.FAILED
 
-    def _release(self, task: Task, held: wire.Held, outcome: Outcome, exit_code: int) -> None:
+    def _release(self, task: Task, held: wire.Held, outcome: Outcome, exit_code: int) -> int:
+        """Release, report, and give the exit status: of a loss, where only the release has noticed one."""
         released = self.front.release(outcome.value, exit_code)
         self.front.close()
         if released.result == "failed":
             lease = None if task.subject.is_local else task.terms.lease_seconds
             text = messages.release_failed(task.subject, released.error, held.lock_id, lease)
             self.report.say("warning", "release.failed", text, label=task.subject.label, error=released.error)
-        elif released.result == "gone" and self.front.lost is None:
-            self.report.say("warning", "lease.gone", messages.release_was_gone(task.subject), label=task.subject.label)
+        elif released.result in ("gone", "another's") and self.front.lost is None:
+            outcome, exit_code = Outcome.LOCK_LOST, LeaseLost.exit_code
+            text = messages.lost_unnoticed(task.subject, released.result)
+            self.report.say("error", "lease.lost", text, label=task.subject.label, reason=released.result)
         self._report_end(task, held, released, outcome, exit_code)
+        return exit_code
 
     def _report_end(
         self,

@@ -218,6 +218,7 @@ class Tenure:
                 waited_seconds=waited,
                 dead=lock.dead,
                 credentials_expire_at=self._credentials_expire_at(),
+                runs=self._ledger.runs if self._request.wants_history else (),
             )
         )
         self._beat()

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union
 import msgspec
 
 from tfguard.deadlines import Deadlines
+from tfguard.queue import Run
 from tfguard.runrecord import RunRecord
 from tfguard.store import Holder, LocalSpec, LockRecord, S3Spec, Target
 
@@ -42,7 +43,7 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     `environ` becomes the keeper's, so that credentials resolve as the child's do. `nested_id`: our parent's lock ID,
     if it still holds this lock, is enough. `ticket` names us in the line, the same for a successor of the keeper's.
     `record` is kept in `record_path`, for `settle`. `ignores_errored`: a state that a former run could not save is
-    no reason to refuse.
+    no reason to refuse. `wants_history`: Held is to tell of the runs before.
     """
 
     target: Target
@@ -65,6 +66,7 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     ignores_errored: bool = False
     order: Literal["fifo", "none"] = "fifo"
     ticket: str = ""
+    wants_history: bool = False
 
     def deadlines(self) -> Deadlines | None:
         """The deadlines of this lock, None where the kernel ends it together with its holder."""
@@ -171,7 +173,7 @@ class Trying(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
-    The lock is ours. `dead` is the record of the holder from whom we took it over.
+    The lock is ours. `dead` is the record of the holder from whom we took it over; `runs` are those before, if asked.
 
     A local lock's file descriptor comes with it: the front holds it too, in case the keeper dies.
     """
@@ -185,6 +187,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     dead: LockRecord | None = None
     is_nested: bool = False
     credentials_expire_at: str = ""
+    runs: tuple[Run, ...] = ()
 
 
 class Beaten(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -237,6 +237,8 @@ def test_a_saved_plan_is_applied_and_is_stale_afterwards(stage: Make, backend: B
 
     assert (planned.code, applied.code, again.code) == (0, 0, 1), f"{planned}{applied}{again}"
     assert "Saved plan is stale" in again.err + again.out
+    assert "plan-stale: the state has changed since this plan was made" in again.err
+    assert "Since then: " in again.err and "(apply, succeeded, " in again.err
     assert (made.state() or {})["serial"] == serial
     assert_nothing_left(made)
 

@@ -357,3 +357,78 @@ def test_a_run_waits_for_the_lock_and_two_at_once_both_succeed(configured: Make)
     assert "nothing to apply" in results[1].err
     eventually(lambda: made.leftovers() == [], 10, "no lock")
     assert os.path.exists(made.path / "log-prod")
+
+
+# --- plan here, apply there -----------------------------------------------------------------------------------------
+
+
+def test_a_plan_overtaken_by_another_run_is_refused_and_that_run_is_named(configured: Make) -> None:
+    made = configured(ONE.replace("    approve: auto\n", "    steps: [init, plan]\n    args: {plan: [-out=tfplan]}\n"))
+    ana = {"TFGUARD_WHO": "ana@ci-7", "TFGUARD_RUN_URL": "https://ci.example/4812"}
+
+    planned = made.tfguard("run", "prod", TFGUARD_WHO="bob@ci-8")
+    between = made.tfguard("-p", "prod", "apply", "-auto-approve", **ana)
+    refused = made.tfguard("-p", "prod", "apply", "tfplan", TFGUARD_WHO="bob@ci-8")
+
+    assert (planned.code, between.code, refused.code) == (0, 0, 1), f"{planned}{between}{refused}"
+    assert "prod: plan-stale: the state has changed since this plan was made" in refused.err
+    assert "Since then: ana@ci-7 (apply, succeeded, " in refused.err
+    assert "See: https://ci.example/4812" in refused.err
+    assert "bob@ci-8" not in refused.err
+    assert "outcome=plan-stale exit_code=1" in refused.err
+    assert made.leftovers() == []
+
+
+# --- the providers that were reviewed -------------------------------------------------------------------------------
+
+
+def git(made: Stage, *words: str) -> None:
+    result = made.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words])
+    assert result.code == 0, str(result)
+
+
+@pytest.fixture
+def checkout(configured: Make) -> Stage:
+    """A checkout with a lock file in it, and a Terraform that notes how it was called."""
+    made = configured(ONE)
+    git(made, "init", "--quiet")
+    (made.path / ".terraform.lock.hcl").write_text("# This file is maintained automatically.\n")
+    git(made, "add", ".terraform.lock.hcl")
+    witness = made.path.parent / "terraform-that-notes"
+    witness.write_text('#!/bin/sh\necho "$@" >> calls\nexec terraform "$@"\n')
+    witness.chmod(0o755)
+    made.environ["TFGUARD_TERRAFORM"] = str(witness)
+    return made
+
+
+def inits(made: Stage) -> list[str]:
+    return [line for line in (made.path / "calls").read_text().splitlines() if line.startswith("init")]
+
+
+@pytest.mark.parametrize("words", [["run", "prod"], ["-p", "prod", "plan"]])
+def test_in_ci_init_keeps_to_the_lock_file_that_git_tracks(checkout: Stage, words: list[str]) -> None:
+    result = checkout.tfguard(*words, CI="true")
+
+    assert result.code == 0, str(result)
+    assert [line.split().count("-lockfile=readonly") for line in inits(checkout)] == [1]
+    assert checkout.run(["git", "status", "--porcelain", "--", ".terraform.lock.hcl"]).out.startswith("A ")
+
+
+@pytest.mark.parametrize("case", ["laptop", "untracked", "own init", "TF_CLI_ARGS_init", "args", "upgrade"])
+def test_init_is_left_as_it_is_where_the_lock_file_is_the_users_own_matter(checkout: Stage, case: str) -> None:
+    environ = {"CI": "true"} if case != "laptop" else {}
+    words = ["run", "prod"]
+    if case == "untracked":
+        git(checkout, "rm", "--quiet", "--cached", ".terraform.lock.hcl")
+    elif case == "own init":
+        words = ["-p", "prod", "init"]
+    elif case == "TF_CLI_ARGS_init":
+        environ["TF_CLI_ARGS_init"] = "-lockfile=readonly"
+    elif case in ("args", "upgrade"):
+        flag = {"args": "-lockfile=readonly", "upgrade": "-upgrade"}[case]
+        (checkout.path / "tfguard.yml").write_text(ONE + f"    args: {{init: [{flag}]}}\n")
+
+    result = checkout.tfguard(*words, **environ)
+
+    assert result.code == 0, str(result)
+    assert [line.count("-lockfile") for line in inits(checkout)] == [1 if case == "args" else 0]

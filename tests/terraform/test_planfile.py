@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import zipfile
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import msgspec
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfguard import planfile
-from tfguard.planfile import PlannedBackend, UnreadablePlan, read_planned_backend
+from tfguard.planfile import PlannedBackend, UnreadablePlan, read_planned_at, read_planned_backend
 
 
 def number(value: int) -> bytes:
@@ -40,7 +41,7 @@ def reason(path: Path) -> str:
     return found.reason
 
 
-def test_the_backend_of_a_real_plan_is_read(tmp_path: Path) -> None:
+def test_the_backend_and_the_age_of_a_real_plan_are_read(tmp_path: Path) -> None:
     if shutil.which("terraform") is None:
         pytest.skip("terraform is not installed")
     (tmp_path / "main.tf").write_text(
@@ -53,7 +54,10 @@ def test_the_backend_of_a_real_plan_is_read(tmp_path: Path) -> None:
     found = read_planned_backend(tmp_path / "tf plan")
 
     expected = {"path": "deep/x.tfstate", "workspace_dir": None}
+    planned_at = read_planned_at(tmp_path / "tf plan")
     assert found == PlannedBackend("local", expected, "stage")
+    assert planned_at is not None
+    assert abs(datetime.now(timezone.utc) - planned_at) < timedelta(minutes=10)
 
 
 def test_fields_before_the_backend_are_passed_over_and_extensions_are_unset(tmp_path: Path) -> None:
@@ -110,6 +114,12 @@ def test_a_zip_bomb_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "too large" in reason(boast)
 
 
+@pytest.mark.parametrize("stamp", [b"", b"yesterday", b"\xff", b"2026-11-21"])
+def test_an_age_that_is_none_is_unknown(tmp_path: Path, stamp: bytes) -> None:
+    assert read_planned_at(write_plan(tmp_path / "plan", message(21, stamp))) is None
+    assert read_planned_at(tmp_path / "missing") is None
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=64), st.integers(min_value=0, max_value=200), st.booleans())
 def test_damage_never_raises(tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int, is_inside: bool) -> None:
@@ -121,3 +131,4 @@ def test_damage_never_raises(tmp_path_factory: pytest.TempPathFactory, noise: by
         path.write_bytes(data[:at] + noise + data[at + len(noise) :])
 
     assert isinstance(read_planned_backend(path), (PlannedBackend, UnreadablePlan))
+    assert read_planned_at(path) is None or not is_inside

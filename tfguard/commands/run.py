@@ -19,7 +19,7 @@ from tfguard.commands.terraform import child_arguments
 from tfguard.context import Context, find_target, make_context, make_task
 from tfguard.errors import ConfigError, Outcome, UsageError
 from tfguard.front import Front
-from tfguard.initialise import ensure_initialised, initialise
+from tfguard.initialise import ensure_initialised, initialise, pinned
 from tfguard.narrator import Narrator
 from tfguard.options import Options
 from tfguard.report import Report
@@ -44,7 +44,7 @@ def run_pipeline(options: Options, environ: Mapping[str, str], report: Report) -
         context = make_context(options, environ, report)
         _check_approval(front, context)
         if "init" in context.settings.steps:
-            initialise(front, context, (), stdout=1)
+            initialise(front, context, pinned(context), stdout=1)
         else:
             ensure_initialised(front, context)
         if {"plan", "apply"} & set(context.settings.steps):

@@ -42,11 +42,13 @@ def run_shown(
     """Run Terraform with `argv` under what is held; gives its exit status as `Front.run` does."""
     page, directory = context.report.page, str(context.directory)
     if page is None:
-        return front.run([*context.terraform, *argv], directory=directory, environ=environ)
+        # Whether Terraform calls a saved plan stale is heard even on a terminal.
+        keep = len if invocation.plan_file else None
+        return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep)
     argv, files = _saved(page, context, invocation, argv) if invocation.words == ("plan",) else (argv, None)
-    keep = page.begin(context.label()).write
+    kept = page.begin(context.label())
     with page.fenced(argv) if _is_for_people(invocation) else contextlib.nullcontext():
-        status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep)
+        status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write)
     if files is not None and status in (0, _CHANGES):
         _read(front, context, page, files, environ)
     return status
