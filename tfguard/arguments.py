@@ -50,7 +50,8 @@ def _names(text: str) -> frozenset[str]:
 
 
 _GROUPS = _names("env metadata providers state workspace")
-_KNOWN = _names(
+#: Every command of Terraform and OpenTofu that we have heard of.
+KNOWN = _names(
     "apply console destroy env fmt force-unlock get graph import init login logout metadata modules output plan"
     " providers query refresh show state taint test untaint validate version workspace"
 )
@@ -356,7 +357,7 @@ def misplaced_option(argv: Sequence[str]) -> str | None:
     ones accept is not for us to say.
     """
     words = _words(argv)
-    if not words or words[0] not in _KNOWN:
+    if not words or words[0] not in KNOWN:
         return None
     theirs = _THEIRS.get(words, frozenset())
     pending = False

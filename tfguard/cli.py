@@ -24,11 +24,15 @@ if TYPE_CHECKING:
     from tfguard.story import ReportFile
 
 #: Our own commands; every other word is Terraform's.
-OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "config", "unlock", "settle"})
+OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "config", "bootstrap", "unlock", "settle"}) | {
+    "completion"
+}
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """Run tfguard and exit: with Terraform's status, or with ours as in `errors`."""
+    if options.ASKED_AT_TAB in os.environ:
+        _complete(os.environ)
     words = list(sys.argv[1:] if argv is None else argv)
     teller = _Teller(os.environ)
     code, stopped_by = 70, 0
@@ -45,6 +49,18 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, not a traceback
         teller.tell_unexpected(error)
     _leave(code, stopped_by)
+
+
+def _complete(environ: Mapping[str, str]) -> NoReturn:
+    """Tell a shell what may be typed next: words or nothing, whatever goes wrong, for it shows all that we say."""
+    with contextlib.suppress(Exception):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        from tfguard import own
+        from tfguard.commands.completion import print_completions
+
+        print_completions(own.group, environ)
+        sys.stdout.flush()
+    os._exit(0)
 
 
 class _Teller:

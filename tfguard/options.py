@@ -15,8 +15,11 @@ from typing import Any
 from tfguard.errors import UsageError
 from tfguard.lockinfo import printable
 
+#: A shell sets this variable when it asks what may be typed next.
+ASKED_AT_TAB = "_TFGUARD_COMPLETE"
+
 #: Option → the field it sets. All take a value, as `--x value` or `--x=value`.
-_VALUED = {
+VALUED = {
     "--config": "config",
     "-p": "pipeline",
     "--pipeline": "pipeline",
@@ -28,9 +31,9 @@ _VALUED = {
     "--report-limit": "report_limit",
 }
 #: The one that may be given again, as often as one likes.
-_REPORT = "--report"
+REPORT = "--report"
 #: Option → the field it sets, and to what. They take no value.
-_SWITCHES: dict[str, tuple[str, int]] = {
+SWITCHES: dict[str, tuple[str, int]] = {
     "--verbose": ("verbosity", 1),
     "--quiet": ("verbosity", -1),
     "--ignore-errored-state": ("ignores_errored", True),
@@ -97,16 +100,16 @@ def parse(argv: Sequence[str]) -> Options:
         name, equals, value = rest[0].partition("=")
         if name == "--":
             return Options(**found, **switches, reports=tuple(reports), is_raw=True, command=tuple(rest[1:]))
-        if name in _SWITCHES:
+        if name in SWITCHES:
             if equals:
                 raise UsageError(f"{name} takes no value.\nFor example: tfguard {name} apply")
-            field_name, setting = _SWITCHES[name]
+            field_name, setting = SWITCHES[name]
             switches[field_name] = setting
             rest.pop(0)
-        elif name in _VALUED and not (name == "-chdir" and not equals):
+        elif name in VALUED and not (name == "-chdir" and not equals):
             rest.pop(0)
             _set(found, name, value if equals else _next(rest, name))
-        elif name == _REPORT:
+        elif name == REPORT:
             rest.pop(0)
             reports.append(_given(name, value if equals else _next(rest, name)))
         else:
@@ -121,7 +124,7 @@ def _check_spelling(name: str) -> None:
 
     if not name.startswith("--") or name in ("--help", "--version"):
         return
-    likely = difflib.get_close_matches(name, [*_VALUED, *_SWITCHES, _REPORT], n=1, cutoff=_ALIKE)
+    likely = difflib.get_close_matches(name, [*VALUED, *SWITCHES, REPORT], n=1, cutoff=_ALIKE)
     if likely:
         example = _EXAMPLES.get(likely[0], likely[0])
         raise UsageError(
@@ -137,7 +140,7 @@ def _next(rest: list[str], name: str) -> str:
 
 
 def _set(found: dict[str, str], name: str, value: str) -> None:
-    key, value = _VALUED[name], _given(name, value)
+    key, value = VALUED[name], _given(name, value)
     if found.setdefault(key, value) != value:
         first, second = printable(found[key], 40), printable(value, 40)
         raise UsageError(f"{name} is given twice, as {first} and as {second}.\nGive it once.")

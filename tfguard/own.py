@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import click
 
@@ -36,6 +36,8 @@ Options, before the command:
   --lock-timeout DURATION  how long to wait for the lock (10m)
   --terraform PATH         the terraform or tofu to run
   --log-format FORMAT      console or json
+  --report FILE            tell the run in FILE.md or FILE.json
+  --report-limit BYTES     how long that may be: 65000 fits a comment
   --ignore-errored-state   run even where a former run's state waits to be saved
   --verbose, --quiet       more, or less
   --version                tfguard's and Terraform's
@@ -60,7 +62,13 @@ class Call:
         return replace(self.options, pipeline=pipeline or given)
 
 
-takes_pipeline = click.argument("pipeline", required=False)
+def _pipelines(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from tfguard.commands.completion import pipeline_names
+
+    return pipeline_names(context.find_object(Options) or Options(), incomplete)
+
+
+takes_pipeline = click.argument("pipeline", required=False, shell_complete=_pipelines)
 as_json = click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
 
 
@@ -135,6 +143,29 @@ def doctor(
     if repair_digest:
         return command.repair_digest(options, call.environ, call.report, is_sure=is_sure)
     return command.run_doctor(options, call.environ, call.report, is_json=is_json)
+
+
+@group.command(short_help="Create the bucket and table that a backend needs.", context_settings=_SETTINGS)
+@takes_pipeline
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@click.option("--print", "form", type=click.Choice(["terraform", "iam"]), help="Print it as code, and create nothing.")
+@click.option(
+    "--backend-config", "-backend-config", "given", multiple=True, help="KEY=VALUE or FILE, as for init; repeatable."
+)
+@click.pass_obj
+def bootstrap(
+    call: Call, pipeline: str | None, *, is_sure: bool, form: Literal["terraform", "iam"] | None, given: tuple[str, ...]
+) -> int:
+    """Create what the backend needs, after showing it; what is there is checked, and never changed.
+
+    For example: tfguard bootstrap prod/network
+    """
+    from tfguard.commands import bootstrap as command
+
+    options = call.about(pipeline)
+    if form:
+        return command.print_as(form, options, call.environ, call.report, given=given)
+    return command.run_bootstrap(options, call.environ, call.report, given=given, is_sure=is_sure)
 
 
 @group.command(short_help="Show who holds the lock, and whether it lives.", context_settings=_SETTINGS)
@@ -254,6 +285,18 @@ def settle(call: Call, timeout: str, record: str) -> int:
     except ValueError as error:
         raise UsageError(f"--timeout: {error}.") from error
     return run_settle(call.environ, call.report, timeout_seconds=seconds, place=record)
+
+
+@group.command(short_help="Print what lets your shell complete tfguard.", context_settings=_SETTINGS)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str) -> int:
+    """Print a script that lets SHELL complete commands, options and pipelines at Tab.
+
+    For example: tfguard completion bash, as eval "$(tfguard completion bash)" in ~/.bashrc
+    """
+    from tfguard.commands.completion import print_script
+
+    return print_script(shell)
 
 
 @group.group(short_help="Show and check tfguard.yml.", context_settings=_SETTINGS)
