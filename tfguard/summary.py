@@ -25,7 +25,7 @@ from tfguard.transcript import left_out
 LIMIT_BYTES = 1024 * 1024
 #: Whatever is less does not hold a run's facts.
 SMALLEST_LIMIT_BYTES = 4000
-_MAX_WORD = 200
+_MAX_WORD = 300
 _MAX_NOTES = 20
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 #: What Markdown would read even between tags.
@@ -180,8 +180,12 @@ def _error(page: Page, text: str, room: int) -> str:
 
 def _code(text: str) -> str:
     """One line of a stranger's."""
-    shown = html.escape(log.redact(printable(text, _MAX_WORD)))
+    shown = html.escape(_line(text))
     return f"<code>{shown}</code>" if shown else ""
+
+
+def _line(text: str) -> str:
+    return printable(log.redact(text), _MAX_WORD)  # In this order: half a secret would not be known for one.
 
 
 def _as_entity(sign: re.Match[str]) -> str:
@@ -202,11 +206,11 @@ def _escaped(text: str, room: int) -> str:
 def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
     text = plain(page.text)
     return {
-        "label": log.redact(page.label),
+        "label": _line(page.label),
         "outcome": page.outcome,
         "exit_code": page.exit_code,
-        "who": log.redact(page.who),
-        "run": page.run,
+        "who": _line(page.who),
+        "run": _line(page.run),
         "link": page.link,
         "lock_id": page.lock_id,
         "fencing_token": page.token,
@@ -228,5 +232,5 @@ def _changes(changes: PlannedChanges | None) -> dict[str, Any] | None:
         "destroy": changes.destroy,
         "has_changes": changes.has_changes,
         "is_done": changes.is_done,
-        "resources": [{"action": action, "address": log.redact(address)} for action, address in changes.rows],
+        "resources": [{"action": _line(action), "address": _line(address)} for action, address in changes.rows],
     }
