@@ -1,5 +1,6 @@
 """
-Tables for people: aligned text in a pipe, rich's on a terminal (which knows NO_COLOR and how wide it is).
+Tables for people: aligned text in a pipe, rich's on a terminal (which knows NO_COLOR and how wide it is). Where a
+terminal is so narrow that words would be torn, each row becomes a few lines of its own.
 
 Cells may hold strangers' words: what could move a cursor is taken out here.
 """
@@ -8,12 +9,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from tfguard import log
 from tfguard.lockinfo import printable
 
+if TYPE_CHECKING:
+    from rich.text import Text
+
 Rows = Sequence[Sequence[str]]
 _LONGEST_CELL = 300
+_WIDEST = 10_000
 
 
 def print_table(headings: Sequence[str], rows: Rows) -> None:
@@ -34,12 +40,33 @@ def aligned(headings: Sequence[str], rows: Rows) -> list[str]:
 
 def _print_rich(headings: Sequence[str], rows: Rows) -> None:
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    console, table = Console(highlight=False), Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
-    Console().print(table)
+    # Every column as wide as its longest word; a measurement is never wider than what it is told there is.
+    needed = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
+    if needed <= console.width:
+        console.print(table)
+    else:
+        console.print(_one_below_the_other(headings, rows))
+
+
+def _one_below_the_other(headings: Sequence[str], rows: Rows) -> Text:
+    """Write `LOCK  prod/network` and so on for every row, leaving out what is empty."""
+    from rich.text import Text
+
+    width = max(map(len, headings))
+    found = Text(overflow="fold")
+    for number, row in enumerate(rows):
+        found.append("\n" if number else "")
+        for heading, cell in zip(headings, row):
+            if cell:
+                found.append(f"{heading:<{width}}  ", "bold").append(f"{cell}\n")
+    found.rstrip()
+    return found
