@@ -98,6 +98,46 @@ def test_a_usage_error_is_64_and_never_clicks_2(words, tmp_path):
     assert result.stdout == ""
 
 
+#: The commands that take PIPELINE, each with what it needs besides.
+TAKERS = ["run", "status", "history", "doctor", "unlock --id x --yes", "hold --reason x"]
+
+
+@pytest.mark.parametrize("line", TAKERS)
+def test_a_pipeline_is_the_same_as_argument_and_as_option(line, tmp_path):
+    (tmp_path / "tfguard.yml").write_text("version: 1\npipelines: {prod: {}}\n")
+    command, *more = line.split()
+
+    as_argument = tfguard(command, "porod", *more, directory=tmp_path)
+    as_option = tfguard("-p", "porod", command, *more, directory=tmp_path)
+    as_both = tfguard("-p", "porod", command, "porod", *more, directory=tmp_path)
+
+    assert as_option.stderr.startswith("porod: tfguard.yml has no pipeline porod.\nPipelines there: prod.\n")
+    assert (as_option.returncode, as_option.stdout) == (78, "")
+    results = [(each.returncode, each.stdout, each.stderr) for each in (as_argument, as_option, as_both)]
+    assert results == [results[0]] * 3
+
+
+@pytest.mark.parametrize("line", TAKERS)
+def test_two_pipelines_at_once_are_refused(line, tmp_path):
+    command, *more = line.split()
+
+    result = tfguard("-p", "a", command, "b", *more, directory=tmp_path)
+
+    assert result.stderr == "a: -p says a, the argument says b.\nGive one of them.\n"
+    assert (result.returncode, result.stdout) == (64, "")
+
+
+def test_a_recommended_command_names_the_pipeline_however_it_was_given(tmp_path):
+    program(tmp_path / "terraform", "exit 1")
+    (tmp_path / "tfguard.yml").write_text("version: 1\npipelines: {prod: {}}\n")
+    (tmp_path / "main.tf").write_text('terraform {\n  backend "s3" {}\n}\n')
+
+    result = tfguard("status", "prod", directory=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
+
+    assert result.returncode == 78
+    assert "Run: tfguard -p prod init\n" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("name", "is_secret"),
     [

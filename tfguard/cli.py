@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, NoReturn
 
 from tfguard import log, messages, options
@@ -77,6 +76,10 @@ class _Teller:
         log.configure(log_format, verbosity)
         self.report = Report(log_format, verbosity, reports)
 
+    def address(self, options: Options) -> None:
+        """Settle what it is about, for labels and for the commands that messages recommend."""
+        self.label, self.again = options.pipeline or "tfguard", options.again
+
     def tell(self, error: TfguardError) -> None:
         """Say what went wrong, unless the run has said so itself."""
         text = str(error)
@@ -111,15 +114,14 @@ def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> 
     if words[:1] == ["--version"]:
         return _print_version(environ)
     if words[:1] == ["--help"]:
-        return _run_own(options.Options(command=("--help",)), environ, teller.report)
+        return _run_own(options.Options(command=("--help",)), environ, teller)
     found = options.parse(words)
-    named = replace(found, pipeline=found.pipeline or _pipeline_to_run(found.command))
-    teller.label, teller.again = named.pipeline or "tfguard", named.again
+    teller.address(found)
     teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
     if found.reports or found.report_limit:
         teller.listen(log.choose_format(found.log_format, environ), found.verbosity, _reports(found))
     if not found.is_raw and found.command[:1] and found.command[0] in OWN:
-        return _run_own(found, environ, teller.report)
+        return _run_own(found, environ, teller)
     from tfguard.commands.terraform import run_terraform
 
     return run_terraform(found, environ, teller.report)
@@ -133,12 +135,6 @@ def _reports(found: Options) -> tuple[ReportFile, ...]:
         what = "what follows -- runs untouched" if found.is_raw else f"`{found.command[0]}` runs nothing"
         raise UsageError(f"--report tells of a run, and {what}.\nFor example: tfguard --report plan.md plan")
     return reportfile.read_options(found.reports, found.report_limit)
-
-
-def _pipeline_to_run(command: tuple[str, ...]) -> str | None:
-    """The PIPELINE of `run PIPELINE`, for messages."""
-    words = [word for word in command[1:] if not word.startswith("-")]
-    return words[0] if command[:1] == ("run",) and words else None
 
 
 def _print_version(environ: Mapping[str, str]) -> int:
@@ -160,18 +156,20 @@ def _print_version(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _run_own(found: Options, environ: Mapping[str, str], report: Report) -> int:
+def _run_own(found: Options, environ: Mapping[str, str], teller: _Teller) -> int:
     import click
 
     from tfguard import own
 
-    call = own.Call(found, environ, report)
+    call = own.Call(found, environ, teller.report)
     try:
         code = own.group.main(args=list(found.command), prog_name="tfguard", standalone_mode=False, obj=call)
     except click.ClickException as error:
         raise UsageError(f"{_uncapitalised(error.format_message())}\nSee: tfguard {found.command[0]} --help") from error
     except click.exceptions.Abort as error:
         raise Interrupted("", signal_number=signal.SIGINT) from error
+    finally:
+        teller.address(call.options)
     sys.stdout.flush()
     return int(code or 0)
 

@@ -46,9 +46,9 @@ Every other word is Terraform's: tfguard -help shows its commands.
 """
 
 
-@dataclass(frozen=True)
+@dataclass
 class Call:
-    """One call of tfguard: what stood before the command, and where to speak."""
+    """One call of tfguard: what stood before the command, and where to speak. `options` come to know the PIPELINE."""
 
     options: Options
     environ: Mapping[str, str]
@@ -59,7 +59,8 @@ class Call:
         given = self.options.pipeline
         if pipeline and given and pipeline != given:
             raise UsageError(f"-p says {given}, the argument says {pipeline}.\nGive one of them.")
-        return replace(self.options, pipeline=pipeline or given)
+        self.options = replace(self.options, pipeline=pipeline or given)
+        return self.options
 
 
 def _pipelines(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
