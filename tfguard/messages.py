@@ -330,11 +330,12 @@ def release_failed(subject: Subject, error: str, lock_id: str, lease_seconds: fl
     )
 
 
-def release_was_gone(subject: Subject) -> str:
-    """Somebody has unlocked it between the last heartbeat and the release."""
+def lost_unnoticed(subject: Subject, kind: str) -> str:
+    """The release found that somebody has unlocked it since the last heartbeat: exit 76."""
+    how = "somebody unlocked it, and another run holds it" if kind == "another's" else "somebody unlocked it"
     return _say(
         subject.label,
-        "the lock was already gone when we released it: somebody unlocked it.",
+        f"the lock was lost before the run had ended: {how}.",
         _do("Check that nothing else ran meanwhile", f"{subject.command} plan"),
     )
 

@@ -274,7 +274,11 @@ class Tenure:
             self._check_digest()
         self._tell(wire.Releasing())
         result, error = self._release_for_a_lease()
-        if result != "failed":
+        if result in {"gone", "another's"}:
+            self._write_history(
+                wire.Release(outcome=errors.Outcome.LOCK_LOST.value, exit_code=errors.LeaseLost.exit_code)
+            )
+        elif result == "released":
             self._write_history(self._release)
         self._post(
             wire.Released(

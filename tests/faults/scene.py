@@ -26,6 +26,7 @@ from tests.e2e.conftest import TFGUARD, Result, base_environ
 from tests.e2e.running import Running
 from tests.eventually import eventually
 from tests.faults.proxy import FaultProxy
+from tfguard.clock import SystemClock
 from tfguard.store import LockRecord, S3Spec, Store
 from tfguard.stores import open_store
 
@@ -51,6 +52,7 @@ class Scene:
     folder: Path
     lease: float = 6.0
     started: list[Running] = field(default_factory=list)
+    clock: SystemClock = field(default_factory=SystemClock)
 
     @property
     def heartbeat(self) -> float:

@@ -8,7 +8,6 @@ from tests.contract.kinds import lease, record
 from tests.e2e.running import Running
 from tests.eventually import eventually
 from tests.faults.scene import Scene
-from tfguard.clock import SystemClock
 
 pytestmark = pytest.mark.e2e
 
@@ -27,7 +26,7 @@ def test_l1_a_record_that_a_person_deletes_ends_the_run_within_one_heartbeat(sce
     ours = beating(scene)
 
     scene.remove()
-    gone_at = SystemClock().boottime()
+    gone_at = scene.clock.boottime()
     asked = scene.wait_for("a", "asked")
     result = ours.end()
 
@@ -53,7 +52,7 @@ def test_l2_d4_whoever_locked_after_an_unlock_keeps_his_lock_when_we_finish(scen
     kept = scene.record()
     assert kept is not None and kept.id == theirs.id
     assert result.code == 76, str(result)
-    assert "the lock was lost: another run holds it" in result.err
+    assert "the lock was lost before the run had ended: somebody unlocked it, and another run holds it" in result.err
     assert not any(request.succeeded for request in scene.proxy.asked("delete"))
 
 
