@@ -80,6 +80,15 @@ def read_backend_file(path: str) -> Declared:
     return Declared("", config, unread)
 
 
+def read_assignment(text: str) -> Declared:
+    """Read `KEY=VALUE` as `init -backend-config=KEY=VALUE` does: a text, or a map or list as a file would have it."""
+    name, _, value = text.partition("=")
+    if value.lstrip()[:1] in ("{", "["):
+        config, unread = _Reader(_tokens(f"{name} = {value}\n")).body()
+        return Declared("", config, unread)
+    return Declared("", {name.strip(): value})
+
+
 def _in_json(text: str) -> Declared | None:
     try:
         content = msgspec.json.decode(text, type=dict[str, Any])

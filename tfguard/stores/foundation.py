@@ -72,9 +72,10 @@ class TableFacts:
 @dataclass(frozen=True)
 class BucketFacts:
     """
-    An S3 bucket. `encryption` is `AES256` or `aws:kms`, empty where none is set (AWS then uses AES256).
+    An S3 bucket. `region` is empty where a server that is not AWS's has none.
 
-    `forgets_old_versions`: a lifecycle rule for the whole bucket expires them.
+    `encryption` is `AES256` or `aws:kms`, empty where none is set (AWS then uses AES256). `forgets_old_versions`: a
+    lifecycle rule for the whole bucket expires them.
     """
 
     name: str
@@ -180,7 +181,7 @@ def read_bucket(client: Client, name: str) -> BucketFacts | None:
         return client.ask(method, place, {"Bucket": name})
 
     try:
-        location = get("get_bucket_location").get("LocationConstraint") or FIRST_REGION
+        location = get("get_bucket_location").get("LocationConstraint") or (FIRST_REGION if client.is_aws else "")
     except StoreMisconfigured as error:
         if code_of(error) == "NoSuchBucket":
             return None
