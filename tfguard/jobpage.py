@@ -25,7 +25,7 @@ from typing import Any
 
 import msgspec
 
-from tfguard import ci, log, reportfile, runrecord, story, summary
+from tfguard import ci, log, private, reportfile, runrecord, story, summary
 from tfguard.planjson import PlannedChanges, read_closing_line
 from tfguard.story import PlanFiles, ReportFile, Story
 from tfguard.transcript import Transcript
@@ -234,11 +234,11 @@ class JobPage:
 
     # --- plans --------------------------------------------------------------------------------------------------
 
-    def place_plan(self, given: str | None) -> PlanFiles | None:
+    def place_plan(self, given: str | None, *, is_unattended: bool) -> PlanFiles | None:
         """
-        Say where the plan goes: where the user said, else into a folder of the job's.
+        Say where the plan goes: where the user said, else into a folder of the job's, else into one that goes with us.
 
-        None if there is no place: outside a job, a plan that nobody asked to save would name a file soon to be gone.
+        None where a person watches: Terraform would recommend to him to apply a file that is soon to be gone.
         """
         environ = self._environ
         try:
@@ -246,8 +246,8 @@ class JobPage:
                 folder = tempfile.mkdtemp(prefix="tfguard-plan-", dir=environ["RUNNER_TEMP"])
             elif environ.get("CI_PROJECT_DIR"):
                 folder = os.path.join(environ["CI_PROJECT_DIR"], ".tfguard")
-                os.makedirs(folder, mode=0o700, exist_ok=True)
-            elif given:
+                private.make_folder(Path(folder))
+            elif given or is_unattended:
                 folder = self._scratch = tempfile.mkdtemp(prefix="tfguard-")
             else:
                 return None
@@ -264,7 +264,7 @@ class JobPage:
         if self.is_gitlab and self.story.files is not None and changes is not None:
             report = {"create": changes.add, "update": changes.change, "delete": changes.destroy}
             with contextlib.suppress(OSError):
-                Path(self.story.files.shown).with_name("report.json").write_bytes(msgspec.json.encode(report))
+                private.write(Path(self.story.files.shown).with_name("report.json"), msgspec.json.encode(report))
 
 
 #: Output → what of a run it tells; what is None or empty is left out. The others depend on more than the run's end.

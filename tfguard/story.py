@@ -58,10 +58,17 @@ class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
 def read(record: Path) -> Story | None:
     """Read what was gathered beside a record; None if it has been told, or is none of ours."""
     try:
-        with record.with_suffix(STORY_SUFFIX).open("rb") as file:
-            return msgspec.json.decode(file.read(_MAX_BYTES), type=Story)
+        with open(record.with_suffix(STORY_SUFFIX), "rb", opener=_without_following) as file:
+            status = os.fstat(file.fileno())
+            # It names files to write. One that came with a checkout is not private.
+            is_ours = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+            return msgspec.json.decode(file.read(_MAX_BYTES), type=Story) if is_ours else None
     except (OSError, msgspec.DecodeError, RecursionError):
         return None
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def own_mark() -> Mark | None:

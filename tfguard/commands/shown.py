@@ -70,7 +70,8 @@ def _saved(
 ) -> tuple[Sequence[str], PlanFiles | None]:
     """The plan's arguments with a file to save it to, unless they name one."""
     given = invocation.flag("out")
-    files = page.place_plan(os.path.join(context.settings.directory, given) if given else None)
+    path = os.path.join(context.settings.directory, given) if given else None
+    files = page.place_plan(path, is_unattended=bool(context.environ.get("TF_IN_AUTOMATION")))
     if files is None or given:
         return argv, files
     at = list(argv).index("plan") + 1
