@@ -26,12 +26,24 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parent.parent
 LOCK_FILE = ROOT / "requirements.lock"
 #: Commands of ours; every other word is Terraform's to know.
-OWN = frozenset({"run", "exec", "doctor", "status", "history", "unlock", "settle", "hold", "config"})
+_OWN = "run exec doctor status history unlock settle hold config bootstrap completion"
+OWN = frozenset(_OWN.split())
 _TERRAFORMS = """
     apply console destroy env fmt force-unlock get graph import init login logout metadata modules output plan providers
     query refresh rpcapi show stacks state taint test untaint validate version workspace
 """
 TERRAFORMS = frozenset(_TERRAFORMS.split())
+#: tfguard's own options, and the inputs that are handed on by them; one that may be given again has a value a line.
+FLAGS = {
+    "--config": "CONFIG",
+    "--lock-timeout": "LOCK_TIMEOUT",
+    "--report": "REPORT",
+    "--report-limit": "REPORT_LIMIT",
+    "--terraform": "TERRAFORM_PATH",
+    "-p": "PIPELINE",
+}
+#: Variables, and the inputs that are handed on in them, for want of an option.
+VARIABLES = {"TFGUARD_LOCK_TAKEOVER": "TAKEOVER", "TF_WORKSPACE": "WORKSPACE"}
 _LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tfguard.__main__ import main; main()"
 #: Where the runner puts RUNNER_TEMP inside a job's `container:`, whatever it is outside.
 _IN_CONTAINER = "/__w/"
@@ -104,8 +116,7 @@ def annotate(level: str, text: str) -> None:
 
 def run_words(environ: Mapping[str, str]) -> list[str]:
     """Give tfguard's command line for the action's inputs. Raises Refused."""
-    command, pipeline = _input(environ, "COMMAND"), _input(environ, "PIPELINE")
-    args = [line.strip() for line in _input(environ, "ARGS").splitlines() if line.strip()]
+    command, pipeline, args = _input(environ, "COMMAND"), _input(environ, "PIPELINE"), _lines(environ, "ARGS")
     if not command and not pipeline:
         raise Refused("there is nothing to run.\nGive `command` (for example: plan), or `pipeline`.")
     words = (command or "run").split()
@@ -122,14 +133,18 @@ def run_words(environ: Mapping[str, str]) -> list[str]:
             raise Refused("`command: run` needs a pipeline.\nGive `pipeline`, a name in tfguard.yml.")
         if args:
             raise Refused("`args` go with a `command`, not with a whole pipeline.\nIts `args` are in tfguard.yml.")
-    flags = {"--config": "CONFIG", "--lock-timeout": "LOCK_TIMEOUT", "--terraform": "TERRAFORM_PATH", "-p": "PIPELINE"}
-    given = [word for flag, name in flags.items() if _input(environ, name) for word in (flag, _input(environ, name))]
-    return [*given, *words, *args]
+    return [*own_options(environ), *words, *args]
+
+
+def own_options(environ: Mapping[str, str]) -> list[str]:
+    """Give what stands before the command."""
+    given = [(flag, value) for flag, name in FLAGS.items() for value in _lines(environ, name)]
+    return [word for option in given for word in option]
 
 
 def choose(environ: os._Environ[str]) -> None:
     """Hand on what has no flag; whatever is an input is no business of Terraform's."""
-    for name, variable in (("TAKEOVER", "TFGUARD_LOCK_TAKEOVER"), ("WORKSPACE", "TF_WORKSPACE")):
+    for variable, name in VARIABLES.items():
         if _input(environ, name):
             environ[variable] = _input(environ, name)
     for name in [name for name in environ if name.startswith("TFGUARD_INPUT_")]:
@@ -147,6 +162,10 @@ def change_directory(environ: Mapping[str, str]) -> None:
 
 def _input(environ: Mapping[str, str], name: str) -> str:
     return environ.get(f"TFGUARD_INPUT_{name}", "").strip()
+
+
+def _lines(environ: Mapping[str, str], name: str) -> list[str]:
+    return [line.strip() for line in _input(environ, name).splitlines() if line.strip()]
 
 
 # --- what to run it with --------------------------------------------------------------------------------------------

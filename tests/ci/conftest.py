@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -83,3 +85,13 @@ def job(stage: Callable[..., Stage], tools: Path, python: Path, checkout: Path) 
         return Job(made, tools, {"python-path": str(python), **inputs}, checkout, environ)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def entry() -> ModuleType:
+    """The action's program, as a module."""
+    spec = importlib.util.spec_from_file_location("entry", ROOT / "action/entry.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

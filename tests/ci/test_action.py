@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ci.actions import ACTION, Job
+from tests.ci.actions import Job
 from tests.e2e.conftest import GATED
 from tests.e2e.runners import cancel_on_github
 
@@ -198,21 +198,3 @@ def test_a_job_in_a_container_is_told_once_that_no_signal_reaches_it(job: Callab
     (annotation,) = made.annotations
     assert annotation.startswith("::warning ")
     assert "Take `container:` out of the job" in annotation
-
-
-# --- the file itself ------------------------------------------------------------------------------------------------
-
-
-def test_every_output_is_settles_or_else_runs() -> None:
-    for name, output in ACTION["outputs"].items():
-        wanted = f"${{{{ steps.settle.outputs.{name} || steps.run.outputs.{name} }}}}"
-        assert output["value"] == wanted
-        assert output["description"]
-
-
-def test_scripts_hold_no_expression() -> None:
-    assert not [step["id"] for step in ACTION["runs"]["steps"] if "${{" in step["run"]]
-
-
-def test_the_last_step_runs_whatever_happened() -> None:
-    assert ACTION["runs"]["steps"][-1]["if"] == "${{ always() }}"

@@ -1,23 +1,35 @@
-"""What we give people to copy: each file is what its platform takes, and every tfguard in it is one that there is."""
+"""What we give people to copy: each file is what its platform takes, does what it says, and calls what there is."""
 
 from __future__ import annotations
 
+import http.server
+import json
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+import click
 import pytest
 import yaml
 
 from tests.ci.gitlab import TEMPLATE
-from tests.e2e.conftest import ROOT
+from tests.conftest import S3
+from tests.e2e.conftest import ROOT, Stage
+from tfguard import options, own
 
 EXAMPLES = ROOT / "examples"
 WORKFLOWS = sorted(EXAMPLES.glob("github/*.yml"))
+PAGES = sorted(EXAMPLES.glob("*/README.md"))
 GITLAB = EXAMPLES / "gitlab/.gitlab-ci.yml"
+LAPTOP = EXAMPLES / "laptop/tfguard.yml"
 CHECKED = [
     ("vendor.github-actions", ROOT / "action.yml", ()),
     *(("vendor.github-workflows", path, ()) for path in WORKFLOWS),
@@ -34,6 +46,20 @@ def tool(name: str) -> str:
 
 def read(path: Path) -> Any:
     return yaml.safe_load(path.read_text())
+
+
+def jobs_of(workflow: Path) -> dict[str, Any]:
+    return read(workflow)["jobs"]
+
+
+def steps() -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every step of every workflow, with its file."""
+    for path in WORKFLOWS:
+        for job in jobs_of(path).values():
+            yield from ((path, step) for step in job["steps"])
+
+
+# --- schemas and linters --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("schema", "path", "more"), CHECKED, ids=lambda value: getattr(value, "name", None))
@@ -53,13 +79,51 @@ def test_zizmor_finds_nothing() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_workflows_use_only_inputs_and_outputs_that_there_are() -> None:
-    inputs = read(ROOT / "action.yml")["inputs"]
-    jobs = [job for path in WORKFLOWS for job in read(path)["jobs"].values()]
-    steps = [step for job in jobs for step in job["steps"] if "/tfguard@" in step.get("uses", "")]
+def test_terraforms_own_formatter_has_nothing_to_say() -> None:
+    done = subprocess.run(["terraform", "fmt", "-check", "-recursive", str(EXAMPLES)], capture_output=True, text=True)
 
-    assert steps
-    assert all(step["with"].keys() <= inputs.keys() for step in steps)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for path in EXAMPLES.rglob("*.hcl"):
+        formatted = subprocess.run(["terraform", "fmt", "-"], input=path.read_text(), capture_output=True, text=True)
+        assert formatted.stdout == path.read_text()
+
+
+# --- names ----------------------------------------------------------------------------------------------------------
+
+
+def test_workflows_use_only_inputs_that_there_are() -> None:
+    inputs = read(ROOT / "action.yml")["inputs"]
+    used = [step["with"].keys() for _, step in steps() if "/tfguard@" in step.get("uses", "")]
+
+    assert len(used) >= len(WORKFLOWS)
+    assert all(names <= inputs.keys() for names in used)
+
+
+def test_workflows_use_only_outputs_that_there_are() -> None:
+    outputs = read(ROOT / "action.yml")["outputs"]
+    used = [name for path in WORKFLOWS for name in re.findall(r"steps\.plan\.outputs\.([\w-]+)", path.read_text())]
+
+    assert used
+    assert set(used) <= outputs.keys()
+
+
+def test_workflows_plan_only_pipelines_of_the_example_beside_them() -> None:
+    pipelines = read(LAPTOP)["pipelines"].keys()
+    fixed = [step["with"].get("pipeline", "") for _, step in steps() if "/tfguard@" in step.get("uses", "")]
+    matrices = [job.get("strategy", {}).get("matrix", {}) for path in WORKFLOWS for job in jobs_of(path).values()]
+    listed = [matrix.get("pipeline", []) for matrix in matrices]
+
+    assert {name for name in fixed if "$" not in name} <= pipelines
+    assert {name for names in listed if isinstance(names, list) for name in names} <= pipelines
+
+
+def test_a_forks_pull_request_is_skipped_with_a_notice() -> None:
+    jobs = jobs_of(EXAMPLES / "github/terraform.yml")
+
+    assert jobs["plan"]["if"].replace("==", "!=") == jobs["fork"]["if"].replace("==", "!=")
+    assert "== github.repository" in jobs["plan"]["if"] and "!= github.repository" in jobs["fork"]["if"]
+    assert jobs["fork"]["permissions"] == {}
+    assert "::notice " in jobs["fork"]["steps"][0]["run"]
 
 
 def test_pipelines_extend_only_jobs_that_there_are() -> None:
@@ -67,3 +131,217 @@ def test_pipelines_extend_only_jobs_that_there_are() -> None:
 
     assert jobs
     assert all(job["extends"] in TEMPLATE for job in jobs)
+
+
+# --- command lines --------------------------------------------------------------------------------------------------
+
+
+def scripts() -> Iterator[str]:
+    """Whatever in the examples is for a shell."""
+    yield from (step["run"] for _, step in steps() if "run" in step)
+    for job in (*TEMPLATE.values(), *read(GITLAB).values()):
+        parts = ("before_script", "script", "after_script")
+        yield from (line for part in parts if isinstance(job, dict) for line in job.get(part, []))
+    for page in PAGES:
+        yield from re.findall(r"```(?:sh)?\n(.*?)```", page.read_text(), re.DOTALL)
+        yield from re.findall(r"`(tfguard [^`]+)`", page.read_text())
+    yield from re.findall(r"^#   (tfguard .*?)(?:   .*)?$", LAPTOP.read_text(), re.MULTILINE)
+
+
+def command_lines() -> list[str]:
+    """Every call of tfguard in them, without what follows in its line."""
+    lines = [line for script in scripts() for line in script.splitlines() if not line.lstrip().startswith("echo ")]
+    return sorted({found for line in lines for found in re.findall(r"(?<![\w/.-])tfguard +([^;|&)\n#>]+)", line)})
+
+
+@pytest.mark.parametrize("line", command_lines())
+def test_every_tfguard_in_an_example_is_one(line: str, entry: ModuleType) -> None:
+    words = options.parse(shlex.split(line)).command
+
+    assert words[0] in entry.TERRAFORMS | entry.OWN | {"--version"}
+    command: click.Command = own.group
+    while isinstance(command, click.Group) and words[0] in command.commands:
+        command, words = command.commands[words[0]], words[1:]
+    if command is not own.group:
+        command.make_context(command.name, list(words))
+
+
+# --- what the files do ----------------------------------------------------------------------------------------------
+
+FAKE_GH = """#!/bin/sh
+echo "gh $*" >> "$RUNNER_TEMP/calls"
+case "$1 $2" in "api --paginate"|"issue list") printf '%s' "$FOUND";; esac
+"""
+
+
+@pytest.fixture
+def told(tmp_path: Path) -> Callable[..., str]:
+    """Run the last step of a workflow's job with a gh that finds what is said; gives what gh was told in the end."""
+
+    def run(workflow: str, job: str, found: str, **environ: str) -> str:
+        (tmp_path / "gh").write_text(FAKE_GH)
+        (tmp_path / "gh").chmod(0o755)
+        (tmp_path / "plan.md").write_text("### ✅ prod/app\n")
+        script = jobs_of(EXAMPLES / "github" / workflow)[job]["steps"][-1]["run"]
+        base = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path), "GITHUB_REPOSITORY": "acme/infra"}
+        subprocess.run(["bash", "-e", "-c", script], env={**base, "FOUND": found, **environ}, check=True)
+        return (tmp_path / "calls").read_text().splitlines()[-1]
+
+    return run
+
+
+@pytest.mark.parametrize(("found", "wanted"), [("", "gh pr comment 7 "), ("41\n42\n", "issues/comments/41 ")])
+def test_a_leg_keeps_one_comment_up_to_date(told, tmp_path: Path, found: str, wanted: str) -> None:
+    call = told("comment.yml", "plan", found, NUMBER="7", MARK="<!-- tfguard prod/app -->")
+
+    assert wanted in call
+    assert (tmp_path / "comment.md").read_text() == "<!-- tfguard prod/app -->\n### ✅ prod/app\n"
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted"), [("", "gh issue create --title Drift: prod/app"), ("9\n", "gh issue edit 9 ")]
+)
+def test_drift_keeps_one_issue_up_to_date(told, found: str, wanted: str) -> None:
+    assert wanted in told("drift.yml", "drift", found, TITLE="Drift: prod/app")
+
+
+@pytest.mark.e2e
+@pytest.mark.emulator
+def test_the_laptop_example_runs_each_pipeline_on_a_state_of_its_own(stage: Callable[..., Stage], s3: S3) -> None:
+    made = stage("local", is_initialised=False)
+    shutil.copytree(EXAMPLES / "laptop", made.path / "laptop")
+    made.environ |= {"AWS_ENDPOINT_URL_S3": s3.endpoint, "AWS_ENDPOINT_URL_STS": s3.endpoint}
+    made.path /= "laptop"
+    for stack in made.path.glob("stacks/*/main.tf"):  # The emulator has no address for each bucket.
+        stack.write_text(stack.read_text().replace("use_lockfile = true", "use_lockfile = true\nuse_path_style = true"))
+    for environment in ("dev", "staging", "prod"):
+        s3.client.create_bucket(Bucket=f"acme-{environment}-state")
+
+    validated = made.tfguard("config", "validate")
+    listed = made.tfguard("config", "list", "--json")
+    applied = made.tfguard("run", "dev/network")
+    planned = made.tfguard("-p", "prod/app", "plan", "-no-color")
+
+    assert validated.code == 0, str(validated)
+    assert json.loads(listed.out) == list(read(LAPTOP)["pipelines"])
+    assert applied.code == 0, str(applied)
+    assert '"dev of size 1"' in (s3.body("acme-dev-state", "network.tfstate") or b"").decode()
+    assert planned.code == 0, str(planned)
+    assert '"prod of size 3"' in planned.out
+
+
+@pytest.mark.e2e
+@pytest.mark.emulator
+def test_terragrunts_calls_are_answered_as_by_terraform(stage: Callable[..., Stage]) -> None:
+    made = stage("s3", is_initialised=False, text=(EXAMPLES / "terragrunt/live/network/main.tf").read_text())
+
+    version = made.tfguard("-version").out
+    calls = (("init", "-input=false"), ("apply", "-input=false", "-auto-approve"), ("plan", "-detailed-exitcode"))
+    codes = [made.tfguard(*words).code for words in calls]
+    output = made.tfguard("output", "-json").out
+
+    assert codes == [0, 0, 0]
+    assert version == made.terraform("-version").out
+    assert output == made.terraform("output", "-json").out
+    assert json.loads(output)["subnet"]["value"] == "subnet-1"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def gitlab_state() -> Iterator[tuple[str, list[str]]]:
+    """The part of GitLab that keeps a state; and what it was asked."""
+    asked: list[str] = []
+    kept: list[bytes] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            asked.append(f"{self.command} {self.path.partition('?')[0]}")
+            if self.command == "POST" and not self.path.endswith("/lock"):
+                kept.append(body)
+            is_known = self.command != "GET" or bool(kept)
+            self.send_response(200 if is_known else 404)
+            self.end_headers()
+            self.wfile.write(kept[-1] if is_known and self.command == "GET" else b"")
+
+        do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the names are http.server's
+
+        def log_message(self, *facts: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/api/v4", asked
+        server.shutdown()
+
+
+@pytest.mark.e2e
+def test_gitlabs_page_shows_a_backend_and_a_tfguard_yml_that_work(
+    stage: Callable[..., Stage], gitlab_state: tuple[str, list[str]]
+) -> None:
+    address, asked = gitlab_state
+    (backend,) = blocks(EXAMPLES / "gitlab/README.md", "hcl")
+    variables, tfguard_yml = blocks(EXAMPLES / "gitlab/README.md", "yaml")
+    made = stage("local", is_initialised=False)
+    (made.path / "backend.tf").write_text(backend)
+    (made.path / "tfguard.yml").write_text(tfguard_yml.replace("s3://acme-locks/tfguard", f"file://{made.path}/locks"))
+    written = yaml.safe_load(variables)["variables"]
+    job = {"CI_API_V4_URL": address, "CI_PROJECT_ID": "1", "CI_JOB_TOKEN": "t0ken"}
+    job["TF_HTTP_ADDRESS"] = expanded(written["TF_HTTP_ADDRESS"], job)
+
+    result = made.tfguard(
+        "run", "prod/network", **{name: expanded(text, job) for name, text in written.items()}, TFGUARD_APPROVE="auto"
+    )
+
+    assert result.code == 0, str(result)
+    state = "/api/v4/projects/1/terraform/state/prod-network"
+    assert [call for call in asked if call.endswith("/lock")][:2] == [f"POST {state}/lock", f"DELETE {state}/lock"]
+    assert f"POST {state}" in asked
+    assert "prod/network: locked" in result.err
+
+
+def expanded(text: object, variables: Mapping[str, str]) -> str:
+    return re.sub(r"\$(\w+)", lambda match: variables[match[1]], str(text))
+
+
+# --- the image ------------------------------------------------------------------------------------------------------
+
+DOCKERFILE = (EXAMPLES / "gitlab/Dockerfile").read_text()
+
+
+def instructions(name: str) -> list[str]:
+    joined = re.sub(r"\\\n\s*", "", "\n".join(line for line in DOCKERFILE.splitlines() if not line.startswith("#")))
+    return re.findall(rf"^{name} +(.*)$", joined, re.MULTILINE)
+
+
+def test_the_image_is_made_of_pinned_ones_and_runs_as_nobody_special() -> None:
+    assert all(re.match(r"[\w./-]+:\d+\.\d+\.\d+\S*( AS \w+)?$", image) for image in instructions("FROM"))
+    assert instructions("USER") == ["ci"]
+    assert DOCKERFILE.rstrip().endswith("USER ci")
+
+
+def test_the_image_is_made_of_files_that_there_are() -> None:
+    own_copies = [words.split() for words in instructions("COPY") if not words.startswith("--from=terraform ")]
+
+    assert own_copies
+    assert all((ROOT / source).exists() for *sources, _ in own_copies for source in sources)
+
+
+@pytest.mark.e2e
+def test_the_images_own_lines_install_a_tfguard_that_runs(
+    tmp_path: Path, checkout: Path, index: Mapping[str, str]
+) -> None:
+    (script,) = (line for line in instructions("RUN") if "entry.py" in line)
+    (tmp_path / "bin").mkdir()
+    for place, real in {"/src": checkout, "/opt": tmp_path, "/usr/local/bin": tmp_path / "bin"}.items():
+        script = re.sub(rf"(?<![\w]){place}/", f"{real}/", script)
+    path = f"{tmp_path}/bin:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environ = {"HOME": str(tmp_path), "PATH": path, **index}
+
+    done = subprocess.run(["sh", "-ec", script], env=environ, capture_output=True, text=True, timeout=120)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("tfguard ")

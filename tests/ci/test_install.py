@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.server
-import importlib.util
 import re
 import shutil
 import subprocess
@@ -43,16 +42,6 @@ def uv(tmp_path: Path) -> Callable[[str], str]:
         return f"{folder}:/usr/bin:/bin"
 
     return make
-
-
-@pytest.fixture
-def entry() -> ModuleType:
-    """The action's program, as a module."""
-    spec = importlib.util.spec_from_file_location("entry", ROOT / "action/entry.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -1,0 +1,2 @@
+environment = "staging"
+size        = 2

@@ -1,0 +1,4 @@
+# A stand-in for a real unit.
+output "subnet" {
+  value = "subnet-1"
+}
