@@ -22,10 +22,10 @@ class Drain:
     The read end of one of the child's pipes, which the front relays.
 
     If the front is gone or frozen, the child would block on a full pipe, or die of SIGPIPE at its next message: we
-    drain it then, so that it can still stop cleanly. `keep` gets what is read (`len` makes nothing of it).
+    drain it then, so that it can still stop cleanly. `keep` gets what is read.
     """
 
-    def __init__(self, descriptor: int, keep: Callable[[bytes], object] = len) -> None:
+    def __init__(self, descriptor: int, keep: Callable[[bytes], object]) -> None:
         self._descriptor = descriptor
         self._keep = keep
         self._pending = 0

@@ -55,7 +55,6 @@ class JobPage:
         self._environ = environ
         self._transcript: Transcript | None = None
         self._is_fenced = False
-        self._queued: list[str] = []
         self._scratch = ""
 
     @classmethod
@@ -154,14 +153,13 @@ class JobPage:
 
     def _annotate(self, level: str, text: str) -> None:
         self.story.notes.append(text)
+        if self.is_github and len(self.story.notes) <= _MAX_ANNOTATIONS:
+            line = f"::{level} title=tfguard::{ci.escape_github(text[:_MAX_ANNOTATION])}"
+            if self._is_fenced:
+                self.story.queued.append(line)
+            else:
+                _print(line, to=2)
         self._keep()
-        if not self.is_github or len(self.story.notes) > _MAX_ANNOTATIONS:
-            return
-        line = f"::{level} title=tfguard::{ci.escape_github(text[:_MAX_ANNOTATION])}"
-        if self._is_fenced:
-            self._queued.append(line)
-        else:
-            _print(line, to=2)
 
     def _keep(self) -> None:
         if self._transcript is not None:
@@ -172,9 +170,9 @@ class JobPage:
     def finish(self, facts: Mapping[str, Any]) -> None:
         """Write outputs, summary and reports of a run that has ended."""
         # Only now: of stdout and stderr the runner may read either first, and inside the fence it would not obey.
-        for line in self._queued:
+        for line in self.story.queued:
             _print(line, to=2)
-        self._queued.clear()
+        self.story.queued.clear()
         page = self._page(facts)
         if self.is_github:
             self._append("GITHUB_OUTPUT", "".join(_output(name, value) for name, value in self._outputs(page).items()))

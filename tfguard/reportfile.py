@@ -7,7 +7,6 @@ for others to read, a later step, a comment, an artifact; and it holds nothing b
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,15 +39,11 @@ def write(report: ReportFile, page: Page) -> None:
     is_json = report.path.endswith(".json")
     data = summary.render_json(page, report.limit) if is_json else summary.render(page, report.limit).encode()
     path = Path(report.path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside = _write_beside(path, data)
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with open(descriptor, "wb") as file:
-            file.write(data)
         beside.replace(path)
     except OSError:
-        with contextlib.suppress(OSError):
-            beside.unlink()
+        beside.unlink()
         raise
 
 
@@ -70,6 +65,18 @@ def _checked(path: str) -> str:
         raise UsageError(f"--report {shown} is there, and is no file.\nGive it another name.")
     if not os.path.isdir(folder):
         raise UsageError(f"--report {shown}: there is no folder {printable(folder, 60)}.\nMake it first.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise UsageError(f"--report {shown}: the folder {printable(folder, 60)} cannot be written to.")
+    try:
+        _write_beside(Path(whole), b"").unlink()
+    except OSError as error:
+        raise UsageError(
+            f"--report {shown}: {printable(folder, 60)} cannot be written to: {error.strerror}."
+        ) from error
     return whole
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    return beside

@@ -36,12 +36,13 @@ class ReportFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
-    `holder`: who held the lock, as JSON. `stopped_by`: the signal that asked the run to stop. `front`: who gathers
-    this, and will tell it if it lives.
+    `queued`: annotations for which it was not the time yet. `holder`: who held the lock, as JSON. `stopped_by`: the
+    signal that asked the run to stop. `front`: who gathers this, and will tell it if it lives.
     """
 
     label: str = ""
     notes: list[str] = []
+    queued: list[str] = []
     changes: PlannedChanges | None = None
     files: PlanFiles | None = None
     reports: tuple[ReportFile, ...] = ()

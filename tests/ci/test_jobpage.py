@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.ci.page import Rendered
 from tests.e2e.conftest import GATED, Result, Stage, stage  # noqa: F401 - a fixture
 from tests.e2e.operated import kill_all_of, kill_front_of
-from tests.e2e.running import running
+from tests.e2e.running import Running, running
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.e2e
@@ -93,6 +95,18 @@ def working(command: str) -> str:
 
 def pipeline(made: Job, text: str) -> None:
     (made.stage.path / "tfguard.yml").write_text(f"version: 1\npipelines:\n  prod:\n    approve: auto\n{text}")
+
+
+@contextmanager
+def terraform_paused(run: Running) -> Iterator[None]:
+    """Terraform stands still meanwhile: whatever it is told, the run does not end before we go on."""
+    tree = psutil.Process(run.pid).children(recursive=True)
+    (terraform,) = [each for each in tree if each.name() == "terraform"]
+    terraform.suspend()
+    try:
+        yield
+    finally:
+        terraform.resume()
 
 
 # --- a run that lives -----------------------------------------------------------------------------------------------
@@ -238,10 +252,10 @@ def test_settle_tells_all_that_a_killed_step_did_not(job: Callable[..., Job]) ->
 
     with running(made.stage.start_tfguard(*words, **made.environ(), **LONG_LEASE)) as run:
         run.wait_for_work(made.stage)
-        run.process.send_signal(signal.SIGINT)
-        run.wait_for("Interrupt received")
-        kill_front_of(run.process)
-        made.stage.open_gate()
+        with terraform_paused(run):
+            run.process.send_signal(signal.SIGINT)
+            run.wait_for("SIGINT: Terraform is asked once")
+            kill_front_of(run.process)
         settled = made.tfguard("settle", "--timeout", "100s")
 
     found, page = made.outputs, made.summary
@@ -274,6 +288,21 @@ def test_settle_tells_what_terraform_printed_after_the_front_was_killed(job: Cal
     assert (made.outputs["outcome"], made.outputs["exit-code"]) == ("orphaned", "137")
     assert "Interrupt received" in folded, "what the keeper has drained"
     assert "hunter2" not in folded and "password=[redacted]" in folded
+
+
+def test_settle_makes_the_annotations_for_which_a_killed_step_had_no_time(job: Callable[..., Job]) -> None:
+    made = job(text=GATED)
+
+    with running(made.stage.start_tfguard("apply", "-auto-approve", **made.environ(), TFGUARD_RUN_TIMEOUT="4s")) as run:
+        run.wait_for_work(made.stage)
+        with terraform_paused(run):
+            run.wait_for("run_timeout")
+            kill_front_of(run.process)
+        settled = made.tfguard("settle", "--timeout", "100s")
+
+    assert "::error title=tfguard::" not in run.err, "inside the marks nobody would obey it"
+    assert settled.err.count("::error title=tfguard::") == 1
+    assert any("run_timeout" in text for text in made.summary.all("pre")[:-1])
 
 
 def test_settle_tells_of_a_run_whose_every_process_was_killed(job: Callable[..., Job]) -> None:

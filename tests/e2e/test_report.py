@@ -191,7 +191,7 @@ def test_a_report_that_cannot_be_written_in_the_end_costs_a_warning(stage: Make)
         (["--report", "r.txt", "plan"], "--report r.txt: its name ends neither in .md nor in .json."),
         (["--report", "nowhere/r.md", "plan"], "there is no folder"),
         (["--report", "folder.md", "plan"], "--report folder.md is there, and is no file."),
-        (["--report", "closed/r.md", "plan"], "cannot be written to"),
+        (["--report", "/proc/r.md", "plan"], "--report /proc/r.md: /proc cannot be written to: "),
         (["--report=", "plan"], "--report needs a value."),
         (["--report", "r.md", "--report-limit", "65k", "plan"], "--report-limit is '65k', and not 4000 bytes or more."),
         (["--report", "r.md", "--report-limit", "1", "plan"], "--report-limit is '1', and not 4000 bytes or more."),
@@ -205,9 +205,6 @@ def test_a_report_that_cannot_be_written_in_the_end_costs_a_warning(stage: Make)
 def test_bad_options_are_refused_before_anything_runs(tmp_path: Path, stage: Make, words: list[str], said: str) -> None:
     made = stage("local", is_initialised=False)
     (made.path / "folder.md").mkdir()
-    (made.path / "closed").mkdir(mode=0o500)
-    if "closed/r.md" in words and os.access(made.path / "closed", os.W_OK):
-        pytest.skip("root may write everywhere")
 
     result = made.tfguard(*words)
 
