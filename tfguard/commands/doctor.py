@@ -144,7 +144,7 @@ def _repair(target: Target, label: str, *, is_sure: bool) -> int:
         )
     write(
         f"{label}: the state has serial {facts.serial}, lineage {printable(facts.lineage, 40)},"
-        f" {facts.resources} resources.\n"
+        f" {facts.resources} resource{'' if facts.resources == 1 else 's'}.\n"
         f"Its digest is {facts.md5}; the table {found.table} says {printable(found.stored, 40)}.\n"
     )
     if not is_sure:
