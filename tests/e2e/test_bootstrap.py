@@ -17,7 +17,7 @@ from werkzeug.serving import generate_adhoc_ssl_context
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import WORK, Backend, Result, Stage, base_environ
-from tests.e2e.policed import Policed, policed
+from tests.e2e.policed import Permission, Policed, policed
 from tests.e2e.test_provider import MIRROR, needs_provider
 from tfguard.store import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.stores.foundation import (
@@ -32,6 +32,7 @@ from tfguard.stores.foundation import (
 pytestmark = pytest.mark.e2e
 
 REGION = "eu-central-1"
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 @dataclass
@@ -41,12 +42,17 @@ class Ground:
     stage: Stage
     endpoint: str
 
-    @property
-    def names(self) -> tuple[str, str]:
-        return self.stage.bucket, self.stage.table
-
     def bootstrap(self, *words: str, stdin: str | None = None) -> Result:
         return self.stage.tfguard("bootstrap", *words, stdin=stdin)
+
+    def as_in_readme(self, result: Result) -> list[str]:
+        """What was printed, under the README's names."""
+        label = f"{self.stage.bucket}/{self.stage.key}"
+        names = {label: "prod/network", self.stage.bucket: "acme-prod-state", self.stage.table: "tf-locks"}
+        text = result.out + result.err.replace("tfguard init", "tfguard -p prod/network init")
+        for name, shown in names.items():
+            text = text.replace(name, shown)
+        return text.splitlines()
 
     def bucket(self) -> BucketFacts | None:
         aws = AwsAccess(region=REGION, access_key=ACCESS_KEY, secret_key=SECRET_KEY)
@@ -181,11 +187,14 @@ def test_on_a_terminal_it_asks(ground: Callable[..., Ground], answer: str, code:
 
 
 def test_over_tls_the_bucket_refuses_everything_else(guarded_ground: Callable[..., tuple[Ground, Policed]]) -> None:
-    made, _ = guarded_ground("s3", over_tls=True, insecure="true")
+    """It is also how the README shows it."""
+    made, _ = guarded_ground(over_tls=True, insecure="true")
 
     result = made.bootstrap("--yes")
 
     assert result.code == 0, str(result)
+    shown = made.as_in_readme(result)
+    assert shown and all(f"{line}\n" in README for line in shown)
     bucket = made.bucket()
     assert bucket is not None and bucket.is_tls_only is True
     assert bucket.is_unfinished is False
@@ -252,7 +261,7 @@ def test_a_bucket_in_another_region_bars_everything(ground: Callable[..., Ground
 
 @pytest.mark.parametrize(
     "denied",
-    ["s3:CreateBucket", "s3:PutBucketVersioning", "dynamodb:CreateTable", "dynamodb:UpdateContinuousBackups"],
+    ["s3:CreateBucket", "s3:PutBucketVersioning", "dynamodb:UpdateContinuousBackups"],
 )
 def test_a_missing_permission_is_named_and_afterwards_it_goes_on(
     guarded_ground: Callable[..., tuple[Ground, Policed]], denied: str
@@ -274,11 +283,32 @@ def test_a_missing_permission_is_named_and_afterwards_it_goes_on(
     assert table.is_unfinished is False
 
 
+@pytest.mark.parametrize("at", ["s3:PutEncryptionConfiguration", "dynamodb:UntagResource"])
+def test_what_was_killed_is_gone_on_with(guarded_ground: Callable[..., tuple[Ground, Policed]], at: str) -> None:
+    made, between = guarded_ground()
+    process = made.stage.start_tfguard("bootstrap", "--yes")
+
+    def kill(needed: Permission) -> bool:
+        if needed.action == at:
+            process.kill()
+        return needed.action != at
+
+    between.allows = kill
+    process.communicate(timeout=60)
+    between.deny()
+    result = made.bootstrap("--yes")
+
+    assert process.returncode == -9
+    assert "(begun, and not finished)" in result.out
+    assert result.code == 0, str(result)
+    assert {line[0] for line in made.bootstrap().out.splitlines()} == {"✓"}
+
+
 def test_lost_answers_are_asked_for_again(guarded_ground: Callable[..., tuple[Ground, Policed]]) -> None:
     made, between = guarded_ground()
     lost = {"s3:CreateBucket", "s3:PutBucketPublicAccessBlock", "dynamodb:CreateTable", "dynamodb:UntagResource"}
 
-    def is_first(needed: Any) -> bool:
+    def is_first(needed: Permission) -> bool:
         is_lost = needed.action in lost
         lost.discard(needed.action)
         return is_lost

@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 import botocore.session
 import msgspec
+import urllib3
 from botocore.config import Config
+from urllib3.exceptions import InsecureRequestWarning
 
 from tfguard.store import AwsAccess
 
@@ -121,6 +123,9 @@ def create_client(
             **signing,
         )
 
+    if access.insecure:
+        # The backend says so itself; urllib3 would say it again for every request.
+        urllib3.disable_warnings(InsecureRequestWarning)
     proxies = _proxies(access)
     client = create(proxies)
     if proxies and _is_exempt(client.meta.endpoint_url, access):
