@@ -261,7 +261,7 @@ def test_a_bucket_in_another_region_bars_everything(ground: Callable[..., Ground
 
 @pytest.mark.parametrize(
     "denied",
-    ["s3:CreateBucket", "s3:PutBucketVersioning", "dynamodb:UpdateContinuousBackups"],
+    ["s3:CreateBucket", "s3:PutLifecycleConfiguration", "dynamodb:UpdateContinuousBackups"],
 )
 def test_a_missing_permission_is_named_and_afterwards_it_goes_on(
     guarded_ground: Callable[..., tuple[Ground, Policed]], denied: str
@@ -321,6 +321,41 @@ def test_lost_answers_are_asked_for_again(guarded_ground: Callable[..., tuple[Gr
     assert made.bootstrap().code == 0
 
 
+def test_what_may_not_be_read_is_named_and_hides_nothing(
+    guarded_ground: Callable[..., tuple[Ground, Policed]],
+) -> None:
+    made, between = guarded_ground()
+    made.bootstrap("--yes")
+    unread = {
+        "s3:GetBucketVersioning",
+        "s3:GetEncryptionConfiguration",
+        "s3:GetBucketPublicAccessBlock",
+        "dynamodb:DescribeContinuousBackups",
+    }
+    between.deny(*unread, "s3:GetBucketTagging", "dynamodb:ListTagsOfResource")
+
+    result = made.bootstrap("--yes")
+
+    assert result.code == 0, str(result)
+    warnings = [line for line in result.out.splitlines() if line.startswith("!")]
+    assert len(warnings) == len(unread)
+    assert all(any(action in line for line in warnings) for action in unread)
+
+
+def test_a_bucket_that_nobody_may_look_at_may_be_a_strangers(
+    guarded_ground: Callable[..., tuple[Ground, Policed]],
+) -> None:
+    made, between = guarded_ground()
+    between.deny("s3:GetBucketLocation")
+
+    result = made.bootstrap("--yes")
+
+    assert result.code == 77
+    assert "AWS denies s3:GetBucketLocation" in result.err
+    assert "another account's: choose another name" in result.err
+    assert (made.bucket(), made.table()) == (None, None)
+
+
 def test_another_accounts_bucket_is_told_apart(guarded_ground: Callable[..., tuple[Ground, Policed]]) -> None:
     made, between = guarded_ground()
     between.deny("s3:CreateBucket")
@@ -346,6 +381,25 @@ def test_dynamodb_local_serves_too(ground: Callable[..., Ground], dynamodb: Any)
     assert "without point-in-time recovery" in result.err
     assert again.code == 0, str(again)
     assert made.stage.tfguard("init", "-input=false").code == 0
+
+
+def test_what_init_was_told_by_hand_is_remembered(ground: Callable[..., Ground]) -> None:
+    """And read as Terraform reads it: what is created is what `init` then finds."""
+    made = ground("both")
+    stage = made.stage
+    backend = (stage.path / "backend.tf").read_text().splitlines(keepends=True)
+    told = [line for line in backend if line.split()[:1] in (["bucket"], ["dynamodb_table"], ["endpoints"])]
+    (stage.path / "backend.tf").write_text("".join(line for line in backend if line not in told))
+    (stage.path / "prod.tfbackend").write_text("".join(told))
+
+    before = made.bootstrap("--yes", "-backend-config=prod.tfbackend")
+    initialised = stage.terraform("init", "-input=false", "-backend-config=prod.tfbackend")
+    after = made.bootstrap()
+
+    assert before.code == 0, str(before)
+    assert initialised.code == 0, str(initialised)
+    assert f"✓ bucket             {stage.bucket} is there" in after.out
+    assert f"✓ table              table {stage.table} is ACTIVE" in after.out
 
 
 def test_a_pipelines_own_backend_counts_before_any_init(ground: Callable[..., Ground]) -> None:
