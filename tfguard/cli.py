@@ -85,7 +85,8 @@ class _Teller:
         text = str(error)
         if error.is_said or not text:
             return
-        if not text.startswith((self.label, "/", "…")):  # A directory is a label too.
+        # A directory and `<bucket>/<key>` are labels too.
+        if not text.startswith((self.label, "…")) and "/" not in text.split(maxsplit=1)[0]:
             text = messages.about(self.label, text)
         # Whoever found the directory not initialised does not know by which options we were called.
         text = text.replace("\nRun: tfguard init", f"\nRun: {self.again} init")

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from tfguard.durations import format_duration, spoken_duration
 from tfguard.lockinfo import printable
-from tfguard.messages import Subject, fit, holder
+from tfguard.messages import Subject, about, fit, holder
 from tfguard.store import LockRecord
 
 
@@ -61,7 +61,7 @@ def is_alive(subject: Subject, record: LockRecord, now: datetime) -> str:
     return fit(
         f"{subject.label}: not unlocked, for its holder is alive: {holder(record, now)}.",
         f"To end it cleanly, cancel it: {link}" if link else "To end it cleanly, interrupt it where it runs.",
-        f'Or, without its consent: {subject.command} unlock --id {record.id} --force --reason "…"',
+        f'Or, without its consent: {subject.unlock(record.id)} --force --reason "…"',
     )
 
 
@@ -77,18 +77,19 @@ def has_changed(subject: Subject, record: LockRecord | None, now: datetime) -> s
 
 def is_another(subject: Subject, wanted: str, record: LockRecord, now: datetime) -> str:
     """`--id` names a lock that is not there: exit 75."""
-    return fit(
-        f"{subject.label}: nothing was unlocked: there is no lock {printable(wanted, 40)} any more.",
+    lines = (
+        f"nothing was unlocked: there is no lock {printable(wanted, 40)}.",
         f"It is held by {holder(record, now)}.",
         f"Look at it: {subject.command} status",
     )
+    return about(subject.label, fit(*lines))
 
 
 def needs_answers(subject: Subject, record: LockRecord, now: datetime) -> str:
     """There is no terminal to ask on: exit 64."""
     return fit(
         f"{subject.label}: there is no terminal to ask on. Held by {holder(record, now)}.",
-        f"To unlock exactly that one: {subject.command} unlock --id {record.id} --yes",
+        f"To unlock exactly that one: {subject.unlock(record.id)} --yes",
     )
 
 
@@ -119,7 +120,7 @@ def question(subject: Subject, record: LockRecord, now: datetime, effect: str) -
     return fit(
         f"{subject.label} is held by {holder(record, now)}.",
         effect,
-        f"Unlock {record.id or 'it'}? Only 'yes' is accepted: ",
+        f"Unlock {printable(record.id, 60) or 'it'}? Only 'yes' is accepted: ",
     )
 
 
