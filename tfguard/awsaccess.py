@@ -27,18 +27,20 @@ _DEPRECATED = {"dynamodb": "dynamodb_endpoint", "s3": "endpoint", "sts": "sts_en
 
 class Settings:
     """
-    A backend's configuration, read with its types checked. `source` names the file for messages; values never show.
+    A backend's configuration, read with its types checked. For messages, `source` names the file and `advice` says how
+    to correct it; values never show.
 
     Every method raises:
         ConfigError: The attribute has another type than Terraform would have written.
     """
 
-    def __init__(self, config: Mapping[str, Any], source: str) -> None:
+    def __init__(self, config: Mapping[str, Any], source: str, advice: str = "Run: tfguard init -reconfigure") -> None:
         self._config = config
         self._source = source
+        self._advice = advice
 
     def _wrong(self, name: str) -> ConfigError:
-        return ConfigError(f"{self._source}: `{name}` is not what Terraform writes.\nRun: tfguard init -reconfigure")
+        return ConfigError(f"{self._source}: `{name}` is not what Terraform writes.\n{self._advice}")
 
     def is_given(self, name: str) -> bool:
         """Whether the attribute is set, be it to an empty text."""
@@ -57,7 +59,7 @@ class Settings:
         """Give an attribute that the backend cannot do without."""
         value = self.text(name)
         if not value:
-            raise ConfigError(f"{self._source}: the backend has no `{name}`.\nRun: tfguard init -reconfigure")
+            raise ConfigError(f"{self._source}: the backend has no `{name}`.\n{self._advice}")
         return value
 
     def flag(self, name: str) -> bool | None:
@@ -106,7 +108,7 @@ class Settings:
             return None
         if not isinstance(value, dict):
             raise self._wrong(name)
-        return Settings(value, self._source)
+        return Settings(value, self._source, self._advice)
 
 
 def endpoint(settings: Settings, service: str, environ: Mapping[str, str]) -> str:

@@ -22,8 +22,9 @@ from tfguard.lockinfo import printable
 _TOKEN = re.compile(
     r"""(?P<skip>[ \t\r]+|\#[^\n]*|//[^\n]*|/\*.*?\*/)"""
     r"""|(?P<heredoc><<-?(?P<end>[\w-]+)[^\n]*\n.*?^[ \t]*(?P=end)[ \t]*$)"""
-    # A text may hold templates, and those texts of their own: "${lookup(var.m, "a")}".
-    r"""|(?P<text>"(?:\\.|\$\{(?:[^"{}]|"(?:\\.|[^"\\\n])*")*\}|[^"\\\n])*")"""
+    # A text may hold templates, and those texts of their own: "${lookup(var.m, "a")}". A part once taken is not tried
+    # in another way: of an unfinished text with many templates there would be no end.
+    r"""|(?P<text>"(?:\\.|(?=(?P<part>\$\{(?:[^"{}\n]|"(?:\\.|[^"\\\n])*")*\}|[^"\\\n]))(?P=part))*")"""
     r"""|(?P<number>-?\d+(?:\.\d+)?)|(?P<word>[A-Za-z_][\w-]*)|(?P<sign>\n|[^\s\w])""",
     re.DOTALL | re.MULTILINE,
 )
@@ -76,16 +77,14 @@ def read_backend_file(path: str) -> Declared:
             return Declared("", msgspec.json.decode(text, type=dict[str, Any]))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"backend_config: {printable(path, 60)} cannot be read.\nCheck the path.") from error
-    config, unread = _Reader(_tokens(text)).body()
-    return Declared("", config, unread)
+    return Declared("", *_body(_tokens(text)))
 
 
 def read_assignment(text: str) -> Declared:
     """Read `KEY=VALUE` as `init -backend-config=KEY=VALUE` does: a text, or a map or list as a file would have it."""
     name, _, value = text.partition("=")
     if value.lstrip()[:1] in ("{", "["):
-        config, unread = _Reader(_tokens(f"{name} = {value}\n")).body()
-        return Declared("", config, unread)
+        return Declared("", *_body(_tokens(f"{name} = {value}\n")))
     return Declared("", {name.strip(): value})
 
 
@@ -115,8 +114,7 @@ def _in_hcl(text: str) -> Declared | None:
             if depth == 0:
                 is_terraform = header == ["terraform"]
             elif depth == 1 and is_terraform and header[:1] == ["backend"] and len(header) == 2:
-                config, unread = _Reader(tokens[index + 1 :]).body()
-                return Declared(header[1], config, unread)
+                return Declared(header[1], *_body(tokens[index + 1 :]))
             depth += 1
         elif word == "}" and kind == "sign":
             depth -= 1
@@ -136,6 +134,13 @@ def _header(tokens: list[_Token], index: int) -> list[str]:
 def _tokens(text: str) -> list[_Token]:
     found = ((match.lastgroup or "", match[0]) for match in _TOKEN.finditer(text))
     return [(kind, word) for kind, word in found if kind != "skip"]
+
+
+def _body(tokens: list[_Token]) -> tuple[dict[str, Any], frozenset[str]]:
+    try:
+        return _Reader(tokens).body()
+    except RecursionError:
+        return {}, frozenset()  # Nothing nested like that is a backend.
 
 
 class _Reader:

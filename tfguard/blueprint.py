@@ -85,7 +85,7 @@ def draw(config: Mapping[str, Any], workspace: str, environ: Mapping[str, str]) 
     Raises:
         ConfigError: It names no bucket, or has an attribute of a type that Terraform would refuse.
     """
-    settings = Settings(config, "the backend")
+    settings = Settings(config, "the backend", "Correct it in the backend block, or in `backend_config`.")
     bucket, key = settings.text("bucket"), settings.text("key")
     if not bucket:
         raise ConfigError("The backend names no bucket.\nName it as you would to init: --backend-config bucket=NAME")

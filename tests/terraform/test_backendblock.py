@@ -100,6 +100,10 @@ def test_json_is_read_too(backend):
         '"',
         "\0",
         "{" * 5000,
+        'terraform {\n backend "s3" {\n a = ' + "[" * 5000,
+        'terraform {\n backend "s3" {\n' + "a {" * 5000,
+        '"' + "${a}" * 5000,
+        '"' + '${"' * 5000,
     ],
 )
 def test_what_is_broken_is_left_for_terraform_to_complain_of(text):
