@@ -61,9 +61,12 @@ def main(argv: Sequence[str]) -> NoReturn:
         if step == "install":
             sys.stdout.write(f"{installed(Path(argv[1]), environ)}\n")
             sys.exit(0)
-        settle(environ) if step == "settle" else run(environ)
+        if step == "settle":
+            settle(environ)
+        run(environ)
     except Refused as problem:
         annotate("error", str(problem))
+        put_out({"exit-code": "64", "outcome": "usage-error"})
         sys.exit(64)
     except KeyboardInterrupt:  # A cancel while we install: what is half made is gone.
         sys.exit(130)
@@ -109,6 +112,12 @@ def annotate(level: str, text: str) -> None:
     is_read = os.environ.get("GITHUB_ACTIONS")
     sys.stderr.write(f"::{level} title=tfguard::{escaped}\n" if is_read else f"tfguard: {text}\n")
     sys.stderr.flush()
+
+
+def put_out(outputs: Mapping[str, str]) -> None:
+    """Give the step its outputs, each of one line, where GitHub reads them."""
+    with contextlib.suppress(KeyError, OSError), open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:
+        file.writelines(f"{name}={value}\n" for name, value in outputs.items())
 
 
 # --- what to run ----------------------------------------------------------------------------------------------------

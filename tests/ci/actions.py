@@ -35,8 +35,9 @@ class Step:
 
     @property
     def outputs(self) -> dict[str, str]:
-        found = re.findall(r"^([\w-]+)<<(\S+)\n(.*?)\n\2$", self.output_path.read_text(), re.DOTALL | re.MULTILINE)
-        return {name: value for name, _, value in found}
+        text = self.output_path.read_text()
+        long = re.findall(r"^([\w-]+)<<(\S+)\n(.*?)\n\2$", text, re.DOTALL | re.MULTILINE)
+        return {name: value for name, _, value in long} | dict(re.findall(r"^([\w-]+)=(.*)$", text, re.MULTILINE))
 
     @property
     def summary(self) -> str:

@@ -81,8 +81,9 @@ def test_a_cancel_in_mid_apply_leaves_a_whole_state_no_lock_and_the_story(job: C
     assert code == 0, settled.out
     assert made.stage.locks() == []
     assert made.stage.resources() == ["terraform_data.work"]
-    assert made.outputs["outcome"] == "interrupted"
-    assert "interrupted" in step.summary + settled.summary
+    assert (made.outputs["outcome"], made.outputs["exit-code"]) == ("interrupted", "130")
+    assert "interrupted (exit 130)" in step.summary + settled.summary
+    assert "Interrupt received" in step.summary + settled.summary
 
 
 @pytest.mark.slow
@@ -132,6 +133,7 @@ def test_bad_input_is_one_annotation_that_says_what_to_do(
     assert codes == [64, 0], made.steps["run"].out
     assert len(made.annotations) == 1
     assert words in made.annotations[0]
+    assert (made.outputs["exit-code"], made.outputs["outcome"]) == ("64", "usage-error")
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,10 +20,11 @@ import yaml
 
 import tfguard
 from tests import emulators
-from tests.ci.gitlab import TEMPLATE, lines_of, lock_file, put_image, run_part, start_part, wheel
+from tests.ci.gitlab import TEMPLATE, TEMPLATE_FILE, lines_of, lock_file, put_image, run_part, start_part, wheel
 from tests.conftest import cannot
-from tests.e2e.conftest import GATED, ROOT, Stage
+from tests.e2e.conftest import GATED, ROOT, Result, Stage
 
+EXAMPLE = ROOT / "examples/gitlab/.gitlab-ci.yml"
 PROD = "version: 1\npipelines:\n  prod: {}\n"
 
 
@@ -210,9 +215,23 @@ def kill_container(entry: subprocess.Popen[str], project: Path) -> None:
 # --- gitlab-ci-local ------------------------------------------------------------------------------------------------
 
 
+@dataclass
+class Repository:
+    """A clone of a project, on a machine with gitlab-ci-local."""
+
+    stage: Stage
+    program: str
+
+    def gitlab(self, *words: str) -> Result:
+        """Run it, with this machine for a shell executor."""
+        # It calls itself no GitLab, and our report is written for GitLab alone.
+        given = ("--force-shell-executor", "--variable", "GITLAB_CI=true")
+        return self.stage.run([self.program, *given, *words])
+
+
 @pytest.fixture
-def gitlab(stage: Callable[..., Stage]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run jobs of examples/gitlab in a clone of such a project: `gitlab("plan")`."""
+def repository(stage: Callable[..., Stage]) -> Repository:
+    """Such a clone, with examples/gitlab in it."""
     try:
         program, copier = emulators.gitlab_ci_local(), emulators.rsync()
     except emulators.EmulatorMissing as error:
@@ -220,13 +239,11 @@ def gitlab(stage: Callable[..., Stage]) -> Callable[..., subprocess.CompletedPro
     made = stage("s3", is_initialised=False)
     put_image(made)
     made.environ["PATH"] += f":{Path(copier).parent}"
-    for name, text in {
-        "tfguard.yml": PROD.replace("prod:", "prod/network:"),
-        ".gitlab-ci.yml": (ROOT / "examples/gitlab/.gitlab-ci.yml").read_text(),
-        # A shell executor has no images, and gitlab-ci-local would look for the project where a container has it.
-        ".gitlab-ci-template.yml": yaml.safe_dump({**TEMPLATE, ".tfguard": without_image(TEMPLATE[".tfguard"])}),
-    }.items():
-        (made.path / name).write_text(text)
+    (made.path / "tfguard.yml").write_text(PROD.replace("prod:", "prod/network:"))
+    shutil.copy(EXAMPLE, made.path)
+    # A shell executor has no images, and gitlab-ci-local would look for the project where a container has it.
+    bare = {name: value for name, value in TEMPLATE[".tfguard"].items() if name != "image"}
+    (made.path / TEMPLATE_FILE.name).write_text(yaml.safe_dump({**TEMPLATE, ".tfguard": bare}))
     for words in (
         ("init", "--quiet", "--initial-branch=main"),
         ("remote", "add", "origin", "git@gitlab.example.com:acme/infra.git"),
@@ -234,38 +251,54 @@ def gitlab(stage: Callable[..., Stage]) -> Callable[..., subprocess.CompletedPro
         ("-c", "user.name=ana", "-c", "user.email=ana@example.com", "commit", "--quiet", "--message=all"),
     ):
         assert made.run(["git", *words]).code == 0
-
-    def run(job: str) -> subprocess.CompletedProcess[str]:
-        # It calls itself no GitLab; our report is written for GitLab alone.
-        words = [program, "--force-shell-executor", "--variable", "GITLAB_CI=true", job]
-        return subprocess.run(words, cwd=made.path, env=made.environ, capture_output=True, text=True, timeout=120)
-
-    run.stage = made  # type: ignore[attr-defined]
-    return run
-
-
-def without_image(job: dict) -> dict:
-    return {name: value for name, value in job.items() if name != "image"}
+    return Repository(made, program)
 
 
 @pytest.mark.e2e
 @pytest.mark.emulator
-def test_the_examples_jobs_plan_and_apply_with_nothing_handed_over_but_artifacts(gitlab) -> None:
-    made: Stage = gitlab.stage
+def test_the_examples_jobs_plan_and_apply_with_nothing_handed_over_but_artifacts(repository: Repository) -> None:
+    made = repository.stage
 
-    planned = gitlab("plan")
+    planned = repository.gitlab("plan")
     report = json.loads((made.path / ".tfguard/report.json").read_text())
     shutil.rmtree(made.path / ".tfguard")
     shutil.rmtree(made.path / ".terraform", ignore_errors=True)
     shutil.copytree(made.path / ".gitlab-ci-local/artifacts/plan", made.path, dirs_exist_ok=True)
-    applied = gitlab("apply")
+    applied = repository.gitlab("apply")
 
-    assert planned.returncode == 0, planned.stdout + planned.stderr
+    assert planned.code == 0, str(planned)
     assert report == {"create": 1, "update": 0, "delete": 0}
-    assert applied.returncode == 0, applied.stdout + applied.stderr
-    assert "Apply complete! Resources: 1 added" in applied.stdout
+    assert applied.code == 0, str(applied)
+    assert "Apply complete! Resources: 1 added" in applied.out
     assert made.resources() == ["terraform_data.work"]
     assert made.leftovers() == []
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves this repository's files."""
+
+    def __init__(self, *facts: Any) -> None:
+        super().__init__(*facts, directory=str(ROOT))
+
+    def log_message(self, *facts: object) -> None:
+        pass
+
+
+@pytest.mark.e2e
+@pytest.mark.emulator
+def test_the_template_can_be_included_from_another_server(repository: Repository) -> None:
+    made = repository.stage
+    (made.path / TEMPLATE_FILE.name).unlink()
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        remote = f"remote: http://127.0.0.1:{server.server_port}/{TEMPLATE_FILE.name}"
+        example = EXAMPLE.read_text().replace(f"local: {TEMPLATE_FILE.name}", remote)
+        (made.path / EXAMPLE.name).write_text(example)
+        listed = repository.gitlab("--list-csv")
+        server.shutdown()
+
+    assert listed.code == 0, str(listed)
+    assert {"plan", "apply"} <= {line.partition(";")[0] for line in listed.out.splitlines()}
 
 
 def test_after_script_enters_as_script_does() -> None:
