@@ -76,7 +76,7 @@ def test_the_token_is_in_a_private_file_in_both_shells(project: Stage) -> None:
         assert token.stat().st_mode & 0o777 == 0o600
         token.unlink()
 
-    assert TEMPLATE[".tfguard:plan"]["artifacts"]["paths"] == [".tfguard/tfplan"]
+    assert ".tfguard/oidc-token" in TEMPLATE[".tfguard:plan"]["artifacts"]["exclude"]
 
 
 @pytest.mark.e2e
@@ -263,11 +263,14 @@ def test_the_examples_jobs_plan_and_apply_with_nothing_handed_over_but_artifacts
     report = json.loads((made.path / ".tfguard/report.json").read_text())
     shutil.rmtree(made.path / ".tfguard")
     shutil.rmtree(made.path / ".terraform", ignore_errors=True)
-    shutil.copytree(made.path / ".gitlab-ci-local/artifacts/plan", made.path, dirs_exist_ok=True)
+    artifacts = made.path / ".gitlab-ci-local/artifacts/plan"
+    handed_over = [str(path.relative_to(artifacts)) for path in artifacts.rglob("*") if path.is_file()]
+    shutil.copytree(artifacts, made.path, dirs_exist_ok=True)
     applied = repository.gitlab("apply")
 
     assert planned.code == 0, str(planned)
     assert report == {"create": 1, "update": 0, "delete": 0}
+    assert handed_over == [".tfguard/tfplan"]
     assert applied.code == 0, str(applied)
     assert "Apply complete! Resources: 1 added" in applied.out
     assert made.resources() == ["terraform_data.work"]
