@@ -6,9 +6,12 @@ import dataclasses
 import json
 import shlex
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,7 +21,9 @@ from tests.e2e.operated import guarded, kill_all_of
 from tests.e2e.refusing import Refusal, refusing
 from tests.eventually import eventually
 from tests.proxy import Proxy, proxy
+from tfguard.checks import there
 from tfguard.checks.foundation import judge_table
+from tfguard.store import AwsAccess, DynamoDBSpec, Target
 from tfguard.stores.foundation import TableFacts
 
 pytestmark = pytest.mark.e2e
@@ -68,6 +73,7 @@ def test_a_healthy_state_has_no_failure_and_nothing_is_left_behind(stage: Make, 
     assert {each["mark"] for each in found.values()} <= {"ok", "warning"}
     assert found["binary"]["mark"] == found["directory"]["mark"] == found["lock"]["mark"] == "ok"
     assert ("permissions" in found) == ("region" in found) == ("rescue" in found) == (backend != "local")
+    assert ("clock" in found) == (backend != "local")
     assert ("table" in found) == (backend in ("dynamodb", "both"))
     assert ("dynamodb_table" in found) == (backend in ("dynamodb", "both"))
     assert text.code == 0
@@ -293,6 +299,59 @@ def test_who_has_waited_since_yesterday_is_told(stage: Make) -> None:
     found = findings(made)
 
     assert found["line"]["says"] == "1 in the line have waited for more than 6 hours"
+
+
+@pytest.mark.parametrize(
+    ("left", "run_timeout", "mark"),
+    [(3500, None, "warning"), (3700, None, "ok"), (3500, 2700, "ok"), (60, 90, "warning")],
+)
+def test_credentials_are_to_outlast_a_run(left: float, run_timeout: float | None, mark: str) -> None:
+    end = datetime.now(timezone.utc) + timedelta(seconds=left)
+    settings = SimpleNamespace(run_timeout_seconds=run_timeout)
+    patient: Any = SimpleNamespace(
+        lock=SimpleNamespace(credentials_expire_at=lambda: end), context=SimpleNamespace(settings=settings)
+    )
+
+    assert there.credentials(patient)[0] == mark  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("skew", "said"), [(-45, "this machine's clock is 45 s off the server's"), (5, "this machine's clock agrees")]
+)
+def test_the_clock_is_compared_with_the_servers(skew: float, said: str) -> None:
+    patient: Any = SimpleNamespace(lock=SimpleNamespace(date=datetime.now(timezone.utc) + timedelta(seconds=skew)))
+
+    assert there.clock(patient)[1].startswith(said)  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "is_said"),
+    [("terraform", "1.11.0", True), ("terraform", "1.9.8", False), ("tofu", "1.11.0", False)],
+)
+def test_a_table_is_deprecated_by_newer_terraforms_alone(
+    monkeypatch: pytest.MonkeyPatch, kind: str, version: str, is_said: bool
+) -> None:
+    monkeypatch.setattr(there, "binary_version", lambda *_: version)
+    spec = DynamoDBSpec(table="locks", lock_id="x", aws=AwsAccess())
+    patient: Any = SimpleNamespace(
+        target=Target(label="x", path="x", backend="s3", workspace="default", stores=(spec,)),
+        context=SimpleNamespace(binary=SimpleNamespace(kind=kind), environ={}),
+    )
+
+    assert (there.deprecated_table(patient) is not None) == is_said
+
+
+def test_the_first_process_of_a_container_is_told(stage: Make) -> None:
+    made = stage("local")
+    alone = ["unshare", "--pid", "--fork"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("this user may make no process namespace")
+
+    result = made.run([*alone, *TFGUARD, "doctor", "--json"])
+
+    found = {each["check"]: each for each in json.loads(result.out)["findings"]}
+    assert found["pid 1"]["mark"] == "warning"
+    assert "--init" in found["pid 1"]["advice"]
 
 
 def test_the_proof_is_one_more_line(stage: Make) -> None:

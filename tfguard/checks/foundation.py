@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from datetime import datetime
 
 import msgspec
 
@@ -110,6 +111,19 @@ def versioning(patient: StatePatient) -> Answer | None:
     if is_on:
         return ok(f"bucket {state.bucket} keeps old versions")
     return warning(f"bucket {state.bucket} keeps no old versions of the state", "Turn its versioning on.")
+
+
+def bucket_date(patient: StatePatient) -> datetime | None:
+    """What the bucket's server says that it is now; None where there is no bucket, or it does not tell us."""
+    state = patient.target.state
+    if state is None:
+        return None
+    try:
+        with bucket_client(state) as client:
+            bucket_region(client, state.bucket)
+            return client.date
+    except TfguardError:
+        return None
 
 
 def _table_of(patient: StatePatient) -> DynamoDBSpec | None:

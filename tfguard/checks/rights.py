@@ -17,7 +17,7 @@ def lock_rights(patient: StatePatient) -> Answer | None:
     """
     tried = try_lock(patient.target)
     if tried.denied:
-        return failure(*_denial(tried, "No lock can be held without."))
+        return failure(*_denial(tried, "Without it no lock can be held."))
     if not tried.allowed:
         return None
     try:

@@ -6,13 +6,15 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 
 from tfguard.checks import Answer, StatePatient, failure, ok, warning
-from tfguard.checks.foundation import region, table, versioning
+from tfguard.checks.foundation import bucket_date, region, table, versioning
 from tfguard.checks.rights import copy_rights, listing_rights, lock_rights, queue_rights
 from tfguard.clock import SystemClock
+from tfguard.context import cache_dir
 from tfguard.durations import spoken_duration
 from tfguard.errors import TfguardError
 from tfguard.store import DynamoDBSpec, LocalSpec, S3Spec
 from tfguard.stores.state import find_copies, mismatch
+from tfguard.terraform import binary_version
 from tfguard.verdicts import Verdict, age_seconds, in_words, judge
 
 #: Without a run_timeout, credentials should last this long, in seconds.
@@ -57,7 +59,7 @@ def credentials(patient: StatePatient) -> Answer | None:
 
 def clock(patient: StatePatient) -> Answer | None:
     """Our clock against the server's. No lock depends on it; requests and people do."""
-    date = patient.lock.date
+    date = patient.lock.date or bucket_date(patient)
     if date is None:
         return None
     skew = abs((datetime.now(timezone.utc) - date).total_seconds())
@@ -67,10 +69,11 @@ def clock(patient: StatePatient) -> Answer | None:
 
 
 def deprecated_table(patient: StatePatient) -> Answer | None:
-    """`dynamodb_table` alone works, and will be removed from Terraform."""
-    target = patient.target
+    """`dynamodb_table` alone works, and will be removed from Terraform; OpenTofu keeps it."""
+    target, context = patient.target, patient.context
     kinds = {type(spec) for spec in target.stores}
-    if target.backend != "s3" or DynamoDBSpec not in kinds:
+    version = binary_version(context.binary, context.environ, cache_dir(context.environ))
+    if target.backend != "s3" or DynamoDBSpec not in kinds or context.binary.kind == "tofu" or _is_before(version, 11):
         return None
     if S3Spec in kinds:
         return ok("dynamodb_table and use_lockfile together: once every user has both, take dynamodb_table out")
@@ -79,6 +82,12 @@ def deprecated_table(patient: StatePatient) -> Answer | None:
         "Add use_lockfile = true beside it everywhere, each time with init -reconfigure;"
         " when all have both, take dynamodb_table out.",
     )
+
+
+def _is_before(version: str, minor: int) -> bool:
+    """Whether a Terraform is older than 1.`minor`."""
+    major, _, rest = version.partition(".")
+    return (int(major or 0), int(rest.partition(".")[0] or 0)) < (1, minor)
 
 
 def digest(patient: StatePatient) -> Answer | None:
