@@ -132,3 +132,14 @@ def test_garbage_is_no_record(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
 
     assert [runrecord.read(path) for path in runrecord.paths(tmp_path)] == [None, None, None]
+
+
+def test_of_a_run_without_a_record_the_story_is_kept_for_a_week(tmp_path: Path) -> None:
+    for name in ("old.story", "old.text", "new.story", "kept.text", "kept.json"):
+        (tmp_path / name).touch()
+    for name in ("old.story", "old.text", "kept.text"):
+        os.utime(tmp_path / name, (1, 1))
+
+    runrecord.prune(tmp_path)
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.json", "kept.text", "new.story"]

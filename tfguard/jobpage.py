@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -33,6 +32,8 @@ from tfguard.transcript import Transcript
 #: GitHub shows ten annotations of a step, each cut after 4096 signs.
 _MAX_ANNOTATIONS = 10
 _MAX_ANNOTATION = 2000
+#: Only then it is of interest whom we saw holding the lock last.
+_HELD_BY_ANOTHER = frozenset({"lock-timeout", "lock-lost"})
 _ANNOTATED = re.compile(
     r"run\.failed|run\.timed_out|lease\.(lost|taken_over)|plan\.stale|state\.\w+|settle\.(released|failed)"
 )
@@ -143,13 +144,15 @@ class JobPage:
         """Note a message for the page, and annotate with it if it is worth that."""
         if facts.get("holder"):
             self.story.holder = msgspec.json.encode(facts["holder"], enc_hook=str).decode()
-        if event == "child.signalled" and (number := getattr(signal, str(facts.get("reason")), None)):
-            self.story.stopped_by = int(number)
-            self._keep()
         if level != "info" and _ANNOTATED.fullmatch(event):
             self._annotate(level, log.redact(text))
         if "exit_code" in facts and event == "run.failed":  # Nothing was run: no line will end it.
             self.finish({**facts, "outcome": getattr(facts.get("reason"), "value", facts.get("reason"))})
+
+    def note_signal(self, number: int) -> None:
+        """Note what asked the run to stop; the first one counts."""
+        self.story.stopped_by = self.story.stopped_by or number
+        self._keep()
 
     def _annotate(self, level: str, text: str) -> None:
         self.story.notes.append(text)
@@ -205,7 +208,7 @@ class JobPage:
 
     def _outputs(self, page: summary.Page) -> dict[str, str]:
         found = {name: str(value) for name, of in OUTPUTS.items() if (value := of(page)) is not None and value != ""}
-        if self.story.holder:
+        if self.story.holder and page.outcome in _HELD_BY_ANOTHER:
             found["lock-holder"] = self.story.holder
         if page.changes is not None:
             found |= {name: str(getattr(page.changes, name)) for name in ("add", "change", "destroy")}

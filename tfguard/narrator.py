@@ -150,6 +150,7 @@ class Narrator:
 
     def _on_signal(self, received: Received) -> None:
         self._stops += 1
+        self._report.note_signal(received.number)
         if not self._is_running:
             return  # There is nothing to wait for: that we end, and why, is said at the end.
         name = signal.Signals(received.number).name

@@ -25,6 +25,7 @@ Level = Literal["info", "warning", "error"]
 class Report:
     """Says things once, in the form that was asked for. Never raises."""
 
+    page: JobPage | None = None
     _is_json = False
     _is_quiet = False
 
@@ -51,6 +52,11 @@ class Report:
         if self._is_json or self._is_quiet or os.environ.get("CI") or os.environ.get("TERM", "dumb") == "dumb":
             return False
         return os.isatty(2)
+
+    def note_signal(self, number: int) -> None:
+        """Remember, should we be killed next, that the run was asked to stop."""
+        if self.page is not None:
+            self.page.note_signal(number)
 
     def detail(self, event: str, **facts: Any) -> None:
         """Tell how something happens, to those who asked for it."""

@@ -13,6 +13,7 @@ import contextlib
 import os
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -21,6 +22,7 @@ from typing import Any
 
 import msgspec
 
+from tfguard import private
 from tfguard.clock import boot_id
 from tfguard.lockinfo import created
 from tfguard.store import AwsAccess, DynamoDBSpec, S3Spec, StoreSpec, Target
@@ -28,6 +30,8 @@ from tfguard.transcript import Transcript
 
 #: How many records of runs that ended are kept where nobody settles, as on a laptop.
 KEPT_RECORDS = 20
+#: How long the story of a killed run is kept that has no record.
+KEPT_SECONDS = 7 * 86400.0
 _SUFFIX = ".json"
 #: Beside a record, while its run is not told of yet: what Terraform printed, and what the front has gathered.
 TEXT_SUFFIX, STORY_SUFFIX = ".text", ".story"
@@ -182,9 +186,7 @@ def write_private(path: Path, data: bytes) -> None:
     """Write a file of this folder whole, readable by its owner alone. Raises OSError."""
     _make_folder(path.parent)
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    with open(descriptor, "wb") as file:
-        file.write(data)
+    private.write(beside, data)
     beside.replace(path)
 
 
@@ -193,6 +195,11 @@ def prune(place: Path) -> None:
     ended = [path for path in paths(place) if (record := read(path)) is not None and record.release]
     for path in ended[:-KEPT_RECORDS]:
         remove(path)
+    for path in (path for suffix in (STORY_SUFFIX, TEXT_SUFFIX) for path in place.glob(f"*{suffix}")):
+        with contextlib.suppress(OSError):
+            # Of a run without a lock, which had no record, and which nobody settled.
+            if not path.with_suffix(_SUFFIX).exists() and time.time() - path.stat().st_mtime > KEPT_SECONDS:
+                path.unlink()
 
 
 def remove(path: Path) -> None:
@@ -212,10 +219,10 @@ def forget_story(path: Path) -> None:
 def _make_folder(place: Path) -> None:
     if place.is_dir():
         return
-    place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    private.make_folder(place)
     if place.parent.name == ".tfguard":
         # It stands in somebody's checkout: git should not see it.
-        (place.parent / ".gitignore").write_text("*\n", encoding="ascii")
+        private.write(place.parent / ".gitignore", b"*\n")
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

@@ -174,6 +174,25 @@ def test_a_failing_init_is_told_with_its_error(job: Callable[..., Job]) -> None:
     assert made.left_beside_records() == []
 
 
+def test_who_held_the_lock_is_told_to_those_who_gave_up_and_to_nobody_else(job: Callable[..., Job]) -> None:
+    made = job("dynamodb", text=GATED)
+
+    with running(made.stage.start_tfguard("apply", "-auto-approve", TFGUARD_WHO="bob@ci-8")) as holder:
+        holder.wait_for_work(made.stage)
+        gave_up = made.tfguard("--lock-timeout", "0", "apply", "-auto-approve")
+        given_up = made.outputs
+        with running(made.stage.start_tfguard("plan", **made.environ())) as plan:
+            plan.wait_for("is held by")
+            made.stage.open_gate()
+            planned = plan.end()
+
+    assert (gave_up.code, planned.code) == (75, 0), f"{gave_up}{planned}"
+    assert (given_up["outcome"], json.loads(given_up["lock-holder"])["who"]) == ("lock-timeout", "bob@ci-8")
+    assert "::error title=tfguard::" in gave_up.err and "is held by bob@ci-8" in gave_up.err
+    assert made.outputs["outcome"] == "succeeded"
+    assert "lock-holder" not in made.outputs
+
+
 # --- without a lock -------------------------------------------------------------------------------------------------
 
 

@@ -42,6 +42,7 @@ def run_terraform(options: Options, environ: Mapping[str, str], report: Report) 
     if misplaced:
         raise _misplaced(misplaced, options.command)
     invocation = arguments.parse(options.command, environ)
+    context: Context | None = None
     if invocation.verdict != "lock" and not options.pipeline:
         context = make_context(options, environ, report)
         if not is_told(context, invocation):
@@ -49,7 +50,7 @@ def run_terraform(options: Options, environ: Mapping[str, str], report: Report) 
     narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
     front = Front(narrator.hear, environ)  # First: the keeper imports boto3 while we read the configuration.
     try:
-        return _guard(front, narrator, make_context(options, environ, report))
+        return _guard(front, narrator, context or make_context(options, environ, report))
     finally:
         front.close()
 
