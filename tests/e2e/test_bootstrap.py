@@ -275,6 +275,7 @@ def test_a_missing_permission_is_named_and_afterwards_it_goes_on(
 
     assert refused.code == 77, str(refused)
     assert denied in refused.err
+    assert "not finished. Run it again" in refused.err
     assert result.code == 0, str(result)
     bucket, table = made.bucket(), made.table()
     assert bucket is not None and bucket.is_versioned is True
@@ -392,11 +393,14 @@ def test_what_init_was_told_by_hand_is_remembered(ground: Callable[..., Ground])
     (stage.path / "backend.tf").write_text("".join(line for line in backend if line not in told))
     (stage.path / "prod.tfbackend").write_text("".join(told))
 
+    asked = made.bootstrap("-backend-config=prod.tfbackend")
     before = made.bootstrap("--yes", "-backend-config=prod.tfbackend")
     initialised = stage.terraform("init", "-input=false", "-backend-config=prod.tfbackend")
     after = made.bootstrap()
 
+    assert "tfguard bootstrap --backend-config prod.tfbackend --yes" in asked.err
     assert before.code == 0, str(before)
+    assert "tfguard init --backend-config prod.tfbackend" in before.err
     assert initialised.code == 0, str(initialised)
     assert f"✓ bucket             {stage.bucket} is there" in after.out
     assert f"✓ table              table {stage.table} is ACTIVE" in after.out

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,9 +99,18 @@ def run_bootstrap(
         if not site.needs_bucket and not site.needs_table:
             return 0
         _check_names(site)
-        if not is_sure and not _is_confirmed(context, plan):
+        again = shlex.join(word for each in given for word in ("--backend-config", each))
+        if not is_sure and not _is_confirmed(context, plan, again):
             return 1
-        _build(context, site, s3, dynamodb)
+        try:
+            _build(context, site, s3, dynamodb)
+        except BaseException:
+            # Also where a person has lost patience: what was begun says so itself, and the next call finds it.
+            text = f"{_label(context, plan)}: not finished. Run it again, and it goes on."
+            report.say("warning", "bootstrap.unfinished", text)
+            raise
+        next_step = f"{context.options.again} init {again}".rstrip()
+        report.say("info", "bootstrap.finished", f"{_label(context, plan)}: all is there. Next: {next_step}")
     return 0
 
 
@@ -202,10 +212,10 @@ def _check_names(site: Site) -> None:
         check_table_name(site.plan.table.table)
 
 
-def _is_confirmed(context: Context, plan: Blueprint) -> bool:
+def _is_confirmed(context: Context, plan: Blueprint, again: str) -> bool:
     if not sys.stdin.isatty():
-        again = f"{context.options.again} bootstrap --yes"
-        raise UsageError(f"nothing was created: there is no terminal to ask on.\nTo go without: {again}")
+        command = f"{context.options.again} bootstrap {again}".rstrip()
+        raise UsageError(f"nothing was created: there is no terminal to ask on.\nTo go without: {command} --yes")
     write("Create what is marked with +? Only 'yes' is accepted: ")
     if sys.stdin.readline().strip() == "yes":
         return True
@@ -228,5 +238,3 @@ def _build(context: Context, site: Site, s3: Client, dynamodb: Client | None) ->
         tell("bucket", plan.state.bucket, build_bucket(s3, plan, is_begun=site.bucket is not None))
     if site.needs_table and dynamodb is not None and plan.table is not None:
         tell("table", plan.table.table, build_table(dynamodb, plan.table.table))
-    next_step = f"{label}: all is there. Next: {context.options.again} init"
-    context.report.say("info", "bootstrap.finished", next_step)
