@@ -19,6 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from tfguard import private
+
 #: Why a command failed stands at its end.
 HEAD_BYTES = 256 * 1024
 TAIL_BYTES = 768 * 1024
@@ -41,7 +43,7 @@ class Transcript:
     def create(cls, path: Path) -> Transcript:
         """Begin one in a file that only its owner can read; in memory, where there can be no file."""
         try:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            private.make_folder(path.parent)
             return cls(_opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC))
         except OSError:
             return cls(io.BytesIO())
