@@ -15,6 +15,10 @@ from tfguard.document import clip
 from tfguard.errors import ConfigError, UsageError
 from tfguard.expansion import UnsetVariable, expand
 
+#: A checkout's own configuration could name programs for git to run; a branch can bring one along as a bare repository.
+_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.bareRepository=explicit")
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--name-only", "--no-renames", "-z")
+
 
 def changed_since(root: Path, commit: str) -> list[str]:
     """
@@ -29,7 +33,7 @@ def changed_since(root: Path, commit: str) -> list[str]:
         raise UsageError(f"--changed-since: {clip(commit, 40)} is no commit.\nFor example: --changed-since origin/main")
     top = _git(root, commit, "rev-parse", "--show-toplevel").strip()
     # A file that was moved concerns the place it left, too.
-    names = _git(root, commit, "diff", "--name-only", "--no-renames", "-z", f"{commit}...HEAD", "--")
+    names = _git(root, commit, *_DIFF, f"{commit}...HEAD", "--")
     return [os.path.join(top, name) for name in names.split("\0") if name]
 
 
@@ -61,7 +65,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
 
 def _git(root: Path, commit: str, *words: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, check=False)
+        done = subprocess.run([*_GIT, "-C", str(root), *words], capture_output=True, check=False)
     except OSError as error:
         raise ConfigError(
             f"--changed-since needs git: {error.strerror}.\nInstall git, or leave the flag out."

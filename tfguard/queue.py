@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from tfguard.store import Holder
+from tfguard.store import Count, Holder
 
 #: How many runs are kept, small enough for one DynamoDB item together with the line.
 KEPT_RUNS = 20
@@ -46,7 +46,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     holder: Holder
     ended_at: str
-    token: int = 0
+    token: Count = 0
     waited_s: float = 0.0
     held_s: float = 0.0
     outcome: str = ""
@@ -65,9 +65,9 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     id: str
     holder: Holder
-    number: int = 0
+    number: Count = 0
     since: str = ""
-    sign: int = 0
+    sign: Count = 0
 
 
 class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -197,8 +197,8 @@ def decode(text: str) -> QueueState:
     except (msgspec.DecodeError, RecursionError):
         return QueueState()
     return QueueState(
-        token=_part(parts, "token", int, 0),
-        last_number=_part(parts, "last_number", int, 0),
+        token=_part(parts, "token", Count, 0),
+        last_number=_part(parts, "last_number", Count, 0),
         errored=_part(parts, "errored", str, ""),
         runs=_parts(parts, "runs", Run),
         tickets=_parts(parts, "tickets", Ticket),

@@ -21,7 +21,10 @@ MAX_NAME_LENGTH = 120
 
 #: What decides which programs run, and with which settings, is the operator's: it comes from the real environment.
 FORBIDDEN_ENV = re.compile(
-    r"PATH|(LD_|DYLD_|PYTHON|GIT_|TFGUARD_).*|TF_CLI_CONFIG_FILE|TERRAFORM_CONFIG", re.IGNORECASE
+    r"PATH|HOME|(LD_|DYLD_|PYTHON|GIT_|TFGUARD_).*|TF_CLI_CONFIG_FILE|TERRAFORM_CONFIG"
+    # Their profiles may name a program that gives the credentials.
+    r"|AWS_CONFIG_FILE|AWS_SHARED_CREDENTIALS_FILE",
+    re.IGNORECASE,
 )
 
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -10,11 +10,14 @@ Everything here crosses the socket between front and keeper, so it is plain data
 
 from __future__ import annotations
 
-from typing import Protocol, Union
+from typing import Annotated, Protocol, Union
 
 import msgspec
 
 from tfguard.lockinfo import LockInfo
+
+#: A number out of a stranger's record: whatever we do with it, it stays one that Python can print and divide.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -35,11 +38,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `beaten_at` is for people. `hold_until` (RFC 3339) marks a hold: a lock without a child, taken by hand.
     """
 
-    beat: int
-    duration_ms: int
+    beat: Count
+    duration_ms: Count
     holder: Holder
     is_changing: bool = True
-    token: int = 0
+    token: Count = 0
     boot: str = ""
     sent: float = 0.0
     beaten_at: str = ""

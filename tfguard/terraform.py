@@ -23,6 +23,7 @@ from typing import Literal
 
 import msgspec
 
+from tfguard import private
 from tfguard.errors import ConfigError, ProgramNotExecutable, ProgramNotFound
 
 Kind = Literal["terraform", "tofu"]
@@ -195,8 +196,8 @@ def _write_versions(cache: Path, known: Mapping[str, _CachedVersion]) -> None:
     """Replace the file as a whole: of two writers at once one wins, and the other asks Terraform again next time."""
     beside = cache.with_name(f"{cache.name}.{os.getpid()}")
     try:
-        cache.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside.write_bytes(msgspec.json.encode(known))
+        private.make_folder(cache.parent)
+        private.write(beside, msgspec.json.encode(known))
         beside.replace(cache)
     except OSError:
         with contextlib.suppress(OSError):

@@ -14,6 +14,7 @@ import ipaddress
 import os
 import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +24,10 @@ import urllib3
 from botocore.config import Config
 from urllib3.exceptions import InsecureRequestWarning
 
+from tfguard.errors import StoreMisconfigured
+from tfguard.lockinfo import printable
 from tfguard.store import AwsAccess
+from tfguard.stores.answers import said
 
 CONNECT_SECONDS = 2
 READ_SECONDS = 3
@@ -35,8 +39,14 @@ _loader: Any = None
 
 
 def new_session(access: AwsAccess) -> Any:
-    """A botocore session that reads what this AwsAccess names. All sessions share what was loaded of AWS's models."""
+    """
+    A botocore session that reads what this AwsAccess names. All sessions share what was loaded of AWS's models.
+
+    Raises:
+        StoreMisconfigured: A file of the checkout names a program to get credentials from.
+    """
     global _loader
+    _refuse_programs(access)
     session = botocore.session.Session(profile=access.profile or None)
     if _loader is None:
         _loader = _lighter(session.get_component("data_loader"))
@@ -58,6 +68,28 @@ def new_session(access: AwsAccess) -> Any:
     if access.skip_metadata_api_check:
         session.get_component("credential_provider").remove("iam-role")
     return session
+
+
+def _refuse_programs(access: AwsAccess) -> None:
+    """
+    Run no program that a checkout names: these files are the backend's choice, so whoever wrote the branch chose them.
+
+    The user's own files, and those of AWS_CONFIG_FILE, are the user's choice wherever they are.
+    """
+    for path in (*access.shared_config_files, *access.shared_credentials_files):
+        with contextlib.suppress(OSError):
+            content = Path(path).expanduser().read_bytes()
+            if b"credential_process" in content and _is_in_checkout(Path(path).expanduser().resolve()):
+                raise StoreMisconfigured(
+                    said(
+                        f"{printable(path, 60)} names a program (credential_process), and is part of this checkout.",
+                        "tfguard does not run it: move that profile to ~/.aws/config, or set AWS_CONFIG_FILE.",
+                    )
+                )
+
+
+def _is_in_checkout(path: Path) -> bool:
+    return any((folder / ".git").exists() or folder == Path.cwd() for folder in path.parents)
 
 
 class _Models:
