@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.server
+import io
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -179,6 +182,28 @@ def test_a_wrong_hash_is_refused_with_one_annotation(
     assert len(made.annotations) == 1
     assert "what pip said is in the log" in made.annotations[0]
     assert list((made.tools / "tfguard").iterdir()) == []
+
+
+def test_what_would_have_to_be_built_is_refused_though_its_hash_is_right(
+    tmp_path: Path, small: Path, uv: Callable[..., str]
+) -> None:
+    source = tmp_path / "sources/planted-1.0.tar.gz"
+    source.parent.mkdir()
+    with tarfile.open(source, "w:gz") as archive:
+        setup = f"open({str(tmp_path / 'ran')!r}, 'w')".encode()
+        member = tarfile.TarInfo("planted-1.0/setup.py")
+        member.size = len(setup)
+        archive.addfile(member, io.BytesIO(setup))
+    digest = hashlib.sha256(source.read_bytes()).hexdigest()
+    (small / "requirements.lock").write_text(f"planted==1.0 --hash=sha256:{digest}\n")
+    links = {"NO_INDEX": "1", "FIND_LINKS": str(source.parent), "NO_BUILD_ISOLATION": "1"}
+    index = {f"{tool}_{name}": value for tool in ("PIP", "UV") for name, value in links.items()}
+
+    done = install(small, tmp_path, sys.executable, **index, PIP_CONFIG_FILE="/dev/null", PATH=uv())
+
+    assert done.returncode == 64
+    assert "could not be installed" in done.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.fixture
