@@ -316,7 +316,7 @@ def test_a_missing_table_is_named(stage: Callable[..., Stage]) -> None:
 
     assert words(result) == (
         f"{made.bucket}/{made.key}: There is no DynamoDB table {made.table} (ResourceNotFoundException).\n"
-        "Create it, or correct its name or the region (us-east-1) in the backend.\n"
+        "Create it (tfguard bootstrap), or correct its name or the region (us-east-1) in the backend.\n"
     )
     assert result.code == 78
     assert finished(result)["outcome"] == "config-error"
@@ -346,7 +346,7 @@ def test_a_missing_bucket_is_named(stage: Callable[..., Stage]) -> None:
     result = made.tfguard("apply", "-auto-approve")
 
     assert "NoSuchBucket" in words(result) and made.bucket in result.err
-    assert "Create it, or correct `bucket` in the backend." in result.err
+    assert "Create it (tfguard bootstrap), or correct `bucket` in the backend." in result.err
     assert result.code == 78
 
 

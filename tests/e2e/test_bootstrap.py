@@ -259,6 +259,21 @@ def test_a_bucket_in_another_region_bars_everything(ground: Callable[..., Ground
     assert made.table() is None
 
 
+def test_a_table_of_that_name_in_another_region_is_told(ground: Callable[..., Ground]) -> None:
+    made = ground()
+    made.client("dynamodb", "us-east-1").create_table(
+        TableName=made.stage.table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": "LockID", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "LockID", "KeyType": "HASH"}],
+    )
+
+    result = made.stage.tfguard("bootstrap", AWS_REGION="us-east-1")
+
+    assert result.code == 64
+    assert f"! table region       there is a table {made.stage.table} in us-east-1" in result.out
+
+
 @pytest.mark.parametrize(
     "denied",
     ["s3:CreateBucket", "s3:PutLifecycleConfiguration", "dynamodb:UpdateContinuousBackups"],

@@ -8,10 +8,18 @@ from datetime import datetime
 import msgspec
 
 from tfguard.checks import Answer, StatePatient, failure, ok, warning
-from tfguard.errors import StoreDenied, StoreMisconfigured, TfguardError
+from tfguard.errors import ActionDenied, StoreMisconfigured, TfguardError
 from tfguard.store import DynamoDBSpec
 from tfguard.stores.answers import code_of
-from tfguard.stores.foundation import LOCK_KEY, TableFacts, bucket_client, bucket_region, read_table, table_client
+from tfguard.stores.foundation import (
+    LOCK_KEY,
+    TableFacts,
+    bucket_client,
+    bucket_region,
+    is_unknown_action,
+    read_table,
+    table_client,
+)
 from tfguard.stores.listing import is_versioned
 
 #: In these a table takes requests. While it is created or restored it does not.
@@ -30,13 +38,15 @@ def region(patient: StatePatient) -> Answer | None:
     try:
         with bucket_client(state) as client:
             wanted, actual, is_aws = client.region, bucket_region(client, state.bucket), client.is_aws
-    except StoreDenied as error:
+    except StoreMisconfigured:
+        return None  # There is no such bucket: others say so better.
+    except ActionDenied as error:
         return warning("nobody may tell us where the bucket is", str(error).splitlines()[0])
     if actual and actual != wanted:
         judge = failure if is_aws else warning  # What only speaks S3's protocol takes any region for its own.
         says = f"bucket {state.bucket} is in {actual}, and the backend says {wanted}"
         return judge(says, f"Set region to {actual} in the backend, then: {patient.again} init -reconfigure")
-    if spec is not None and (elsewhere := _where_else(spec, wanted)):
+    if spec is not None and (elsewhere := where_else(spec, wanted)):
         return failure(
             f"table {spec.table} is in {elsewhere}, and the backend says {wanted}",
             f"Create it in {wanted} (tfguard bootstrap), or correct region and bucket in the backend.",
@@ -44,8 +54,8 @@ def region(patient: StatePatient) -> Answer | None:
     return ok(f"{wanted}, as the backend says") if actual else None
 
 
-def _where_else(spec: DynamoDBSpec, wanted: str) -> str:
-    """Name a region that we know of and that has the table, where the wanted one has none; else nothing."""
+def where_else(spec: DynamoDBSpec, wanted: str) -> str:
+    """Name the region that AWS_REGION points to and that has the table, where the wanted one has none; else nothing."""
     if _is_there(spec, wanted) is not False:
         return ""
     others = {os.environ.get(name, "") for name in ("AWS_REGION", "AWS_DEFAULT_REGION")} - {"", wanted}
@@ -73,8 +83,12 @@ def table(patient: StatePatient) -> Answer | None:
     try:
         with table_client(spec) as client:
             facts = read_table(client, spec.table)
-    except StoreDenied as error:
+    except ActionDenied as error:
         return warning("nobody may tell us what the table is like", str(error).splitlines()[0])
+    except StoreMisconfigured as error:
+        if not is_unknown_action(error):
+            raise
+        return warning("this server does not tell what the table is like", "See that its key is LockID, a string.")
     if facts is None:
         return failure(f"there is no table {spec.table} in this region", f"{patient.again} bootstrap creates it.")
     return judge_table(facts)
@@ -106,7 +120,7 @@ def versioning(patient: StatePatient) -> Answer | None:
         return None
     try:
         is_on = is_versioned(state)
-    except TfguardError as error:
+    except ActionDenied as error:
         return warning("nobody may tell us if the bucket keeps old versions", str(error).splitlines()[0])
     if is_on:
         return ok(f"bucket {state.bucket} keeps old versions")

@@ -47,13 +47,14 @@ _SPOKEN = {
 
 @dataclass(frozen=True)
 class Site:
-    """What is there: None for what is not. `region` is the one that is asked."""
+    """What is there: None for what is not. `region` is the one that is asked, `elsewhere` another with such a table."""
 
     plan: Blueprint
     region: str
     is_over_tls: bool
     bucket: BucketFacts | None
     table: TableFacts | None
+    elsewhere: str
 
     @property
     def needs_bucket(self) -> bool:
@@ -165,6 +166,7 @@ def _clients(plan: Blueprint) -> Iterator[tuple[Client, Client | None]]:
 
 
 def _survey(plan: Blueprint, s3: Client, dynamodb: Client | None) -> Site:
+    from tfguard.checks.foundation import where_else
     from tfguard.stores.construction import speaks_tls
     from tfguard.stores.foundation import read_bucket, read_table
 
@@ -174,8 +176,11 @@ def _survey(plan: Blueprint, s3: Client, dynamodb: Client | None) -> Site:
         # S3 says no more of a stranger's bucket than of one that we lack a permission for.
         text = f"{error}\nIf the bucket is another account's: choose another name."
         raise ActionDenied(text, action=error.action, resource=error.resource) from error
-    table = read_table(dynamodb, plan.table.table) if dynamodb is not None and plan.table is not None else None
-    return Site(plan, s3.region, speaks_tls(s3), bucket, table)
+    table, elsewhere = None, ""
+    if dynamodb is not None and plan.table is not None:
+        table = read_table(dynamodb, plan.table.table)
+        elsewhere = where_else(plan.table, s3.region) if table is None else ""
+    return Site(plan, s3.region, speaks_tls(s3), bucket, table, elsewhere)
 
 
 def _findings(site: Site) -> Iterator[Finding]:
@@ -193,6 +198,9 @@ def _findings(site: Site) -> Iterator[Finding]:
             yield from planned_table(plan.table.table, site.region, is_begun=site.table is not None)
         else:
             yield from inspect_table(site.table)
+        if site.elsewhere:
+            says = f"there is a table {plan.table.table} in {site.elsewhere}, and the backend says {site.region}"
+            yield Found("table region", "warning", says, "If that one is meant: correct `region` and `bucket` there.")
     elif not plan.has_lock_object:
         yield Found("lock", "warning", "the backend takes no lock", "Set use_lockfile = true in its backend block.")
 
