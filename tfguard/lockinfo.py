@@ -24,6 +24,8 @@ _FIELDS = ("ID", "Operation", "Info", "Who", "Version", "Created", "Path")
 _GO_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _GO_ESCAPED = re.compile("[<>&\u2028\u2029]")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+#: Of these, what JSON allows to stand in a text as it is.
+_INVISIBLE = re.compile(_CONTROL.pattern.replace(r"\x00-\x1f", ""))
 _RFC3339 = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)",
 )
@@ -106,3 +108,9 @@ def printable(text: str, limit: int = 200) -> str:
     """Make text from a stranger's record safe for a terminal and a log: one line, no escapes, bounded."""
     clean = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def printable_json(facts: Any) -> str:
+    """Give indented JSON that says exactly these facts, and does nothing to a terminal or a CI's log on its way."""
+    text = msgspec.json.format(msgspec.json.encode(facts)).decode()
+    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -7,13 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
 from tfguard.clock import SystemClock
 from tfguard.commands.operated import operated_target
 from tfguard.commands.status import ending, run_facts
 from tfguard.durations import spoken_duration
-from tfguard.lockinfo import parse_created, printable
+from tfguard.lockinfo import parse_created, printable, printable_json
 from tfguard.operator import opened
 from tfguard.options import Options
 from tfguard.report import Report
@@ -43,7 +41,7 @@ def run_history(
         runs = [run_facts(run) for run in reversed(lock.read_history().runs)]
     if is_json:
         facts = {"label": subject.label, "runs": runs}
-        print(msgspec.json.format(msgspec.json.encode(facts)).decode())  # noqa: T201 - asked for
+        print(printable_json(facts))  # noqa: T201 - asked for
     elif runs:
         print_table(_HEADINGS, [_row(run) for run in runs])
     else:

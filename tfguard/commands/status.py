@@ -8,15 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from tfguard.clock import SystemClock
 from tfguard.commands.operated import operated_target
 from tfguard.config import find_config, load
 from tfguard.durations import spoken_duration
 from tfguard.errors import ConfigError
 from tfguard.fleet import Look, look_around, look_at_pipelines
-from tfguard.lockinfo import parse_created, printable
+from tfguard.lockinfo import parse_created, printable, printable_json
 from tfguard.operator import Seen, opened
 from tfguard.options import Options
 from tfguard.queue import Run, Ticket
@@ -46,7 +44,7 @@ def run_status(
     subject, target = operated_target(options, environ, report, name=name, store=store)
     with opened(target) as lock:
         facts = _facts(Look(subject.label, lock.places, lock.read(), lock.history()))
-    text = msgspec.json.format(msgspec.json.encode(facts)).decode() if is_json else _as_text(facts)
+    text = printable_json(facts) if is_json else _as_text(facts)
     print(text)  # noqa: T201 - asked for
     return 0
 
@@ -82,7 +80,7 @@ def run_status_of_backend(options: Options, environ: Mapping[str, str], report: 
 def _print_all(looks: list[Look], *, is_json: bool) -> None:
     facts = [_facts(look) for look in looks]
     if is_json:
-        print(msgspec.json.format(msgspec.json.encode(facts)).decode())  # noqa: T201 - asked for
+        print(printable_json(facts))  # noqa: T201 - asked for
     elif facts:
         print_table(("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN"), list(map(_row, facts)))
     else:
