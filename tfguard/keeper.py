@@ -18,6 +18,7 @@ import os
 import selectors
 import signal
 import socket
+import sys
 from collections import deque
 from typing import Any
 
@@ -73,7 +74,7 @@ class Keeper:
             for key, _ in ready:
                 self._serve(key.fileobj)
             while self._inbox:
-                self._conduct.on_tenure(self._inbox.popleft())
+                self._hear(self._inbox.popleft())
             self._enforce()
             self._reap()
         self._dismiss(self._sentinel)
@@ -114,6 +115,12 @@ class Keeper:
             self._on_sentinel(source)
         else:
             source.drain(self._selector)
+
+    def _hear(self, message: Any) -> None:
+        """What the lease's thread has posted; a defect that has ended it ends us as a whole."""
+        if isinstance(message, Exception):
+            raise message
+        self._conduct.on_tenure(message)
 
     def _post(self, message: Any) -> None:
         self._inbox.append(message)
@@ -308,4 +315,9 @@ def main(descriptor: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
-    Keeper(wire.Channel(end, wire.ToKeeper)).run()
+    channel = wire.Channel(end, wire.ToKeeper)
+    try:
+        Keeper(channel).run()
+    except Exception as error:  # noqa: BLE001 - a keeper that has died has a successor; half a keeper has none
+        channel.send(wire.Told(event="keeper.broken", error=f"{type(error).__name__}: {error}"))
+        sys.exit(1)

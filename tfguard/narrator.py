@@ -125,6 +125,8 @@ class Narrator:
             self._say("error", message.event, messages.frozen(self.subject, silence), silence_s=round(silence))
         elif message.event == "child.thawed":
             self._say("warning", message.event, messages.thawed(self.subject))
+        elif message.event == "keeper.broken":
+            self._say("error", message.event, messages.keeper_broken(self.subject, message.error), error=message.error)
         elif message.event == "run.timed_out":
             self._say("error", message.event, messages.timed_out(self.subject, self.run_timeout_seconds))
 

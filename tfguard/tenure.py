@@ -89,7 +89,11 @@ class Tenure:
     # --- the thread ---------------------------------------------------------------------------------------------
 
     def run(self, stores: Iterable[Store]) -> None:
-        """Serve to the end; the main thread hears how it ended. `stores` are opened as we come to them, and closed."""
+        """
+        Serve to the end; the main thread hears how it ended. `stores` are opened as we come to them, and closed.
+
+        What nobody foresaw is raised if we hold the lock by then: nobody beats it any more.
+        """
         try:
             self._run(stores)
         except Failure as failure:
@@ -101,8 +105,10 @@ class Tenure:
                 self._post(wire.Released(result="failed", error=str(error)))
             else:
                 self._fail(type(error).__name__, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever it is, the front must hear that nobody beats any more
-            self._fail("TfguardError", f"Unexpected {type(error).__name__} while holding the lock: {error}")
+        except Exception as error:
+            if self._lock is not None:
+                raise
+            self._fail("TfguardError", f"Unexpected {type(error).__name__} while taking the lock: {error}")
         finally:
             for store in self._stores:
                 with contextlib.suppress(Exception):
@@ -116,7 +122,8 @@ class Tenure:
             self._continue(self._adopt)
         elif not self._is_nested():
             check_workspace(self._request)
-            self._hold(self._wait())
+            self._lock = self._wait()
+            self._hold(self._lock)
 
     def _continue(self, adopt: wire.Adopt) -> None:
         """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
@@ -196,7 +203,6 @@ class Tenure:
     # --- holding ------------------------------------------------------------------------------------------------
 
     def _hold(self, lock: HeldLock) -> None:
-        self._lock = lock
         self._held_at = self._clock.boottime()
         if self._deadlines() and self._held_at - lock.base > self._request.lease_seconds / 6:
             # The write's answer was long in coming: prove that it is still ours. If that cannot be had now, the lock is

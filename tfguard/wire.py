@@ -214,7 +214,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     event: Literal[
         "lease.warned", "lease.recovered", "child.signalled", "child.frozen", "child.thawed", "child.killed",
-        "run.timed_out", "release.failed",
+        "run.timed_out", "release.failed", "keeper.broken",
     ]  # fmt: skip
     reason: str = ""
     silence_seconds: float = 0.0

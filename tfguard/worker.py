@@ -20,7 +20,7 @@ from tfguard.tenure import Tenure
 
 class LeaseWorker(threading.Thread):
     """
-    Serves one tenure, which the main thread talks to. `post` and `tell` as there.
+    Serves one tenure, which the main thread talks to. `post` and `tell` as there; a defect is posted as the exception.
 
     `lock_fd` is the descriptor of a local lock that a predecessor left to us, -1 if there is none.
     """
@@ -37,12 +37,16 @@ class LeaseWorker(threading.Thread):
         super().__init__(name="lease", daemon=True)
         self.tenure = Tenure(request, SystemClock(), post=post, tell=tell, adopt=adopt)
         self._request = request
+        self._post = post
         self._lock_fd = lock_fd
 
     def run(self) -> None:
         os.environ.clear()
         os.environ.update(self._request.environ)
-        self.tenure.run(self._open_stores())
+        try:
+            self.tenure.run(self._open_stores())
+        except Exception as error:  # noqa: BLE001 - whatever it is, nobody beats any more
+            self._post(error)
 
     def _open_stores(self) -> Iterator[Store]:
         for spec in self._request.target.stores:

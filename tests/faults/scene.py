@@ -67,6 +67,7 @@ class Scene:
         *,
         timeout: str = "60s",
         manner: str = "",
+        lock: str = "",
         lease: float = 0.0,
         beside: bool = False,
         argv: Sequence[str] = (),
@@ -76,14 +77,15 @@ class Scene:
         """
         Start a tfguard whose work writes to the log until `let_end(name)`.
 
-        `beside`: it does not go through the proxy. `argv`: another program than the work. `manner`: the work's.
+        `beside`: it does not go through the proxy. `lock`: for another lock than the scene's. `argv`: another program
+        than the work. `manner`: the work's.
         """
         work = [sys.executable, *_BARE, str(WORK), name, str(self.log), str(self._gate(name)), *manner.split()]
-        options = [f"--lock-timeout={timeout}", "exec", "--name", self._name, "--store", self._url(beside=beside), "--"]
+        where = ("--name", lock or self._name, "--store", self._url(beside=beside))
         process = subprocess.Popen(
-            [*launcher, *options, *(argv or work)],
+            [*launcher, f"--lock-timeout={timeout}", "exec", *where, "--", *(argv or work)],
             cwd=self.folder,
-            env={**base_environ(self.folder), "TFGUARD_LOCK_LEASE": f"{lease or self.lease:g}s", **environ},
+            env={**self._environ(lease or self.lease), **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -91,6 +93,14 @@ class Scene:
         )
         self.started.append(Running(process))
         return self.started[-1]
+
+    def tfguard(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run another command of tfguard's to its end."""
+        environ = self._environ(self.lease)
+        return subprocess.run([*TFGUARD, *words], cwd=self.folder, env=environ, capture_output=True, text=True)
+
+    def _environ(self, lease: float) -> dict[str, str]:
+        return {**base_environ(self.folder), "TFGUARD_LOCK_LEASE": f"{lease:g}s"}
 
     def rival(self, name: str = "rival", **facts: Any) -> Running:
         """A tfguard that the proxy does not come between."""

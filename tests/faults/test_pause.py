@@ -18,7 +18,7 @@ from tfguard.watchdog import Action, Watchdog
 
 pytestmark = pytest.mark.e2e
 
-#: How long the work may run on between the SIGCONT and the freeze, in seconds: a scheduler's latency, on a loaded machine.
+#: How long the work may run on between the SIGCONT and the freeze, in seconds: a loaded scheduler's latency.
 WINDOW_SECONDS = 0.5
 
 

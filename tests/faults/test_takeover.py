@@ -114,6 +114,7 @@ def test_t2_of_a_renewal_and_a_takeover_one_lands(scene: Scene, first: str) -> N
         scene.proxy.before_next("replace", held.renew)
         with pytest.raises(Busy):
             thief.try_acquire()
+        clock.advance(1)
         assert held.renew()
     else:
         stolen = thief.try_acquire()
@@ -163,8 +164,8 @@ def test_t5_a_plain_terraforms_lock_is_never_taken(scene: Scene) -> None:
     scene.overwrite(plain())
     patient = waiter(scene, clock)
 
-    for _ in range(48):
-        clock.advance(3600)
+    for _ in range(4):
+        clock.advance(12 * 3600)
         with pytest.raises(Busy):
             patient.try_acquire()
 
@@ -184,8 +185,7 @@ def test_t6_a_lock_long_dead_is_not_taken_on_first_sight(scene: Scene) -> None:
     assert newcomer.try_acquire()
 
 
-@pytest.mark.parametrize("offset", [-3600.0, 3600.0])
-@pytest.mark.parametrize(("mine", "theirs"), [(0.75, 1.25), (1.25, 0.75), (1.0, 1.0)])
+@pytest.mark.parametrize(("mine", "theirs", "offset"), [(0.75, 1.25, 3600.0), (1.25, 0.75, -3600.0)])
 def test_t7_wrong_clocks_take_nothing_before_its_holder_has_stopped(
     scene: Scene, mine: float, theirs: float, offset: float
 ) -> None:
@@ -201,7 +201,7 @@ def test_t7_wrong_clocks_take_nothing_before_its_holder_has_stopped(
         try:
             stolen = thief.try_acquire()
         except Busy:
-            holders.advance(1)
-            waiters.advance(1)
+            holders.advance(5)
+            waiters.advance(5)
 
     assert not was_writing
