@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -45,7 +46,7 @@ FLAGS = {
 #: Variables, and the inputs that are handed on in them, for want of an option.
 VARIABLES = {"TFGUARD_LOCK_TAKEOVER": "TAKEOVER", "TF_WORKSPACE": "WORKSPACE"}
 _LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tfguard.__main__ import main; main()"
-#: Where the runner puts RUNNER_TEMP inside a job's `container:`, whatever it is outside.
+#: Where the runner puts GITHUB_WORKSPACE inside a job's `container:`, wherever it is outside.
 _IN_CONTAINER = "/__w/"
 _MAX_WORD = 40
 
@@ -79,13 +80,14 @@ def run(environ: Mapping[str, str]) -> NoReturn:
     words = run_words(environ)
     program = program_for(environ)
     change_directory(environ)
-    if environ.get("RUNNER_TEMP", "").startswith(_IN_CONTAINER):
+    if is_in_container(environ):
         annotate(
-            "warning",
-            "this job has a `container:`, into which GitHub passes no signal: a cancelled run goes on, until it ends "
-            "or is killed with the container; killed, its lock comes free after one lease.\n"
-            "Take `container:` out of the job, and a cancel stops Terraform cleanly.",
+            "notice",
+            "this job has a `container:`, into which GitHub passes no signal: a cancel reaches Terraform only by this "
+            "action's last step, some ten seconds later, and a shutdown of the runner does not reach it at all.\n"
+            "Take `container:` out of the job, and both do, at once.",
         )
+        note_process(environ)
     become(program, words)
 
 
@@ -94,6 +96,8 @@ def settle(environ: Mapping[str, str]) -> NoReturn:
     program = program_there(environ)
     if program is None:
         sys.exit(0)
+    if is_in_container(environ):
+        stop_noted_process(environ)
     with contextlib.suppress(Refused):  # The records of the runs know their directories.
         change_directory(environ)
     become(program, ["settle"])
@@ -118,6 +122,37 @@ def put_out(outputs: Mapping[str, str]) -> None:
     """Give the step its outputs, each of one line, where GitHub reads them."""
     with contextlib.suppress(KeyError, OSError), open(os.environ["GITHUB_OUTPUT"], "a", encoding="utf-8") as file:
         file.writelines(f"{name}={value}\n" for name, value in outputs.items())
+
+
+# --- in a job's container --------------------------------------------------------------------------------------------
+
+
+def is_in_container(environ: Mapping[str, str]) -> bool:
+    """Whether the job has a `container:`. The runner enters it by `docker exec`, which hands no signal on."""
+    return environ.get("GITHUB_WORKSPACE", "").startswith(_IN_CONTAINER)
+
+
+def note_process(environ: Mapping[str, str]) -> None:
+    """Leave for the settle step which process the run step is: tfguard will be this very one."""
+    with contextlib.suppress(OSError):
+        _note(environ).write_text(f"{os.getpid()} {_started(os.getpid())}", encoding="ascii")
+
+
+def stop_noted_process(environ: Mapping[str, str]) -> None:
+    """Ask a run step that outlived its end to stop: what the runner's signal would have done."""
+    with contextlib.suppress(OSError, ValueError):
+        pid, started = _note(environ).read_text(encoding="ascii").split()
+        if _started(int(pid)) == started:
+            os.kill(int(pid), signal.SIGTERM)
+
+
+def _note(environ: Mapping[str, str]) -> Path:
+    return Path(environ.get("RUNNER_TEMP") or "/nowhere", "tfguard-run")
+
+
+def _started(pid: int) -> str:
+    """When a process began, in the kernel's ticks: a later one with the same PID began later. Raises OSError."""
+    return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
 
 
 # --- what to run ----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from tests.ci.actions import Job
 from tests.e2e.conftest import GATED
 from tests.e2e.runners import cancel_on_github
+from tests.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -191,12 +193,49 @@ def test_a_wrapper_without_its_terraform_is_one_annotation(job: Callable[..., Jo
     assert "terraform_wrapper: false" in made.annotations[0]
 
 
-def test_a_job_in_a_container_is_told_once_that_no_signal_reaches_it(job: Callable[..., Job], tmp_path: Path) -> None:
-    made = job({"command": "version"}, RUNNER_TEMP="/__w/_temp")
+# --- a job's container: ---------------------------------------------------------------------------------------------
+
+#: What the runner sets inside it. It enters by `docker exec`: no signal reaches a step.
+IN_CONTAINER = {"GITHUB_WORKSPACE": "/__w/infra/infra"}
+
+
+def test_a_job_in_a_container_is_told_once_that_no_signal_reaches_it(job: Callable[..., Job]) -> None:
+    made = job({"command": "version"}, **IN_CONTAINER)
 
     code = made.run()
 
     assert code == 0
     (annotation,) = made.annotations
-    assert annotation.startswith("::warning ")
+    assert annotation.startswith("::notice ")
     assert "Take `container:` out of the job" in annotation
+
+
+@pytest.mark.slow
+def test_in_a_container_the_last_step_stops_what_a_cancel_could_not(job: Callable[..., Job]) -> None:
+    made = job(APPLY, backend="dynamodb", TF_VAR_hold="4", **IN_CONTAINER)
+    step = made.start("run")
+    made.stage.wait_for_log("begin", timeout=60)
+
+    settled = made.start("settle").end()
+    code = step.end()
+
+    assert (settled, code) == (0, -signal.SIGTERM), step.out
+    assert step.out.count("Interrupt received") == 1
+    assert made.stage.locks() == []
+    assert made.stage.resources() == ["terraform_data.work"]
+
+
+def test_in_a_container_a_cancelled_job_does_not_get_the_lock_after_all(job: Callable[..., Job]) -> None:
+    made = job(APPLY, text=GATED, backend="dynamodb", **IN_CONTAINER)
+    holder = made.stage.start_tfguard("apply", "-auto-approve")
+    made.stage.wait_for_log("begin")
+    step = made.start("run")
+    eventually((made.stage.path.parent / "runner-temp/tfguard-run").exists, what="the run step to be tfguard")
+
+    settled = made.start("settle").end()
+    code = step.end()
+    made.stage.open_gate()
+    holder.communicate(timeout=60)
+
+    assert (settled, code) == (0, -signal.SIGTERM), step.out
+    assert made.stage.log_lines() == ["begin", "end"]
