@@ -121,6 +121,7 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
 
 def _try_init(front: Front, context: Context, argv: list[str], stdout: int) -> tuple[int, str]:
     page = context.report.page
+    # Kept even from a terminal: its last words tell whether to try again.
     keep = page.begin(context.label()).write if page is not None else len
     with page.fenced(["init"], to=stdout) if page is not None else contextlib.nullcontext():
         status = front.run(argv, directory=str(context.directory), environ=context.environ, stdout=stdout, keep=keep)

@@ -47,7 +47,8 @@ _SENSITIVE = r"secret|passw|passphrase|token|credential|authorization|(?:api|acc
 _SENSITIVE_KEY = re.compile(_SENSITIVE, re.IGNORECASE)
 #: Nobody registers what people write into arguments and addresses: `-var db_password=…`, `https://user:…@host`.
 _SENSITIVE_IN_TEXT = re.compile(
-    rf"((?:{_SENSITIVE})[\w-]*[\"']?\s?=\s?)[^\s&]+|(://[^\s/:@]*:)[^\s/@]+(?=@)",
+    # The rest of a name is bounded: a megabyte of `tokentokentoken…` must not take minutes.
+    rf"((?:{_SENSITIVE})[\w-]{{0,64}}[\"']?\s?=\s?)[^\s&]+|(://[^\s/:@]*:)[^\s/@]+(?=@)",
     re.IGNORECASE,
 )
 #: Variables and settings whose value must never be printed, by their name. Wider than `_SENSITIVE`: nobody is kept from

@@ -55,32 +55,27 @@ class Page:
 def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
     """Give the page as Markdown of at most `limit_bytes`; Terraform's text is cut in its middle to fit."""
     text = plain(page.text)
-    room = limit_bytes - len(_DETAILS) - 4
-    parts: list[str] = []
-    # Each may take half of what those before it have left, so that a huge one does not push out the next.
-    for part in (_head(page), *_notes(page.notes, room // 4), _counts(page.changes)):
-        parts += [part] if part else []
-    for make in (_table, _error):
-        left = room - sum(len(part.encode()) + 2 for part in parts)
-        part = make(page, text, left // 2)
-        parts += [part] if part else []
-    left = room - sum(len(part.encode()) + 2 for part in parts)
-    folded = _DETAILS.format(_escaped(text, left)) if text and left > 0 else ""
+    parts = [_head(page)]
+    for make in (_notes, _counts, _table, _error):
+        # Half of what is left: a huge part must not push out the next.
+        parts += [part] if (part := make(page, text, _room(parts, limit_bytes) // 2)) else []
+    room = _room(parts, limit_bytes)
+    parts += [_DETAILS.format(_escaped(text, room))] if text and room > 0 else []
     # An empty line at the end, too: a tag's block goes on to the next one, and a page may follow.
-    return "\n\n".join([*parts, folded]).rstrip() + "\n\n"
+    return "\n\n".join([*parts, ""])
 
 
 def render_json(page: Page, limit_bytes: int = LIMIT_BYTES) -> bytes:
-    """Give the facts as JSON; Terraform's text is cut to fit, then the list of resources."""
+    """Give the facts as JSON; to fit, Terraform's text is cut, then the list of resources."""
     facts, limit = _facts(page, limit_bytes), limit_bytes
-    whole = facts["text"]
-    while len(data := msgspec.json.format(msgspec.json.encode(facts))) + 1 > limit_bytes and limit > 0:
-        limit = max(0, min(limit, len(whole.encode())) - (len(data) + 1 - limit_bytes))
+    whole, changes = facts["text"], facts["changes"] or {"resources": []}
+    while (excess := len(data := _encoded(facts)) - limit_bytes) > 0 and limit > 0:
+        limit = max(0, min(limit, len(whole.encode())) - excess)
         facts["text"] = cut(whole, limit)
-    while len(data) + 1 > limit_bytes and facts["changes"] and facts["changes"]["resources"]:
-        facts["changes"]["resources"] = facts["changes"]["resources"][: len(facts["changes"]["resources"]) // 2]
-        data = msgspec.json.format(msgspec.json.encode(facts))
-    return data + b"\n"
+    while len(data) > limit_bytes and changes["resources"]:
+        changes["resources"] = changes["resources"][: len(changes["resources"]) // 2]
+        data = _encoded(facts)
+    return data
 
 
 def plain(text: str) -> str:
@@ -120,6 +115,11 @@ def cut(text: str, limit_bytes: int) -> str:
 _DETAILS = "<details><summary>Terraform's output</summary>\n\n<pre>{}</pre>\n\n</details>"
 
 
+def _room(parts: Iterable[str], limit_bytes: int) -> int:
+    """How many bytes are left for more parts, if Terraform's text is to be the last."""
+    return limit_bytes - len(_DETAILS) - 2 - sum(len(part.encode()) + 2 for part in parts)
+
+
 def _head(page: Page) -> str:
     code = "" if page.exit_code is None else f" (exit {page.exit_code})"
     who = _code(" · ".join(part for part in (page.who, page.run) if part))
@@ -140,16 +140,17 @@ def _times(page: Page) -> str:
     return f"Waited {page.waited:.0f} s for the lock{held}."
 
 
-def _notes(notes: Iterable[str], room: int) -> list[str]:
+def _notes(page: Page, _text: str, room: int) -> str:
     shown: list[str] = []
-    for note in list(notes)[-_MAX_NOTES:]:
+    for note in page.notes[-_MAX_NOTES:]:
         part = f"<pre>{_escaped(plain(note), room)}</pre>"
-        room -= len(part.encode())
+        room -= len(part.encode()) + 2
         shown += [part] if room > 0 else []
-    return shown
+    return "\n\n".join(shown)
 
 
-def _counts(changes: PlannedChanges | None) -> str:
+def _counts(page: Page, _text: str, _room: int) -> str:
+    changes = page.changes
     if changes is None:
         return ""
     add, change, destroy = changes.add, changes.change, changes.destroy
@@ -203,6 +204,10 @@ def _escaped(text: str, room: int) -> str:
 # --- JSON -----------------------------------------------------------------------------------------------------------
 
 
+def _encoded(facts: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
+
+
 def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
     text = plain(page.text)
     return {
@@ -232,5 +237,6 @@ def _changes(changes: PlannedChanges | None) -> dict[str, Any] | None:
         "destroy": changes.destroy,
         "has_changes": changes.has_changes,
         "is_done": changes.is_done,
+        "resource_count": len(changes.rows),
         "resources": [{"action": _line(action), "address": _line(address)} for action, address in changes.rows],
     }

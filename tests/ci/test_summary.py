@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 
 import msgspec
@@ -170,6 +171,16 @@ def test_whatever_is_written_the_page_stays_whole_and_within_its_limit(label: st
     assert json.loads(data)["outcome"] == "failed"
 
 
+@pytest.mark.parametrize("word", ["token", "tf_var_", "://a:", "\x1b]", "Plan: 1\n", "<", "Error: x\n"])
+def test_a_megabyte_of_nonsense_costs_seconds_and_not_hours(word: str) -> None:
+    page = Page("prod", "failed", text=word * (2**20 // len(word)))
+    started = time.process_time()
+
+    render(page)
+
+    assert time.process_time() - started < 20
+
+
 # --- the limit ------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +219,7 @@ def test_a_report_as_json_is_cut_to_its_limit_and_keeps_its_facts() -> None:
     facts = msgspec.json.decode(data)
     assert len(data) <= 20_000
     assert (facts["outcome"], facts["exit_code"], facts["changes"]["add"]) == ("failed", 1, 2000)
+    assert facts["changes"]["resource_count"] == 2000 > len(facts["changes"]["resources"]) > 0
     assert "bytes left out" in facts["text"]
 
 

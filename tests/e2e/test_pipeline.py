@@ -379,6 +379,27 @@ def test_a_plan_overtaken_by_another_run_is_refused_and_that_run_is_named(config
     assert made.leftovers() == []
 
 
+def test_a_stale_plan_is_called_so_on_a_terminal_too(stage: Make) -> None:
+    made = stage("local")
+    assert made.tfguard("plan", "-out=tfplan").code == 0
+    assert made.terraform("apply", "-auto-approve").code == 0
+
+    terminal = pexpect.spawn(
+        TFGUARD[0],
+        [*TFGUARD[1:], "apply", "tfplan"],
+        cwd=str(made.path),
+        env=made.environ,
+        timeout=60,
+        encoding="utf-8",
+    )
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+
+    assert terminal.exitstatus == 1
+    assert "plan-stale: the state has changed since this plan was made" in terminal.before
+    assert "No run of tfguard's is known since then: look for a plain Terraform." in terminal.before
+
+
 # --- the providers that were reviewed -------------------------------------------------------------------------------
 
 
