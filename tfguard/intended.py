@@ -36,9 +36,8 @@ def intended_backend(context: Context, given: Sequence[str] = ()) -> Declared:
     found = _before(context, block)
     parts = [*_of_pipeline(context), *(_part(text, str(context.current)) for text in given)]
     for part in parts:
-        config = {**found.config, **part.config}
-        unread = found.unread - part.config.keys() | part.unread
-        found = Declared(found.type, config, unread)
+        left = frozenset(name for name in found.unread if name.partition(".")[0] not in part.config)
+        found = Declared(found.type, {**found.config, **part.config}, left | part.unread)
     return found
 
 
@@ -95,16 +94,16 @@ def wrong_backend(kind: str) -> str:
     )
 
 
-def require_plain(found: Declared, names: Sequence[str]) -> None:
+def require_plain(found: Declared) -> None:
     """
-    Make sure that these values are known.
+    Make sure that every value is known: what is left out might say where, or as whom.
 
     Raises:
         ConfigError: One of them is an expression, which only Terraform can work out.
     """
-    unread = sorted(found.unread & {*names})
-    if unread:
+    if found.unread:
+        name = min(found.unread)
         raise ConfigError(
-            f"The backend's `{unread[0]}` is an expression, which only init works out.\n"
-            f"Say it as you would to init: --backend-config {unread[0]}=…"
+            f"The backend's `{printable(name, 60)}` is an expression, which only init works out.\n"
+            f"Say it as you would to init: --backend-config {printable(name.partition('.')[0], 60)}=…"
         )

@@ -447,6 +447,11 @@ def test_a_pipelines_own_backend_counts_before_any_init(ground: Callable[..., Gr
         ("terraform {\n cloud {}\n}", 78, "The backend is cloud"),
         ('terraform {\n backend "s3" {}\n}', 78, "--backend-config bucket=NAME"),
         ('terraform {\n backend "s3" {\n bucket = var.b\n}\n}', 78, "The backend's `bucket` is an expression"),
+        (
+            'terraform {\n backend "s3" {\n bucket = "b"\n assume_role = var.r\n}\n}',
+            78,
+            "--backend-config assume_role=…",
+        ),
         ('terraform {\n backend "s3" {\n bucket = 5\n}\n}', 78, "`bucket` is not what Terraform writes"),
     ],
 )

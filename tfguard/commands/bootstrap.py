@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 
 Form = Literal["terraform", "iam"]
 
-#: Without these nobody knows what to create, or as whom.
-_NEEDED = ("bucket", "key", "region", "dynamodb_table", "use_lockfile", "workspace_key_prefix", "kms_key_id", "profile")
 #: What was to be set, and a server that is not AWS's does not know.
 _SPOKEN = {
     "update_continuous_backups": "point-in-time recovery",
@@ -149,7 +147,7 @@ def _plan(context: Context, given: Sequence[str]) -> Blueprint:
     log.register_secrets(log.secrets_among(found.config))
     if found.type != "s3":
         raise ConfigError(wrong_backend(found.type))
-    require_plain(found, _NEEDED)
+    require_plain(found)
     # Like its Terraform, this process is to find credentials where the pipeline says.
     os.environ.update(context.environ)
     return draw(found.config, context.workdir().workspace(), context.environ)

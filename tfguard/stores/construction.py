@@ -5,6 +5,9 @@ What is begun carries a tag until it is finished: only by that may a later `tfgu
 already. Each step says all of what it sets, so that doing it twice is doing it once; an answer that was lost is asked
 for again, and "it is there already" is then success.
 
+Not promised: between a bucket's creation and its tag lies one request. Who is killed just there leaves an empty bucket,
+which the next bootstrap takes for somebody's own: it says what to set, or it can be deleted.
+
 Needs `s3:CreateBucket` and `s3:Put…` for each setting, `dynamodb:CreateTable` and its likes.
 """
 
@@ -30,8 +33,10 @@ from tfguard.stores.answers import code_of
 from tfguard.stores.aws import Client
 from tfguard.stores.foundation import FIRST_REGION, LOCK_KEY, UNFINISHED, describe_table, is_unknown_action, key_of
 
-#: A step is tried so often while AWS gives no usable answer, or has not heard yet of what was just created.
+#: A step is tried so often while AWS gives no usable answer.
 TRIES = 6
+#: And so often while AWS has not heard yet of what was just created: a minute, about.
+PATIENT_TRIES = 25
 #: How long a new table may take until it can be used, in seconds; usually it takes ten.
 TABLE_SECONDS = 180.0
 _LOOK_SECONDS = 2.0
@@ -183,7 +188,7 @@ def _do(client: Client, place: str, step: Step, pause: Pause, *, done: str = "")
     """Take one step, patiently; says whether the server knows it. `done` is AWS's code for "it is done already"."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: _may_pass(error, done)),
-        stop=tenacity.stop_after_attempt(TRIES),
+        stop=_is_enough,
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
         sleep=pause,
         reraise=True,
@@ -198,6 +203,11 @@ def _do(client: Client, place: str, step: Step, pause: Pause, *, done: str = "")
             return False
         raise
     return True
+
+
+def _is_enough(state: tenacity.RetryCallState) -> bool:
+    error = state.outcome.exception() if state.outcome else None
+    return state.attempt_number >= (PATIENT_TRIES if isinstance(error, StoreMisconfigured) else TRIES)
 
 
 def _may_pass(error: BaseException, done: str) -> bool:
