@@ -289,14 +289,16 @@ def settle(call: Call, timeout: str, record: str) -> int:
 
 
 @group.command(short_help="Print what lets your shell complete tfguard.", context_settings=_SETTINGS)
-@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
-def completion(shell: str) -> int:
+@click.argument("shell", required=False, metavar="bash|zsh|fish", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str | None) -> int:
     """Print a script that lets SHELL complete commands, options and pipelines at Tab.
 
     For example: tfguard completion bash, as eval "$(tfguard completion bash)" in ~/.bashrc
     """
     from tfguard.commands.completion import print_script
 
+    if not shell:
+        raise UsageError("completion needs a shell: bash, zsh or fish.\nFor example: tfguard completion bash")
     return print_script(shell)
 
 

@@ -97,8 +97,23 @@ def test_a_missing_table_fails_and_is_named(stage: Make) -> None:
 
     found = findings(made, code=1)
 
-    assert found["lock"]["mark"] == "failure"
+    assert found["lock"]["mark"] == found["table"]["mark"] == "failure"
     assert made.table in found["lock"]["says"]
+    assert "permissions" not in found, "the same trouble is told once"
+
+
+def test_a_store_that_does_not_answer_is_asked_once(stage: Make) -> None:
+    made = stage("s3", is_initialised=False)
+    with refusing(made.endpoints["s3"]) as between:
+        made.endpoints["s3"] = between.endpoint
+        made.write()
+        made.init()
+
+    found = findings(made, code=1)
+
+    assert list(found) == ["binary", "directory", "lock"]
+    assert "No answer to s3:GetObject" in found["lock"]["says"]
+    assert found["lock"]["advice"] == "Check the network and the endpoint."
 
 
 @pytest.mark.parametrize("action", ["GetItem", "PutItem", "DeleteItem"])

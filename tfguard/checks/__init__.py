@@ -13,12 +13,14 @@ from typing import Literal, TypeVar
 import msgspec
 
 from tfguard.context import Context
-from tfguard.errors import TfguardError
+from tfguard.errors import ActionDenied, StoreDenied, StoreUnavailable, TfguardError
 from tfguard.operator import OperatedLock
 from tfguard.store import Target
 
 #: `absent` is what `tfguard bootstrap` would create.
 Mark = Literal["ok", "warning", "failure", "absent"]
+#: After these every further question to a store would end as the first did.
+_FINAL = (StoreUnavailable, StoreDenied)
 
 
 class Finding(msgspec.Struct, frozen=True):
@@ -68,17 +70,31 @@ def failure(says: str, advice: str) -> Answer:
 
 
 def examine(patient: Looked, checks: Mapping[str, Callable[[Looked], Answer | None]]) -> Iterator[Finding]:
-    """Make each check that applies, in the table's order."""
+    """
+    Make each check that applies, in the table's order.
+
+    What stands in the way of several is told once. Where a store gives no answer, or knows no such credentials, it
+    would give none to the others either: they are not made.
+    """
+    told: set[tuple[type[TfguardError], str]] = set()
     for name, check in checks.items():
         try:
             answer = check(patient)
         except TfguardError as error:
             answer = failed(error)
-        if answer is not None:
-            yield Finding(name, *answer)
+            trouble = (type(error), answer[2])
+            if trouble not in told:
+                yield Finding(name, *answer)
+            if isinstance(error, _FINAL) and not isinstance(error, ActionDenied):
+                return
+            told.add(trouble)
+        else:
+            if answer is not None:
+                yield Finding(name, *answer)
 
 
 def failed(error: TfguardError) -> Answer:
     """What an error says, and what it says to do."""
     first, *rest = str(error).splitlines() or [type(error).__name__]
-    return failure(first, " ".join(rest))
+    way_out = "Check the network and the endpoint." if isinstance(error, StoreUnavailable) else ""
+    return failure(first, " ".join(rest) or way_out)
