@@ -70,7 +70,9 @@ _SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
 _OTHER_KEY = ("key element", "Missing the key", "required keys", "mismatch for key", "on the keys")
 _ELSEWHERE = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
 _MISSING = {
-    "ResourceNotFoundException": "Create it (tfguard bootstrap), or correct its name or the region ({region}) in the backend.",
+    "ResourceNotFoundException": (
+        "Create it (tfguard bootstrap), or correct its name or the region ({region}) in the backend."
+    ),
     "NoSuchBucket": "Create it (tfguard bootstrap), or correct `bucket` in the backend.",
 }
 
