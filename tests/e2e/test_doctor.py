@@ -384,12 +384,12 @@ def test_a_lock_that_is_busy_cannot_be_proved_and_says_whose_it_is(stage: Make) 
     made = stage("dynamodb")
 
     with guarded(made):
-        result = made.tfguard("--lock-timeout", "0s", "doctor", "--prove-lock")
+        result = made.tfguard("--lock-timeout", "0s", "doctor", "--prove-lock", "--json")
 
     assert result.code == 75, str(result)
-    assert result.out.startswith("✓ binary")
     assert "is held by" in result.err
-    assert "proof" not in result.out
+    found = [each["check"] for each in json.loads(result.out)["findings"]]
+    assert "lock" in found and "proof" not in found
 
 
 def test_a_held_lock_is_no_failure(stage: Make) -> None:

@@ -86,13 +86,15 @@ def _print_findings(context: Context, findings: Iterable[Finding], *, is_json: b
     from tfguard.checks.lines import as_lines
 
     found: list[Finding] = []
-    for finding in findings:
-        found.append(finding)
-        if not is_json:
-            print("\n".join(as_lines(finding, _WIDTH)), flush=True)  # noqa: T201 - asked for
-    if is_json:
-        facts = {"label": context.label(), "findings": found}
-        print(log.redact(msgspec.json.format(msgspec.json.encode(facts)).decode()))  # noqa: T201 - asked for
+    try:
+        for finding in findings:
+            found.append(finding)
+            if not is_json:
+                print("\n".join(as_lines(finding, _WIDTH)), flush=True)  # noqa: T201 - asked for
+    finally:  # Where the proof cannot be had, what was found before is worth no less.
+        if is_json:
+            facts = {"label": context.label(), "findings": found}
+            print(log.redact(msgspec.json.format(msgspec.json.encode(facts)).decode()))  # noqa: T201 - asked for
     return 1 if any(finding.mark == "failure" for finding in found) else 0
 
 
