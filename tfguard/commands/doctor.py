@@ -94,7 +94,8 @@ def _print_findings(context: Context, findings: Iterable[Finding], *, is_json: b
     finally:  # Where the proof cannot be had, what was found before is worth no less.
         if is_json:
             facts = {"label": context.label(), "findings": found}
-            print(log.redact(msgspec.json.format(msgspec.json.encode(facts)).decode()))  # noqa: T201 - asked for
+            text = msgspec.json.format(msgspec.json.encode(facts)).decode()
+            print(log.redact(text), flush=True)  # noqa: T201 - asked for
     return 1 if any(finding.mark == "failure" for finding in found) else 0
 
 
