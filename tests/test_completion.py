@@ -7,8 +7,10 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
+import pexpect
 import pytest
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +89,25 @@ def test_bash_offers_what_may_stand_there(home: Path, line: str, words: list[str
     typed = before.split() + ([""] if before.endswith(" ") else [])
 
     assert offered(home, *typed) == words
+
+
+def test_tab_in_a_living_bash_puts_the_rest_in(home: Path) -> None:
+    shell = pexpect.spawn(
+        "bash",
+        ["--norc", "--noprofile", "-i"],
+        cwd=home,
+        env=environ(home) | {"TERM": "dumb", "PS1": "ready> "},  # type: ignore[arg-type]
+        encoding="utf-8",
+        timeout=60,
+    )
+    with closing(shell):
+        shell.sendline("source ./script; echo sourc''ed")
+        shell.expect("sourced")
+        shell.expect("ready> ")
+
+        shell.send("tfguard -p prod/d\t")
+
+        shell.expect_exact("prod/dns ")
 
 
 def test_every_command_is_offered_ours_and_terraforms(home: Path) -> None:

@@ -25,6 +25,7 @@ def test_strangers_words_cannot_move_the_cursor(capsys):
     assert "\x1b" not in capsys.readouterr().out
 
 
+ROOT = Path(__file__).parents[1]
 TABLE = (
     "from tfguard.table import print_table;"
     "print_table(('LOCK', 'STATE', 'VERDICT'), [('prod/network', 'held', 'alive'),"
@@ -33,13 +34,13 @@ TABLE = (
 STYLES = re.compile(r"\x1b\[[0-9;]*m")
 
 
-def on_terminal(columns: int, **environ: str) -> str:
-    """What the table looks like on a real terminal of that width."""
+def on_terminal(columns: int, *argv: str, directory: Path = ROOT, **environ: str) -> str:
+    """What the table, or a program of ours, looks like on a real terminal of that width."""
     child = pexpect.spawn(
         sys.executable,
-        ["-c", TABLE],
-        cwd=Path(__file__).parents[1],
-        env={"PATH": os.environ["PATH"], "TERM": "xterm-256color", **environ},  # type: ignore[arg-type]
+        list(argv or ("-c", TABLE)),
+        cwd=directory,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **environ},  # type: ignore[arg-type]
         dimensions=(24, columns),
         encoding="utf-8",
         timeout=60,
@@ -60,6 +61,24 @@ def test_a_terminal_gets_bold_headings_and_aligned_columns():
         "LOCK          STATE  VERDICT",
         "prod/network  held   alive",
         "prod/dns             the next run will take over in 3m",
+    ]
+
+
+def test_a_command_prints_its_table_so(tmp_path):
+    terraform = tmp_path / "terraform"
+    terraform.write_text("#!/bin/sh\nexit 1\n")
+    terraform.chmod(0o755)
+    (tmp_path / "tfguard.yml").write_text("version: 1\npipelines:\n  prod/dns: {dir: dns}\n")
+    (tmp_path / "dns").mkdir()
+    (tmp_path / "dns" / "main.tf").write_text('terraform {\n  backend "s3" {}\n}\n')
+    path = f"{tmp_path}:{os.environ['PATH']}"
+
+    shown = on_terminal(100, "-m", "tfguard", "status", "--all", directory=tmp_path, PATH=path, HOME=str(tmp_path))
+
+    assert "\x1b[1m" in shown
+    assert [line.split() for line in lines_of(shown)] == [
+        ["LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST", "RUN"],
+        ["prod/dns", "unknown", "not", "initialised"],
     ]
 
 
