@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tfguard import wire
+from tfguard.deadlines import TICK_SECONDS
 from tfguard.watchdog import Action, Watchdog
 
 #: How long a child without a front may take to stop before it is killed, where the request does not say.
@@ -130,6 +131,7 @@ class Conduct:
         self._request: wire.Acquire | None = None
         self._has_tenure = False
         self._has_child = False
+        self._is_child_inherited = False
         self._is_front_alive = True
         self._is_stopping = False
         self._is_timed_out = False
@@ -139,6 +141,8 @@ class Conduct:
         self._orphan_killed_at = float("inf")
         self._outcome = "orphaned"
         self._closing: wire.Release | None = None
+        self._release_after_child: wire.Release | None = None
+        self._releasing: wire.Release | None = None
         self._push_at = float("inf")
 
     # --- what the front says ------------------------------------------------------------------------------------
@@ -156,7 +160,7 @@ class Conduct:
         elif isinstance(message, wire.ChildHeard):
             self._spare()
         elif isinstance(message, wire.Release):
-            self._release(message)
+            self._release(message, now)
 
     def _start_tenure(self, request: wire.Acquire, adopt: wire.Adopt | None) -> None:
         self._request = request
@@ -170,7 +174,7 @@ class Conduct:
             self.watchdog.is_interrupted = message.is_interrupted
             self._hands.note_held(lock_id=message.lock_id, token=message.token)
         if message.child:
-            self._has_child = True
+            self._has_child = self._is_child_inherited = True
             self._hands.adopt_child(message.child)
 
     def _spawn(self, message: wire.Spawn, now: float) -> None:
@@ -217,7 +221,7 @@ class Conduct:
             self.is_done = True
         else:
             self._hands.cancel_wait()
-            self._release_orphaned()
+            self._release_orphaned(now)
 
     @property
     def _orphan_timeout_seconds(self) -> float:
@@ -225,11 +229,14 @@ class Conduct:
 
     # --- the end of the run -------------------------------------------------------------------------------------
 
-    def _release_orphaned(self) -> None:
-        self._release(wire.Release(outcome=self._outcome))
+    def _release_orphaned(self, now: float) -> None:
+        self._release(wire.Release(outcome=self._outcome), now)
 
-    def _release(self, message: wire.Release) -> None:
+    def _release(self, message: wire.Release, now: float) -> None:
         if self._closing is not None:
+            return
+        if self._has_child:  # A push that a dead predecessor has left to us, say: it may be writing.
+            self._release_after_child = message
             return
         if self._has_tenure:
             self._hands.note(outcome=message.outcome, exit_code=message.exit_code)
@@ -245,35 +252,49 @@ class Conduct:
             self._finish(wire.Released(result="nothing"))
         elif self._hands.is_state_unsaved():
             self._closing = message
-            self._push()
+            self._push(now)
         else:
-            self._hands.release(message)
+            self._hand_over(message)
 
-    def _push(self) -> None:
-        """Try once to push the state that Terraform could not save; `_on_pushed` hears how it ended."""
+    def _hand_over(self, message: wire.Release, *, is_state_unsaved: bool = False) -> None:
+        """The thread releases and says so; should it lose the lock first, `on_tenure` hears of that instead."""
+        self._releasing = message
+        self._hands.release(message, is_state_unsaved=is_state_unsaved)
+
+    def _push(self, now: float) -> None:
+        """
+        Try once to push the state that Terraform could not save; `_on_pushed` hears how it ended.
+
+        Nothing starts that would have to be frozen at once: whose the lock is by now, a beat that lands tells, or a
+        loss, or the end of the lease.
+        """
         self._push_at = float("inf")
-        self._has_child = self.watchdog.lost is None and self._hands.start_push()
+        if self.watchdog.lost is None and self.watchdog.safe_until <= now < self.watchdog.expires_at:
+            self._push_at = now + TICK_SECONDS
+            return
+        is_safe = self.watchdog.lost is None and now < self.watchdog.safe_until
+        self._has_child = is_safe and self._hands.start_push()
         if not self._has_child:
-            self._close_after_rescue(1)
+            self._close_after_rescue(1, now)
 
     def _on_pushed(self, status: int, now: float) -> None:
         pause = self._hands.pushed(status)
         if pause is not None and self.watchdog.lost is None:
             self._push_at = now + pause
         else:
-            self._close_after_rescue(status)
+            self._close_after_rescue(status, now)
 
-    def _close_after_rescue(self, status: int) -> None:
+    def _close_after_rescue(self, status: int, now: float) -> None:
         """Release; a state that could not be pushed is copied first, by the one who has the credentials."""
         message, self._closing = self._closing, None
         assert message is not None
         if self.watchdog.lost is not None or not self._hands.is_tenure_served():
-            self._release(message)
+            self._release(message, now)
         elif status == 0:
             self._hands.tell(wire.Rescued(result="pushed", path=self._hands.set_pushed_aside()))
-            self._hands.release(message)
+            self._hand_over(message)
         else:
-            self._hands.release(message, is_state_unsaved=True)
+            self._hand_over(message, is_state_unsaved=True)
 
     def _finish(self, last: wire.Released) -> None:
         self._note_released(last)
@@ -287,7 +308,7 @@ class Conduct:
 
     # --- what the lease's thread says ---------------------------------------------------------------------------
 
-    def on_tenure(self, message: Any) -> None:
+    def on_tenure(self, message: Any, now: float) -> None:
         """The lease's thread has found something out; the front hears of all of it."""
         if isinstance(message, wire.Held):
             self._on_held(message)
@@ -303,7 +324,9 @@ class Conduct:
             self.is_done = True
         self._hands.tell(message)
         if isinstance(message, wire.Held) and not self._is_front_alive:
-            self._release_orphaned()
+            self._release_orphaned(now)
+        if isinstance(message, (wire.Lost, wire.Failed)) and self._releasing is not None:
+            self._release(self._releasing, now)
 
     def _on_held(self, message: wire.Held) -> None:
         assert self._request is not None
@@ -323,9 +346,13 @@ class Conduct:
         if self._closing is not None:
             self._on_pushed(status, now)
             return
-        self._hands.tell(wire.Exited(status=status))
-        if not self._is_front_alive:
-            self._release_orphaned()
+        if not self._is_child_inherited:  # Of that one the front knows itself, and its status too.
+            self._hands.tell(wire.Exited(status=status))
+        self._is_child_inherited = False
+        if self._release_after_child is not None:
+            self._release(self._release_after_child, now)
+        elif not self._is_front_alive:
+            self._release_orphaned(now)
 
     def on_everybody_signalled(self, now: float) -> None:
         """Somebody is ending every process here, one by one: the child first hears of it from us."""
@@ -338,7 +365,7 @@ class Conduct:
         for action in self.watchdog.decide(now):
             self._act(action, now)
         if now >= self._push_at:
-            self._push()
+            self._push(now)
         if not self._has_child:
             return
         if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:

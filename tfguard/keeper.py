@@ -41,8 +41,9 @@ _DONE_BY = {Action.FREEZE: child.freeze, Action.THAW: child.thaw, Action.KILL: c
 class Keeper:
     """One lock, and the programs run under it one after another: the `Hands` of its own `Conduct`."""
 
-    def __init__(self, channel: wire.Channel) -> None:
+    def __init__(self, channel: wire.Channel, lifeline: int = -1) -> None:
         self._channel = channel
+        self._lifeline = lifeline
         self._clock = SystemClock()
         self._conduct = Conduct(self, self._clock.boottime())
         self._inbox: deque[Any] = deque()
@@ -84,6 +85,7 @@ class Keeper:
         self._conduct.enforce(now)
         if self._child is None:
             return
+        self._ensure_sentinel().expect(self._conduct.watchdog.safe_until)
         if now >= self._sentinel_looks_at:
             self._raise_sentinel()
         for relay in self._relays:
@@ -120,7 +122,7 @@ class Keeper:
         """What the lease's thread has posted; a defect that has ended it ends us as a whole."""
         if isinstance(message, Exception):
             raise message
-        self._conduct.on_tenure(message)
+        self._conduct.on_tenure(message, self._clock.boottime())
 
     def _post(self, message: Any) -> None:
         self._inbox.append(message)
@@ -132,6 +134,7 @@ class Keeper:
             self._on_spawn(message)
         elif isinstance(message, wire.ChildGone) and isinstance(self._child, child.AdoptedChild):
             self._child.is_reaped = True
+            self._reap()  # Now: the next message may be to start another.
         else:
             self._conduct.on_front(message, self._clock.boottime())
 
@@ -265,7 +268,7 @@ class Keeper:
 
     def _ensure_sentinel(self) -> sentinel.Sentinel:
         if self._sentinel is None:
-            self._sentinel = sentinel.Sentinel()
+            self._sentinel = sentinel.Sentinel(self._lifeline)
             self._selector.register(self._sentinel, selectors.EVENT_READ)
         return self._sentinel
 
@@ -307,8 +310,8 @@ class Keeper:
         return old.dismiss()
 
 
-def main(descriptor: int) -> None:
-    """Run a keeper on one end of the front's socketpair."""
+def main(descriptor: int, lifeline: int) -> None:
+    """Run a keeper on one end of the front's socketpair; `lifeline` is for its sentinels."""
     os.setpgid(0, 0)
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -317,7 +320,7 @@ def main(descriptor: int) -> None:
     end.set_inheritable(False)
     channel = wire.Channel(end, wire.ToKeeper)
     try:
-        Keeper(channel).run()
+        Keeper(channel, lifeline).run()
     except Exception as error:  # noqa: BLE001 - a keeper that has died has a successor; half a keeper has none
         channel.send(wire.Told(event="keeper.broken", error=f"{type(error).__name__}: {error}"))
         sys.exit(1)

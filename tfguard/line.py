@@ -25,7 +25,7 @@ from typing import Literal
 from tfguard.clock import Clock
 from tfguard.deadlines import jittered
 from tfguard.ledger import Ledger
-from tfguard.queue import Ticket, View
+from tfguard.queue import QueueState, Ticket, View
 
 Order = Literal["fifo", "none"]
 
@@ -179,18 +179,14 @@ class Line:
         if state is None:
             self._view.forgive(self._clock.boottime())
         else:
-            self._view.see(state, self._clock.boottime())
-            self._note_read()
+            self._see(state)
 
     def _join(self) -> None:
         self._has_asked = True
         state = self._ledger.change(lambda state: state.joined(self._ticket))
         if state is not None:
-            now = self._clock.boottime()
-            self._view.see(state, now)
-            self._signed_at = now
-            self._ticket = state.ticket(self._ticket.id) or self._ticket
-            self._note_read()
+            self._see(state)
+            self._signed_at = self._read_at
 
     def _sign(self) -> None:
         """Show that we live, and take the dead out of the line."""
@@ -205,8 +201,7 @@ class Line:
         )
         self._signed_at = now
         if state is not None:
-            self._view.see(state, self._clock.boottime())
-            self._note_read()
+            self._see(state)
 
     def _read_after_change(self) -> None:
         """Another holds the lock: he leaves the line a moment after he has taken the lock, so read once more."""
@@ -214,6 +209,9 @@ class Line:
         self._read()
         self._stale_looks = looks - 1 if self.rank == rank else 0
 
-    def _note_read(self) -> None:
+    def _see(self, state: QueueState) -> None:
         self._read_at = self._clock.boottime()
         self._stale_looks = 0
+        self._view.see(state, self._read_at)
+        # Also where nobody answered when we joined: by this number we come back, should we be passed over.
+        self._ticket = state.ticket(self._ticket.id) or self._ticket

@@ -151,7 +151,7 @@ class Waiter:
         watches = self._acquirer.watches
         watch = next((watch for watch in watches if watch.record), watches[0])
         now = self._clock.boottime()
-        expires_in = watch.expires_in(now)
+        expires_in = max((each.expires_in(now) for each in watches if each.record), default=float("inf"))
         self._post(
             wire.Waiting(
                 record=error.record if isinstance(error, Busy) else watch.record,

@@ -49,6 +49,11 @@ class Watchdog:
         """The instant (boottime) at which the child must have stopped writing."""
         return self.base + self.deadlines.freeze if self.deadlines else float("inf")
 
+    @property
+    def expires_at(self) -> float:
+        """The instant (boottime) from which others may take the lock over."""
+        return self.base + self.deadlines.takeover if self.deadlines else float("inf")
+
     def landed(self, base: float) -> None:
         """A beat sent at `base` is known to have landed. Nothing extends a lease that is lost."""
         if self.lost is None and base > self.base:

@@ -1,86 +1,114 @@
 """
 Who acts in the world: runs of tfguard (front, keeper and child), plain Terraforms, people.
 
-The lock's decisions (`lease`) and the deadlines' (`watchdog`) are the real code. What the keeper does around them —
-its loop, its messages to the front, adoption — is told here again in a few lines, in simulated time.
+Real: everything that decides. The waiter with its place in line, the lease, the heartbeats and the release (`tenure`)
+run in a simulated thread; the keeper's decisions (`conduct`), the deadlines (`watchdog`) and the front's journal are
+called as the processes call them.
+
+Modelled, in a few lines each: what needs a kernel. Terraform itself; the keeper's hands and its select loop; the
+sentinel; and of the front, that it spawns, relays a stop, releases, watches a second time, and starts a successor.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from types import ModuleType
+import random
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from tests.simulation.coroutines import Request
-from tests.simulation.world import Machine, Process, Sleep, Task, Wire, World
-from tfguard import queue
-from tfguard.deadlines import RETRY_SECONDS, TICK_SECONDS, Deadlines
-from tfguard.errors import Conflict, LeaseLost, TfguardError
-from tfguard.lockinfo import LockInfo
-from tfguard.store import Holder, QueueRecord
+from tests.simulation.code import Code
+from tests.simulation.threads import Thread
+from tests.simulation.world import Machine, Process, Socket, Wire, World
+from tfguard import wire
+from tfguard.deadlines import TICK_SECONDS
+from tfguard.errors import Conflict
+from tfguard.front import CANCEL_SECONDS, FROZEN_KEEPER_SECONDS, MAX_RESTARTS
+from tfguard.rescue import PAUSES_SECONDS
+from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Target
 
-#: A waiter rests so long between two looks, in seconds of its own clock.
-POLL = 1.0
-Body = Generator[Any, Any, None]
-
-
-@dataclass(frozen=True)
-class Code:
-    """The code under test: two modules, real or with a fault. `wrong` is a fault of the keeper that is played here."""
-
-    lease: ModuleType
-    watchdog: ModuleType
-    wrong: str = ""
+#: What arrives when the other end of a socket is no more.
+EOF = "end of file"
+#: The exec, and what a Terraform does before it can write anything.
+_START_SECONDS = 0.05
+_INTERRUPTED = -2
+_KILLED = -9
 
 
 class Child:
-    """A Terraform. It writes while it is neither frozen nor gone; after its SIGINT it needs a while to stop."""
+    """
+    A Terraform. It writes while it is neither stopped nor gone; after its SIGINT it needs a while to stop.
 
-    def __init__(self, world: World, name: str, work: float, stop: float, on_exit: Callable[[], None]) -> None:
+    `lock_id` is the lock that it runs under, `signals` counts the SIGINTs that we have sent it.
+    """
+
+    def __init__(
+        self, world: World, name: str, lock_id: str, *, work: float, stop: float, on_exit: Callable[[Child, int], None]
+    ) -> None:
         self.world = world
         self.name = name
+        self.lock_id = lock_id
         self.signals = 0
         self.is_gone = False
         self.is_frozen = False
-        self.lock_ids: set[str] = set()
+        self.is_asleep = False
+        self._status = 0
         self._left = work
         self._stop = stop
         self._on_exit = on_exit
         self._since = world.time
         self._turn = 0
-        self._plan()
+        self._is_starting = True
+        world.tell(name, f"starts under {lock_id}")
+        world.after(_START_SECONDS, self._begin)
 
     @property
     def is_writing(self) -> bool:
-        return not self.is_gone and not self.is_frozen
+        return not (self.is_gone or self.is_frozen or self.is_asleep or self._is_starting)
 
-    def interrupt(self) -> None:
+    def _begin(self) -> None:
+        self._is_starting = False
+        self._go_on()
+
+    def interrupt(self, *, is_ours: bool = True) -> None:
         if self.is_gone:
             return
-        self.signals += 1
-        self.world.tell(self.name, "SIGINT")
+        self.signals += is_ours
+        self.world.tell(self.name, "SIGINT" if is_ours else "Ctrl-C")
+        if is_ours:
+            self.world.observer.on_stopped(self)
         self._account()
-        self._left = min(self._left, self._stop)
+        self._left, self._status = min(self._left, self._stop), 1
         self._plan()
 
     def freeze(self) -> None:
-        if self.is_writing:
-            self._account()
-            self.is_frozen = True
-            self._turn += 1
-            self.world.tell(self.name, "frozen")
+        self._set("is_frozen", True, "frozen")
+        self.world.observer.on_stopped(self)
 
     def thaw(self) -> None:
-        if self.is_frozen and not self.is_gone:
-            self.is_frozen = False
-            self._since = self.world.time
-            self.world.tell(self.name, "thawed")
-            self._plan()
-            self.world.observer.on_writing(self)
+        self._set("is_frozen", False, "thawed")
+
+    def fall_asleep(self) -> None:
+        self._set("is_asleep", True, "asleep")
+
+    def wake_up(self) -> None:
+        self._set("is_asleep", False, "awake")
 
     def kill(self) -> None:
-        self._end("SIGKILL")
+        self._end("SIGKILL", _KILLED)
+
+    def _set(self, name: str, value: bool, what: str) -> None:
+        if self.is_gone or getattr(self, name) == value:
+            return
+        self._account()
+        setattr(self, name, value)
+        self.world.tell(self.name, what)
+        self._go_on()
+
+    def _go_on(self) -> None:
+        self._since = self.world.time
+        self._plan()
+        if self.is_writing:
+            self.world.observer.on_writing(self)
 
     def _account(self) -> None:
         if self.is_writing:
@@ -89,359 +117,494 @@ class Child:
 
     def _plan(self) -> None:
         self._turn += 1
-        turn = self._turn
         if self.is_writing:
-            self.world.after(self._left, lambda: self._end("exit") if turn == self._turn else None)
+            self.world.after(self._left, self._finish, self._turn)
 
-    def _end(self, how: str) -> None:
+    def _finish(self, turn: int) -> None:
+        if turn == self._turn:
+            self._end("exits", self._status)
+
+    def _end(self, how: str, status: int) -> None:
         if not self.is_gone:
             self.is_gone = True
             self._turn += 1
             self.world.tell(self.name, how)
-            self._on_exit()
+            self._on_exit(self, status)
 
 
-class Guard:
-    """A real watchdog and the process that acts on it, within one tick of each deadline."""
+class Looks:
+    """When a process that enforces deadlines looks at the clock: within a tick of each, and whenever it is woken."""
 
-    def __init__(self, process: Process, watchdog: Any, run: Run, *, is_keeper: bool) -> None:
-        self.watchdog = watchdog
+    def __init__(self, process: Process, look: Callable[[float], None]) -> None:
         self._process = process
-        self._run = run
-        self._is_keeper = is_keeper
-        process.on_resume.append(self.look)
-        self.look()
+        self._look = look
+        self._planned_at = float("inf")
+        process.on_resume.append(self.now)
 
-    def look(self) -> None:
-        """Look at the clock, act, and come back at the next deadline."""
-        child = self._run.child
+    def now(self) -> None:
+        self._planned_at = float("inf")
+        self._look(self._process.machine.boottime())
+
+    def plan(self, watchdog: Any, timers: list[float]) -> None:
         now = self._process.machine.boottime()
-        if child is None and not self._is_keeper:
+        ahead = [at for at in (*_deadlines(watchdog), *timers) if at > now]
+        soonest = min(ahead, default=float("inf"))
+        if soonest < self._planned_at and soonest < float("inf"):
+            self._planned_at = soonest
+            tick = TICK_SECONDS * self._process.world.random.random()
+            self._process.after(soonest - now + tick, self._arrive, soonest)
+
+    def _arrive(self, planned_at: float) -> None:
+        if planned_at == self._planned_at:
+            self.now()
+
+
+def _deadlines(watchdog: Any) -> tuple[float, ...]:
+    deadlines, base = watchdog.deadlines, watchdog.base
+    if deadlines is None:
+        return ()
+    return base + deadlines.warning, base + deadlines.interrupt, base + deadlines.freeze
+
+
+class Keeper:
+    """A keeper process: the real `Conduct`, its thread with the real `Tenure`, and simulated `Hands`."""
+
+    def __init__(self, run: Run, name: str) -> None:
+        self.run = run
+        self.name = name
+        self.ids: set[str] = set()
+        self.process = Process(run.machine, name)
+        self.to_front = Socket(run.front.process, lambda message: run.front.on_keeper(self, message))
+        self.from_front = Socket(self.process, self._on_front)
+        self.is_done = False
+        self.is_spared = False
+        self.child: Child | None = None
+        self._is_child_adopted = False
+        self._tenure: Any = None
+        self._thread: Thread | None = None
+        self._inbox: deque[Any] = deque()
+        self._pushes = 0
+        self._unsaved_before = run.unsaved
+        self._conduct = run.code.conduct.Conduct(self, run.machine.boottime())
+        self._looks = Looks(self.process, self._look)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.is_alive and not self.is_done
+
+    @property
+    def watchdog(self) -> Any:
+        return self._conduct.watchdog
+
+    # --- its loop -----------------------------------------------------------------------------------------------
+
+    def _look(self, now: float) -> None:
+        self._conduct.enforce(now)
+        self._after()
+
+    def _on_front(self, message: Any) -> None:
+        now = self.run.machine.boottime()
+        self._conduct.enforce(now)
+        if message is EOF:
+            self._conduct.on_front_gone(now)
+        elif isinstance(message, wire.ChildGone):
+            self._reap_adopted()
+        else:
+            self._conduct.on_front(message, now)
+        self._conduct.enforce(now)
+        self._after()
+
+    def _on_tenure(self) -> None:
+        now = self.run.machine.boottime()
+        self._conduct.enforce(now)
+        self._conduct.on_tenure(self._inbox.popleft(), now)
+        self._conduct.enforce(now)
+        self._after()
+
+    def reap(self, child: Child, status: int) -> None:
+        if child is not self.child or self.is_done:
             return
-        if not self._is_keeper and self._run.code.wrong == "front sleeps":
+        self.child = None
+        now = self.run.machine.boottime()
+        self._conduct.enforce(now)
+        self._conduct.on_exit(status, now)
+        self._after()
+
+    def on_child_gone(self, child: Child, status: int) -> None:
+        """A child of ours is heard of at once; an adopted one at a tick."""
+        if self._is_child_adopted:
+            self.process.after(TICK_SECONDS * self.run.world.random.random(), self.reap, child, 0)
+        else:
+            self.reap(child, status)
+
+    def _reap_adopted(self) -> None:
+        if self.child is not None and self._is_child_adopted:
+            self.reap(self.child, 0)
+
+    def _after(self) -> None:
+        if self._conduct.is_done and not self.is_done:
+            self.is_done = True
+            self.process.is_alive = False
+            self.to_front.send(EOF)
+        elif not self.is_done:
+            self._looks.plan(self.watchdog, self._conduct.timers())
+
+    def kill(self) -> None:
+        """Its thread dies with it; the sentinel gives the child its SIGINT, the kernel the front an end of file."""
+        self.process.kill()
+        if self.child is not None and not self.is_spared:
+            self.child.interrupt()
+        self.to_front.send(EOF)
+
+    # --- its thread ---------------------------------------------------------------------------------------------
+
+    def start_tenure(self, request: wire.Acquire, adopt: wire.Adopt | None) -> None:
+        run = self.run
+        self.ids.update([adopt.lock_id] if adopt else [])
+        wires = [Wire(self.process, index) for index in range(len(run.world.stores))]
+        tenure = run.code.tenure.Tenure(request, run.machine, post=self._post, tell=self._tell_first, adopt=adopt)
+        self._tenure = tenure
+        self._thread = Thread(self.process, lambda: tenure.run(wires))
+
+    def _post(self, message: Any) -> None:
+        self.run.world.observer.on_said(self.run, message)
+        self._inbox.append(message)
+        self.run.world.after(0.002 * self.run.world.random.random(), self.process.do, self._on_tenure)
+
+    def _tell_first(self, message: Any) -> None:
+        self.run.world.observer.on_said(self.run, message)
+        self.to_front.send(message)
+
+    # --- its hands: the front, the thread -----------------------------------------------------------------------
+
+    def tell(self, message: Any) -> None:
+        self.to_front.send(message)
+
+    def is_tenure_served(self) -> bool:
+        return self._thread is not None and not self._thread.dead
+
+    def cancel_wait(self) -> None:
+        self._tenure.cancel()
+
+    def release(self, message: wire.Release, *, is_state_unsaved: bool = False) -> None:
+        self.run.world.observer.on_releasing(self.run)
+        self._tenure.release(message)
+
+    def abandon(self) -> None:
+        self._tenure.abandon()
+
+    # --- its hands: the child -----------------------------------------------------------------------------------
+
+    def start_child(self, message: wire.Spawn) -> int:
+        self._is_child_adopted = False
+        self.child = self.run.start_child(message.argv[0])
+        return self.run.pid
+
+    def guard_child(self) -> None:
+        self.is_spared = bool(self.watchdog.is_interrupted)
+
+    def adopt_child(self, pid: int) -> None:
+        self._is_child_adopted = self.is_spared = True
+        self.child = self.run.child
+        if self.child is not None and self.child.is_gone:
+            self.on_child_gone(self.child, 0)
+
+    def interrupt_child(self) -> None:
+        if self.child is not None:
+            self.child.interrupt()
+
+    def spare_child(self) -> None:
+        self.is_spared = True
+
+    def act(self, action: Any) -> None:
+        if self.child is not None:
+            getattr(self.child, action.name.lower())()
+
+    def watch_relays(self, now: float) -> None:
+        pass
+
+    def take_over_relays(self) -> None:
+        pass
+
+    # --- its hands: what is left over ---------------------------------------------------------------------------
+
+    def is_state_unsaved(self) -> bool:
+        return self.run.unsaved > self._unsaved_before
+
+    def unsaved_path(self) -> str:
+        return "errored.tfstate"
+
+    def start_push(self) -> bool:
+        self._is_child_adopted = self.is_spared = False
+        self._pushes += 1
+        self.child = self.run.start_child("push")
+        return True
+
+    def pushed(self, status: int) -> float | None:
+        is_over = status == 0 or self._pushes > len(PAUSES_SECONDS)
+        return None if is_over else PAUSES_SECONDS[self._pushes - 1]
+
+    def set_pushed_aside(self) -> str:
+        self._unsaved_before = self.run.unsaved
+        return "errored.tfstate.pushed"
+
+    def note_held(self, **facts: Any) -> None:
+        pass
+
+    def note(self, **facts: Any) -> None:
+        pass
+
+
+class Front:
+    """A front process: the real journal and a second real watchdog; the rest of it modelled."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.process = Process(run.machine, f"{run.name}/front")
+        self.is_over = False
+        self.restarts = 0
+        self.child: Child | None = None
+        self._is_inherited = False
+        self._is_spawning = False
+        self._is_released = False
+        self._stopped: wire.Interrupt | None = None
+        self._stopped_at = 0.0
+        self._last_word: wire.Release | None = None
+        self._heard_at = 0.0
+        self._programs = list(run.programs)
+        self._journal = run.code.journal.Journal()
+        self._watchdog = run.code.watchdog.Watchdog(None, 0.0)
+        self._looks = Looks(self.process, self._look)
+
+    # --- what the keeper says -----------------------------------------------------------------------------------
+
+    def on_keeper(self, keeper: Keeper, message: Any) -> None:
+        if self.is_over:
             return
-        for action in self.watchdog.decide(now):
-            if child is None:
-                continue
-            if action.name == "INTERRUPT" and self._is_keeper:
-                child.interrupt()
-            elif action.name in {"FREEZE", "THAW", "KILL"}:
+        self._heard_at = self.run.machine.boottime()
+        if message is EOF:
+            self._on_keeper_gone()
+            return
+        self._journal.note(message)
+        if isinstance(message, wire.Held):
+            self._watchdog = self.run.code.watchdog.Watchdog(self.run.request.deadlines(), message.base)
+            self._go_on()
+        elif isinstance(message, wire.Beaten):
+            self._watchdog.landed(message.base)
+        elif isinstance(message, wire.Lost):
+            self._watchdog.lose(message.kind)
+        elif isinstance(message, wire.Told) and message.event == "child.signalled":
+            self._watchdog.is_interrupted = True
+        elif isinstance(message, wire.Started):
+            self._is_spawning = False
+            self.child = keeper.child or self.run.child
+            self._watchdog.start_child()
+        elif isinstance(message, wire.Exited):
+            self.child = None
+            self._go_on(message.status)
+        elif isinstance(message, wire.Failed):
+            self._on_failed(message)
+        elif isinstance(message, wire.Released):
+            self._leave(f"over, {message.result}")
+        self._looks.now()
+
+    def _on_failed(self, message: wire.Failed) -> None:
+        if self._is_spawning:
+            self._is_spawning = False
+            self._release()
+        else:
+            self._leave(f"did not get it: {message.kind}")
+
+    def _go_on(self, status: int = 0) -> None:
+        """The lock is held, or a program has ended: the next one, or the end."""
+        if self._programs and status == 0 and self._stopped is None:
+            self._is_spawning = True
+            spawn = wire.Spawn(argv=[self._programs.pop(0)], directory="", environ={})
+            self.run.keeper.from_front.send(spawn)
+        else:
+            self._release()
+
+    def _release(self) -> None:
+        if self._last_word is None:
+            self._last_word = wire.Release(outcome="interrupted" if self._stopped else "succeeded")
+            self.run.keeper.from_front.send(self._last_word)
+
+    def _leave(self, how: str) -> None:
+        self.is_over = True
+        self.run.world.tell(self.process.name, how)
+        self.run.keeper.from_front.send(EOF)
+
+    # --- what else happens to it --------------------------------------------------------------------------------
+
+    def stop(self, message: wire.Interrupt) -> None:
+        """Somebody has signalled us; and the child too, where it shares our terminal."""
+        if self.is_over or self._stopped is not None:
+            return
+        self._stopped = message
+        self.run.world.tell(self.process.name, "is told to stop")
+        if message.is_delivered and self.run.child is not None:
+            self.run.child.interrupt(is_ours=False)
+        self.run.keeper.from_front.send(message)
+        if self._journal.stage in {"idle", "trying"}:
+            self.process.after(CANCEL_SECONDS, self._give_up_waiting)
+
+    def _give_up_waiting(self) -> None:
+        if not self.is_over and self._journal.stage in {"idle", "trying"}:
+            self._leave("leaves a keeper that clears up")
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.run.keeper.from_front.send(EOF)
+
+    def _look(self, now: float) -> None:
+        child = self.child
+        if child is None or self.is_over or self.run.code.wrong == "front sleeps":
+            return
+        for action in self._watchdog.decide(now):
+            if action.name in {"FREEZE", "THAW", "KILL"}:
                 getattr(child, action.name.lower())()
-        if self.watchdog.deadlines is None:
+        silent_at = max(self._heard_at, self._watchdog.safe_until) + FROZEN_KEEPER_SECONDS
+        if self._watchdog.is_frozen and now > silent_at and self.run.keeper.is_alive:
+            self.run.world.tell(self.process.name, "kills its frozen keeper")
+            self.run.keeper.kill()
+        self._looks.plan(self._watchdog, [silent_at + 1e-6])
+
+    # --- a dead keeper ------------------------------------------------------------------------------------------
+
+    def _on_keeper_gone(self) -> None:
+        self._inherit()
+        if self.restarts >= MAX_RESTARTS:
+            self.is_over = True
+            self.run.world.tell(self.process.name, "gives up: its keepers die")
             return
-        deadlines, base = self.watchdog.deadlines, self.watchdog.base
-        ahead = [base + each - now for each in (deadlines.warning, deadlines.interrupt, deadlines.freeze)]
-        soonest = min((each for each in ahead if each > 0), default=None)
-        if soonest is not None:
-            tick = self._process.world.random.uniform(0, TICK_SECONDS)
-            self._process.after(soonest + tick, self.look)
+        self.restarts += 1
+        self.process.after(self.run.world.random.uniform(0.1, 1.0), self._succeed)
 
-    def landed(self, base: float) -> None:
-        self.watchdog.landed(base)
-        self.look()
+    def _inherit(self) -> None:
+        child = self.run.child
+        is_unheard_of = self._is_spawning or self._last_word is not None
+        if is_unheard_of and child is not None and not child.is_gone:
+            self.child = child
+        if self.child is not None:
+            self._is_inherited = True
+            self._watchdog.is_interrupted = True
 
-    def lose(self, kind: Any) -> None:
-        self.watchdog.lose(kind)
-        self.look()
+    def _succeed(self) -> None:
+        was_spawning, self._is_spawning = self._is_spawning, False
+        keeper = self.run.start_keeper(self.restarts)
+        message = self._journal.handover(self.run.request, self.run.pid if self.child else 0)
+        keeper.from_front.send(message)
+        if self._stopped is not None:
+            keeper.from_front.send(self._stopped)
+        if self._last_word is not None and self._journal.stage == "held":
+            keeper.from_front.send(self._last_word)
+        if self.child is not None and self.child.is_gone:
+            self.on_child_gone(self.child, _INTERRUPTED)
+        elif was_spawning and self.child is None:
+            self._go_on(_INTERRUPTED)
+
+    def on_child_gone(self, child: Child, status: int) -> None:
+        """A child that we have inherited is ours to reap."""
+        if self._is_inherited and child is self.child and self.run.keeper.is_alive:
+            self.child, self._is_inherited = None, False
+            self.run.keeper.from_front.send(wire.ChildGone())
+            self._go_on(status or _INTERRUPTED)
 
 
 class Run:
-    """One run of tfguard: waits, holds, works, releases; its keeper is succeeded once if it dies."""
+    """One run of tfguard: waits, holds, works, releases. `programs` are started one after another under the lock."""
 
-    def __init__(self, machine: Machine, code: Code, name: str, *, lease: float, work: float, stop: float) -> None:
+    def __init__(
+        self, machine: Machine, code: Code, name: str, *, request: wire.Acquire, work: float, dice: random.Random
+    ) -> None:
         self.machine = machine
         self.world: World = machine.world
         self.name = name
         self.code = code
-        self.lease = lease
-        self.child: Child | None = None
+        self.request = request
+        self.programs = ["init", "apply"] if dice.random() < 0.2 else ["apply"]
         self.ids: set[str] = set()
-        self.is_over = False
-        self.has_held = False
-        self.is_lost = False
-        self.front = Process(machine, f"{name}/front")
-        self._work, self._stop = work, stop
-        self._journal: dict[str, Any] = {"stage": "idle"}
-        self._front_guard: Guard | None = None
-        self.was_succeeded = False
-        self._is_released_asked = False
-        self._start_keeper()
+        self.lock_id = ""
+        self.child: Child | None = None
+        self.pid = 0
+        self.unsaved = 0
+        self.is_waiting = True
+        self.well_since = self.world.time
+        self._dice = dice
+        self._work = work
+        self._stop = dice.uniform(0.1, request.lease_seconds)
+        self.front = Front(self)
+        self.keeper = Keeper(self, f"{name}/keeper")
+        self.keeper.from_front.send(request)
 
-    # --- the processes ------------------------------------------------------------------------------------------
+    @property
+    def lease(self) -> float:
+        return self.request.lease_seconds
 
-    def _start_keeper(self) -> None:
-        self.keeper = Process(self.machine, f"{self.name}/keeper{'2' if self.was_succeeded else ''}")
-        self._guard: Guard | None = None
-        self._lock: Any = None
-        self._task = Task(self.keeper, self._worker(dict(self._journal)))
+    @property
+    def processes(self) -> tuple[Process, Process]:
+        return self.keeper.process, self.front.process
 
-    def kill_keeper(self) -> None:
-        """The kernel sends the child its SIGINT; the front starts a successor."""
-        if not self.keeper.is_alive or self.is_over:
-            return
-        self.keeper.kill()
-        if self.child:
-            self.child.interrupt()
-        if self.front.is_alive and not self.was_succeeded:
-            self.world.after(self.world.random.uniform(0.1, 1.0), lambda: self.front.do(self._succeed))
-        else:
-            self._end("abandoned")
+    @property
+    def is_over(self) -> bool:
+        front = self.front
+        is_front_over = front.is_over or not front.process.is_alive
+        is_keeper_over = not self.keeper.is_alive
+        return is_front_over and is_keeper_over and (self.child is None or self.child.is_gone)
 
-    def _succeed(self) -> None:
-        self.was_succeeded = True
-        if self._front_guard:
-            self._front_guard.watchdog.is_interrupted = True
-        if not self.is_over:
-            self._start_keeper()
+    @property
+    def is_awake(self) -> bool:
+        return all(process.is_awake for process in self.processes)
 
-    def kill_front(self) -> None:
-        if not self.front.is_alive or self.is_over:
-            return
-        self.front.kill()
-        self.keeper.do(self._on_front_gone)
-        if not self.keeper.is_alive:
-            self._end("abandoned")
+    def start_keeper(self, number: int) -> Keeper:
+        self.keeper = Keeper(self, f"{self.name}/keeper{number + 1}")
+        self.well_since = self.world.time
+        return self.keeper
 
-    def _on_front_gone(self) -> None:
-        if self.child is None:
-            self._ask_release()
-        elif self._guard and self._guard.watchdog.interrupt_once():
-            self.child.interrupt()
+    def start_child(self, program: str) -> Child:
+        work = {"init": 0.3, "push": self._dice.uniform(0.2, 3.0)}.get(program, self._work)
+        self.pid += 1
+        self.child = Child(
+            self.world, f"{self.name}/{program}", self.lock_id, work=work, stop=self._stop, on_exit=self._on_exit
+        )
+        if self.code.wrong == "releases early":
+            self.world.after(work / 2, self._on_exit, self.child, 0)
+        return self.child
+
+    def _on_exit(self, child: Child, status: int) -> None:
+        if child.name.endswith("/push"):
+            status = status or int(self._dice.random() < 0.5)
+        elif status != _KILLED and self._dice.random() < (0.6 if self.machine.is_cut else 0.1):
+            self.unsaved += 1
+            status = 1
+        self.front.process.do(self.front.on_child_gone, child, status)
+        self.keeper.process.do(self.keeper.on_child_gone, child, status)
 
     def kill_machine(self) -> None:
         """All of it at once."""
-        self.front.kill()
-        self.keeper.kill()
-        if self.child:
+        for process in self.processes:
+            process.kill()
+        if self.child is not None:
             self.child.kill()
-        self._end("machine gone")
 
-    def _end(self, how: str) -> None:
-        if not self.is_over:
-            self.is_over = True
-            self.world.tell(self.name, how)
 
-    def _to_front(self, act: Callable[[], None]) -> None:
-        self.world.after(self.world.random.uniform(0, 0.01), lambda: self.front.do(act))
-
-    # --- the keeper's worker ------------------------------------------------------------------------------------
-
-    def _worker(self, journal: dict[str, Any]) -> Body:
-        self._wires = [Wire(self.keeper, index) for index in range(len(self.world.stores))]
-        if journal["stage"] in {"held", "releasing"}:
-            yield from self._adopt(journal)
-        else:
-            lock = yield from self._wait(journal)
-            if lock is not None:
-                yield from self._hold(lock)
-
-    def _wait(self, journal: dict[str, Any]) -> Generator[Any, Any, Any]:
-        lease = self.code.lease
-        draft = lease.Draft(
-            info=LockInfo(id="", who=self.name),
-            holder=Holder(who=self.name),
-            duration_ms=round(self.lease * 1000),
-            is_changing=True,
-        )
-        acquirer = lease.Acquirer(self._wires, draft, self.machine, on_trying=self._on_trying)
-        if journal["stage"] == "trying":
-            acquirer.recall(journal["id"], journal["base"])
-        while True:
-            try:
-                lock = yield from acquirer.try_acquire()
-            except lease.Busy as busy:
-                self.world.observer.on_busy(self, busy.record)
-                yield Sleep(POLL * self.world.random.uniform(0.9, 1.1))
-            except TfguardError:
-                yield Sleep(self.world.random.uniform(0.1, 3.0))
-            else:
-                if not self._is_released_asked:
-                    return lock
-                self._lock = lock
-                yield from self._release()
-                return None
-
-    def _on_trying(self, lock_id: str, base: float) -> None:
-        self.ids.add(lock_id)
-        if base > self.machine.boottime():
-            self.world.fail(f"{self.name} counts from the future")
-        self._journal = {"stage": "trying", "id": lock_id, "base": base}
-
-    def _hold(self, lock: Any) -> Body:
-        self._lock = lock
-        try:
-            if self.machine.boottime() - lock.base > self.lease / 6:
-                yield from lock.renew()
-            token = yield from self._count(lock)
-            if token:
-                yield from lock.renew(token=token)
-        except LeaseLost as lost:
-            self.world.observer.on_lost(self, lost.kind)
-            self._end(f"lost before it began: {lost.kind}")
-            return
-        except TfguardError:
-            pass
-        self._journal = {"stage": "held", "id": lock.id, "beat": lock.beat, "base": lock.base}
-        self.world.observer.on_held(self, lock)
-        self._on_held(lock)
-        yield from self._beat(lock)
-
-    def _count(self, lock: Any) -> Generator[Any, Any, int]:
-        """Count this acquisition in the queue record; 0 where it cannot be had."""
-        wire = self._wires[-1]
-        dead = lock.dead.lease.token if lock.dead and lock.dead.lease else 0
-        for _ in range(3):
-            try:
-                seen = yield Request(wire, "read_queue")
-                state = (queue.decode(seen.text) if seen else queue.QueueState()).with_token(dead)
-                revision = (seen.revision if seen else 0) + 1
-                yield Request(wire, "write_queue", (seen, QueueRecord(text=queue.encode(state), revision=revision)))
-            except Conflict:
-                continue
-            except TfguardError:
-                return 0
-            return state.token
-        return 0
-
-    def _on_held(self, lock: Any) -> None:
-        deadlines, watchdog = Deadlines.of(self.lease), self.code.watchdog.Watchdog
-        self.world.tell(self.name, f"holds {lock.id}")
-        self._guard = Guard(self.keeper, watchdog(deadlines, lock.base), self, is_keeper=True)
-        base = lock.base
-
-        def tell_front() -> None:
-            self._front_guard = Guard(self.front, watchdog(deadlines, base), self, is_keeper=False)
-            self.world.after(self.world.random.uniform(0, 0.1), lambda: self.keeper.do(lambda: self._spawn(lock.id)))
-
-        self._to_front(tell_front)
-        if not self.front.is_alive:
-            self._on_front_gone()
-
-    def _spawn(self, lock_id: str) -> None:
-        if self._is_released_asked or self.is_lost or self.child or not self._guard:
-            return
-        self.has_held = True
-        self.child = Child(self.world, f"{self.name}/child", self._work, self._stop, self._on_exit)
-        self.child.lock_ids.add(lock_id)
-        self.world.tell(self.name, "the child starts")
-        if self.code.wrong == "releases early":
-            self.world.after(self._work / 2, self._on_exit)
-        self._guard.watchdog.start_child()
-        self._guard.look()
-        self._to_front(lambda: self._front_guard and self._front_guard.look())  # type: ignore[func-returns-value]
-        if self.child.is_writing:
-            self.world.observer.on_writing(self.child)
-
-    def _on_exit(self) -> None:
-        self.keeper.do(self._ask_release)
-
-    def _ask_release(self) -> None:
-        self._is_released_asked = True
-        self._task.wake()
-
-    def _beat(self, lock: Any) -> Body:
-        pause = Deadlines.of(self.lease).heartbeat
-        while True:
-            yield Sleep(pause * self.world.random.uniform(0.9, 1.1))
-            if self._is_released_asked:
-                break
-            pause = Deadlines.of(self.lease).heartbeat if (yield from self._renew(lock)) else RETRY_SECONDS
-            if self.is_lost:
-                return
-        yield from self._release()
-
-    def _renew(self, lock: Any) -> Generator[Any, Any, bool]:
-        try:
-            landed: bool = yield from lock.renew()
-        except LeaseLost as lost:
-            self._lose(lost.kind)
-            return False
-        except TfguardError:
-            return False
-        if landed:
-            self.world.observer.on_beaten(self, lock)
-            self._journal.update(beat=lock.beat, base=lock.base)
-            base = lock.base
-            if self._guard:
-                self._guard.landed(base)
-            self._to_front(lambda: self._front_guard and self._front_guard.landed(base))  # type: ignore[func-returns-value]
-        return landed
-
-    def _lose(self, kind: Any) -> None:
-        self.is_lost = True
-        self.world.tell(self.name, f"lost: {kind}")
-        self.world.observer.on_lost(self, kind)
-        if self._guard:
-            self._guard.lose(kind)
-        self._to_front(lambda: self._front_guard and self._front_guard.lose(kind))  # type: ignore[func-returns-value]
-        if self.child is None or self.child.is_gone:
-            self._end("over, lost")
-            return
-        self._after_exit()
-
-    def _after_exit(self) -> None:
-        def look() -> None:
-            if self.child is None or self.child.is_gone:
-                self._end("over, lost")
-            else:
-                self.world.after(1.0, look)
-
-        look()
-
-    def _release(self) -> Body:
-        self._journal["stage"] = "releasing"
-        lock = self._lock
-        until = lock.base + self.lease
-        result = "failed"
-        while self.machine.boottime() < until:
-            try:
-                result = yield from lock.release()
-            except TfguardError:
-                yield Sleep(self.world.random.uniform(0.2, 1.0))
-            else:
-                break
-        self._end(f"over, {result}")
-
-    # --- the successor ------------------------------------------------------------------------------------------
-
-    def _adopt(self, journal: dict[str, Any]) -> Body:
-        leases = []
-        is_held = journal["stage"] == "held"
-        if is_held:
-            watchdog = self.code.watchdog.Watchdog(Deadlines.of(self.lease), journal["base"])
-            watchdog.is_interrupted = True
-            self._guard = Guard(self.keeper, watchdog, self, is_keeper=True)
-        for wire in self._wires:
-            record = yield from self._read(wire)
-            if record is None or record.id != journal["id"]:
-                if is_held:
-                    self._lose("another's" if record else "gone")
-                    return
-                continue
-            base = self.machine.boottime() if self.code.wrong == "adopts from now" else journal["base"]
-            lease = self.code.lease.HeldLease(wire, record, base, self.machine)
-            lease.skip_beats(journal["beat"] + 2)
-            leases.append(lease)
-        if not leases:
-            self._end("over, nothing left to release")
-            return
-        self._lock = self.code.lease.HeldLock(leases)
-        self.world.observer.on_beaten(self, self._lock)
-        if self.child is None or self.child.is_gone:
-            self._is_released_asked = True
-        if is_held and not self._is_released_asked:
-            yield from self._renew(self._lock)
-            if not self.is_lost:
-                yield from self._beat(self._lock)
-        else:
-            yield from self._release()
-
-    def _read(self, wire: Wire) -> Generator[Any, Any, Any]:
-        while True:
-            try:
-                return (yield Request(wire, "read"))
-            except TfguardError:
-                yield Sleep(RETRY_SECONDS)
+def request(name: str, *, lease: float, timeout: float, stores: int, takeover: Any = "always") -> wire.Acquire:
+    """What a front asks of its keeper."""
+    specs = tuple(DynamoDBSpec(table=f"t{index}", lock_id="lock", aws=AwsAccess()) for index in range(stores))
+    return wire.Acquire(
+        target=Target(label="prod", path="b/k", backend="s3", workspace="default", stores=specs),
+        holder=Holder(who=name),
+        operation="OperationTypeApply",
+        info="",
+        who=name,
+        version="",
+        lease_seconds=lease,
+        timeout_seconds=timeout,
+        takeover=takeover,
+        is_changing=True,
+        environ={},
+        ticket=f"ticket-{name}",
+    )
 
 
 class Plain:
@@ -453,6 +616,7 @@ class Plain:
         self.record = record
         self.child: Child | None = None
         self._work = work
+        self._pause = 0.5
         self._try()
 
     def _try(self) -> None:
@@ -461,12 +625,14 @@ class Plain:
                 store.create(self.record)
         except Conflict:
             self._give_back()
-            self.world.after(self.world.random.uniform(1, 4), self._try)
+            self._pause = min(16.0, 2 * self._pause)
+            self.world.after(self._pause, self._try)
             return
         self.world.tell(self.name, f"holds {self.record.id}")
-        self.child = Child(self.world, self.name, self._work, 1.0, self._give_back)
-        self.child.lock_ids.add(self.record.id)
-        self.world.observer.on_writing(self.child)
+        self.world.observer.on_changed()
+        self.child = Child(
+            self.world, self.name, self.record.id, work=self._work, stop=1.0, on_exit=lambda *_: self._give_back()
+        )
 
     def _give_back(self) -> None:
         for store in self.world.stores:
@@ -474,3 +640,4 @@ class Plain:
             if found is not None and found.id == self.record.id:
                 store.delete(found)
                 self.world.tell(self.name, "unlocked")
+                self.world.observer.on_changed()

@@ -9,41 +9,50 @@ from __future__ import annotations
 
 import heapq
 import random
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from tests.simulation.coroutines import Request
-from tfguard.errors import Conflict, StoreUnavailable
-from tfguard.store import LockRecord
+from greenlet import getcurrent
+
+from tests.simulation.threads import Event, Thread, current
+from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
+from tfguard.store import LockRecord, QueueRecord
 from tfguard.stores.memory import MemoryStore
 
 #: How long one request may take before the client gives up on it, in seconds of its own clock.
-TIMEOUT = 3.0
+TIMEOUT = 1.0
+#: After so many events one looks whether all is at rest.
+_REST_LOOK = 8
 _START = datetime(2026, 11, 20, tzinfo=timezone.utc)
+DENIED = StoreDenied("denied", action="dynamodb:PutItem", resource="queue record")
+THROTTLED = StoreUnavailable("slow down", is_throttled=True)
 
 
 class Violation(AssertionError):
     """A promise was broken."""
 
 
-@dataclass(frozen=True)
-class Sleep:
-    """Yielded by a task: rest so long, in seconds of the machine's own clock, or until woken."""
-
-    seconds: float
-
-
 @dataclass
 class Weather:
-    """How bad the network is: the share of requests with each fate, and how late late is, in seconds."""
+    """
+    How bad the network is: the share of requests with each fate, and how late late is, in seconds.
+
+    `queue`: what the store says to whoever touches the queue record.
+    """
 
     lost: float = 0.0
     unheard: float = 0.0
     late: float = 0.0
     twice: float = 0.0
-    lateness: float = 30.0
+    lateness: float = 10.0
+    queue: StoreDenied | StoreUnavailable | None = None
+
+    @property
+    def is_fair(self) -> bool:
+        return not (self.lost or self.unheard or self.late or self.twice or self.queue)
 
 
 class World:
@@ -56,24 +65,43 @@ class World:
         self.stores = [MemoryStore() for _ in range(stores)]
         self.timeline: list[tuple[float, str, str]] = []
         self.observer: Any = None
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
-        self._count = 0
+        self.is_over = False
+        self.fair_since = 0.0
+        self.events = 0
+        self.processes: list[Process] = []
+        self._violation = ""
+        self._events: list[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = []
         self._ids = 0
 
-    def at(self, time: float, act: Callable[[], None]) -> None:
-        self._count += 1
-        heapq.heappush(self._events, (max(time, self.time), self._count, act))
+    def at(self, time: float, act: Callable[..., None], *arguments: Any) -> None:
+        self.events += 1
+        heapq.heappush(self._events, (max(self.time, time), self.events, act, arguments))
 
-    def after(self, seconds: float, act: Callable[[], None]) -> None:
-        self.at(self.time + seconds, act)
+    def after(self, seconds: float, act: Callable[..., None], *arguments: Any) -> None:
+        self.at(self.time + seconds, act, *arguments)
 
-    def run(self, until: float, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Let everything happen up to `until`, or until it is over."""
-        while self._events and self._events[0][0] <= until and not is_over():
-            self.time, _, act = heapq.heappop(self._events)
-            act()
-        if not is_over():
-            self.time = max(self.time, until)
+    def run(self, until: float, is_at_rest: Callable[[], bool] = lambda: False) -> None:
+        """Let everything happen up to `until`, or until all is at rest, which is looked at now and then."""
+        events = self._events
+        while events and events[0][0] <= until:
+            self.time, number, act, arguments = heapq.heappop(events)
+            act(*arguments)
+            if self._violation:
+                self.judge()
+            if not number % _REST_LOOK and is_at_rest():
+                return
+
+    def judge(self) -> None:
+        """Raise Violation if a promise has been broken."""
+        if self._violation:
+            raise Violation(self._violation)
+
+    def end(self) -> None:
+        """Nothing happens any more, not even in a `finally`."""
+        self.is_over = True
+        for process in self.processes:
+            for thread in process.threads:
+                thread.end()
 
     def new_id(self) -> str:
         self._ids += 1
@@ -83,23 +111,35 @@ class World:
         self.timeline.append((self.time, who, what))
 
     def fail(self, what: str) -> None:
-        self.tell("!!!", what)
-        raise Violation(what)
+        """A promise is broken. Whatever thread has found out goes no further, and cannot catch it."""
+        if not self._violation:
+            self._violation = what
+            self.tell("!!!", what)
+        if isinstance(thread := getcurrent(), Thread):
+            thread.block()
 
     def record(self, index: int) -> LockRecord | None:
-        return self.stores[index].read()
+        return self.stores[index].table.records.get("lock")
+
+    def queue_record(self) -> QueueRecord | None:
+        return self.stores[-1].read_queue()
 
 
 class Machine:
-    """A clock of its own, right or wrong, and a way to the stores that may be cut."""
+    """A clock of its own, right or wrong, that its threads wait by; and a way to the stores that may be cut."""
 
     def __init__(self, world: World, name: str, rate: float) -> None:
         self.world = world
         self.name = name
         self.rate = rate
+        self.cut_until = 0.0
+        self.is_asleep = False
         self._offset = world.random.uniform(0, 1e6)
         self._wall = world.random.uniform(-1e6, 1e6)
-        self.cut_until = 0.0
+
+    @property
+    def is_cut(self) -> bool:
+        return self.cut_until > self.world.time
 
     def boottime(self) -> float:
         return self._offset + self.rate * self.world.time
@@ -107,11 +147,17 @@ class Machine:
     def now(self) -> datetime:
         return _START + timedelta(seconds=self._wall + self.world.time)
 
+    def sleep(self, seconds: float) -> None:
+        current().rest(seconds)
+
+    def event(self) -> Event:
+        return Event()
+
     def jump(self, seconds: float) -> None:
         self._wall += seconds
 
-    def sleep(self, seconds: float) -> None:
-        """Stand still for so long, as a clock does that does not count suspension."""
+    def miss(self, seconds: float) -> None:
+        """Not notice so much of real time, as a clock does that does not count suspension."""
         self._offset -= self.rate * seconds
 
     def real(self, seconds: float) -> float:
@@ -120,7 +166,7 @@ class Machine:
 
 
 class Process:
-    """What is paused and killed as one: some tasks, some guards. A paused process does nothing, late, in order."""
+    """What is paused and killed as one, threads and all. A paused process does nothing, late, in order."""
 
     def __init__(self, machine: Machine, name: str) -> None:
         self.machine = machine
@@ -128,21 +174,28 @@ class Process:
         self.name = name
         self.is_alive = True
         self.is_paused = False
+        self.threads: list[Thread] = []
         self.on_resume: list[Callable[[], None]] = []
-        self._backlog: list[Callable[[], None]] = []
+        self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
+        self.world.processes.append(self)
 
-    def do(self, act: Callable[[], None]) -> None:
+    @property
+    def is_awake(self) -> bool:
+        return self.is_alive and not self.is_paused
+
+    def do(self, act: Callable[..., None], *arguments: Any) -> None:
         """Do it now, or when we are no longer paused, or never."""
         if not self.is_alive:
             return
         if self.is_paused:
-            self._backlog.append(act)
+            self._backlog.append((act, arguments))
         else:
-            act()
+            act(*arguments)
 
-    def after(self, seconds: float, act: Callable[[], None]) -> None:
+    def after(self, seconds: float, act: Callable[..., None], *arguments: Any) -> None:
         """Do it in so many seconds of our own clock."""
-        self.world.after(self.machine.real(seconds), lambda: self.do(act))
+        world = self.world
+        world.at(world.time + seconds / self.machine.rate, self.do, act, *arguments)
 
     def pause(self) -> None:
         if self.is_alive:
@@ -156,8 +209,10 @@ class Process:
         self.is_paused = False
         self.world.tell(self.name, "resumed")
         backlog, self._backlog = self._backlog, []
-        for act in [*self.on_resume, *backlog]:
-            self.do(act)
+        for look in list(self.on_resume):
+            self.do(look)
+        for act, arguments in backlog:
+            self.do(act, *arguments)
 
     def kill(self) -> None:
         if self.is_alive:
@@ -165,46 +220,23 @@ class Process:
             self.world.tell(self.name, "killed")
 
 
-class Task:
-    """One coroutine of a process. It yields Sleep and Request, and is woken early by `wake`."""
+class Socket:
+    """One direction between two processes: messages arrive in order, a moment later, whatever became of the sender."""
 
-    def __init__(self, process: Process, body: Generator[Any, Any, None]) -> None:
-        self._process = process
-        self._body = body
-        self._turn = 0
-        self._is_asleep = False
-        self._is_woken = False
-        process.world.after(0.0, lambda: process.do(lambda: self._resume(0, None)))
+    def __init__(self, receiver: Process, receive: Callable[[Any], None]) -> None:
+        self._receiver = receiver
+        self._receive = receive
+        self._arriving: deque[Any] = deque()
+        self._last_at = 0.0
 
-    def wake(self) -> None:
-        """End the sleep that is on, or the next one."""
-        self._is_woken = True
-        if self._is_asleep:
-            self._go_on(self._turn)
+    def send(self, message: Any) -> None:
+        world = self._receiver.world
+        self._last_at = max(self._last_at, world.time + 0.01 * world.random.random())
+        self._arriving.append(message)
+        world.at(self._last_at, self._receiver.do, self._arrive)
 
-    def _go_on(self, turn: int, value: Any = None) -> None:
-        self._process.do(lambda: self._resume(turn, value))
-
-    def _resume(self, turn: int, value: Any) -> None:
-        if turn != self._turn:
-            return
-        self._turn += 1
-        self._is_asleep = False
-        try:
-            wanted = self._body.throw(value) if isinstance(value, Exception) else self._body.send(value)
-        except StopIteration:
-            self._turn += 1
-            return
-        self._serve(wanted, self._turn)
-
-    def _serve(self, wanted: Sleep | Request, turn: int) -> None:
-        if isinstance(wanted, Request):
-            wanted.store.send(wanted, lambda answer: self._go_on(turn, answer))
-            return
-        self._is_asleep = True
-        seconds = 0.0 if self._is_woken else wanted.seconds
-        self._is_woken = False
-        self._process.after(seconds, lambda: self._resume(turn, None))
+    def _arrive(self) -> None:
+        self._receive(self._arriving.popleft())
 
 
 class Wire:
@@ -215,56 +247,88 @@ class Wire:
     def __init__(self, process: Process, index: int) -> None:
         self.index = index
         self.process = process
+        self.place = f"store {index}"
         self._world = process.world
 
-    @property
-    def place(self) -> str:
-        return f"store {self.index}"
+    def read(self) -> LockRecord | None:
+        found: LockRecord | None = self._ask("read")
+        self._world.observer.on_read(self, found)
+        return found
 
-    def send(self, request: Request, reply: Callable[[Any], None]) -> None:
-        """Send one request; `reply` gets the answer or an exception, once."""
-        world, weather = self._world, self._world.weather
-        there, back = world.random.expovariate(20), world.random.expovariate(20)
-        fate = world.random.random()
-        is_heard = True
-        if self.process.machine.cut_until > world.time:
-            fate, is_heard = 0.0 if world.random.random() < 0.8 else 1.0, False
-        is_lost = fate < weather.lost or (not is_heard and fate == 0.0)
-        if weather.lost <= fate < weather.lost + weather.unheard:
-            is_heard = False
-        elif weather.lost + weather.unheard <= fate < weather.lost + weather.unheard + weather.late:
-            there += world.random.uniform(0, weather.lateness)
-        answer: list[Any] = []
-        if not is_lost:
-            is_late = there > self.process.machine.real(TIMEOUT)
-            world.after(there, lambda: answer.append(self._land(request, is_late=is_late)))
-        if world.random.random() < weather.twice:
-            world.after(there + world.random.uniform(0, weather.lateness), lambda: self._land(request, is_late=True))
+    def create(self, record: LockRecord) -> LockRecord:
+        return self._ask("create", record)  # type: ignore[no-any-return]
+
+    def replace(self, seen: LockRecord, record: LockRecord) -> LockRecord:
+        return self._ask("replace", seen, record)  # type: ignore[no-any-return]
+
+    def delete(self, seen: LockRecord) -> None:
+        self._ask("delete", seen)
+
+    def read_queue(self) -> QueueRecord | None:
+        return self._ask("read_queue")  # type: ignore[no-any-return]
+
+    def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
+        return self._ask("write_queue", seen, record)  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        pass
+
+    def _ask(self, operation: str, *arguments: Any) -> Any:
+        """Send one request, and stand still until its answer, or until the client gives up."""
+        thread = current()
+        self._send(operation, arguments, thread.resume_at_reply())
+        answer = thread.block()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def _send(self, operation: str, arguments: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
+        world, weather, dice = self._world, self._world.weather, self._world.random
+        there, back = 0.005 + 0.05 * dice.random(), 0.005 + 0.05 * dice.random()
         timeout = self.process.machine.real(TIMEOUT)
-        if is_lost or not is_heard or there + back > timeout:
-            world.after(timeout, lambda: reply(StoreUnavailable("no answer")))
+        is_cut = self.process.machine.is_cut
+        fate = 1.0 if weather.is_fair and not is_cut else dice.random()
+        is_lost = fate < (0.8 if is_cut else weather.lost)
+        is_unheard = is_cut or weather.lost <= fate < weather.lost + weather.unheard
+        if weather.lost + weather.unheard <= fate < weather.lost + weather.unheard + weather.late:
+            there += dice.uniform(0, weather.lateness)
+        if weather.twice and dice.random() < weather.twice:
+            world.after(there + dice.uniform(0, weather.lateness), self._land, operation, arguments, True, None)
+        if is_lost or is_unheard or there + back > timeout:
+            if not is_lost:
+                world.after(there, self._land, operation, arguments, there > timeout, None)
+            world.after(timeout, reply, StoreUnavailable("no answer"))
         else:
-            world.after(there + back, lambda: self._answer(request, answer[0], reply))
+            world.after(there, self._land, operation, arguments, False, lambda answer: world.after(back, reply, answer))
 
-    def _answer(self, request: Request, answer: Any, reply: Callable[[Any], None]) -> None:
-        if request.operation == "read":
-            self.process.do(lambda: self._world.observer.on_read(self, answer))
-        reply(answer)
+    def _land(
+        self, operation: str, arguments: tuple[Any, ...], is_late: bool, reply: Callable[[Any], None] | None
+    ) -> None:
+        answer = self._answer(operation, arguments, is_late=is_late)
+        if reply is not None:
+            reply(answer)
 
-    def _land(self, request: Request, *, is_late: bool) -> Any:
+    def _answer(self, operation: str, arguments: tuple[Any, ...], *, is_late: bool) -> Any:
         world = self._world
-        before = world.record(self.index)
+        store = world.stores[self.index]
+        if operation == "read":
+            return world.record(self.index)
         try:
-            answer = getattr(world.stores[self.index], request.operation)(*request.arguments)
+            if operation in {"read_queue", "write_queue"}:
+                if world.weather.queue is not None:
+                    return world.weather.queue
+                answer = getattr(store, operation)(*arguments)
+                if operation == "write_queue":
+                    world.observer.on_queue_written(self, answer)
+                return answer
+            before = world.record(self.index)
+            answer = getattr(store, operation)(*arguments)
         except Conflict as conflict:
             return conflict
-        if request.operation in {"create", "replace", "delete"}:
-            suffix = " (late)" if is_late else ""
-            world.tell(
-                self.process.name,
-                f"{request.operation} landed: {_name(before)} → {_name(world.record(self.index))}{suffix}",
-            )
-            world.observer.on_written(self, before, world.record(self.index), is_late=is_late)
+        after = world.record(self.index)
+        late = " (late)" if is_late else ""
+        world.tell(self.process.name, f"{operation} landed: {_name(before)} → {_name(after)}{late}")
+        world.observer.on_written(self, before, after, is_late=is_late)
         return answer
 
 

@@ -1,0 +1,324 @@
+"""What a keeper decides, one event at a time: `Hands` that only note what is asked of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.actors import request
+from tfguard import wire
+from tfguard.conduct import Conduct
+from tfguard.deadlines import TICK_SECONDS
+
+#: Warned at 30 s, interrupted at 60 s, frozen at 108 s.
+LEASE = 180.0
+SPAWN = wire.Spawn(argv=["terraform"], directory="", environ={})
+STOP = wire.Interrupt(reason="SIGTERM")
+DONE = wire.Release(outcome="succeeded", exit_code=0)
+
+
+class NotingHands:
+    """Does nothing, and notes it; `said` is what the front was told, `done` the names of everything else."""
+
+    def __init__(self):
+        self.done = []
+        self.said = []
+        self.is_unsaved = False
+        self.is_served = True
+        self.push_pauses = []
+
+    def tell(self, message):
+        self.said.append(message)
+
+    def is_tenure_served(self):
+        return self.is_served
+
+    def is_state_unsaved(self):
+        return self.is_unsaved
+
+    def unsaved_path(self):
+        return "errored.tfstate"
+
+    def start_child(self, message):
+        self.done.append("start")
+        return 4711
+
+    def start_push(self):
+        self.done.append("push")
+        return True
+
+    def pushed(self, status):
+        return self.push_pauses.pop(0) if status and self.push_pauses else None
+
+    def set_pushed_aside(self):
+        self.is_unsaved = False
+        return "errored.tfstate.pushed"
+
+    def release(self, message, *, is_state_unsaved=False):
+        self.done.append("release, keeping the state" if is_state_unsaved else "release")
+
+    def act(self, action):
+        self.done.append(action.value)
+
+    def __getattr__(self, name):
+        return lambda *_, **__: self.done.append(name)
+
+    def count(self, name):
+        return self.done.count(name)
+
+    def told(self, kind):
+        return [message for message in self.said if isinstance(message, kind)]
+
+
+class Keeper:
+    """A conduct and its clock. It holds the lock since 0 unless told otherwise."""
+
+    def __init__(self):
+        self.hands = NotingHands()
+        self.conduct = Conduct(self.hands, 0.0)
+        self.now = 0.0
+
+    def ask(self, message):
+        self.conduct.on_front(message, self.now)
+        return self
+
+    def hear(self, message):
+        self.conduct.on_tenure(message, self.now)
+        return self
+
+    def wait(self, seconds):
+        self.now += seconds
+        self.conduct.enforce(self.now)
+        return self
+
+    def acquiring(self, **facts):
+        return self.ask(asked(**facts))
+
+    def holding(self, **facts):
+        return self.acquiring(**facts).hear(wire.Held(lock_id="ours", beat=0, base=self.now, has_lease=True))
+
+    def running(self, **facts):
+        return self.holding(**facts).ask(SPAWN)
+
+    def beat(self):
+        return self.hear(wire.Beaten(beat=1, base=self.now))
+
+    def exits(self, status=0):
+        self.conduct.on_exit(status, self.now)
+        return self
+
+    def front_dies(self):
+        self.conduct.on_front_gone(self.now)
+        return self
+
+
+def asked(**facts):
+    found = request("ana", lease=LEASE, timeout=60.0, stores=1)
+    return wire.Acquire(**{name: getattr(found, name) for name in found.__struct_fields__} | facts)
+
+
+def adopting(**facts):
+    return wire.Adopt(**{"acquire": asked(), "stage": "held", "lock_id": "ours", "base": 0.0, "child": 4711} | facts)
+
+
+@pytest.fixture
+def keeper():
+    return Keeper()
+
+
+# --- the child ------------------------------------------------------------------------------------------------------
+
+
+def test_a_child_gets_one_sigint_whoever_asks_how_often(keeper):
+    keeper.running().ask(STOP).wait(1).ask(STOP).wait(1).wait(61).front_dies()
+
+    assert keeper.hands.count("interrupt_child") == 1
+
+
+def test_a_signal_that_somebody_else_has_delivered_is_not_sent_again(keeper):
+    keeper.running().ask(wire.Interrupt(reason="SIGINT", is_delivered=True)).wait(61)
+
+    assert keeper.hands.count("interrupt_child") == 0
+    assert keeper.hands.count("spare_child") == 1
+
+
+def test_each_child_has_a_sigint_of_its_own(keeper):
+    keeper.running().wait(61).beat().exits().ask(SPAWN).wait(61)
+
+    assert keeper.hands.count("interrupt_child") == 2
+
+
+@pytest.mark.parametrize("event", [STOP, wire.Lost(kind="gone")])
+def test_nothing_starts_once_asked_to_stop_or_without_a_lock(keeper, event):
+    keeper.holding()
+    keeper.ask(event) if event is STOP else keeper.hear(event)
+
+    keeper.ask(SPAWN)
+
+    assert "start" not in keeper.hands.done
+    assert keeper.hands.told(wire.Failed)[0].kind == "interrupted"
+
+
+def test_one_child_at_a_time(keeper):
+    keeper.running().ask(SPAWN)
+
+    assert keeper.hands.count("start") == 1
+
+
+def test_a_child_that_starts_when_nobody_knows_whose_the_lock_is_starts_frozen(keeper):
+    keeper.holding().wait(109).ask(SPAWN)
+
+    assert keeper.hands.done[-3:] == ["start", "guard_child", "freeze"]
+
+
+def test_a_beat_that_lands_lets_a_frozen_child_go_on(keeper):
+    keeper.running().wait(109).beat().wait(0)
+
+    assert keeper.hands.done[-1] == "thaw"
+
+
+def test_another_holder_ends_the_child_at_once(keeper):
+    keeper.running().hear(wire.Lost(kind="another's")).wait(0)
+
+    assert keeper.hands.done[-2:] == ["freeze", "kill"]
+
+
+def test_a_run_that_takes_too_long_is_asked_to_stop_and_said_to_be(keeper):
+    keeper.running(run_timeout_seconds=20.0).wait(19)
+    assert keeper.hands.count("interrupt_child") == 0
+
+    keeper.wait(1)
+
+    assert keeper.hands.count("interrupt_child") == 1
+    assert "run.timed_out" in [told.event for told in keeper.hands.told(wire.Told)]
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_that_meets_a_loss_is_answered_all_the_same(keeper):
+    """The thread hears of both at once, and says only that the lock is lost."""
+    keeper.running().exits().ask(DONE)
+
+    keeper.hear(wire.Lost(kind="another's"))
+
+    assert keeper.hands.told(wire.Released) == [wire.Released(result="another's")]
+    assert keeper.conduct.is_done
+
+
+def test_a_release_whose_thread_fails_is_answered_all_the_same(keeper):
+    keeper.running().exits().ask(DONE)
+
+    keeper.hear(wire.Failed(kind="TfguardError", message="Unexpected"))
+
+    assert keeper.hands.told(wire.Released) == [wire.Released(result="nothing")]
+
+
+def test_what_is_lost_is_not_released(keeper):
+    keeper.running().hear(wire.Lost(kind="gone")).exits().ask(DONE)
+
+    assert "release" not in keeper.hands.done
+    assert keeper.hands.told(wire.Released) == [wire.Released(result="gone")]
+
+
+def test_an_orphan_is_stopped_then_killed_and_its_lock_is_released_when_it_is_gone(keeper):
+    keeper.running(orphan_timeout_seconds=40.0).front_dies()
+    assert keeper.hands.count("interrupt_child") == 1
+    keeper.wait(20).beat().wait(20)
+    assert "kill" in keeper.hands.done
+    assert "release" not in keeper.hands.done
+
+    keeper.exits(-9)
+
+    assert "release" in keeper.hands.done
+
+
+def test_a_lock_that_comes_when_the_front_is_gone_is_released(keeper):
+    keeper.acquiring().front_dies().hear(wire.Held(lock_id="ours", beat=0, base=0.0, has_lease=True))
+
+    assert "cancel_wait" in keeper.hands.done
+    assert keeper.hands.done[-1] == "release"
+
+
+def test_a_keeper_with_nothing_to_hold_goes_with_its_front(keeper):
+    keeper.front_dies()
+
+    assert keeper.conduct.is_done
+
+
+# --- a state that could not be saved --------------------------------------------------------------------------------
+
+
+def test_a_state_is_pushed_before_the_lock_is_released(keeper):
+    keeper.running().exits(1)
+    keeper.hands.is_unsaved = True
+    keeper.ask(DONE)
+    assert "release" not in keeper.hands.done
+
+    keeper.exits(0)
+
+    assert keeper.hands.done[-2:] == ["push", "release"]
+
+
+def test_a_push_that_fails_for_good_leaves_a_copy(keeper):
+    keeper.running().exits(1)
+    keeper.hands.is_unsaved, keeper.hands.push_pauses = True, [1.0]
+    keeper.ask(DONE).exits(1).wait(1.0).exits(1)
+
+    assert keeper.hands.count("push") == 2
+    assert keeper.hands.done[-1] == "release, keeping the state"
+
+
+def test_a_push_waits_while_nobody_knows_whose_the_lock_is(keeper):
+    keeper.running().exits(1)
+    keeper.hands.is_unsaved = True
+
+    keeper.wait(109).ask(DONE).wait(10)
+    assert "push" not in keeper.hands.done
+
+    keeper.beat().wait(TICK_SECONDS)
+    assert "push" in keeper.hands.done
+
+
+def test_a_push_is_given_up_when_the_lease_is_over(keeper):
+    keeper.running().exits(1)
+    keeper.hands.is_unsaved = True
+
+    keeper.wait(109).ask(DONE).wait(72)
+
+    assert "push" not in keeper.hands.done
+    assert keeper.hands.done[-1] == "release, keeping the state"
+
+
+# --- a successor ----------------------------------------------------------------------------------------------------
+
+
+def test_a_successor_counts_from_what_its_predecessor_last_knew(keeper):
+    keeper.now = 100.0
+    keeper.conduct = Conduct(keeper.hands, 100.0)
+
+    keeper.ask(adopting()).wait(8)
+
+    assert keeper.hands.done[-1] == "freeze"
+
+
+def test_a_successor_does_not_signal_again(keeper):
+    keeper.ask(adopting()).front_dies()
+
+    assert keeper.hands.count("interrupt_child") == 0
+
+
+def test_nothing_is_released_while_an_inherited_child_runs(keeper):
+    """A predecessor that died while it pushed a state: the front asks for the release, and a Terraform still writes."""
+    keeper.ask(adopting()).ask(DONE)
+    assert "release" not in keeper.hands.done
+
+    keeper.exits()
+
+    assert keeper.hands.done[-1] == "release"
+
+
+def test_the_end_of_an_inherited_child_is_the_fronts_to_tell(keeper):
+    """It reaps it. Told twice, it would take the second for the end of the next program."""
+    keeper.ask(adopting()).exits()
+
+    assert not keeper.hands.told(wire.Exited)
