@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -158,19 +159,23 @@ def test_a_lock_file_whose_hash_is_wrong_installs_nothing(
 
 
 @pytest.mark.e2e
-def test_uv_installs_where_the_image_has_it_and_the_cache_spares_the_second_time(
+def test_the_lock_file_that_it_recommends_is_one_that_uv_installs_and_the_cache_keeps(
     bare: Callable[..., Stage], own_wheel: Path, index: Mapping[str, str]
 ) -> None:
     made = bare()
-    real = shutil.which("uv", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin") or pytest.skip("no uv")
-    (made.path.parent / "image/uv").symlink_to(real)
-    (made.path / "tfguard.lock").write_text(lock_file(own_wheel))
+    uv = shutil.which("uv", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}") or pytest.skip("no uv")
+    (made.path.parent / "image/uv").symlink_to(uv)
     enter = lines_of(".tfguard:plan")[0][:2]
+    links = {**index, "UV_FIND_LINKS": str(own_wheel.parent), "TFGUARD_VERSION": tfguard.__version__}
 
-    first = run_part(made, *enter, **{**index, "UV_FIND_LINKS": str(own_wheel.parent)})
-    second = run_part(made, *enter, UV_OFFLINE="1", UV_NO_CACHE="1", UV_NO_INDEX="1")
+    refused = run_part(made, *enter, **links)
+    recommended = refused.err.partition("Make one: ")[2].strip()
+    locked = run_part(made, recommended, **links)
+    first = run_part(made, *enter, **links)
+    second = run_part(made, *enter, UV_NO_CACHE="1", UV_NO_INDEX="1")
 
-    assert (first.code, second.code) == (0, 0), f"{first}{second}"
+    assert refused.code == 78, str(refused)
+    assert [each.code for each in (locked, first, second)] == [0, 0, 0], f"{locked}{first}{second}"
     (info,) = made.path.glob(".tfguard/lib/tfguard-*.dist-info/INSTALLER")
     assert info.read_text().strip() == "uv"
 
