@@ -28,7 +28,7 @@ TRACKING_VARIABLES = (
 _LIKELY = frozenset({"plan", "apply", "destroy", "refresh", "import", "taint", "untaint", "run", "exec"})
 #: The command stands among these: behind our options.
 _FIRST_WORDS = 8
-_KEEPER = "import sys; sys.path.append(sys.argv[2]); from tfguard.keeper import main; main(int(sys.argv[3]))"
+_KEEPER = "import sys; sys.path.append(sys.argv[2]); from tfguard.keeper import main; main(*map(int, sys.argv[3:5]))"
 
 
 @dataclass
@@ -40,6 +40,8 @@ class Launched:
 
 
 _early: Launched | None = None
+#: A pipe into which nobody writes. Front and keepers hold its writing end, so it ends when none of them is left.
+_lifeline: tuple[int, int] | None = None
 
 
 def launch_early(words: Sequence[str]) -> None:
@@ -76,16 +78,19 @@ def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
 def _launch(environ: Mapping[str, str]) -> Launched:
     # Blocked from here on: what comes before the front listens stays pending, and the keeper is not born to die of it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+    global _lifeline
+    _lifeline = _lifeline or os.pipe()
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-c", _KEEPER),
                 *("tfguard-keeper", str(Path(__file__).resolve().parent.parent), str(theirs.fileno())),
+                *(str(end) for end in _lifeline),
             ],
             env=without_tracking(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno()],
+            pass_fds=[theirs.fileno(), *_lifeline],
         )
     return Launched(process, ours)

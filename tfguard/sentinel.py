@@ -12,7 +12,10 @@ The sentinel: a small process beside the keeper that acts when the keeper cannot
 Not promised: between the start of a provider and the keeper's next look (a second) the provider's PID is the highest;
 and if keeper and sentinel are killed at once, nobody stops Terraform: the lease runs out.
 
-The process itself is standard library only, run as `python -I -S sentinel.py DESCRIPTOR`.
+3. **Front and keeper are both dead.** Nobody beats, and nobody is left to stop a Terraform that needs longer than the
+   lease: at `safe_until` the sentinel kills it, before another run may be in.
+
+The process itself is standard library only, run as `python -I -S sentinel.py DESCRIPTOR LIFELINE`.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -39,6 +43,8 @@ _GOODBYE_SECONDS = 2.0
 _UNREAD_SECONDS = 5.0
 #: How long a process may outlive its keeper under our eyes: as long as the keeper itself would have granted.
 _LONGEST_SECONDS = 1800.0
+#: The clock of `safe_until`: as in `clock`, which nothing here may import.
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None) or time.CLOCK_MONOTONIC
 _QUIT, _CLEAR, _HAD, _TERM = b"q\n", b"-\n", b"=\n", b"T"
 
 
@@ -51,14 +57,16 @@ def must_be_highest(environ: dict[str, str]) -> bool:
 class Sentinel:
     """The keeper's end. Readable when the sentinel was told to end (`has_heard`), or has ended."""
 
-    def __init__(self) -> None:
+    def __init__(self, lifeline: int = -1) -> None:
+        """`lifeline` is the end of a pipe that ends when nobody else is left to watch the process: see `launch`."""
+        self._safe_until = float("inf")
         self._socket, theirs = socket.socketpair()
         # Blocked until the new process can hear it: a SIGTERM meanwhile stays pending.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-I", "-S", __file__, str(theirs.fileno()), str(lifeline)],
+                pass_fds=[theirs.fileno(), *([lifeline] if lifeline >= 0 else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -85,6 +93,12 @@ class Sentinel:
     def forget(self) -> None:
         """The process is gone: its PID may be anybody's now."""
         self._send(_CLEAR)
+
+    def expect(self, safe_until: float) -> None:
+        """The process must have stopped writing by then (boottime), whoever lives."""
+        if safe_until != self._safe_until:
+            self._safe_until = safe_until
+            self._send(b"!%.3f\n" % safe_until)
 
     def spare(self) -> None:
         """The process has had its one SIGINT: if the keeper dies now, hold its pipes open and no more."""
@@ -118,37 +132,40 @@ def registration(pid: int) -> bytes:
     return b"+%d\n" % pid
 
 
-def stand_by(descriptor: int) -> None:
+def stand_by(descriptor: int, lifeline: int) -> None:
     """Wait for the keeper's words, and for its end."""
     end = socket.socket(fileno=descriptor)
     signal.signal(signal.SIGTERM, lambda *_: end.send(_TERM))
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    watched, has_had_signal, outputs = _listen(end)
+    watched, has_had_signal, safe_until, outputs = _listen(end)
     if watched:
         with contextlib.suppress(OSError):
             os.kill(watched, 0 if has_had_signal else signal.SIGINT)
-        _hold_open(watched, outputs)
+        _hold_open(watched, outputs, safe_until, lifeline)
 
 
-def _listen(end: socket.socket) -> tuple[int, bool, list[int]]:
+def _listen(end: socket.socket) -> tuple[int, bool, float, list[int]]:
     """
     Follow the keeper's words to its end; gives the process that it leaves behind (0: none), whether that has had its
-    SIGINT, and its pipes.
+    SIGINT, until when it may write, and its pipes.
     """
-    watched, has_had_signal, outputs, rest = 0, False, [], b""
+    watched, has_had_signal, safe_until, outputs, rest = 0, False, float("inf"), [], b""
     while True:
         data, descriptors, _, _ = socket.recv_fds(end, 4096, 8)
         outputs += descriptors
         if not data:
-            return watched, has_had_signal, outputs
+            return watched, has_had_signal, safe_until, outputs
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
             if line == _QUIT.strip():
-                return 0, False, []
+                return 0, False, safe_until, []
             if line == _HAD.strip():
                 has_had_signal = True
+                continue
+            if line.startswith(b"!"):
+                safe_until = float(line[1:])
                 continue
             has_had_signal = has_had_signal and line == b"+%d" % watched
             watched = int(line[1:]) if line.startswith(b"+") else 0
@@ -158,8 +175,8 @@ def _listen(end: socket.socket) -> tuple[int, bool, list[int]]:
                 outputs = []
 
 
-def _hold_open(watched: int, outputs: list[int]) -> None:
-    """Keep the process's pipes open until it is gone, and drain what nobody else reads."""
+def _hold_open(watched: int, outputs: list[int], safe_until: float, lifeline: int) -> None:
+    """Keep the process's pipes open until it is gone, and drain what nobody else reads; past `safe_until` end it."""
     until = time.monotonic() + _LONGEST_SECONDS
     seen = dict.fromkeys(outputs, (0, time.monotonic()))
     with contextlib.suppress(OSError):
@@ -171,7 +188,28 @@ def _hold_open(watched: int, outputs: list[int]) -> None:
                     os.read(descriptor, pending)
                 elif pending != before:
                     seen[descriptor] = (pending, time.monotonic())
-            time.sleep(0.2)
+            if time.clock_gettime(_BOOTTIME) >= safe_until and _has_ended(lifeline):
+                _kill(watched)
+            time.sleep(0.1)
+
+
+def _has_ended(lifeline: int) -> bool:
+    """Whether front and keepers are all gone. While one of them lives, the deadlines are its own to enforce."""
+    return lifeline >= 0 and bool(select.select([lifeline], [], [], 0)[0])
+
+
+def _kill(watched: int) -> None:
+    """SIGKILL a process and all its descendants, parents first; where there is no /proc, the process alone."""
+    parents: dict[int, int] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/{int(name)}/stat", "rb") as file:
+            parents[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+    family = [watched]
+    for pid in family:
+        family += [child for child, parent in parents.items() if parent == pid]
+    for pid in family:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _is_gone(pid: int) -> bool:
@@ -189,5 +227,5 @@ def _answers(pid: int) -> bool:
 
 
 if __name__ == "__main__":
-    stand_by(int(sys.argv[1]))
+    stand_by(int(sys.argv[1]), int(sys.argv[2]))
     os._exit(0)

@@ -23,7 +23,7 @@ def broken(*args, **kwargs):
     open({fired!r}, "x").close()
     raise RuntimeError("a test breaks this")
 setattr(kind, name, broken)
-main(int(sys.argv[3]))
+main(*map(int, sys.argv[3:5]))
 """
 
 
