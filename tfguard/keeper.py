@@ -122,7 +122,7 @@ class Keeper:
         """What the lease's thread has posted; a defect that has ended it ends us as a whole."""
         if isinstance(message, Exception):
             raise message
-        self._conduct.on_tenure(message)
+        self._conduct.on_tenure(message, self._clock.boottime())
 
     def _post(self, message: Any) -> None:
         self._inbox.append(message)
@@ -134,6 +134,7 @@ class Keeper:
             self._on_spawn(message)
         elif isinstance(message, wire.ChildGone) and isinstance(self._child, child.AdoptedChild):
             self._child.is_reaped = True
+            self._reap()  # Now: the next message may be to start another.
         else:
             self._conduct.on_front(message, self._clock.boottime())
 
