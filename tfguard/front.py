@@ -298,7 +298,7 @@ class Front:
             self._child = child.spawned_by(self._keeper.pid)
             if not self._child:  # It was never started, or it ended unheard: either way it was broken off.
                 self._answers.append(wire.Exited(status=-signal.SIGINT))
-        elif self._last_word is not None:
+        elif self._last_word is not None and self._request is not None and self._request.rescue is not None:
             self._child = child.spawned_by(self._keeper.pid)  # Pushing what Terraform could not save: it may write.
         if self._child:
             self._inherited = child.AdoptedChild(self._child)

@@ -58,6 +58,12 @@ def kill_front_of(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=30)
 
 
+def kill_keeper_of(process: subprocess.Popen[str]) -> None:
+    """SIGKILL the keeper alone."""
+    children = psutil.Process(process.pid).children()
+    next(each for each in children if "tfguard-keeper" in each.cmdline()).kill()
+
+
 def kill_guards_of(process: subprocess.Popen[str]) -> None:
     """SIGKILL front and keeper at once, and leave Terraform alone."""
     front = psutil.Process(process.pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.conftest import GATED, Backend, Result, Stage
-from tests.e2e.operated import guarded, kill_all_of, kill_front_of
+from tests.e2e.operated import guarded, kill_all_of, kill_front_of, kill_keeper_of
 from tests.e2e.refusing import Refusing, refusing
 from tests.eventually import eventually
+from tfguard.stores.dynamodb import BEAT
 
 pytestmark = pytest.mark.e2e
 
@@ -72,6 +74,12 @@ def deny_state_at_first(made: Stage, proxy: Refusing, pushes: int = 0) -> None:
     proxy.refuse = refuse
 
 
+def beat_of(made: Stage) -> int:
+    """The number of the lock's last heartbeat, -1 where there is no lock."""
+    item = made.dynamodb.item(made.table, f"{made.bucket}/{made.key}")
+    return int(item[BEAT]["N"]) if item else -1
+
+
 def assert_short(result: Result) -> None:
     assert all(len(line) <= 120 for line in result.err.splitlines() if "run.finished" not in line), str(result)
 
@@ -111,6 +119,34 @@ def test_a_keeper_without_a_front_pushes_too(gated: Callable[..., Pair]) -> None
 
     assert made.resources() == ["terraform_data.work"]
     assert not errored(made).exists()
+
+
+def test_a_keeper_that_dies_while_it_pushes_leaves_a_lock_that_waits_for_the_push(gated: Callable[..., Pair]) -> None:
+    made, proxy = gated("dynamodb")
+    is_pushing, may_land = threading.Event(), threading.Event()
+
+    def hold_up(method: str, path: str, _: str) -> bool:
+        if not is_state_write(made, method, path):
+            return False
+        if not errored(made).exists():
+            return True
+        is_pushing.set()
+        may_land.wait(60)
+        return False
+
+    with guarded(made) as process:
+        proxy.refuse = hold_up
+        made.open_gate()
+        assert is_pushing.wait(60)
+
+        kill_keeper_of(process)
+        beaten = beat_of(made)
+        eventually(lambda: beat_of(made) > beaten + 1, 30, "its successor beating while the push is on its way")
+        may_land.set()
+        process.communicate(timeout=60)
+
+    assert made.locks() == []
+    assert made.resources() == ["terraform_data.work"]
 
 
 def test_what_cannot_be_pushed_is_kept_and_stops_the_next_run(gated: Callable[..., Pair]) -> None:
