@@ -85,11 +85,11 @@ class JobPage:
             return None
         return cls(environ, told, record, is_github=is_github, is_gitlab=is_gitlab)
 
-    def begin(self, label: str) -> Transcript:
+    def begin(self, label: str, *, is_plan: bool = False) -> Transcript:
         """Terraform is about to be started: give what keeps its text. From now on `settle` could tell the story."""
         if self._transcript is None:
             self._transcript = Transcript.create(self.record.with_suffix(runrecord.TEXT_SUFFIX))
-        self.story.label = label
+        self.story.label, self.story.is_plan = label, is_plan
         self.story.save(self.record)
         return self._transcript
 
@@ -201,10 +201,15 @@ class JobPage:
             held=facts.get("held_s"),
             lock_id=str(facts.get("lock_id") or ""),
             token=facts.get("token"),
-            changes=self.story.changes or read_closing_line(summary.plain(text)),
+            changes=self.story.changes or self._said(text),
             text=text,
             notes=tuple(self.story.notes),
         )
+
+    def _said(self, text: str) -> PlannedChanges | None:
+        """What Terraform's closing line counts. An apply's plan is none: it may have got no further."""
+        changes = read_closing_line(summary.plain(text))
+        return changes if changes is not None and (changes.is_done or self.story.is_plan) else None
 
     def _outputs(self, page: summary.Page) -> dict[str, str]:
         found = {name: str(value) for name, of in OUTPUTS.items() if (value := of(page)) is not None and value != ""}

@@ -36,11 +36,13 @@ class ReportFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
-    `queued`: annotations for which it was not the time yet. `holder`: who held the lock, as JSON. `stopped_by`: the
-    signal that asked the run to stop. `front`: who gathers this, and will tell it if it lives.
+    `is_plan`: Terraform's last command was a plan. `queued`: annotations for which it was not the time yet. `holder`:
+    who held the lock, as JSON. `stopped_by`: the signal that asked the run to stop. `front`: who gathers this, and will
+    tell it if it lives.
     """
 
     label: str = ""
+    is_plan: bool = False
     notes: list[str] = []
     queued: list[str] = []
     changes: PlannedChanges | None = None

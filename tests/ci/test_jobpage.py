@@ -306,6 +306,8 @@ def test_settle_tells_what_terraform_printed_after_the_front_was_killed(job: Cal
     folded = made.summary.all("pre", within="details")[0]
     assert (made.outputs["outcome"], made.outputs["exit-code"]) == ("orphaned", "137")
     assert "Interrupt received" in folded, "what the keeper has drained"
+    assert "add" not in made.outputs, "what was planned is not what was done"
+    assert "the run ended: orphaned" in made.summary.all("pre")[0]
     assert "hunter2" not in folded and "password=[redacted]" in folded
 
 

@@ -204,6 +204,7 @@ class _Settling:
             text = operator_messages.settled(
                 self._subject, outcome=record.outcome, exit_code=record.exit_code, held_seconds=record.held_s
             )
+            self._notes.append(text)
             self._report.say("info", "settle.finished", text, lock=self._subject.label, outcome=record.outcome)
         self._tell(record)
         runrecord.remove(self._path)

@@ -45,8 +45,9 @@ def run_shown(
         # Whether Terraform calls a saved plan stale is heard even on a terminal.
         keep = len if invocation.plan_file else None
         return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep)
-    argv, files = _saved(page, context, invocation, argv) if invocation.words == ("plan",) else (argv, None)
-    kept = page.begin(context.label())
+    is_plan = invocation.words == ("plan",)
+    argv, files = _saved(page, context, invocation, argv) if is_plan else (argv, None)
+    kept = page.begin(context.label(), is_plan=is_plan)
     with page.fenced(argv) if _is_for_people(invocation) else contextlib.nullcontext():
         status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write)
     if files is not None and status in (0, _CHANGES):
