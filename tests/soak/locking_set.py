@@ -105,9 +105,7 @@ class Client(threading.Thread):
         # One in five outlasts the lease and does not stop when asked, so that it is frozen and its lock is taken.
         self.is_stubborn = self.chance.random() < 0.2
         seconds = (
-            self.chance.uniform(LEASE_SECONDS / 2, 2 * LEASE_SECONDS)
-            if self.is_stubborn
-            else self.chance.uniform(0, 0.5)
+            self.chance.uniform(LEASE_SECONDS, 3 * LEASE_SECONDS) if self.is_stubborn else self.chance.uniform(0, 0.5)
         )
         self.is_harmed = False
         self.process = subprocess.Popen(
@@ -129,7 +127,7 @@ class Client(threading.Thread):
         store = self.game.store(self.path.endpoint)
         work = [sys.executable, "-I", "-S", str(ELEMENT), str(self.game.folder), element, f"{seconds:.3f}"]
         return [
-            *(sys.executable, "-m", "tfguard", "--lock-timeout=120s"),
+            *(sys.executable, "-m", "tfguard", "--lock-timeout=60s"),
             *("exec", "--name", "set", "--store", store, "--", *work, *(["stubborn"] if self.is_stubborn else [])),
         ]
 
@@ -160,7 +158,8 @@ class Nemesis:
             time.sleep(self._chance.uniform(0.1, 1.4))
             self._heal(time.monotonic())
             victim = self._victim()
-            self._cut(victim) if self._chance.random() < 0.3 else self._harm(victim)
+            # Only of one that goes on for longer than its lease can the lock be taken while it is at work.
+            self._cut(victim) if self._chance.random() < (0.7 if victim.is_stubborn else 0.3) else self._harm(victim)
         self._heal(float("inf"))
 
     def _victim(self) -> Client:
@@ -199,7 +198,7 @@ class Nemesis:
         self._later(mend)
 
     def _later(self, heal: Callable[[], None]) -> None:
-        self._healings.append((time.monotonic() + self._chance.uniform(0.2, 1.6 * LEASE_SECONDS), heal))
+        self._healings.append((time.monotonic() + self._chance.uniform(0.2, 2 * LEASE_SECONDS), heal))
 
     def _heal(self, now: float) -> None:
         due = [each for each in self._healings if each[0] <= now]
@@ -224,7 +223,7 @@ def play(game: Game, *, clients: int, seconds: float, seed: int) -> Figures:
         for client in crowd:
             client.is_over.set()
         for client in crowd:
-            client.join(120)
+            client.join(150)
             assert not client.is_alive(), f"a run hangs: {client.process}"
         eventually(lambda: not left_of(game.folder), 3 * LEASE_SECONDS + 20, f"an end of {left_of(game.folder)}")
     said = "".join(text for client in crowd for text in client.said)
