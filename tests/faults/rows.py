@@ -110,10 +110,7 @@ ROWS = {
     "r6": Row(
         "credentials expire in mid-run",
         "an outage, not a theft",
-        (
-            "tests/e2e/test_credentials.py::test_expired_credentials_are_waited_out_and_never_taken_for_a_loss",
-            "tests/lease/test_renew.py::test_denied_is_not_lost",
-        ),
+        ("tests/lease/test_renew.py::test_denied_is_not_lost",),
     ),
     "r7": Row("heartbeats are answered 5xx though they landed", "as r1"),
     "l1": Row(

@@ -1,9 +1,10 @@
 """
 The long forms of what `make test` runs briefly: `python -m tests.soak --minutes 60`.
 
-Half of the time a run is held with credentials that expire, while the simulation plays beside it; then the locking
-set, `kill -9` at random instants, and plain Terraforms among tfguards, one after another. Each part's figures stand in
-the closing summary, one line each; the end of what a failed part has printed is above it. Exit status: failed parts.
+Half of the time a run is held with credentials that expire, while the simulation plays beside it; then, one after
+another, the locking set, `kill -9` at random instants, plain Terraforms among tfguards, without and with faults of the
+store, and every single fault. Each part's figures stand in the closing summary; the end of what a failed part has
+printed is above it. Exit status: how many failed.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def beside_one_another(minutes: float) -> list[Part]:
     """The run that is held idles: the simulation has the processor to itself."""
     half = f"{minutes / 2:g}"
     return [
-        Part("simulation", ["tests.simulation", "--minutes", half], {}),
+        Part("simulation", ["tests.simulation", "--minutes", half, "--processes", str(os.cpu_count() or 1)], {}),
         pytest_part("endurance", "tests/soak/test_endurance.py", TFGUARD_ENDURANCE_MINUTES=half),
     ]
 
@@ -80,10 +81,20 @@ def beside_one_another(minutes: float) -> list[Part]:
 def one_after_another(minutes: float) -> list[Part]:
     seconds = minutes * 60
     kills = max(9, round(50 * minutes / 60))
+    faults = {"TFGUARD_MIXED_SECONDS": f"{seconds / 12:.0f}"}
+    if minutes >= 30:
+        faults |= {"TFGUARD_FAULTS_CROWD": "50", "TFGUARD_FAULTS_BREAK": "all"}
     return [
         pytest_part("locking set", "tests/soak/test_locking_set.py", TFGUARD_SET_SECONDS=f"{seconds / 6:.0f}"),
         pytest_part("kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}"),
         pytest_part("mixed", "tests/e2e/test_mixed.py", TFGUARD_MIXED_SECONDS=f"{seconds / 12:.0f}"),
+        pytest_part(
+            "failures",
+            "tests/faults",
+            TFGUARD_FAULTS_CROWD="50" if minutes >= 30 else "12",
+            TFGUARD_FAULTS_BREAK="all" if minutes >= 30 else "",
+            TFGUARD_MIXED_SECONDS=f"{seconds / 12:.0f}",
+        ),
     ]
 
 
