@@ -73,6 +73,8 @@ def test_m1_a_mixed_fleet_under_random_faults_loses_no_update(stage: Callable[..
         assert not any(thread.is_alive() for thread in fleet)
 
     done = made.log_lines().count("done")
+    tried = f"{len(ours)} applies by tfguard, {len(theirs)} plain, {done} updates"
+    print(f"figures: mixed: {SECONDS:.0f} s with every tenth request going wrong: {tried}")
     assert int((made.path / "counter").read_text()) == done
     assert done >= sum(result.code == 0 for result in (*ours, *theirs))
     assert ours

@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 #: Lines that begin so are what a part came to.
 FIGURES = "figures: "
 _SHOWN_LINES = 60
+MIXED_FAULTS = "tests/faults/test_mixed.py"
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,7 @@ def beside_one_another(minutes: float) -> list[Part]:
 def one_after_another(minutes: float) -> list[Part]:
     seconds = minutes * 60
     kills = max(9, round(50 * minutes / 60))
-    faults = {"TFGUARD_MIXED_SECONDS": f"{seconds / 12:.0f}"}
-    if minutes >= 30:
-        faults |= {"TFGUARD_FAULTS_CROWD": "50", "TFGUARD_FAULTS_BREAK": "all"}
+    faults = {"TFGUARD_FAULTS_CROWD": "50", "TFGUARD_FAULTS_BREAK": "all"} if minutes >= 30 else {}
     return [
         pytest_part("locking set", "tests/soak/test_locking_set.py", TFGUARD_SET_SECONDS=f"{seconds / 6:.0f}"),
         pytest_part("kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}"),
@@ -98,9 +97,9 @@ def one_after_another(minutes: float) -> list[Part]:
     ]
 
 
-def pytest_part(name: str, path: str, **environ: str) -> Part:
+def pytest_part(name: str, *words: str, **environ: str) -> Part:
     # A part of half an hour is not hung after two minutes.
-    return Part(name, ["pytest", "-q", "-s", "-o", "faulthandler_timeout=0", path], environ)
+    return Part(name, ["pytest", "-q", "-s", "-o", "faulthandler_timeout=0", *words], environ)
 
 
 def play(minutes: float) -> list[Outcome]:
