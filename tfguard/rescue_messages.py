@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 
 from tfguard.lockinfo import printable
 from tfguard.messages import Subject, about, fit
@@ -52,12 +53,16 @@ def is_here(subject: Subject, path: str) -> str:
     )
 
 
+def fetching(place: str) -> str:
+    """The command that fetches a copy from beside the state."""
+    return f"{'aws s3 cp' if place.startswith('s3://') else 'cp'} {shlex.quote(place)} errored.tfstate"
+
+
 def is_pending(subject: Subject, place: str) -> str:
     """A copy of a former run's errored state waits beside the state: exit 78."""
-    fetch = f"aws s3 cp {place} errored.tfstate" if place.startswith("s3://") else f"cp {place} errored.tfstate"
     return fit(
         about(subject.label, "a former run could not save its state; running now may undo what it did."),
-        fetch,
+        fetching(place),
         f"Then: {subject.command} {_PUSH}  (or, to run all the same: --ignore-errored-state)",
     )
 

@@ -303,6 +303,7 @@ def test_copies_of_unsaved_states_are_found_though_nobody_noted_them(stage: Make
 
     assert found["errored copies"]["mark"] == "warning"
     assert "tfstate.errored.1234" in found["errored copies"]["says"]
+    assert "tfstate.errored.1234 errored.tfstate, then: tfguard state push" in found["errored copies"]["advice"]
 
 
 def test_who_has_waited_since_yesterday_is_told(stage: Make) -> None:
@@ -460,6 +461,16 @@ def test_a_repair_without_a_terminal_wants_a_yes(stage: Make) -> None:
 
     assert result.code == 64
     assert "tfguard doctor --repair-digest --yes" in result.err
+
+
+def test_a_state_that_is_gone_is_to_be_restored(stage: Make) -> None:
+    made = stage("dynamodb")
+    break_digest(made)
+
+    found = findings(made, code=1)
+
+    assert found["digest"]["says"].startswith("the state's digest is missing")
+    assert found["digest"]["advice"] == "Restore a version of it from the bucket."
 
 
 @pytest.mark.slow

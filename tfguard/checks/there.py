@@ -12,6 +12,7 @@ from tfguard.clock import SystemClock
 from tfguard.context import cache_dir
 from tfguard.durations import spoken_duration
 from tfguard.errors import TfguardError
+from tfguard.rescue_messages import fetching
 from tfguard.store import DynamoDBSpec, LocalSpec, S3Spec
 from tfguard.stores.state import find_copies, mismatch
 from tfguard.terraform import binary_version
@@ -101,7 +102,8 @@ def digest(patient: StatePatient) -> Answer | None:
     says = (
         f"the state's digest is {found.actual or 'missing'}, and the table says {found.stored}: no Terraform reads it"
     )
-    return failure(says, f"{patient.again} doctor --repair-digest")
+    mend = f"{patient.again} doctor --repair-digest" if found.actual else "Restore a version of it from the bucket."
+    return failure(says, mend)
 
 
 def errored_copies(patient: StatePatient) -> Answer | None:
@@ -114,9 +116,10 @@ def errored_copies(patient: StatePatient) -> Answer | None:
     places = sorted({*found, *filter(None, [noted])})
     if not places:
         return None
-    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    says = f"a state that a former run could not save waits at {noted or places[0]}{more}"
-    return warning(says, f"Push it ({patient.again} state push FILE), or delete it if it is not needed.")
+    place, others = noted or places[0], len(places) - 1
+    says = f"a state that a former run could not save waits at {place}" + (f" and {others} more" if others else "")
+    push = f"{fetching(place)}, then: {patient.again} state push errored.tfstate"
+    return warning(says, f"{push}. If it is not needed: delete it.")
 
 
 def stale_line(patient: StatePatient) -> Answer | None:
