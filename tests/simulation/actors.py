@@ -211,6 +211,8 @@ class Keeper:
             self._reap_adopted()
         else:
             self._conduct.on_front(message, now)
+        if isinstance(message, wire.Adopt) and message.stage == "held":
+            self.run.world.observer.check_base(self.run, message.lock_id, self.watchdog.base)
         self._conduct.enforce(now)
         self._after()
 

@@ -175,7 +175,7 @@ class Observer:
         elif isinstance(message, wire.Held):
             self._on_held(run, message)
         elif isinstance(message, wire.Beaten):
-            self._check_base(run, run.lock_id, message.base)
+            self.check_base(run, run.lock_id, message.base)
         elif isinstance(message, wire.Lost):
             self._on_lost(run, message)
         elif isinstance(message, wire.Failed):
@@ -210,7 +210,7 @@ class Observer:
         if message.token and (message.token < self._token or message.token in self._tokens):
             self.world.fail(f"{run.name} has token {message.token}, after {self._token}")
         self._tokens.add(message.token)
-        self._check_base(run, message.lock_id, message.base)
+        self.check_base(run, message.lock_id, message.base)
 
     def _on_lost(self, run: Run, message: wire.Lost) -> None:
         self.losses += 1
@@ -222,7 +222,7 @@ class Observer:
         if is_ours and not self._removed & run.ids:
             self.world.fail(f"{run.name} declares its lock lost ({message.kind}), which it holds")
 
-    def _check_base(self, run: Run, lock_id: str, base: float) -> None:
+    def check_base(self, run: Run, lock_id: str, base: float) -> None:
         """The holder counts from `base` now; that is true only if every record shows a beat sent no earlier."""
         for index in self._stores:
             record = self.world.record(index)
