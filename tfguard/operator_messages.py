@@ -162,6 +162,11 @@ def settled(subject: Subject, *, outcome: str, exit_code: int | None, held_secon
     return fit(f"{subject.label}: the run ended: {outcome or 'killed'}{status}{held}. The lock is free of it.")
 
 
+def killed_without_lock(label: str) -> str:
+    """The run was killed while it waited for the lock, or ran without one."""
+    return about(label, "the run was killed; it held no lock.")
+
+
 def settled_by_release(subject: Subject, *, is_changing: bool) -> str:
     """The run was killed with all its processes, and its lock was still there."""
     return fit(

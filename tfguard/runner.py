@@ -104,6 +104,8 @@ class Runner:
         self._narrator.run_timeout_seconds = task.terms.run_timeout_seconds or 0.0
         self._started_at = self._clock.boottime()
         self._tell_terms(task)
+        if self.report.page is not None:
+            self.report.page.begin(task.subject.label)
         try:
             self._refuse_errored(task)
             held = self._acquire(task)

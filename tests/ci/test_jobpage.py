@@ -348,12 +348,30 @@ def test_settle_tells_of_a_killed_run_without_a_lock(job: Callable[..., Job]) ->
     ) as run:
         run.wait_for_work(made.stage)
         kill_front_of(run.process)
-        made.tfguard("settle")
+        settled = made.tfguard("settle")
         made.stage.open_gate()
         eventually(made.stage.resources, 20, "the state that Terraform saves at its end")
 
+    assert "the run was killed; it held no lock." in settled.err
     assert (made.outputs["outcome"], made.outputs["exit-code"]) == ("orphaned", "137")
     assert made.left_beside_records() == []
+
+
+def test_settle_tells_of_a_run_that_was_killed_while_it_waited(job: Callable[..., Job]) -> None:
+    made = job(text=GATED)
+
+    with running(made.stage.start_tfguard("apply", "-auto-approve")) as holder:
+        holder.wait_for_work(made.stage)
+        with running(made.stage.start_tfguard("plan", **made.environ())) as plan:
+            plan.wait_for("is held by")
+            kill_front_of(plan.process)
+        settled = made.tfguard("settle")
+        made.stage.open_gate()
+        holder.end()
+
+    assert settled.code == 0, str(settled)
+    assert made.outputs["exit-code"] == "137"
+    assert made.summary.all("h3")[0].endswith("orphaned (exit 137)")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o600])

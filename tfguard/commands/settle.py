@@ -52,7 +52,8 @@ def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: f
         for path in runrecord.paths(folder)
         if (record := runrecord.read(path)) is not None and (place or _is_of_this_job(record, environ))
     ]
-    if not found:
+    told = _tell_of_unlocked(folder, environ, report) if place or not runrecord.is_shared(environ) else 0
+    if not found and not told:
         report.say("info", "settle.finished", operator_messages.nothing_to_settle())
     problem: errors.TfguardError | None = None
     for path in found:
@@ -62,22 +63,28 @@ def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: f
             if problem is not None:
                 report.say("error", "settle.failed", str(problem))
             problem = error
-    if place or not runrecord.is_shared(environ):
-        _tell_of_unlocked(folder, environ)
     if problem is not None:
         raise problem
     return 0
 
 
-def _tell_of_unlocked(folder: Path, environ: Mapping[str, str]) -> None:
-    """Tell of killed runs without a lock, which have no record: nobody has to wait for them, or to release anything."""
+def _tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Report) -> int:
+    """Tell of killed runs that held no lock, which have no record: nothing is to be released. Gives how many."""
+    count = 0
     for path in folder.glob(f"*{runrecord.STORY_SUFFIX}"):
         told = story.read(path)
-        is_alive = told is not None and told.front is not None and told.front.is_alive()
-        page = None if is_alive or runrecord.read(path.with_suffix(".json")) else JobPage.of_killed(environ, path)
+        is_over = told is not None and (told.front is None or not told.front.is_alive())
+        if told is None or not is_over or runrecord.read(path.with_suffix(".json")) is not None:
+            continue
+        text = operator_messages.killed_without_lock(told.label)
+        report.say("info", "settle.finished", text, label=told.label)
+        page = JobPage.of_killed(environ, path, [text])
         if page is not None:
-            outcome = errors.Outcome.INTERRUPTED if page.story.stopped_by else errors.Outcome.ORPHANED
+            outcome = errors.Outcome.INTERRUPTED if told.stopped_by else errors.Outcome.ORPHANED
             page.finish({"outcome": outcome.value, "exit_code": _status_of_killed(page)})
+        runrecord.forget_story(path)
+        count += 1
+    return count
 
 
 def _status_of_killed(page: JobPage) -> int:

@@ -47,7 +47,7 @@ def run_shown(
         return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep)
     is_plan = invocation.words == ("plan",)
     argv, files = _saved(page, context, invocation, argv) if is_plan else (argv, None)
-    kept = page.begin(context.label(), is_plan=is_plan)
+    kept = page.begin(page.story.label or context.label(), is_plan=is_plan)
     with page.fenced(argv) if _is_for_people(invocation) else contextlib.nullcontext():
         status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write)
     if files is not None and status in (0, _CHANGES):
