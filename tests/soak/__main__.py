@@ -82,18 +82,12 @@ def beside_one_another(minutes: float) -> list[Part]:
 def one_after_another(minutes: float) -> list[Part]:
     seconds = minutes * 60
     kills = max(9, round(50 * minutes / 60))
-    faults = {"TFGUARD_FAULTS_CROWD": "50", "TFGUARD_FAULTS_BREAK": "all"} if minutes >= 30 else {}
+    failures = {"TFGUARD_FAULTS_CROWD": "50", "TFGUARD_FAULTS_BREAK": "all"} if minutes >= 30 else {}
     return [
         pytest_part("locking set", "tests/soak/test_locking_set.py", TFGUARD_SET_SECONDS=f"{seconds / 6:.0f}"),
         pytest_part("kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}"),
-        pytest_part("mixed", "tests/e2e/test_mixed.py", TFGUARD_MIXED_SECONDS=f"{seconds / 12:.0f}"),
-        pytest_part(
-            "failures",
-            "tests/faults",
-            TFGUARD_FAULTS_CROWD="50" if minutes >= 30 else "12",
-            TFGUARD_FAULTS_BREAK="all" if minutes >= 30 else "",
-            TFGUARD_MIXED_SECONDS=f"{seconds / 12:.0f}",
-        ),
+        pytest_part("mixed", "tests/e2e/test_mixed.py", MIXED_FAULTS, TFGUARD_MIXED_SECONDS=f"{seconds / 20:.0f}"),
+        pytest_part("failures", "tests/faults", f"--ignore={MIXED_FAULTS}", **failures),
     ]
 
 
