@@ -1,0 +1,61 @@
+"""
+Schedules by the million: played in several processes, and counted.
+
+In a module of its own, since a new process imports what it is to run by name, and `__main__` is another one there.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from dataclasses import dataclass, fields
+
+from tests.simulation.schedule import Simulation
+from tests.simulation.world import Violation
+
+
+@dataclass
+class Tally:
+    """What a number of schedules came to."""
+
+    schedules: int = 0
+    events: int = 0
+    takeovers: int = 0
+    losses: int = 0
+    waits: int = 0
+    violations: int = 0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
+    def report(self, seconds: float) -> str:
+        return (
+            f"{self.schedules} schedules in {seconds:.0f} s, {self.schedules / seconds:.0f} a second"
+            f" ({self.events / seconds:.0f} events a second)\n"
+            f"{self.takeovers} takeovers, {self.losses} losses declared, {self.waits} looks at a busy lock,"
+            f" {self.violations} violations"
+        )
+
+
+def play(minutes: float, first: int, step: int = 1) -> Tally:
+    """Play each `step`-th seed from `first` until time is up; violations are printed with their timelines."""
+    simulation, tally, until = Simulation(), Tally(), time.monotonic() + minutes * 60
+    seed = first
+    while time.monotonic() < until:
+        try:
+            result = simulation.play(seed)
+            tally += Tally(1, result.events, result.takeovers, result.losses, result.waits)
+        except Violation as violation:
+            print(violation, "\n", flush=True)
+            tally += Tally(schedules=1, violations=1)
+        seed += step
+    return tally
+
+
+def play_in_processes(minutes: float, first: int, processes: int) -> Tally:
+    """The same, divided among processes."""
+    shares = [(minutes, first + index, processes) for index in range(processes)]
+    if processes == 1:
+        return play(*shares[0])
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return sum(pool.starmap(play, shares), Tally())
