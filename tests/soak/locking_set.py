@@ -3,9 +3,10 @@ The locking set, after Jepsen's: many `tfguard exec` add elements to one unprote
 
 What must hold: every acknowledged element is in the set at the end, nobody was at work beside another, fencing tokens
 only grew, and nothing is left. Each run may lose one of its processes, or have it stopped for a while, at a random
-instant; and each client has a path of its own to the store, which hangs or refuses for a while.
+instant; and each client has its own path to the store, which hangs, fails, or loses requests or answers for a while.
 
-Not asked of tfguard, since it is not promised: both front and keeper stopped, or one killed and the other stopped.
+Not asked of tfguard, since it is not promised: front and keeper both stopped, or one killed and the other stopped, or
+both killed over work that does not stop when asked.
 """
 
 from __future__ import annotations
@@ -117,11 +118,9 @@ class Client(threading.Thread):
             stderr=subprocess.PIPE,
             text=True,
         )
-        # Not `communicate`: a keeper that brings the work home alone may keep the pipe for longer than the front lives.
-        assert self.process.stderr is not None
-        with self.process.stderr as stream:
-            self.said.append(stream.read())
-        self.codes[self.process.wait()] += 1
+        _, said = self.process.communicate()
+        self.said.append(said)
+        self.codes[self.process.returncode] += 1
 
     def _command(self, element: str, seconds: float) -> list[str]:
         store = self.game.store(self.path.endpoint)
