@@ -246,6 +246,15 @@ def test_data_is_terraforms_own_byte_for_byte(job: Callable[..., Job], words: tu
     json.loads(result.out)
 
 
+def test_a_plan_that_the_environment_makes_json_has_no_marks(job: Callable[..., Job]) -> None:
+    made = job()
+
+    result = made.tfguard("plan", TF_CLI_ARGS_plan="-json")
+
+    assert all(json.loads(line) for line in result.out.splitlines())
+    assert made.outputs["add"] == "1"
+
+
 def test_a_command_without_a_lock_stops_cleanly_when_it_is_cancelled(job: Callable[..., Job]) -> None:
     made = job(text=GATED)
 

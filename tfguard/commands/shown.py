@@ -48,7 +48,8 @@ def run_shown(
     is_plan = invocation.words == ("plan",)
     argv, files = _saved(page, context, invocation, argv) if is_plan else (argv, None)
     kept = page.begin(page.story.label or context.label(), is_plan=is_plan)
-    with page.fenced(argv) if _is_for_people(invocation) else contextlib.nullcontext():
+    is_text = _is_for_people(invocation) and not invocation.is_set("json")  # TF_CLI_ARGS_plan=-json
+    with page.fenced(argv) if is_text else contextlib.nullcontext():
         status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write)
     if files is not None and status in (0, _CHANGES):
         _read(front, context, page, files, environ)
