@@ -11,7 +11,7 @@ import pytest
 
 from tests.contract.kinds import lease, record
 from tests.eventually import eventually
-from tests.faults.scene import WORK, Scene
+from tests.faults.scene import WORK, Scene, on_both_stores
 
 pytestmark = pytest.mark.e2e
 
@@ -20,6 +20,7 @@ pytestmark = pytest.mark.e2e
     ("script", "code"),
     [("exit 0", 0), ("exit 1", 1), ("exit 2", 2), ("exit 255", 255), ("kill -9 $$", 137), ("kill -USR1 $$", 138)],
 )
+@on_both_stores
 def test_x1_the_exit_status_is_the_programs_own(scene: Scene, script: str, code: int) -> None:
     """(Of five peers that wrap a command, two keep its status.)"""
     result = scene.run(argv=["sh", "-c", script]).end()
@@ -41,6 +42,7 @@ def test_x1_what_cannot_be_started_is_127_or_126(scene: Scene, mode: int, code: 
     assert scene.record() is None
 
 
+@on_both_stores
 def test_x2_what_the_program_leaves_running_does_not_keep_the_lock(scene: Scene) -> None:
     """
     The end of the run is the end of the program, as for Terraform, which waits for its own providers.
@@ -67,6 +69,7 @@ def _is_gone(pid: int) -> bool:
     return True
 
 
+@on_both_stores
 def test_x2_what_the_program_has_started_is_frozen_and_killed_with_it(scene: Scene) -> None:
     """A theft ends the whole family: another's lock is no place for a grandchild to write."""
     child = f"{sys.executable} -S -I {WORK} a {scene.log} {scene.folder / 'gate-a'} stubborn"

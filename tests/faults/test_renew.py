@@ -28,8 +28,7 @@ def is_frozen(ours: Running) -> bool:
 @pytest.mark.parametrize("fate", [UNHEARD, failed("500")], ids=["r1-answer-lost", "r7-500-though-done"])
 @on_both_stores
 def test_r1_r7_a_beat_that_landed_unheard_is_no_loss(scene: Scene, fate: Fate) -> None:
-    """Whether once, three times or always: it is looked for, found, and counts. The run never notices."""
-    scene.lease = 3.0
+    """Whether once, three times or always: it is looked for, found, and counts: the work goes on."""
     scene.proxy.always("replace", fate)
     ours = begun(scene)
 
@@ -41,7 +40,6 @@ def test_r1_r7_a_beat_that_landed_unheard_is_no_loss(scene: Scene, fate: Fate) -
 
     assert result.code == 0, str(result)
     assert scene.times("a", "asked") == 0
-    assert "no heartbeat" not in result.err
     assert scene.record() is None
 
 
@@ -138,7 +136,6 @@ def test_r3_a_store_that_never_answers_delays_no_deadline(scene: Scene) -> None:
 @on_both_stores
 def test_r4_a_late_copy_of_an_old_beat_is_refused(scene: Scene) -> None:
     """The number of the heartbeat never goes back, and the run goes on."""
-    scene.lease = 3.0
     ours = begun(scene)
     eventually(scene.proxy.beats, 20)
     scene.proxy.on("replace", TWICE)

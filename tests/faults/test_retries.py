@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from tests.faults.proxy import HANGS, LOST, Fate, refused
-from tests.faults.scene import Scene
+from tests.faults.scene import Scene, on_both_stores
 from tfguard.errors import StoreUnavailable
 from tfguard.stores import open_store
 from tfguard.stores.aws import Credentials
@@ -37,6 +37,7 @@ def stubborn_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     "fate", [LOST, refused("500"), refused("throttled"), HANGS], ids=["lost", "500", "throttled", "hangs"]
 )
 @pytest.mark.usefixtures("stubborn_user")
+@on_both_stores
 def test_a_request_is_made_once_whatever_the_users_own_settings_say(scene: Scene, fate: Fate) -> None:
     scene.proxy.always("all", fate)
     credentials = Credentials(scene.kind.spec.aws)

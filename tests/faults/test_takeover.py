@@ -159,6 +159,7 @@ def test_t4_a_waiter_goes_by_the_lease_in_the_record(scene: Scene) -> None:
     assert short.try_acquire()
 
 
+@on_both_stores
 def test_t5_a_plain_terraforms_lock_is_never_taken(scene: Scene) -> None:
     clock = FakeClock()
     scene.overwrite(plain())
@@ -186,6 +187,7 @@ def test_t6_a_lock_long_dead_is_not_taken_on_first_sight(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(("mine", "theirs", "offset"), [(0.75, 1.25, 3600.0), (1.25, 0.75, -3600.0)])
+@on_both_stores
 def test_t7_wrong_clocks_take_nothing_before_its_holder_has_stopped(
     scene: Scene, mine: float, theirs: float, offset: float
 ) -> None:
