@@ -256,6 +256,7 @@ class Keeper:
         self.process.kill()
         if self.child is not None and not self.is_spared:
             self.child.interrupt()
+        self.run.leave_to_sentinel()
         self.to_front.send(EOF)
 
     # --- its thread ---------------------------------------------------------------------------------------------
@@ -368,7 +369,7 @@ class Front:
         self.child: Child | None = None
         self._is_inherited = False
         self._is_spawning = False
-        self._is_released = False
+        self._is_resigned = False
         self._stopped: wire.Interrupt | None = None
         self._stopped_at = 0.0
         self._last_word: wire.Release | None = None
@@ -456,6 +457,7 @@ class Front:
 
     def kill(self) -> None:
         self.process.kill()
+        self.run.leave_to_sentinel()
         self.run.keeper.from_front.send(EOF)
 
     def _look(self, now: float) -> None:
@@ -476,8 +478,9 @@ class Front:
     def _on_keeper_gone(self) -> None:
         self._inherit()
         if self.restarts >= MAX_RESTARTS:
-            self.is_over = True
             self.run.world.tell(self.process.name, "gives up: its keepers die")
+            self._is_resigned = True
+            self.is_over = self.child is None or self.child.is_gone
             return
         self.restarts += 1
         self.process.after(self.run.world.random.uniform(0.1, 1.0), self._succeed)
@@ -492,6 +495,8 @@ class Front:
             self._watchdog.is_interrupted = True
 
     def _succeed(self) -> None:
+        if self.is_over:
+            return
         was_spawning, self._is_spawning = self._is_spawning, False
         keeper = self.run.start_keeper(self.restarts)
         message = self._journal.handover(self.run.request, self.run.pid if self.child else 0)
@@ -507,7 +512,9 @@ class Front:
 
     def on_child_gone(self, child: Child, status: int) -> None:
         """A child that we have inherited is ours to reap."""
-        if self._is_inherited and child is self.child and self.run.keeper.is_alive:
+        if self._is_resigned:
+            self.is_over = True
+        elif self._is_inherited and child is self.child and self.run.keeper.is_alive:
             self.child, self._is_inherited = None, False
             self.run.keeper.from_front.send(wire.ChildGone())
             self._go_on(status or _INTERRUPTED)
@@ -581,6 +588,14 @@ class Run:
             status = 1
         self.front.process.do(self.front.on_child_gone, child, status)
         self.keeper.process.do(self.keeper.on_child_gone, child, status)
+
+    def leave_to_sentinel(self) -> None:
+        """Nobody is left to enforce `safe_until`? Then the sentinel, which was told of it, kills what still runs."""
+        if not (self.keeper.is_alive or self.front.process.is_alive) and self.child is not None:
+            left = self.keeper.watchdog.safe_until - self.machine.boottime()
+            if left < float("inf"):
+                tick = TICK_SECONDS * self._dice.random()
+                self.world.after(self.machine.real(max(0.0, left)) + tick, self.child.kill)
 
     def kill_machine(self) -> None:
         """All of it at once."""

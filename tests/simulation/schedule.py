@@ -189,7 +189,8 @@ class Schedule:
     def _faults(self) -> list[Callable[[], None]]:
         return [
             self._cut, self._cut, self._pause, self._pause, self._suspend, self._halt, self._kill_keeper,
-            self._kill_keeper, self._kill_front, self._kill_machine, self._unlock, self._jump, self._stop,
+            self._kill_keeper, self._kill_front, self._kill_guards, self._kill_machine, self._unlock, self._jump,
+            self._stop,
         ]  # fmt: skip
 
     def _some_run(self) -> Run | None:
@@ -267,6 +268,13 @@ class Schedule:
         run = self._some_run()
         if run and run.keeper.process.is_awake and run.front.process.is_alive and not run.front.is_over:
             run.front.kill()
+
+    def _kill_guards(self) -> None:
+        """Front and keeper at once; Terraform and the sentinel stay."""
+        run = self._some_run()
+        if run and run.is_awake:
+            run.front.process.kill()
+            run.keeper.kill()
 
     def _kill_machine(self) -> None:
         """All of it at once; sometimes the job is started anew."""

@@ -47,6 +47,15 @@ def test_a_seed_replays_from_the_command_line():
     assert replayed.stdout.rstrip("\n") == Simulation().replay(12)
 
 
+def test_schedules_are_divided_among_processes():
+    command = [sys.executable, "-m", "tests.simulation", "--minutes", "0.01", "--processes", "2", "--first", "0"]
+
+    played = subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert played.returncode == 0, played.stderr
+    assert " 0 violations, seeds from 0" in played.stdout
+
+
 def test_what_breaks_a_promise_is_told_with_its_timeline():
     broken = Simulation(wrong="releases early")
 
