@@ -198,6 +198,7 @@ def wrapper_killed(at: Scene) -> Cell:
     dead = now()
     at.run("b")
     begun = at.begins("b")
+    time.sleep(1.0)
     last = at.times("a", "tick", "end")[-1]
     if begun is not None and last > begun:
         return Cell(False, f"works on beside the next, from {begun - dead:.1f} s on")
@@ -242,7 +243,7 @@ def two_signals(at: Scene) -> Cell:
     if not held:
         return Cell(False, "works on without the lock")
     if asked != 1:
-        return Cell(False, f"asked to stop {asked} times; {ending}")
+        return Cell(False, f"{f'asked to stop {asked} times' if asked else 'works on unasked'}; {ending}")
     return Cell(at.client.is_free, f"asked to stop once, ends in peace; then {ending}")
 
 
