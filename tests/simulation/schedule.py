@@ -44,7 +44,7 @@ _ONE_IN = 12
 
 @dataclass
 class Result:
-    """What one schedule came to. `waits` counts looks at a busy lock, `faults` what broke."""
+    """What one schedule came to. `waits` counts looks at a busy lock, `events` whatever happened."""
 
     seed: int
     takeovers: int
