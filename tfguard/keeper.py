@@ -274,7 +274,9 @@ class Keeper:
 
     def _register(self, watcher: sentinel.Sentinel) -> None:
         assert self._child is not None
-        watcher.watch(self._child.pid, [relay.fileno() for relay in self._relays])
+        local_fd = self._worker.tenure.local_fd if self._worker is not None else -1
+        held = [local_fd] if local_fd >= 0 else []
+        watcher.watch(self._child.pid, [*(relay.fileno() for relay in self._relays), *held])
         if self._conduct.watchdog.is_interrupted:
             watcher.spare()
 

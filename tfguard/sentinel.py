@@ -13,7 +13,8 @@ Not promised: between the start of a provider and the keeper's next look (a seco
 and if keeper and sentinel are killed at once, nobody stops Terraform: the lease runs out.
 
 3. **Front and keeper are both dead.** Nobody beats, and nobody is left to stop a Terraform that needs longer than the
-   lease: at `safe_until` the sentinel kills it, before another run may be in.
+   lease: at `safe_until` the sentinel kills it, before another run may be in. A local lock it holds for as long as
+   Terraform runs: the kernel would free it together with its last holder.
 
 The process itself is standard library only, run as `python -I -S sentinel.py DESCRIPTOR LIFELINE`.
 """
@@ -26,6 +27,7 @@ import os
 import select
 import signal
 import socket
+import stat
 import struct
 import subprocess
 import sys
@@ -85,7 +87,8 @@ class Sentinel:
     def watch(self, pid: int, outputs: Sequence[int] = ()) -> None:
         """
         From now on this is the process to stop if the keeper dies. `outputs` are the read ends of its pipes: as long
-        as somebody has them open, it does not die of SIGPIPE at its next message.
+        as somebody has them open, it does not die of SIGPIPE at its next message. With them goes what carries its
+        local lock.
         """
         with contextlib.suppress(OSError):
             socket.send_fds(self._socket, [registration(pid)], list(outputs))
@@ -178,6 +181,7 @@ def _listen(end: socket.socket) -> tuple[int, bool, float, list[int]]:
 def _hold_open(watched: int, outputs: list[int], safe_until: float, lifeline: int) -> None:
     """Keep the process's pipes open until it is gone, and drain what nobody else reads; past `safe_until` end it."""
     until = time.monotonic() + _LONGEST_SECONDS
+    outputs = [descriptor for descriptor in outputs if stat.S_ISFIFO(os.fstat(descriptor).st_mode)]
     seen = dict.fromkeys(outputs, (0, time.monotonic()))
     with contextlib.suppress(OSError):
         while time.monotonic() < until and not _is_gone(watched):

@@ -133,7 +133,7 @@ ROWS = {
     ),
     "t1": Row(
         "front; front and keeper; the whole machine is killed",
-        "the work ends by `safe_until`; taken over between T and T and two looks",
+        "the work ends by `safe_until`; taken over between T and T and two looks; a local lock is free after the work",
         (
             "tests/e2e/test_signals.py::test_sigkill_of_the_front_leaves_a_keeper_that_ends_the_run",
             "tests/e2e/test_signals.py::test_sigkill_of_everything_is_healed_by_the_next_run",

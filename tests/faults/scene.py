@@ -188,6 +188,20 @@ class Scene:
             each.close()
 
 
+class LocalScene(Scene):
+    """A lock that the kernel keeps on a file; there is nothing between it and its runs."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(None, None, folder)  # type: ignore[arg-type]  # no server, no proxy
+
+    @property
+    def _name(self) -> str:
+        return "lock"
+
+    def _url(self, *, beside: bool) -> str:
+        return f"file://{self.folder}/locks"
+
+
 def on_both_stores(row: Callable[..., None]) -> Callable[..., None]:
     """
     Let a test of one `scene` play on DynamoDB and on S3 at the same time: most of a row is waiting.

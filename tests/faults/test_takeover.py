@@ -7,13 +7,15 @@ clocks that only the test moves.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 import pytest
 
 from tests.contract.kinds import lease, record
 from tests.eventually import eventually
 from tests.fakes import FakeClock, T, anothers, draft, plain
-from tests.faults.scene import Scene, family, is_gone, keeper_of, on_both_stores, work_of
+from tests.faults.scene import LocalScene, Scene, family, is_gone, keeper_of, on_both_stores, work_of
 from tfguard.errors import LeaseLost
 from tfguard.lease import Acquirer, Busy, HeldLock
 
@@ -97,6 +99,27 @@ def test_t1_when_front_and_keeper_are_killed_the_work_does_not_outlive_safe_unti
     assert scene.times("a", "asked") == 1
     assert result.code == 0, str(result)
     assert scene.record() is None
+
+
+def test_t1_a_local_lock_is_not_free_before_the_work_has_ended(tmp_path: Path) -> None:
+    """The kernel ends such a lock with its last holder: while the work goes on, that is the sentinel."""
+    scene = LocalScene(tmp_path)
+    ours = scene.run(manner="stubborn")
+    scene.wait_for("a", "begin")
+    work, keeper = work_of(ours), keeper_of(ours)
+
+    keeper.suspend()
+    psutil.Process(ours.pid).kill()
+    keeper.kill()
+    scene.wait_for("a", "asked")
+    meanwhile = scene.run("b", timeout="0s", argv=["true"]).end()
+    scene.let_end()
+    eventually(lambda: is_gone(work), 20, "the end of the work")
+    after = scene.run("b", timeout="20s", argv=["true"]).end()
+    scene.close()
+
+    assert meanwhile.code == 75, str(meanwhile)
+    assert after.code == 0, str(after)
 
 
 # --- T2 to T7 -------------------------------------------------------------------------------------------------------
