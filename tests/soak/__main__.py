@@ -82,7 +82,7 @@ def beside_one_another(minutes: float) -> list[Part]:
 def one_after_another(minutes: float) -> list[Part]:
     seconds = minutes * 60
     kills = max(9, round(50 * minutes / 60))
-    failures = {"TFGUARD_FAULTS_CROWD": "25", "TFGUARD_FAULTS_BREAK": "all"} if minutes >= 30 else {}
+    failures = {"TFGUARD_FAULTS_CROWD": "12", "TFGUARD_FAULTS_BREAK": "all"} if minutes >= 30 else {}
     return [
         pytest_part("locking set", "tests/soak/test_locking_set.py", TFGUARD_SET_SECONDS=f"{seconds / 6:.0f}"),
         pytest_part("kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}"),
