@@ -15,6 +15,8 @@ import sys
 import time
 
 TICK_SECONDS = 0.02
+#: Whatever becomes of the test, nothing of it runs for ever.
+LONGEST_SECONDS = 300.0
 
 
 def main(name: str, log: str, gate: str, *manner: str) -> int:
@@ -31,7 +33,8 @@ def main(name: str, log: str, gate: str, *manner: str) -> int:
 
     signal.signal(signal.SIGINT, on_interrupt)
     note("begin")
-    while not os.path.exists(gate) and not (asked and "stubborn" not in manner):
+    until = time.monotonic() + LONGEST_SECONDS
+    while not os.path.exists(gate) and not (asked and "stubborn" not in manner) and time.monotonic() < until:
         note("tick")
         time.sleep(TICK_SECONDS)
     note("end")
