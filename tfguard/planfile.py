@@ -170,16 +170,23 @@ def _optional_field(message: bytes, wanted: int) -> bytes:
 
 def _parse_backend(message: bytes) -> PlannedBackend:
     config = _parse_config(_optional_field(_optional_field(message, _BACKEND_CONFIG), _DYNAMIC_VALUE_MSGPACK))
-    kind = _optional_field(message, _BACKEND_TYPE).decode()
+    kind = _text(_optional_field(message, _BACKEND_TYPE))
     if not kind:
         raise _Malformed("names no backend")
-    return PlannedBackend(kind, config, _optional_field(message, _BACKEND_WORKSPACE).decode())
+    return PlannedBackend(kind, config, _text(_optional_field(message, _BACKEND_WORKSPACE)))
+
+
+def _text(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise _Malformed("a name is no text") from error
 
 
 def _parse_config(data: bytes) -> dict[str, Any]:
     try:
         # Terraform writes values it does not know yet as an extension; for us they are as good as unset.
         config = msgspec.msgpack.decode(data, type=dict[str, Any], ext_hook=lambda code, value: None)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _Malformed("bad configuration") from error
     return config

@@ -97,11 +97,15 @@ def test_what_is_no_plan_has_a_reason(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [b"", b"\x93\x01\x02\x03", b"\xc1", b"\x81\x01\x02", b"\x81\xa1a" * 5000],
-    ids=["none", "list", "bad", "key", "deep"],
+    [b"", b"\x93\x01\x02\x03", b"\xc1", b"\x81\x01\x02", b"\x81\xa1a" * 5000, b"\x81\xa1\x80\x01"],
+    ids=["none", "list", "bad", "key", "deep", "not text"],
 )
 def test_a_configuration_that_is_none_is_refused(tmp_path: Path, config: bytes) -> None:
     assert "bad configuration" in reason(write_plan(tmp_path / "plan", backend(b"s3", config)))
+
+
+def test_a_backend_of_no_name_is_refused(tmp_path: Path) -> None:
+    assert "a name is no text" in reason(write_plan(tmp_path / "plan", backend(b"\x80", msgspec.msgpack.encode({}))))
 
 
 def test_a_zip_bomb_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,7 +223,7 @@ def _last_run(run: dict[str, Any]) -> str:
         f"{printable(run['command'], 60)} by {printable(run['who'], 60)}",
         printable(run["run"], 60),
         ending(run),
-        f"held it for {spoken_duration(run['held_s'])}" if run["held_s"] else "",
+        "" if run["unlocked_by"] else f"held it for {spoken_duration(run['held_s'])}",
         f"{spoken_duration(age)} ago" if age is not None else "",
     ]
     return ", ".join(word for word in words if word)
