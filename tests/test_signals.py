@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -52,13 +53,16 @@ def test_each_signal_of_a_sequence_is_told(listening):
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
 def test_the_death_of_our_parent_is_told_as_a_sigterm():
     middle = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {LISTEN!r}]); input()"
-    parent = subprocess.Popen([sys.executable, "-c", middle], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    argv = [sys.executable, "-c", middle]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    parent = subprocess.Popen(argv, **pipes, text=True, start_new_session=True)
     assert parent.stdout.readline() == "ready\n"
 
     parent.kill()
     parent.wait(30)
 
     assert parent.stdout.readline() == "15 False True\n"
+    os.killpg(parent.pid, signal.SIGKILL)  # The orphan, which listens on.
     parent.stdout.close()
     parent.stdin.close()
 
