@@ -279,7 +279,8 @@ class Wire:
         self._send(operation, arguments, thread.resume_at_reply())
         answer = thread.block()
         if isinstance(answer, Exception):
-            raise answer
+            # One answer is given many times: with its traceback it would keep the world that heard it before.
+            raise answer.with_traceback(None)
         return answer
 
     def _send(self, operation: str, arguments: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
