@@ -3,7 +3,8 @@
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-WORKERS ?= 2
+# One more than the cores of a small machine: many tests wait, for a lease or for a lock.
+WORKERS ?= 3
 
 # The demo and the tests talk to nobody outside: Terraform's own check for new versions is off.
 export CHECKPOINT_DISABLE := 1
