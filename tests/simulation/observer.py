@@ -5,7 +5,8 @@ The promises, checked after every step.
 |------------|--------------------------------------------------------------------------------------------------|
 | exclusion  | no two children write at once, nor does one outlive its release                                  |
 | windows    | whose lock was force-unlocked, or whose hypervisor paused it, stops by its `safe_until`; if the  |
-|            | network is well, it has been told to stop within one heartbeat                                   |
+|            | network is well, it has been told to stop within one heartbeat (a beat that had no answer just   |
+|            | before is tried again after a pause of its own, which these short leases make the longer one)    |
 | one signal | a child gets one SIGINT of ours at most                                                          |
 | no alarm   | nobody declares a loss while the record is, and always was, its own, or once he has released it; |
 |            | where nothing breaks, no child is stopped                                                        |
@@ -26,7 +27,7 @@ from typing import Any
 from tests.simulation.actors import Child, Plain, Run
 from tests.simulation.world import Wire, World
 from tfguard import queue, wire
-from tfguard.deadlines import TICK_SECONDS, Deadlines
+from tfguard.deadlines import JITTER, RETRY_SECONDS, TICK_SECONDS, Deadlines
 from tfguard.store import LockRecord, QueueRecord
 
 #: What a look at the clock, a message, a request may take on top of a deadline, in seconds.
@@ -50,7 +51,8 @@ class Observer:
         self.waits = 0
         self._stores = range(len(world.stores))
         self._excused: dict[str, float] = {}
-        self._removed: set[str] = set()
+        self._removed: dict[str, float] = {}
+        self._unanswered: dict[str, float] = {}
         self._released: set[str] = set()
         self._first: dict[tuple[str, int], tuple[Any, float]] = {}
         self._looked_at: dict[str, float] = {}
@@ -69,6 +71,10 @@ class Observer:
         if key not in self._first or self._first[key][0] != sight:
             self._first[key] = (sight, wire.process.machine.boottime())
 
+    def on_unanswered(self, wire: Wire, until: float) -> None:
+        """A request of his has no answer; at `until` he gives up on it."""
+        self._unanswered[wire.process.name] = until
+
     def on_changed(self) -> None:
         self._changed_at = self.world.time
 
@@ -76,7 +82,7 @@ class Observer:
         self.on_changed()
         run = self._run_of(wire)
         if before is not None and (after is None or after.id != before.id):
-            self._removed.add(before.id)
+            self._removed.setdefault(before.id, self.world.time)
         if after is None and before is not None:
             if before.id not in run.ids:
                 self.world.fail(f"{wire.process.name} deleted {before.id}, which is another's")
@@ -103,7 +109,7 @@ class Observer:
         if is_late:
             self._excused[lock_id] = float("inf")
         else:
-            self._removed.discard(lock_id)
+            self._removed.pop(lock_id, None)
             self._excused.pop(lock_id, None)
 
     def _check_takeover(self, wire: Wire, before: LockRecord) -> None:
@@ -184,6 +190,7 @@ class Observer:
 
     def _on_busy(self, run: Run, message: wire.Waiting) -> None:
         self.waits += 1
+            self._unanswered.pop(run.keeper.process.name, None)
         record = message.record
         if record is None or message.is_free or message.trouble:
             return
@@ -210,6 +217,7 @@ class Observer:
         if message.token and (message.token < self._token or message.token in self._tokens):
             self.world.fail(f"{run.name} has token {message.token}, after {self._token}")
         self._tokens.add(message.token)
+        self._unanswered.pop(run.keeper.process.name, None)
         self.check_base(run, message.lock_id, message.base)
 
     def _on_lost(self, run: Run, message: wire.Lost) -> None:
@@ -219,7 +227,7 @@ class Observer:
         is_ours = all(record is not None and record.id in run.ids for record in current)
         if message.kind == "gone" and run.lock_id in self._released:
             self.world.fail(f"{run.name} declares its lock lost, which it has released itself")
-        if is_ours and not self._removed & run.ids:
+        if is_ours and not self._removed.keys() & run.ids:
             self.world.fail(f"{run.name} declares its lock lost ({message.kind}), which it holds")
 
     def check_base(self, run: Run, lock_id: str, base: float) -> None:
@@ -249,7 +257,7 @@ class Observer:
 
     def on_unlocked(self, record: LockRecord) -> None:
         """A person has removed this lock."""
-        self._removed.add(record.id)
+        self._removed.setdefault(record.id, self.world.time)
         self.on_changed()
         for run in self.runs.values():
             if record.id in run.ids:
@@ -278,7 +286,13 @@ class Observer:
         is_well = world.fair_since <= since and run.machine.cut_until <= since and run.well_since <= since
         if not (is_well and run.is_awake and child and child.is_writing and child.lock_id == lock_id):
             return
-        if lock_id in self._removed and child.signals == 0 and not run.keeper.watchdog.is_interrupted:
+        if self._removed.get(lock_id, float("inf")) > since:
+            return  # Held at `since`; an unlock after that opens a window of its own.
+        if child.signals or run.keeper.watchdog.is_interrupted:
+            return
+        if world.time < (tries_by := self._tries_by(run)):
+            world.at(tries_by, self._check_told, run, lock_id, since)
+        else:
             world.fail(f"{child.name} has not been told within a heartbeat that its lock is gone")
 
     def _is_excused(self, child: Child) -> bool:
@@ -297,6 +311,18 @@ class Observer:
         if left:
             self.world.fail(f"never came to an end: {', '.join(left)}")
         if self.is_calm and any(self.world.record(index) for index in self._stores):
+    def _tries_by(self, run: Run) -> float:
+        """
+        By when its keeper has tried again, and heard, after a request without an answer; -inf if a beat landed since.
+
+        Who stood still hears only on waking that there is no answer, and rests from then on.
+        """
+        unanswered = self._unanswered.get(run.keeper.process.name)
+        if unanswered is None:
+            return float("-inf")
+        rest = run.machine.real((1 + JITTER) * RETRY_SECONDS + TICK_SECONDS)
+        return max(unanswered, run.well_since) + rest + _MOMENT
+
             self.world.fail("a lock is left behind")
         record = self.world.queue_record()
         if self.is_calm and record is not None and queue.decode(record.text).tickets:

@@ -249,10 +249,14 @@ class Wire:
         self.process = process
         self.place = f"store {index}"
         self._world = process.world
+        self._is_release_in_doubt = False
 
     def read(self) -> LockRecord | None:
+        # What a release reads after a delete that failed is no look of a waiter: none is timed from it.
+        is_look, self._is_release_in_doubt = not self._is_release_in_doubt, False
         found: LockRecord | None = self._ask("read")
-        self._world.observer.on_read(self, found)
+        if is_look:
+            self._world.observer.on_read(self, found)
         return found
 
     def create(self, record: LockRecord) -> LockRecord:
@@ -262,7 +266,9 @@ class Wire:
         return self._ask("replace", seen, record)  # type: ignore[no-any-return]
 
     def delete(self, seen: LockRecord) -> None:
+        self._is_release_in_doubt = True
         self._ask("delete", seen)
+        self._is_release_in_doubt = False
 
     def read_queue(self) -> QueueRecord | None:
         return self._ask("read_queue")  # type: ignore[no-any-return]
@@ -298,6 +304,7 @@ class Wire:
         if is_lost or is_unheard or there + back > timeout:
             if not is_lost:
                 world.after(there, self._land, operation, arguments, there > timeout, None)
+            world.observer.on_unanswered(self, world.time + timeout)
             world.after(timeout, reply, StoreUnavailable("no answer"))
         else:
             world.after(there, self._land, operation, arguments, False, lambda answer: world.after(back, reply, answer))
