@@ -181,6 +181,7 @@ class Observer:
         elif isinstance(message, wire.Held):
             self._on_held(run, message)
         elif isinstance(message, wire.Beaten):
+            self._unanswered.pop(run.keeper.process.name, None)
             self.check_base(run, run.lock_id, message.base)
         elif isinstance(message, wire.Lost):
             self._on_lost(run, message)
@@ -190,7 +191,6 @@ class Observer:
 
     def _on_busy(self, run: Run, message: wire.Waiting) -> None:
         self.waits += 1
-            self._unanswered.pop(run.keeper.process.name, None)
         record = message.record
         if record is None or message.is_free or message.trouble:
             return
@@ -208,6 +208,7 @@ class Observer:
     def _on_held(self, run: Run, message: wire.Held) -> None:
         run.is_waiting = False
         run.lock_id = message.lock_id
+        self._unanswered.pop(run.keeper.process.name, None)
         self.world.tell(run.name, f"holds {message.lock_id}, token {message.token}")
         if message.lock_id in self._removed:
             return
@@ -217,7 +218,6 @@ class Observer:
         if message.token and (message.token < self._token or message.token in self._tokens):
             self.world.fail(f"{run.name} has token {message.token}, after {self._token}")
         self._tokens.add(message.token)
-        self._unanswered.pop(run.keeper.process.name, None)
         self.check_base(run, message.lock_id, message.base)
 
     def _on_lost(self, run: Run, message: wire.Lost) -> None:
@@ -295,6 +295,18 @@ class Observer:
         else:
             world.fail(f"{child.name} has not been told within a heartbeat that its lock is gone")
 
+    def _tries_by(self, run: Run) -> float:
+        """
+        By when its keeper has tried again, and heard, after a request without an answer; -inf if a beat landed since.
+
+        Who stood still hears only on waking that there is no answer, and rests from then on.
+        """
+        unanswered = self._unanswered.get(run.keeper.process.name)
+        if unanswered is None:
+            return float("-inf")
+        rest = run.machine.real((1 + JITTER) * RETRY_SECONDS + TICK_SECONDS)
+        return max(unanswered, run.well_since) + rest + _MOMENT
+
     def _is_excused(self, child: Child) -> bool:
         return self.world.time <= self._excused.get(child.lock_id, -1.0)
 
@@ -311,18 +323,6 @@ class Observer:
         if left:
             self.world.fail(f"never came to an end: {', '.join(left)}")
         if self.is_calm and any(self.world.record(index) for index in self._stores):
-    def _tries_by(self, run: Run) -> float:
-        """
-        By when its keeper has tried again, and heard, after a request without an answer; -inf if a beat landed since.
-
-        Who stood still hears only on waking that there is no answer, and rests from then on.
-        """
-        unanswered = self._unanswered.get(run.keeper.process.name)
-        if unanswered is None:
-            return float("-inf")
-        rest = run.machine.real((1 + JITTER) * RETRY_SECONDS + TICK_SECONDS)
-        return max(unanswered, run.well_since) + rest + _MOMENT
-
             self.world.fail("a lock is left behind")
         record = self.world.queue_record()
         if self.is_calm and record is not None and queue.decode(record.text).tickets:
