@@ -390,6 +390,17 @@ def test_to_a_successor_in_releasing_an_absent_record_is_success(rig, store, riv
     assert stored(store.table) == rival
 
 
+def test_a_successor_in_an_outage_keeps_saying_so(rig, store):
+    """To the front, a keeper that says nothing is frozen."""
+    held = predecessor(rig, store)
+    store.always("read", "before")
+
+    told = rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(wire.Told, count=2)
+
+    assert told.event == "lease.warned"
+    assert told.error
+
+
 def test_a_successor_waits_out_an_outage_without_hammering_the_store(rig, store):
     held = predecessor(rig, store)
     store.log.clear()

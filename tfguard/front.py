@@ -35,7 +35,7 @@ T = TypeVar("T")
 HEARD_SECONDS = 3.0
 #: How long the front waits for a keeper that clears up an interrupted acquisition; it finishes alone.
 CANCEL_SECONDS = 0.8
-#: A keeper that says nothing for this long past `safe_until` is frozen, and is replaced.
+#: A keeper that says nothing for this long while Terraform is frozen is frozen itself, and is replaced.
 FROZEN_KEEPER_SECONDS = 10.0
 MAX_RESTARTS = 2
 _CAPTURED_BYTES = 65536
@@ -85,6 +85,7 @@ class Front:
         self._answers: list[Any] = []
         self._heard_at = -HEARD_SECONDS
         self._last_word_at = 0.0
+        self._frozen_at = 0.0
         self._is_leaving = False
         self._is_answered = False
         self._shares_group = _is_foreground()
@@ -284,7 +285,11 @@ class Front:
             return
         self._inherit()
         if self._restarts >= MAX_RESTARTS:
+            # Nobody beats any more, so nobody ever learns whether a frozen Terraform may go on: `safe_until` ends it.
+            self._watchdog.lose("expired")
             self._wait_for_inherited()
+            # To a release that is asked for all the same there is nobody left to answer.
+            self._answers.append(wire.Released(result="failed", error="No keeper is left to release it."))
             raise KeeperGone("The keeper process died again and again; if a lock was held, its lease ends it.")
         self._restarts += 1
         self._start_keeper()
@@ -412,11 +417,13 @@ class Front:
         for action in self._watchdog.decide(now):
             if action is Action.FREEZE:
                 child.freeze(process)
+                self._frozen_at = now
             elif action is Action.THAW:
                 child.thaw(process)
             elif action is Action.KILL:
                 child.kill(process)
-        is_silent = now - self._last_word_at > FROZEN_KEEPER_SECONDS
+        # After a suspension, both of us have said nothing for long: it has its time from the freeze on.
+        is_silent = now - max(self._last_word_at, self._frozen_at) > FROZEN_KEEPER_SECONDS
         if self._watchdog.is_frozen and is_silent and self._keeper.poll() is None:
             self._keeper.kill()  # It is frozen itself; a successor will find out whose the lock is.
 

@@ -156,10 +156,12 @@ class Tenure:
         while True:
             try:
                 return store.read()
-            except errors.TfguardError:
+            except errors.TfguardError as error:
                 is_over = self._clock.boottime() > base + self._request.lease_seconds
                 if self._is_abandoned or (self._must_release and is_over):
                     raise
+                # As after a beat that failed: to the front, a keeper that says nothing is frozen, and is killed.
+                self._post(wire.Told(event="lease.warned", error=str(error)))
                 # Not to be woken: a release that waits must not hammer the store.
                 self._clock.sleep(jittered(RETRY_SECONDS))
 

@@ -13,6 +13,7 @@ from tests.e2e.conftest import GATED, Backend, Stage
 from tests.e2e.running import Running, running
 from tests.eventually import eventually
 from tests.proxy import Proxy, proxy
+from tfguard.front import FROZEN_KEEPER_SECONDS, MAX_RESTARTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -40,6 +41,22 @@ def terraform_of(ours: Running) -> psutil.Process:
     """The Terraform below our keeper."""
     below = psutil.Process(ours.pid).children(recursive=True)
     return next(each for each in below if each.name() == "terraform")
+
+
+def keeper_of(ours: Running) -> psutil.Process | None:
+    """The keeper below our front that lives, if there is one now."""
+    for each in psutil.Process(ours.pid).children():
+        with contextlib.suppress(psutil.Error):
+            if "tfguard-keeper" in each.cmdline():
+                return each
+    return None
+
+
+def kill_keeper(ours: Running) -> None:
+    """SIGKILL the keeper that lives, and wait until it does no more."""
+    keeper = eventually(lambda: keeper_of(ours), 10, "a keeper")
+    keeper.kill()
+    eventually(lambda: keeper_of(ours) != keeper, 10, "the keeper's death")
 
 
 @pytest.mark.parametrize("backend", ["dynamodb", "s3"])
@@ -72,6 +89,47 @@ def test_a_store_that_hangs_past_safe_until_freezes_terraform_and_loses_nothing(
     made.open_gate()
     after = made.tfguard(*APPLY)
     assert after.code == 0, str(after)
+
+
+def test_a_successor_sits_out_an_outage_longer_than_a_frozen_keeper_is_given(
+    behind: Callable[[Backend], tuple[Stage, Proxy]],
+) -> None:
+    made, store = behind("dynamodb")
+
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE="6s")) as ours:
+        ours.wait_for_work(made)
+        store.turn("hang")
+        ours.wait_for("Terraform is frozen")
+        kill_keeper(ours)
+        successor = eventually(lambda: keeper_of(ours), 10, "a successor")
+        time.sleep(FROZEN_KEEPER_SECONDS + 2)  # The outage itself.
+        same = keeper_of(ours)
+        store.turn("pass")
+        result = ours.end()
+
+    assert same == successor
+    assert "Terraform goes on" in result.err
+    assert made.resources() == ["terraform_data.work"]
+    assert made.leftovers() == []
+
+
+def test_a_frozen_terraform_whose_keepers_all_die_is_killed_and_the_run_ends(
+    behind: Callable[[Backend], tuple[Stage, Proxy]],
+) -> None:
+    made, store = behind("dynamodb")
+
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE="6s")) as ours:
+        ours.wait_for_work(made)
+        terraform = terraform_of(ours)
+        store.turn("hang")
+        ours.wait_for("Terraform is frozen")
+        for _ in range(1 + MAX_RESTARTS):
+            kill_keeper(ours)
+        result = ours.end(timeout=30)
+
+    assert "keeper process died again and again" in result.err
+    assert "the lock could not be released" in result.err
+    assert not terraform.is_running()
 
 
 def test_a_short_hang_is_a_warning_and_nothing_more(behind: Callable[[Backend], tuple[Stage, Proxy]]) -> None:

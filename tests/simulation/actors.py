@@ -373,7 +373,7 @@ class Front:
         self._stopped: wire.Interrupt | None = None
         self._stopped_at = 0.0
         self._last_word: wire.Release | None = None
-        self._heard_at = 0.0
+        self._heard_at = self._frozen_at = 0.0
         self._programs = list(run.programs)
         self._journal = run.code.journal.Journal()
         self._watchdog = run.code.watchdog.Watchdog(None, 0.0)
@@ -467,7 +467,9 @@ class Front:
         for action in self._watchdog.decide(now):
             if action.name in {"FREEZE", "THAW", "KILL"}:
                 getattr(child, action.name.lower())()
-        silent_at = max(self._heard_at, self._watchdog.safe_until) + FROZEN_KEEPER_SECONDS
+            if action.name == "FREEZE":
+                self._frozen_at = now
+        silent_at = max(self._heard_at, self._frozen_at) + FROZEN_KEEPER_SECONDS
         if self._watchdog.is_frozen and now > silent_at and self.run.keeper.is_alive:
             self.run.world.tell(self.process.name, "kills its frozen keeper")
             self.run.keeper.kill()
@@ -480,7 +482,9 @@ class Front:
         if self.restarts >= MAX_RESTARTS:
             self.run.world.tell(self.process.name, "gives up: its keepers die")
             self._is_resigned = True
+            self._watchdog.lose("expired")
             self.is_over = self.child is None or self.child.is_gone
+            self._looks.now()
             return
         self.restarts += 1
         self.process.after(self.run.world.random.uniform(0.1, 1.0), self._succeed)
