@@ -15,6 +15,7 @@ from tests.eventually import eventually
 from tests.fakes import ScriptedStore, anothers, put, stored
 from tfguard import queue, wire, worker
 from tfguard.clock import SystemClock
+from tfguard.lease import Acquirer
 from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Target
 
 #: Beats every half second.
@@ -314,24 +315,30 @@ def predecessor(rig, store):
     return held
 
 
-def test_a_successor_in_trying_finds_its_predecessors_lock(rig, store):
+def test_a_successor_in_trying_puts_its_own_lock_in_its_predecessors_place(rig, store):
     held = predecessor(rig, store)
 
     again = rig.adopt("trying", held.lock_id, base=held.base).hear(wire.Held)
 
-    assert again.lock_id == held.lock_id
+    assert not rig.all(wire.Waiting)
+    assert stored(store.table).id == again.lock_id != held.lock_id
+
+
+def test_an_old_lock_that_cannot_be_proven_now_is_kept_and_its_age_told(rig, store, monkeypatch):
+    take = Acquirer.try_acquire
+
+    def take_slowly(acquirer):
+        lock = take(acquirer)
+        lock.leases[0].base -= LEASE / 2
+        return lock
+
+    monkeypatch.setattr(Acquirer, "try_acquire", take_slowly)
+    store.always("replace", "before")
+
+    held = rig.start().hear(wire.Held)
+
+    assert SystemClock().boottime() - held.base >= LEASE / 2
     assert stored(store.table).id == held.lock_id
-
-
-def test_an_old_lock_that_cannot_be_proven_now_is_kept_and_its_age_told(rig, store):
-    held = predecessor(rig, store)
-    store.on("replace", "before")
-    old = held.base - LEASE / 2
-
-    again = rig.adopt("trying", held.lock_id, base=old).hear(wire.Held)
-
-    assert again.lock_id == held.lock_id
-    assert again.base >= old
     assert not rig.all(wire.Failed)
 
 
@@ -368,6 +375,24 @@ def test_a_successor_in_held_says_what_it_finds_instead(rig, store, rival, kind)
 
     assert rig.all(wire.Lost)[0].kind == kind
     assert stored(store.table) == rival
+
+
+def test_to_a_successor_in_held_a_first_write_that_came_again_is_no_lock(rig, store):
+    """Unlocked by a person; then a late copy of the predecessor's create landed."""
+    held = predecessor(rig, store)
+    revived = stored(store.table)
+
+    rig.adopt("held", held.lock_id, beat=held.beat + 3, base=held.base + 1).end()
+
+    assert rig.all(wire.Lost)[0].kind == "gone"
+    assert stored(store.table) == revived
+
+
+def test_a_lock_never_counts_from_later_than_its_record_says(rig, store):
+    """Or a successor would take it for one that came again."""
+    held = rig.start().hear(wire.Held)
+
+    assert held.base <= stored(store.table).lease.sent
 
 
 def test_a_successor_in_releasing_finishes_the_release(rig, store):

@@ -315,8 +315,11 @@ class Acquirer:
         self._dead: dict[tuple[int, str], LockRecord | None] = {}
 
     def recall(self, lock_id: str, base: float) -> None:
-        """Take over a dead predecessor's attempt: it may have written `lock_id`, at `base` at the earliest."""
-        self._id = lock_id
+        """
+        Know of a dead predecessor's attempt: it may have written `lock_id`, at `base` at the earliest.
+
+        What it left is cleared away and never taken up: a delete of its own may still be under way to that ID.
+        """
         for index in range(len(self._stores)):
             self._sent[index, lock_id] = base
 
@@ -382,7 +385,9 @@ class Acquirer:
                 lease = self._try_write(index, record)
             if lease is not None:
                 return lease
-        raise Busy(self.watches[index].record)
+        # An older write of ours that lands again and again is nobody to wait for.
+        record = self.watches[index].record
+        raise Busy(None if record is not None and self.is_ours(record) else record)
 
     def _look(self, index: int) -> LockRecord | None:
         store = self._stores[index]
@@ -415,8 +420,8 @@ class Acquirer:
         if seen is not None and index == 0:
             self._id = new_lock_id()
         store = self._stores[index]
+        sent_at = self._clock.boottime()  # Never after what the record says: a successor compares the two.
         record = self._draft.record(self._id, self._clock, leased=store.has_leases)
-        sent_at = self._clock.boottime()
         self._sent.setdefault((index, self._id), sent_at)
         self._on_trying(self._id, min(at for (_, lock_id), at in self._sent.items() if lock_id == self._id))
         self._dead[index, self._id] = seen

@@ -130,10 +130,10 @@ class Tenure:
         leases: list[HeldLease] = []
         for store in self._stores:
             record = self._read_until_answered(store, adopt.base)
+            if adopt.stage == "held" and (lost := _loss(record, adopt)):
+                self._post(lost)
+                return
             if record is None or record.id != adopt.lock_id:
-                if adopt.stage == "held":
-                    self._post(wire.Lost(kind="another's" if record else "gone", record=record))
-                    return
                 continue
             lease = HeldLease(store, record, adopt.base, self._clock)
             lease.skip_beats(adopt.beat + 2)
@@ -384,6 +384,16 @@ class Tenure:
                 waited_seconds=self._clock.boottime() - self._started_at,
             )
         )
+
+
+def _loss(record: LockRecord | None, adopt: wire.Adopt) -> wire.Lost | None:
+    """Say how the lock that a dead keeper held was lost; None if this record shows it still."""
+    if record is not None and record.id != adopt.lock_id:
+        return wire.Lost(kind="another's", record=record)
+    # Beats only grow: if it shows less than had landed, it was unlocked, and its first write arrived again, late.
+    if record is None or (record.lease is not None and record.lease.sent < adopt.base):
+        return wire.Lost(kind="gone")
+    return None
 
 
 def _error_of(state: tenacity.RetryCallState) -> str:

@@ -151,6 +151,24 @@ def test_a_lock_that_keeps_vanishing_is_busy_and_no_error(store, clock):
     assert busy.value.record is None
 
 
+def test_an_older_write_of_ours_that_keeps_landing_is_cleared_and_not_waited_for(store, clock):
+    class Echoing(ScriptedStore):
+        def create(self, record):
+            put(self.table, older)
+            raise Conflict(self.place)
+
+    older = anothers()
+    echoing = Echoing(clock=clock)
+    acquirer = Acquirer([echoing], draft(), clock)
+    acquirer.recall(older.id, 1000.0)
+
+    with pytest.raises(Busy) as busy:
+        acquirer.try_acquire()
+
+    assert busy.value.record is None
+    assert stored(echoing.table) is None
+
+
 def test_giving_up_clears_what_a_lost_write_left(acquirer, store):
     """A4"""
     store.on("create", "late")

@@ -128,15 +128,30 @@ def test_a_release_that_is_refused_says_so_and_may_be_tried_again(held, store):
     assert held.release() == "released"
 
 
-def test_a_successor_recognises_its_predecessors_attempt(store, clock):
+def test_a_successor_does_not_wait_for_its_predecessors_attempt(store, clock):
     predecessor = Acquirer([store], draft(), clock).try_acquire()
     clock.advance(20)
     successor = Acquirer([store], draft(), clock)
-    successor.recall(predecessor.id, 999.0)
+    successor.recall(predecessor.id, 1000.0)
 
     lock = successor.try_acquire()
 
-    assert (lock.id, lock.base) == (predecessor.id, 999.0)
+    assert (stored(store.table).id, lock.base) == (lock.id, 1020.0)
+
+
+def test_a_predecessors_late_delete_spares_its_successors_lock(store, clock):
+    """It had given its lock back, and died before it heard that nothing had come of it."""
+    predecessor = Acquirer([store], draft(), clock).try_acquire()
+    store.on("delete", "late")
+    with pytest.raises(StoreUnavailable):
+        predecessor.release()
+    successor = Acquirer([store], draft(), clock)
+    successor.recall(predecessor.id, 1000.0)
+
+    lock = successor.try_acquire()
+    store.land_late()
+
+    assert stored(store.table).id == lock.id
 
 
 def test_a_successor_uses_no_number_that_its_predecessor_may_have_sent(held, store, clock):

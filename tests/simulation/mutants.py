@@ -141,6 +141,7 @@ MUTANTS = (
     ),
     _in("lease", "a successor starts below its predecessor's beats", (" and record.lease is not None and record.lease.sent == sent_at", ""), ("self._next_beat = max(self._next_beat, upto)", "pass"), tests=("tests/lease",)),
     _in("lease", "a takeover uses its ID again", ("if seen is not None and index == 0:", "if index < 0:"), tests=("tests/lease",)),
+    _in("lease", "a successor goes on with an ID that is being deleted", ("            self._sent[index, lock_id] = base\n", "            self._id = lock_id\n            self._sent[index, lock_id] = base\n"), tests=("tests/lease",)),
     _in("lease", "half a lock is not given back", ("self._undo(held or self._leftovers())", "pass"), tests=("tests/lease",)),
     _in(
         "lease",
@@ -166,6 +167,7 @@ MUTANTS = (
     _in("tenure", "who has the lock stays in line", ("dead.token if dead else 0, self._gone)", "dead.token if dead else 0)")),
     _in("tenure", "a loss is kept from the main thread", ("            self._post(wire.Lost(kind=lost.kind, record=lost.record))\n", "")),
     _in("tenure", "a lock that may be another's is released as lost", ("        for store in self._stores:\n            record = self._read_until_answered(store, adopt.base)", "        for store in self._stores[:1]:\n            record = self._read_until_answered(store, adopt.base)")),
+    _in("tenure", "a successor takes a late copy for its lock", ("record.lease.sent < adopt.base", "record.lease.sent < 0"), tests=("tests/test_worker.py",)),
     _in("conduct", "the child is signalled by everyone who asks", ("        if self.watchdog.interrupt_once():\n", "        if self:\n")),
     _in("conduct", "a child starts after all", ("if self._is_stopping or self.watchdog.lost or self._has_child:", "if self._has_child:"), tests=("tests/test_conduct.py",)),
     _in("conduct", "what a dead keeper was pushing is forgotten", ("        if self._has_child:  # A push", "        if not self:  # A push")),

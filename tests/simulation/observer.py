@@ -57,7 +57,7 @@ class Observer:
         self._first: dict[tuple[str, int], tuple[Any, float]] = {}
         self._looked_at: dict[str, float] = {}
         self._numbers: dict[str, tuple[int, float]] = {}
-        self._token = 0
+        self._token = self._counted = 0
         self._tokens: set[int] = set()
         self._changed_at = 0.0
         world.after(_STALL_LOOK, self._look_for_stall)
@@ -128,6 +128,10 @@ class Observer:
         state = queue.decode(record.text)
         if state.token < self._token:
             self.world.fail(f"{wire.process.name} wrote token {state.token}, after {self._token}")
+        # Who has lost his lock between taking and counting counts all the same; the beat that is to carry his number
+        # tells him, and so nobody is ever given it.
+        if state.token > self._token and self._is_held_by(wire):
+            self._counted = state.token
         self._token = state.token
         for ticket in state.tickets:
             if ticket.id not in self._numbers:
@@ -135,6 +139,11 @@ class Observer:
                 self.world.tell(wire.process.name, f"{ticket.id} is number {ticket.number}")
             elif self._numbers[ticket.id][0] != ticket.number and self._has_known_its_number(ticket.id):
                 self.world.fail(f"{ticket.id} was number {self._numbers[ticket.id][0]}, and is {ticket.number}")
+
+    def _is_held_by(self, wire: Wire) -> bool:
+        keeper = self._run_of(wire).keeper
+        records = [self.world.record(index) for index in self._stores]
+        return keeper.process is wire.process and all(record and record.id in keeper.ids for record in records)
 
     def _has_known_its_number(self, ticket_id: str) -> bool:
         run = next(run for run in self.runs.values() if run.request.ticket == ticket_id)
@@ -215,8 +224,8 @@ class Observer:
         dead = message.dead.lease.token if message.dead and message.dead.lease else 0
         if message.token and message.token <= dead:
             self.world.fail(f"{run.name} has token {message.token}, after the dead one's {dead}")
-        if message.token and (message.token < self._token or message.token in self._tokens):
-            self.world.fail(f"{run.name} has token {message.token}, after {self._token}")
+        if message.token and (message.token < self._counted or message.token in self._tokens):
+            self.world.fail(f"{run.name} has token {message.token}, after {self._counted}")
         self._tokens.add(message.token)
         self.check_base(run, message.lock_id, message.base)
 
@@ -231,7 +240,14 @@ class Observer:
             self.world.fail(f"{run.name} declares its lock lost ({message.kind}), which it holds")
 
     def check_base(self, run: Run, lock_id: str, base: float) -> None:
-        """The holder counts from `base` now; that is true only if every record shows a beat sent no earlier."""
+        """
+        The holder counts from `base` now; that is true only if every record shows a beat sent no earlier.
+
+        A successor may be told to go on with a lock that was unlocked, and that a late copy of its first write has
+        brought back, before it has looked; what it has to make of that is a unit test's.
+        """
+        if self._excused.get(lock_id) == float("inf"):
+            return
         for index in self._stores:
             record = self.world.record(index)
             if record is not None and record.id == lock_id and record.lease and record.lease.sent < base - 1e-6:
