@@ -16,7 +16,7 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import Simulation
 
 #: Schedules in each slice: the slices share the work among pytest's workers.
-SLICE = 1500
+SLICE = 900
 
 
 @pytest.mark.parametrize("part", range(8))
