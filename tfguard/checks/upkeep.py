@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from tfguard.blueprint import OLD_VERSIONS_DAYS, OLD_VERSIONS_KEPT, Blueprint
 from tfguard.checks import Answer, Finding, failure, ok, warning
 from tfguard.checks.foundation import judge_table
-from tfguard.stores.foundation import BucketFacts, TableFacts, Unknown
+from tfguard.stores.foundation import PUBLIC_ACCESS_SWITCHES, BucketFacts, TableFacts, Unknown
 
 
 def planned_table(name: str, region: str, *, is_begun: bool) -> Iterator[Finding]:
@@ -118,11 +118,10 @@ def _access(facts: BucketFacts) -> Answer:
         return _unknown("the public access block", facts.blocks_public_access)
     if facts.blocks_public_access:
         return ok("closed to the public")
-    switches = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
     return warning(
         f"{facts.name} may be opened to the public, and a state holds secrets",
         f"aws s3api put-public-access-block --bucket {facts.name} --public-access-block-configuration "
-        + ",".join(f"{switch}=true" for switch in switches),
+        + ",".join(f"{switch}=true" for switch in PUBLIC_ACCESS_SWITCHES),
     )
 
 

@@ -31,7 +31,15 @@ from tfguard.errors import ConfigError, StoreMisconfigured, StoreUnavailable
 from tfguard.lockinfo import printable
 from tfguard.stores.answers import code_of
 from tfguard.stores.aws import Client
-from tfguard.stores.foundation import FIRST_REGION, LOCK_KEY, UNFINISHED, describe_table, is_unknown_action, key_of
+from tfguard.stores.foundation import (
+    FIRST_REGION,
+    LOCK_KEY,
+    PUBLIC_ACCESS_SWITCHES,
+    UNFINISHED,
+    describe_table,
+    is_unknown_action,
+    key_of,
+)
 
 #: A step is tried so often while AWS gives no usable answer.
 TRIES = 6
@@ -99,8 +107,8 @@ def _creation(name: str, region: str) -> dict[str, Any]:
 def _settings(client: Client, plan: Blueprint) -> Iterator[Step]:
     """What to set, the mark first and its removal last; closed to the public before anything else."""
     yield "put_bucket_tagging", {"Tagging": {"TagSet": [_tag()]}}
-    switches = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-    yield "put_public_access_block", {"PublicAccessBlockConfiguration": dict.fromkeys(switches, True)}
+    closed = dict.fromkeys(PUBLIC_ACCESS_SWITCHES, True)
+    yield "put_public_access_block", {"PublicAccessBlockConfiguration": closed}
     if speaks_tls(client):
         yield "put_bucket_policy", {"Policy": json.dumps(plan.tls_only_policy())}
     yield "put_bucket_encryption", {"ServerSideEncryptionConfiguration": {"Rules": [_encryption(plan)]}}

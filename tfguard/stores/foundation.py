@@ -38,6 +38,8 @@ _UNKNOWN_ACTION = {"UnknownOperationException", "NotImplemented", "501", "Method
 FIRST_REGION = "us-east-1"
 #: The key schema that Terraform's locks need, as `TableFacts.key` has it.
 LOCK_KEY = (("LockID", "S", "HASH"),)
+#: What closes a bucket to the public, all of them on.
+PUBLIC_ACCESS_SWITCHES = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 
 
 @dataclass(frozen=True)
@@ -240,8 +242,7 @@ def _encryption(answer: Mapping[str, Any]) -> str:
 
 
 def _blocks_all(answer: Mapping[str, Any]) -> bool:
-    switches = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-    return all(answer.get("PublicAccessBlockConfiguration", {}).get(switch) for switch in switches)
+    return all(answer.get("PublicAccessBlockConfiguration", {}).get(switch) for switch in PUBLIC_ACCESS_SWITCHES)
 
 
 def refuses_plain_http(policy: str) -> bool:
