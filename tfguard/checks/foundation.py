@@ -17,10 +17,10 @@ from tfguard.stores.foundation import (
     bucket_client,
     bucket_region,
     is_unknown_action,
+    is_versioned,
     read_table,
     table_client,
 )
-from tfguard.stores.listing import is_versioned
 
 #: In these a table takes requests. While it is created or restored it does not.
 _USABLE = {"ACTIVE", "UPDATING"}
@@ -119,7 +119,8 @@ def versioning(patient: StatePatient) -> Answer | None:
     if state is None:
         return None
     try:
-        is_on = is_versioned(state)
+        with bucket_client(state) as client:
+            is_on = is_versioned(client, state.bucket)
     except ActionDenied as error:
         return warning("nobody may tell us if the bucket keeps old versions", str(error).splitlines()[0])
     if is_on:

@@ -22,7 +22,7 @@ import msgspec
 from botocore.credentials import ReadOnlyCredentials
 
 from tfguard.errors import StoreDenied, StoreMisconfigured
-from tfguard.store import AssumeRole, AwsAccess
+from tfguard.store import AssumeRole, AwsAccess, S3Spec, WorkspaceProbe
 from tfguard.stores.answers import answers, no_credentials, said
 from tfguard.stores.sessions import create_client, new_session
 
@@ -159,6 +159,11 @@ class Credentials:
                     self._start_thread()
             made = create_client(self._session, service, self._access, self._region(self._session), endpoint, config)
         return Client(made, service, self)
+
+    def s3_client(self, place: S3Spec | WorkspaceProbe) -> Client:
+        """Make a client for the bucket of `place`. Raises as `client` does."""
+        style = {"addressing_style": "path" if place.use_path_style else "auto"}
+        return self.client("s3", place.endpoint, s3=style)
 
     def expires_at(self) -> datetime | None:
         """When the credentials at hand end, UTC; None if they do not, or nobody knows."""

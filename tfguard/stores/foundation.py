@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -93,28 +93,15 @@ class BucketFacts:
 @contextmanager
 def table_client(spec: DynamoDBSpec) -> Iterator[Client]:
     """Open a client for the table's service."""
-    with _client(Credentials(spec.aws), "dynamodb", spec.endpoint) as client:
+    with closing(Credentials(spec.aws)) as access, closing(access.client("dynamodb", spec.endpoint)) as client:
         yield client
 
 
 @contextmanager
 def bucket_client(spec: S3Spec) -> Iterator[Client]:
     """Open a client for the bucket's service."""
-    style = {"addressing_style": "path" if spec.use_path_style else "auto"}
-    with _client(Credentials(spec.aws), "s3", spec.endpoint, s3=style) as client:
+    with closing(Credentials(spec.aws)) as access, closing(access.s3_client(spec)) as client:
         yield client
-
-
-@contextmanager
-def _client(access: Credentials, service: str, endpoint: str, **config: Any) -> Iterator[Client]:
-    try:
-        client = access.client(service, endpoint, **config)
-        try:
-            yield client
-        finally:
-            client.close()
-    finally:
-        access.close()
 
 
 def read_table(client: Client, name: str) -> TableFacts | None:
@@ -191,7 +178,7 @@ def read_bucket(client: Client, name: str) -> BucketFacts | None:
     return BucketFacts(
         name=name,
         region="eu-west-1" if location == "EU" else str(location),
-        is_versioned=_told(lambda: get("get_bucket_versioning").get("Status") == "Enabled"),
+        is_versioned=_told(lambda: is_versioned(client, name)),
         encryption=_told(lambda: _encryption(get("get_bucket_encryption")), unset=""),
         blocks_public_access=_told(lambda: _blocks_all(get("get_public_access_block")), unset=False),
         is_tls_only=_told(lambda: refuses_plain_http(str(get("get_bucket_policy").get("Policy", ""))), unset=False),
@@ -209,6 +196,12 @@ def bucket_region(client: Client, name: str) -> str:
     answer = client.ask("head_bucket", f"S3 bucket {name}", {"Bucket": name})
     headers: Mapping[str, str] = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
     return headers.get("x-amz-bucket-region", "")
+
+
+def is_versioned(client: Client, name: str) -> bool:
+    """Whether the bucket keeps old versions. Raises as above; few are allowed to ask."""
+    answer = client.ask("get_bucket_versioning", f"S3 bucket {name}", {"Bucket": name})
+    return bool(answer.get("Status") == "Enabled")
 
 
 def _told(ask: Callable[[], Value], *, unset: Value | None = None) -> Value | Unknown:

@@ -7,8 +7,8 @@ one is told so, and who has it is refused for the condition alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 
 from tfguard.errors import ActionDenied, Conflict
@@ -41,10 +41,10 @@ def try_lock(target: Target) -> Tried:
     found = Tried()
     for spec in target.stores:
         if isinstance(spec, DynamoDBSpec):
-            with _table(spec) as table:
+            with closing(DynamoDBStore(spec)) as table:
                 found += _tried(table.attempts_on(spec.lock_id))
         elif isinstance(spec, S3Spec):
-            with _bucket(spec) as bucket:
+            with closing(S3Store(spec)) as bucket:
                 found += _tried(bucket.attempts_on(spec.key))
     return found
 
@@ -55,22 +55,22 @@ def try_queue(target: Target) -> Tried:
     if isinstance(spec, LocalSpec):
         return Tried()
     if isinstance(spec, DynamoDBSpec):
-        with _table(spec) as table:
+        with closing(DynamoDBStore(spec)) as table:
             return _tried(table.attempts_on(spec.lock_id + QUEUE_SUFFIX), "GetItem", "PutItem")
-    with _bucket(spec) as bucket:
+    with closing(S3Store(spec)) as bucket:
         key = spec.key.removesuffix(LOCK_SUFFIX) + QUEUE_OBJECT_SUFFIX
         return _tried(bucket.attempts_on(key), "GetObject", "PutObject")
 
 
 def try_copy(state: S3Spec) -> Tried:
     """Try to write a copy of a state that Terraform could not save."""
-    with _bucket(state) as bucket:
+    with closing(S3Store(state)) as bucket:
         return _tried(bucket.attempts_on(f"{state.key}{COPY_MARK}{PROBE_SUFFIX[1:]}"), "PutObject")
 
 
 def try_listing(state: S3Spec) -> Tried:
     """Try to list the bucket."""
-    with _bucket(state) as bucket:
+    with closing(S3Store(state)) as bucket:
         return _tried({"s3:ListBucket": lambda: bucket.list_keys(state.key, 1)})
 
 
@@ -94,21 +94,3 @@ def _tried(attempts: Attempts, *only: str) -> Tried:
 
 def _is_among(action: str, only: tuple[str, ...]) -> bool:
     return not only or action.partition(":")[2] in only
-
-
-@contextmanager
-def _table(spec: DynamoDBSpec) -> Iterator[DynamoDBStore]:
-    store = DynamoDBStore(spec)
-    try:
-        yield store
-    finally:
-        store.close()
-
-
-@contextmanager
-def _bucket(spec: S3Spec) -> Iterator[S3Store]:
-    store = S3Store(spec)
-    try:
-        yield store
-    finally:
-        store.close()

@@ -11,6 +11,7 @@ import base64
 import hashlib
 import uuid
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -44,7 +45,7 @@ class S3Store:
         self._spec = spec
         self._owns_access = access is None
         self._access = access or Credentials(spec.aws)
-        self._client = _client(self._access, spec.endpoint, spec.use_path_style)
+        self._client = self._access.s3_client(spec)
 
     @property
     def place(self) -> str:
@@ -205,21 +206,15 @@ class S3Store:
         return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
 
 
-def workspace_exists(probe: WorkspaceProbe, access: Credentials | None = None) -> bool:
+def workspace_exists(probe: WorkspaceProbe) -> bool:
     """
     Say whether Terraform, listing `probe.prefix` as its S3 backend does, would find the workspace's state.
 
     Raises:
         StoreDenied: We may not list. Terraform may not either, and then takes the workspace for missing.
     """
-    credentials = access or Credentials(probe.aws)
-    client = _client(credentials, probe.endpoint, probe.use_path_style)
-    try:
+    with closing(Credentials(probe.aws)) as access, closing(access.s3_client(probe)) as client:
         return _is_listed(client, probe)
-    finally:
-        client.close()
-        if access is None:
-            credentials.close()
 
 
 def _is_listed(client: Client, probe: WorkspaceProbe) -> bool:
@@ -236,10 +231,6 @@ def _is_listed(client: Client, probe: WorkspaceProbe) -> bool:
         if not answer.get("IsTruncated") or (keys and keys[-1] > wanted):
             return False
         token = {"ContinuationToken": answer["NextContinuationToken"]}
-
-
-def _client(access: Credentials, endpoint: str, use_path_style: bool) -> Client:
-    return access.client("s3", endpoint, s3={"addressing_style": "path" if use_path_style else "auto"})
 
 
 def _etag(version: str) -> str:

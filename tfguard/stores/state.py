@@ -10,6 +10,7 @@ import glob
 import hashlib
 import os
 import shutil
+from contextlib import closing
 
 import msgspec
 
@@ -44,13 +45,9 @@ def mismatch(target: Target) -> Digest | None:
     from tfguard.stores.dynamodb import DynamoDBStore
     from tfguard.stores.s3 import S3Store
 
-    table, bucket = DynamoDBStore(spec), S3Store(target.state)
-    try:
+    with closing(DynamoDBStore(spec)) as table, closing(S3Store(target.state)) as bucket:
         stored = table.read_digest()
         body = bucket.read_body(target.state.key, _MAX_STATE_BYTES) if stored else None
-    finally:
-        table.close()
-        bucket.close()
     actual = "" if body is None else hashlib.md5(body, usedforsecurity=False).hexdigest()
     if not stored or stored == actual:
         return None
@@ -76,11 +73,8 @@ def read_facts(target: Target) -> StateFacts | None:
         return None
     from tfguard.stores.s3 import S3Store
 
-    bucket = S3Store(target.state)
-    try:
+    with closing(S3Store(target.state)) as bucket:
         body = bucket.read_body(target.state.key, _MAX_STATE_BYTES)
-    finally:
-        bucket.close()
     try:
         found = msgspec.json.decode(body or b"", type=_State)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -112,11 +106,8 @@ def repair_digest(target: Target, found: Digest) -> None:
     spec = next(spec for spec in target.stores if isinstance(spec, DynamoDBSpec))
     from tfguard.stores.dynamodb import DynamoDBStore
 
-    table = DynamoDBStore(spec)
-    try:
+    with closing(DynamoDBStore(spec)) as table:
         table.replace_digest(found.stored, found.actual)
-    finally:
-        table.close()
 
 
 def keep_copy(target: Target, path: str, lock_id: str) -> str:
@@ -134,12 +125,9 @@ def keep_copy(target: Target, path: str, lock_id: str) -> str:
         raise StoreUnavailable(f"{os.path.basename(path)} cannot be copied: {error.strerror}.") from error
     from tfguard.stores.s3 import S3Store
 
-    bucket = S3Store(target.state)
     key = f"{target.state.key}{COPY_MARK}{lock_id}"
-    try:
+    with closing(S3Store(target.state)) as bucket:
         bucket.write_body(key, body)
-    finally:
-        bucket.close()
     return f"s3://{target.state.bucket}/{key}"
 
 
@@ -164,11 +152,8 @@ def find_copies(target: Target) -> list[str]:
         return sorted(found for path in paths for found in glob.glob(f"{glob.escape(path)}{COPY_MARK}*"))
     from tfguard.stores.s3 import S3Store
 
-    bucket = S3Store(target.state)
-    try:
+    with closing(S3Store(target.state)) as bucket:
         keys = bucket.list_keys(f"{target.state.key}{COPY_MARK}")
-    finally:
-        bucket.close()
     return [f"s3://{target.state.bucket}/{key}" for key in keys]
 
 
@@ -180,10 +165,7 @@ def is_there(target: Target, place: str) -> bool:
 
     prefix = f"s3://{target.state.bucket}/"
     try:
-        bucket = S3Store(target.state)
-        try:
+        with closing(S3Store(target.state)) as bucket:
             return not place.startswith(prefix) or bucket.read_body(place.removeprefix(prefix), 1) is not None
-        finally:
-            bucket.close()
     except TfguardError:
         return True
