@@ -318,12 +318,20 @@ class Tenure:
     # --- token and history --------------------------------------------------------------------------------------
 
     def _assign_token(self, lock: HeldLock) -> None:
-        """Count this acquisition, while holding. Where the record cannot be written there is no token."""
+        """
+        Count this acquisition, while holding. Where the record cannot be written there is no token.
+
+        Nor is there one for whoever may have been taken over before he was counted: it would be above the holder's.
+        """
         dead = lock.dead.lease if lock.dead else None
         self._token = self._ledger.count_acquisition(dead.token if dead else 0, self._gone)
-        if self._token and self._deadlines():
-            with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
-                lock.renew(token=self._token)
+        deadlines = self._deadlines()
+        if not self._token or deadlines is None:
+            return
+        with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
+            lock.renew(token=self._token)
+        if self._clock.boottime() > lock.base + deadlines.freeze:
+            self._token = 0
 
     def _write_history(self, release: wire.Release) -> None:
         dead = self._lock.dead if self._lock else None

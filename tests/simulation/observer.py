@@ -59,6 +59,7 @@ class Observer:
         self._numbers: dict[str, tuple[int, float]] = {}
         self._token = self._counted = 0
         self._tokens: set[int] = set()
+        self._too_late: set[int] = set()
         self._changed_at = 0.0
         world.after(_STALL_LOOK, self._look_for_stall)
 
@@ -128,10 +129,12 @@ class Observer:
         state = queue.decode(record.text)
         if state.token < self._token:
             self.world.fail(f"{wire.process.name} wrote token {state.token}, after {self._token}")
-        # Who has lost his lock between taking and counting counts all the same; the beat that is to carry his number
-        # tells him, and so nobody is ever given it.
-        if state.token > self._token and self._is_held_by(wire):
-            self._counted = state.token
+        # Who has lost his lock between taking and counting counts all the same, but is never given the number.
+        if state.token > self._token:
+            if self._is_held_by(wire):
+                self._counted = state.token
+            else:
+                self._too_late.add(state.token)
         self._token = state.token
         for ticket in state.tickets:
             if ticket.id not in self._numbers:
@@ -226,6 +229,8 @@ class Observer:
             self.world.fail(f"{run.name} has token {message.token}, after the dead one's {dead}")
         if message.token and (message.token < self._counted or message.token in self._tokens):
             self.world.fail(f"{run.name} has token {message.token}, after {self._counted}")
+        if message.token in self._too_late:
+            self.world.fail(f"{run.name} has token {message.token}, which was counted when it no longer held the lock")
         self._tokens.add(message.token)
         self.check_base(run, message.lock_id, message.base)
 

@@ -1,0 +1,66 @@
+"""
+One lock's life on a clock that only the test moves: what the thread's tests (`test_worker`) cannot wait for.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from tests.fakes import FakeClock, ScriptedStore, anothers, put
+from tests.test_worker import LEASE, acquire
+from tfguard import queue, wire
+from tfguard.store import QueueRecord
+from tfguard.tenure import Tenure
+
+
+class WaitingClock(FakeClock):
+    sleep = FakeClock.advance
+
+    def event(self):
+        return threading.Event()
+
+
+def held(store, clock):
+    """Take the lock and leave it at once; gives what was said of it."""
+    heard = []
+
+    def post(message):
+        heard.append(message)
+        tenure.abandon()
+
+    tenure = Tenure(acquire(), clock, post=post, tell=lambda _: None)
+    tenure.run([store])
+    return next(message for message in heard if isinstance(message, wire.Held))
+
+
+def test_each_acquisition_is_counted():
+    store, clock = ScriptedStore(), WaitingClock()
+    first = held(store, clock)
+    put(store.table, None)
+
+    assert (first.token, held(store, clock).token) == (1, 2)
+
+
+def test_who_was_asleep_until_others_could_take_over_is_given_no_token_unless_a_beat_lands():
+    clock = WaitingClock()
+    store = ScriptedStore(clock=clock)
+
+    def sleep_and_be_taken_over():
+        clock.advance(LEASE)
+        put(store.table, anothers(token=1))
+        counted = queue.QueueState().with_token(0)
+        store.inner.write_queue(None, QueueRecord(text=queue.encode(counted), revision=1))
+        store.always("replace", "before")
+        store.always("read", "before")
+
+    store.before_next("write_queue", sleep_and_be_taken_over)
+
+    assert held(store, clock).token == 0
+
+
+def test_who_counted_within_his_lease_has_his_token_even_if_the_next_beat_is_not_heard_of():
+    clock = WaitingClock()
+    store = ScriptedStore(clock=clock)
+    store.always("replace", "before")
+
+    assert held(store, clock).token == 1
