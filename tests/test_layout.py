@@ -21,7 +21,7 @@ PACKAGE = ROOT / "tfguard"
 #: From the ground up. A room may import its own floor and the floors below it, never one above.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"})
-    | {"launch", "private", "transcript"},
+    | {"launch", "private", "transcript", "git"},
     frozenset({"store", "child", "report", "runrecord", "jobpage", "summary", "planjson", "changed"})
     | {"story", "reportfile"}
     | {"terraform", "arguments", "awsaccess", "backend", "backendblock", "planfile", "workdir"}
@@ -34,12 +34,14 @@ FLOORS: tuple[frozenset[str], ...] = (
             "narrator",
             "live",
             "watchdog",
+            "vigil",
             "queue",
             "stores",
             "verdicts",
             "operator_messages",
             "plan_messages",
             "rescue_messages",
+            "keeper_messages",
             "table",
             "takeover",
         }
@@ -58,7 +60,7 @@ ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 
 #: Two processes. They speak `wire` and share the pure rooms; neither runs the other's code.
 KEEPER_SIDE = frozenset({"keeper", "conduct", "worker", "tenure", "waiting", "ledger", "line", "lease", "stores"})
-FRONT_SIDE = frozenset({"front", "relay", "journal"})
+FRONT_SIDE = frozenset({"front", "vigil", "relay", "journal"})
 
 #: Programs of their own say with which status they end, and a signal's death is re-raised; all else is up to `cli`.
 PROGRAMS = frozenset({"cli", "__main__", "keeper", "shim", "sentinel", "signals"})

@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from tfguard import git
 from tfguard.config import Config
 from tfguard.document import clip
 from tfguard.errors import ConfigError, UsageError
 from tfguard.expansion import UnsetVariable, expand
 
-#: A checkout's own configuration could name programs for git to run; a branch can bring one along as a bare repository.
-_GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.bareRepository=explicit")
 _DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--name-only", "--no-renames", "-z")
 
 
@@ -31,9 +29,9 @@ def changed_since(root: Path, commit: str) -> list[str]:
     """
     if commit.startswith("-"):
         raise UsageError(f"--changed-since: {clip(commit, 40)} is no commit.\nFor example: --changed-since origin/main")
-    top = _git(root, commit, "rev-parse", "--show-toplevel").strip()
+    top = _ask(root, commit, "rev-parse", "--show-toplevel").strip()
     # A file that was moved concerns the place it left, too.
-    names = _git(root, commit, *_DIFF, f"{commit}...HEAD", "--")
+    names = _ask(root, commit, *_DIFF, f"{commit}...HEAD", "--")
     return [os.path.join(top, name) for name in names.split("\0") if name]
 
 
@@ -63,16 +61,16 @@ def _pattern(glob: str) -> re.Pattern[str]:
     return re.compile("".join(words.get(part, re.escape(part)) for part in parts) + "(?:/.*)?")
 
 
-def _git(root: Path, commit: str, *words: str) -> str:
+def _ask(root: Path, commit: str, *words: str) -> str:
     try:
-        done = subprocess.run([*_GIT, "-C", str(root), *words], capture_output=True, check=False)
+        done = git.ask(str(root), *words)
     except OSError as error:
         raise ConfigError(
             f"--changed-since needs git: {error.strerror}.\nInstall git, or leave the flag out."
         ) from error
     if done.returncode:
         raise ConfigError(
-            f"git cannot compare with {clip(commit, 40)}: the checkout does not have it, or is shallow.\n"
+            f"git cannot compare with {clip(commit, 40)}: the checkout does not have it, or is shallow or partial.\n"
             "Fetch the history first: `fetch-depth: 0` on GitHub, `GIT_DEPTH: 0` on GitLab."
         )
     return os.fsdecode(done.stdout)

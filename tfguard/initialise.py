@@ -11,7 +11,6 @@ import contextlib
 import os
 import re
 import shlex
-import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 
 import tenacity
 
-from tfguard import arguments, messages
+from tfguard import arguments, git, messages
 from tfguard.context import Context
 from tfguard.errors import ConfigError, Outcome, TfguardError
 from tfguard.front import Front
@@ -77,7 +76,7 @@ def pinned(context: Context) -> tuple[str, ...]:
 
     Not where the user's own arguments say what is to become of that file. It pins providers, and is no state lock.
     """
-    if not context.identity.is_ci or not _is_tracked(context.settings.directory, ".terraform.lock.hcl"):
+    if not context.identity.is_ci or not git.is_tracked(context.settings.directory, ".terraform.lock.hcl"):
         return ()
     try:
         given = [shlex.split(context.environ.get(name, "")) for name in arguments.variables(("init",))]
@@ -86,16 +85,6 @@ def pinned(context: Context) -> tuple[str, ...]:
     words = [*context.settings.args.get("init", ()), *(word for words in given for word in words)]
     names = {word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")}
     return () if names & {"lockfile", "upgrade"} else ("-lockfile=readonly",)
-
-
-def _is_tracked(directory: str, name: str) -> bool:
-    # A container's user is often not the one who has checked out; and nothing that the checkout names is to be run.
-    careful = ["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]
-    words = ["git", *careful, "-C", directory, "ls-files", "--error-unmatch", "--", name]
-    try:
-        return subprocess.run(words, capture_output=True, timeout=10, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        return False
 
 
 def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: int) -> None:

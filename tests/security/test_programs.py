@@ -20,6 +20,7 @@ import pytest
 from tests.e2e.conftest import ROOT, Stage
 from tfguard.changed import changed_since
 from tfguard.errors import ConfigError
+from tfguard.git import is_tracked
 
 Make = Callable[..., Stage]
 STILL = 'resource "terraform_data" "a" {\n  input = "x"\n}\n'
@@ -170,9 +171,9 @@ def test_a_program_that_a_backend_gets_its_credentials_from_is_not_run(stage: Ma
 # --- git ------------------------------------------------------------------------------------------------------------
 
 
-def git(folder: Path, *words: str) -> None:
-    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
-    subprocess.run(["git", "-C", str(folder), *identity, *words], check=True, capture_output=True)
+def git(folder: Path, *words: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@b", *words]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
@@ -212,6 +213,27 @@ def test_git_runs_nothing_that_a_checkouts_configuration_names(checkout: Path, t
     found = changed_since(checkout, "HEAD~1")
 
     assert [os.path.basename(path) for path in found] == [".gitattributes"]
+    assert is_tracked(str(checkout), "a")
+    assert not is_tracked(str(checkout), "hooks/fsmonitor-watchman")
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "key"), [("/nowhere", "remote.origin.uploadpack"), ("ssh://nowhere/x", "core.sshCommand")]
+)
+def test_what_a_partial_clone_lacks_is_not_fetched(checkout: Path, tmp_path: Path, url: str, key: str) -> None:
+    program, trace = planted(tmp_path)
+    tree = git(checkout, "rev-parse", "HEAD~1^{tree}").strip()
+    (checkout / ".git" / "objects" / tree[:2] / tree[2:]).unlink()
+    git(checkout, "config", "core.repositoryformatversion", "1")
+    git(checkout, "config", "extensions.partialClone", "origin")
+    git(checkout, "config", "remote.origin.url", url)
+    git(checkout, "config", key, str(program))
+
+    with pytest.raises(ConfigError, match="partial"):
+        changed_since(checkout, "HEAD~1")
+
+    assert is_tracked(str(checkout), "a")
     assert not trace.exists()
 
 
@@ -225,4 +247,5 @@ def test_a_repository_that_a_branch_brings_along_is_no_checkout(checkout: Path, 
     with pytest.raises(ConfigError, match="git cannot compare"):
         changed_since(inner, "HEAD~1")
 
+    assert not is_tracked(str(inner), "a")
     assert not trace.exists()

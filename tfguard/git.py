@@ -1,0 +1,45 @@
+"""
+Asking git about a checkout, so that no repository can make it run a program.
+
+A checkout's own configuration can name programs for git to start, and a branch can bring a whole repository along.
+Nothing is fetched either: what a partial clone lacks comes by a program, and that is for the configuration to name.
+
+Not promised: what the user's own environment makes of git (`GIT_*`, a configuration in their home) is theirs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+_CAREFUL = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.bareRepository=explicit")
+_FETCHES_NOTHING = {"GIT_ALLOW_PROTOCOL": ""}
+
+
+def ask(
+    directory: str, *words: str, is_anybodys: bool = False, timeout_seconds: float | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """
+    Run a git command that only looks. A `diff` also needs `--no-ext-diff` and `--no-textconv`.
+
+    `is_anybodys`: the checkout may belong to another user, as in a container that mounts it.
+
+    Raises: OSError, subprocess.TimeoutExpired.
+    """
+    owner = ("-c", "safe.directory=*") if is_anybodys else ()
+    return subprocess.run(
+        ["git", *_CAREFUL, *owner, "-C", directory, *words],
+        env={**os.environ, **_FETCHES_NOTHING},
+        capture_output=True,
+        timeout=timeout_seconds,
+        check=False,
+    )
+
+
+def is_tracked(directory: str, name: str) -> bool:
+    """Whether git keeps the file `name` of this directory; where that cannot be told, it does not."""
+    words = ("ls-files", "--error-unmatch", "--", name)
+    try:
+        return ask(directory, *words, is_anybodys=True, timeout_seconds=10).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
