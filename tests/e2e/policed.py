@@ -1,5 +1,5 @@
 """
-A proxy in front of AWS's emulators that knows which permission each request needs.
+A fault proxy in front of AWS's emulators that knows which permission each request needs.
 
 By `allows` it enforces a policy as IAM would, or denies what a test names; `is_lost` lets a request land and its sender
 hear nothing. Over TLS too, as AWS is.
@@ -7,17 +7,16 @@ hear nothing. Over TLS too, as AWS is.
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
 import re
 import ssl
-import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
+
+from tests.faults.proxy import PASSES, UNHEARD, Fate, FaultProxy, Request, refused
 
 _SUBRESOURCES = {
     "tagging": "BucketTagging",
@@ -44,25 +43,22 @@ class Permission:
     key: str = ""
 
 
-class Policed:
+class Policed(FaultProxy):
     """`allows` and `is_lost` may be changed at any time. `denied` has what was denied, `code` and `status` say it."""
 
-    def __init__(self, endpoint: str, tls: ssl.SSLContext | None) -> None:
+    def __init__(self, endpoint: str, tls: ssl.SSLContext | None = None) -> None:
         self.allows: Callable[[Permission], bool] = lambda needed: True
         self.is_lost: Callable[[Permission], bool] = lambda needed: False
         self.denied: list[Permission] = []
         self.code, self.status = "AccessDenied", 403
-        handler = type("Handler", (_Handler,), {"owner": self, "server_at": urlsplit(endpoint).netloc})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._scheme = "https" if tls else "http"
-        if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
+        super().__init__(endpoint, tls)
 
-    @property
-    def endpoint(self) -> str:
-        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
+    def unplanned(self, request: Request) -> Fate:
+        needed = _of_dynamodb(request) if request.action else _of_s3(request.method, request.path)
+        if not self.allows(needed):
+            self.denied.append(needed)
+            return refused(f"{self.code}Exception") if request.action else refused(self.code, self.status)
+        return UNHEARD if self.is_lost(needed) else PASSES
 
     def enforce(self, policy: Mapping[str, Any]) -> None:
         """Allow only what the policy allows."""
@@ -72,73 +68,17 @@ class Policed:
         """Deny these actions alone."""
         self.allows = lambda needed: needed.action not in actions
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
 
-
-@contextlib.contextmanager
-def policed(endpoint: str, tls: ssl.SSLContext | None = None) -> Iterator[Policed]:
+def policed(endpoint: str, tls: ssl.SSLContext | None = None) -> AbstractContextManager[Policed]:
     """Run such a proxy in front of `endpoint`."""
-    made = Policed(endpoint, tls)
-    try:
-        yield made
-    finally:
-        made.close()
+    return closing(Policed(endpoint, tls))
 
 
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    owner: Policed
-    server_at: str
-
-    def _serve(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        target = (self.headers.get("X-Amz-Target") or "").rpartition(".")[2]
-        region = _REGION.search(self.headers.get("Authorization") or "")
-        place = region[1] if region else ""
-        needed = _of_dynamodb(target, json.loads(body), place) if target else _of_s3(self.command, self.path)
-        if not self.owner.allows(needed):
-            self.owner.denied.append(needed)
-            self._refuse(is_json=bool(target))
-            return
-        connection = http.client.HTTPConnection(self.server_at, timeout=60)
-        with contextlib.closing(connection):
-            connection.request(self.command, self.path, body, dict(self.headers.items()))
-            answer = connection.getresponse()
-            if self.owner.is_lost(needed):
-                self.close_connection = True
-                return
-            self._answer(answer.status, dict(answer.getheaders()), answer.read())
-
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815 - the names are http.server's
-
-    def _refuse(self, *, is_json: bool) -> None:
-        code, says = self.owner.code, "a test says no"
-        if is_json:
-            self._answer(400, {}, json.dumps({"__type": f"com.amazonaws#{code}Exception", "message": says}).encode())
-        else:
-            self._answer(self.owner.status, {}, f"<Error><Code>{code}</Code><Message>{says}</Message></Error>".encode())
-
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            if name.lower() not in ("content-length", "transfer-encoding", "connection", "date", "server"):
-                self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
-
-
-def _of_dynamodb(action: str, body: Mapping[str, Any], region: str) -> Permission:
-    key = body.get("Key", body.get("Item", {})).get("LockID", {}).get("S", "")
-    return Permission(
-        f"dynamodb:{action}", f"arn:aws:dynamodb:{region}:123456789012:table/{body.get('TableName', '')}", key
-    )
+def _of_dynamodb(request: Request) -> Permission:
+    region = _REGION.search(request.headers.get("Authorization", ""))
+    table = json.loads(request.body).get("TableName", "")
+    resource = f"arn:aws:dynamodb:{region[1] if region else ''}:123456789012:table/{table}"
+    return Permission(f"dynamodb:{request.action}", resource, request.key)
 
 
 def _of_s3(method: str, path: str) -> Permission:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from urllib.parse import urlsplit
 
-from tests.faults.proxy import Fate, FaultProxy, Request, refused
+from tests.faults.proxy import PASSES, Fate, FaultProxy, Request, refused
 
 #: Gets the method, the path, and DynamoDB's action (empty for S3); says whether the request is denied.
 Refusal = Callable[[str, str, str], bool]
@@ -23,18 +22,13 @@ class Refusing(FaultProxy):
         self.reason = "AccessDeniedException"
         super().__init__(endpoint)
 
-    def take(self, request: Request) -> tuple[Fate, threading.Event, Callable[[], None], Callable[[], None]]:
+    def unplanned(self, request: Request) -> Fate:
         is_refused = self.refuse(request.method, urlsplit(request.path).path, request.action)
         if is_refused or self.refuse_signed(request.headers.get("Authorization", "")):
-            self.on(lambda each: each is request, refused(self.reason if request.action else "AccessDenied"))
-        return super().take(request)
+            return refused(self.reason if request.action else "AccessDenied")
+        return PASSES
 
 
-@contextlib.contextmanager
-def refusing(endpoint: str) -> Iterator[Refusing]:
+def refusing(endpoint: str) -> AbstractContextManager[Refusing]:
     """Run such a proxy in front of `endpoint`."""
-    made = Refusing(endpoint)
-    try:
-        yield made
-    finally:
-        made.close()
+    return closing(Refusing(endpoint))

@@ -15,9 +15,11 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import ssl
+import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
@@ -35,11 +37,13 @@ class Fate:
 
     `lands`: *late* is when the test says so (`land_late`), *twice* is now and then. `hears`: the server's answer;
     *nothing* (the connection is closed); *silence* (it stays open, and nothing ever comes); or an error: a word of
-    `_CODES`, or AWS's own code. `seconds`: how long it takes to get there.
+    `_CODES`, or AWS's own code. `status`: an error's, where it is not the one of `_STATUSES`. `seconds`: how long it
+    takes to get there.
     """
 
     lands: Literal["now", "never", "late", "twice"] = "now"
     hears: str = ANSWER
+    status: int = 0
     seconds: float = 0.0
 
 
@@ -52,9 +56,9 @@ HANGS = Fate("never", SILENCE)
 HANGS_AFTER_LANDING = Fate("now", SILENCE)
 
 
-def refused(code: str) -> Fate:
+def refused(code: str, status: int = 0) -> Fate:
     """Answered with this error, and nothing is done."""
-    return Fate("never", code)
+    return Fate("never", code, status)
 
 
 def failed(code: str) -> Fate:
@@ -119,10 +123,11 @@ class FaultProxy:
     """
     Passes requests to one server, and does to them what was planned.
 
-    `which` is an operation's name, `all`, or a function of the Request. What was planned first goes first.
+    `which` is an operation's name, `all`, or a function of the Request. What was planned first goes first. Over TLS if
+    it is given a context; the server is asked without.
     """
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, tls: ssl.SSLContext | None = None) -> None:
         self._server_at = urlsplit(endpoint).netloc
         self._lock = threading.Lock()
         self._plans: list[_Plan] = []
@@ -132,12 +137,15 @@ class FaultProxy:
         self._let_go = threading.Event()
         handler = type("Handler", (_Handler,), {"owner": self})
         self._server = _Server(("127.0.0.1", 0), handler)
+        self._scheme = "https" if tls else "http"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_port}"
 
     # --- the plan -----------------------------------------------------------------------------------------------
 
@@ -194,12 +202,17 @@ class FaultProxy:
 
     # --- one request, in its own thread -------------------------------------------------------------------------
 
+    def unplanned(self, request: Request) -> Fate:
+        """The fate of a request that no plan is about. Asked of every request, once."""
+        return PASSES
+
     def take(self, request: Request) -> tuple[Fate, threading.Event, Callable[[], None], Callable[[], None]]:
         """Note a request; gives its fate, what ends a silence, and what to do just before and after it lands."""
+        unplanned = self.unplanned(request)
         with self._lock:
             self._asked.append(request)
             plans = [plan for plan in self._plans if plan.matches(request)]
-            fate = next((fate for plan in plans if (fate := plan.next_fate())), PASSES)
+            fate = next((fate for plan in plans if (fate := plan.next_fate())), unplanned)
             before, after = (_next_of(plans, name) for name in ("before", "after"))
             return fate, self._let_go, before, after
 
@@ -237,7 +250,9 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 128
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that has given up is not worth a word."""
+        """A client that has given up is not worth a word; a mistake of a test's own is."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -263,7 +278,7 @@ class _Handler(BaseHTTPRequestHandler):
                 let_go.wait()
             self.close_connection = True
         else:
-            self._answer(*_error(fate.hears, is_dynamodb=bool(request.action)))
+            self._answer(*_error(fate, is_dynamodb=bool(request.action)))
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815 - the names are http.server's
 
@@ -336,20 +351,15 @@ def _understand_s3(request: Request) -> None:
             request.beat = json.loads(request.body)["tfguard"]["beat"]
 
 
-def _error(word: str, *, is_dynamodb: bool) -> tuple[int, Mapping[str, str], bytes]:
-    code = _CODES.get(word, (word, word))[0 if is_dynamodb else 1]
-    status = _STATUSES.get(code, 400)
+def _error(fate: Fate, *, is_dynamodb: bool) -> tuple[int, Mapping[str, str], bytes]:
+    code = _CODES.get(fate.hears, (fate.hears, fate.hears))[0 if is_dynamodb else 1]
+    status = fate.status or _STATUSES.get(code, 400)
     if not is_dynamodb:
         return status, {}, f"<Error><Code>{code}</Code><Message>a test says no</Message></Error>".encode()
     body = json.dumps({"__type": f"com.amazonaws#{code}", "message": "a test says no"}).encode()
     return status, {"Content-Type": "application/x-amz-json-1.0"}, body
 
 
-@contextlib.contextmanager
-def fault_proxy(endpoint: str) -> Iterator[FaultProxy]:
+def fault_proxy(endpoint: str) -> contextlib.AbstractContextManager[FaultProxy]:
     """Run a proxy in front of `endpoint`."""
-    made = FaultProxy(endpoint)
-    try:
-        yield made
-    finally:
-        made.close()
+    return contextlib.closing(FaultProxy(endpoint))
