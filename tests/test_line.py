@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from tests.fakes import FakeClock, ScriptedStore, anothers, put
 from tests.simulation.actors import request
+from tfguard.errors import StoreUnavailable
 from tfguard.lease import Busy
 from tfguard.ledger import Ledger
 from tfguard.line import Line
@@ -56,6 +59,59 @@ def test_a_dead_head_is_passed_over_after_a_second_and_leaves_the_line_with_us(s
 
     assert answers == [False, False, False, False, True]
     assert line.leaving == ("me", "dead")
+
+
+def wait(line, clock, *, seconds, answers):
+    """Look at a lock that is held, in time with `answers`, over and over: whether each look has one."""
+    until = clock.boottime() + seconds
+    for is_answered in itertools.cycle(answers):
+        if clock.boottime() >= until:
+            return
+        clock.advance(0.5)
+        if is_answered:
+            line.see_busy("first")
+        else:
+            line.see_nothing(StoreUnavailable("no answer"))
+
+
+@pytest.fixture
+def third(store, clock):
+    """The third in line, behind two who never show a sign of life."""
+    ledger = Ledger(store, clock, clock.advance)
+    ledger.change(lambda state: state.joined(ticket("one")).joined(ticket("two")))
+    line = Line(ledger, ticket("me"), clock)
+    line.see_busy("first")
+    return line
+
+
+def test_the_dead_are_known_though_every_tenth_look_has_no_answer(third, clock):
+    wait(third, clock, seconds=100, answers=[True] * 9 + [False])
+
+    assert third.rank == 0
+
+
+def test_an_outage_is_nobodys_silence(third, clock):
+    wait(third, clock, seconds=30, answers=[True])
+    wait(third, clock, seconds=100, answers=[False])
+    wait(third, clock, seconds=20, answers=[True])
+
+    assert third.rank == 2
+
+
+def test_a_queue_record_that_cannot_be_had_is_nobodys_silence(third, store, clock):
+    store.always("read_queue", "before")
+    store.always("write_queue", "before")
+    wait(third, clock, seconds=200, answers=[True])
+
+    assert third.rank == 2
+
+
+def test_while_the_store_throttles_us_nobody_is_silent(third, store, clock):
+    store.always("read_queue", "throttled")
+    store.always("write_queue", "throttled")
+    wait(third, clock, seconds=200, answers=[True])
+
+    assert third.rank == 2
 
 
 class Lid:

@@ -114,13 +114,24 @@ def test_only_ones_own_clock_counts():
     assert view.silent(now=1e9 + 1) == []
 
 
-def test_forgiving_starts_every_silence_anew():
+def test_what_is_forgiven_is_left_out_of_a_silence():
     view = View()
     view.see(line("a"), now=0)
 
-    view.forgive(now=1000)
+    view.forgive(1000, now=1000 + view.sign_seconds)
 
-    assert view.silent(now=1000 + view.sign_seconds) == []
+    assert view.silent(now=1000 + view.sign_seconds * 2.9) == []
+    assert view.silent(now=1000 + view.sign_seconds * 3) == [("a", 0)]
+
+
+def test_nobody_has_signed_later_than_now():
+    view = View()
+    view.see(line("a"), now=0)
+
+    view.forgive(float("inf"), now=1000)
+
+    assert view.silent(now=1000 + view.sign_seconds * 2.9) == []
+    assert view.silent(now=1000 + view.sign_seconds * 3) == [("a", 0)]
 
 
 def test_who_has_signed_since_is_not_dropped():

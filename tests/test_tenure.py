@@ -9,7 +9,7 @@ import threading
 from tests.fakes import FakeClock, ScriptedStore, anothers, put
 from tests.test_worker import LEASE, acquire
 from tfguard import queue, wire
-from tfguard.store import QueueRecord
+from tfguard.store import Holder, QueueRecord
 from tfguard.tenure import Tenure
 
 
@@ -20,15 +20,18 @@ class WaitingClock(FakeClock):
         return threading.Event()
 
 
-def held(store, clock):
-    """Take the lock and leave it at once; gives what was said of it."""
+def held(store, clock, *, is_released=False, **facts):
+    """Take the lock and release it, or abandon it, at once; gives what was said of it."""
     heard = []
 
     def post(message):
         heard.append(message)
-        tenure.abandon()
+        if not is_released:
+            tenure.abandon()
+        elif isinstance(message, wire.Held):
+            tenure.release(wire.Release(outcome="succeeded", exit_code=0))
 
-    tenure = Tenure(acquire(), clock, post=post, tell=lambda _: None)
+    tenure = Tenure(acquire(**facts), clock, post=post, tell=lambda _: None)
     tenure.run([store])
     return next(message for message in heard if isinstance(message, wire.Held))
 
@@ -64,3 +67,17 @@ def test_who_counted_within_his_lease_has_his_token_even_if_the_next_beat_is_not
     store.always("replace", "before")
 
     assert held(store, clock).token == 1
+
+
+def test_who_could_not_leave_the_line_as_he_took_the_lock_leaves_it_as_he_releases():
+    store, clock = ScriptedStore(), WaitingClock()
+    me = queue.Ticket(id="me", holder=Holder(who="ana"))
+    line = queue.QueueState().joined(me).joined(queue.Ticket(id="another", holder=me.holder))
+    store.inner.write_queue(None, QueueRecord(text=queue.encode(line), revision=1))
+    store.on("write_queue", "before")
+
+    held(store, clock, is_released=True, ticket="me", timeout_seconds=0.0)
+
+    state = queue.decode(store.inner.read_queue().text)
+    assert [ticket.id for ticket in state.tickets] == ["another"]
+    assert len(state.runs) == 1

@@ -99,11 +99,15 @@ class Ledger:
         """The last runs, the newest last, by what was last read or written here."""
         return self._state().runs if self._is_known else ()
 
-    def write_run(self, run: Run, *, is_errored_resolved: bool = False) -> None:
-        """Add a run to the history; in the same write an unsaved state that it has pushed is forgotten."""
+    def write_run(self, run: Run, *, ticket: str, is_errored_resolved: bool = False) -> None:
+        """
+        Add a run to the history; in the same write an unsaved state that it has pushed is forgotten.
+
+        Its `ticket` leaves the line, should it have stayed there because the acquisition could not be counted.
+        """
 
         def change(state: QueueState) -> QueueState:
-            return (state.with_errored("") if is_errored_resolved else state).with_run(run)
+            return (state.with_errored("") if is_errored_resolved else state).without([ticket]).with_run(run)
 
         self.change(change)
 

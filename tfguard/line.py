@@ -68,8 +68,10 @@ class Line:
         self._holder = ""
         self._stale_looks = 0
         self._has_asked = False
+        self._heard_at = float("-inf")
         self._read_at = float("-inf")
         self._signed_at = float("-inf")
+        self._forgiven_at = float("-inf")
         self._free_since: float | None = None
         self._free_seen_at = float("-inf")
 
@@ -109,7 +111,7 @@ class Line:
         `holder` is any text that is the same as long as the same run holds it.
         """
         self._free_since = None
-        now = self._clock.boottime()
+        self._heard_at = now = self._clock.boottime()
         if not self.is_kept:
             return
         if not self.has_place:
@@ -126,11 +128,11 @@ class Line:
         """A look had no answer."""
         self._free_since = None
         self._ledger.note(error)
-        self._view.forgive(self._clock.boottime())
+        self._forgive_since(self._heard_at)
 
     def may_try(self, *, is_last: bool = False) -> bool:
         """A look has shown that the lock could be taken: whether it is our turn. `is_last`: our time is up."""
-        now = self._clock.boottime()
+        self._heard_at = now = self._clock.boottime()
         if self._free_since is None or now - self._free_seen_at > _UNBROKEN_SECONDS:
             self._free_since = now
         self._free_seen_at = now
@@ -177,7 +179,7 @@ class Line:
     def _read(self) -> None:
         state = self._ledger.read()
         if state is None:
-            self._view.forgive(self._clock.boottime())
+            self._forgive_since(self._read_at)
         else:
             self._see(state)
 
@@ -192,7 +194,7 @@ class Line:
         """Show that we live, and take the dead out of the line."""
         now = self._clock.boottime()
         if self._ledger.is_throttled:
-            self._view.forgive(now)  # Nobody signs now: nobody's silence means anything.
+            self._forgive_since(self._signed_at)  # Nobody signs now: nobody's silence means anything.
             return
         self._read()
         dead = self._view.silent(now)
@@ -208,6 +210,12 @@ class Line:
         looks, rank = self._stale_looks, self.rank
         self._read()
         self._stale_looks = looks - 1 if self.rank == rank else 0
+
+    def _forgive_since(self, instant: float) -> None:
+        """From that instant on we have seen nothing of the others; what was forgiven before is not forgiven twice."""
+        now = self._clock.boottime()
+        self._view.forgive(now - max(instant, self._forgiven_at), now)
+        self._forgiven_at = now
 
     def _see(self, state: QueueState) -> None:
         self._read_at = self._clock.boottime()

@@ -159,9 +159,9 @@ class View:
             sign, since = before.get(ticket.id, (ticket.sign, now))
             self._signs[ticket.id] = (sign, since) if sign == ticket.sign else (ticket.sign, now)
 
-    def forgive(self, now: float) -> None:
-        """Start everybody's silence anew: nobody could have signed, or we could not have seen it."""
-        self._signs = {ticket_id: (sign, now) for ticket_id, (sign, _) in self._signs.items()}
+    def forgive(self, seconds: float, now: float) -> None:
+        """Leave so many seconds out of everybody's silence: nobody could sign then, or we could not have seen it."""
+        self._signs = {ticket_id: (sign, min(now, since + seconds)) for ticket_id, (sign, since) in self._signs.items()}
 
     @property
     def sign_seconds(self) -> float:

@@ -346,7 +346,7 @@ class Tenure:
             took_over=dead.id if dead else "",
         )
         is_pushed = self._request.operation == "state-push" and release.outcome == errors.Outcome.SUCCEEDED.value
-        self._ledger.write_run(run, is_errored_resolved=is_pushed)
+        self._ledger.write_run(run, ticket=self._request.ticket, is_errored_resolved=is_pushed)
 
     # --- a state that Terraform could not save ------------------------------------------------------------------
 
