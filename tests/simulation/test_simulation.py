@@ -16,17 +16,17 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import Simulation
 
 #: Schedules in each slice: the slices share the work among pytest's workers.
-SLICE = 900
+SLICE = 1500
 
 
-@pytest.mark.parametrize("part", range(8))
+@pytest.mark.parametrize("part", range(5))
 def test_no_promise_is_broken_whatever_the_network_and_the_machines_do(part):
     simulation = Simulation()
 
     results = [simulation.play(seed) for seed in range(part * SLICE, (part + 1) * SLICE)]
 
     assert sum(result.takeovers for result in results) > SLICE / 20
-    assert sum(result.losses for result in results) > SLICE / 100
+    assert sum(result.losses for result in results) > SLICE / 50
     assert sum(result.waits for result in results) > SLICE * 5
 
 
