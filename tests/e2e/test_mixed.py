@@ -41,7 +41,7 @@ def test_plain_terraforms_barge_in_and_nobody_is_hurt(stage: Callable[..., Stage
     made = stage(backend, text=WORK)
     until = time.monotonic() + SECONDS
     guards = [Client(lambda: made.tfguard(*APPLY).code, until) for _ in range(3)]
-    plains = [Client(lambda: made.terraform(*APPLY, "-lock-timeout=120s").code, until) for _ in range(2)]
+    plains = [Client(lambda: made.terraform(*APPLY, "-lock-timeout=60s").code, until) for _ in range(2)]
 
     for client in (*guards, *plains):
         client.start()

@@ -66,7 +66,7 @@ def test_m1_a_mixed_fleet_under_random_faults_loses_no_update(stage: Callable[..
         theirs: list[Result] = []
         fleet = [
             *(apply_until(until, lambda: made.tfguard(*APPLY), ours) for _ in range(3)),
-            *(apply_until(until, lambda: made.terraform(*APPLY, "-lock-timeout=120s"), theirs) for _ in range(2)),
+            *(apply_until(until, lambda: made.terraform(*APPLY, "-lock-timeout=60s"), theirs) for _ in range(2)),
         ]
         for thread in fleet:
             thread.join(SECONDS + 180)
