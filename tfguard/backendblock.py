@@ -93,14 +93,14 @@ def _in_json(text: str) -> Declared | None:
         content = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None  # Terraform will say what is wrong with its own files.
-    for settings in _listed(content.get("terraform")):
-        for backends in _listed(settings.get("backend")):
+    for settings in blocks_of(content.get("terraform")):
+        for backends in blocks_of(settings.get("backend")):
             for kind, blocks in backends.items():
-                return Declared(kind, next(iter(_listed(blocks)), {}))
+                return Declared(kind, next(iter(blocks_of(blocks)), {}))
     return None
 
 
-def _listed(value: object) -> list[dict[str, Any]]:
+def blocks_of(value: object) -> list[dict[str, Any]]:
     """In JSON a block is an object, or a list of them."""
     return [block for block in (value if isinstance(value, list) else [value]) if isinstance(block, dict)]
 

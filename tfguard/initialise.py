@@ -8,20 +8,19 @@ initialised for, and plain Terraform goes on with it silently.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import tenacity
 
-from tfguard import arguments, git, messages
+from tfguard import arguments, git, messages, private
 from tfguard.context import Context
 from tfguard.errors import ConfigError, Outcome, TfguardError
 from tfguard.front import Front
+from tfguard.intended import wanted_values
 from tfguard.lockinfo import printable
 from tfguard.settings import backend_config_text
 from tfguard.workdir import differing_backend_config
@@ -38,7 +37,6 @@ TRANSIENT = (
     r"Failed to (?:request discovery document|query available provider packages)",
     r"could not (?:connect to|query provider) registry",
 )
-_ASSIGNMENT = re.compile(r'^\s*(\w+)\s*=\s*(?:"((?:[^"\\$%]|\\.)*)"|([\w.-]+))\s*(?:#.*|//.*)?$')
 
 
 class InitFailed(TfguardError):
@@ -130,8 +128,7 @@ def _init_arguments(context: Context) -> Iterator[list[str]]:
         text = backend_config_text(found)
         if text:
             path = Path(folder, "backend.tfbackend")
-            with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(text)
+            private.write(path, text.encode())
             flags.append(f"-backend-config={path}")
         yield [*flags, *found.args.get("init", ())]
 
@@ -149,17 +146,4 @@ def why_init(context: Context) -> str:
 
 
 def _differences(context: Context) -> list[tuple[str, str, str]]:
-    wanted: dict[str, Any] = {}
-    for path in context.settings.backend_config_files:
-        wanted |= _assignments(path)
-    return differing_backend_config(context.workdir().backend, {**wanted, **context.settings.backend_config})
-
-
-def _assignments(path: str) -> dict[str, str]:
-    """The plain `key = value` lines of a backend file; what is more than that is left for init to read."""
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"backend_config: {printable(path, 60)} cannot be read.\nCheck the path.") from error
-    found = (match for line in lines if (match := _ASSIGNMENT.match(line)))
-    return {match[1]: match[2] if match[2] is not None else match[3] for match in found}
+    return differing_backend_config(context.workdir().backend, wanted_values(context))

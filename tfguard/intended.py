@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from typing import Any
 
 from tfguard.backendblock import Declared, find_block, read_assignment, read_backend_file
@@ -17,7 +18,7 @@ from tfguard.context import Context
 from tfguard.errors import ConfigError
 from tfguard.lockinfo import printable
 
-_FLAG = re.compile(r"--?backend-config=(.*)", re.DOTALL)
+_FLAG = re.compile(r"--?backend-config=(.+)", re.DOTALL)
 
 
 def intended_backend(context: Context, given: Sequence[str] = ()) -> Declared:
@@ -35,10 +36,24 @@ def intended_backend(context: Context, given: Sequence[str] = ()) -> Declared:
         raise ConfigError(_nothing_declared(context))
     found = _before(context, block)
     parts = [*_of_pipeline(context), *(_part(text, str(context.current)) for text in given)]
-    for part in parts:
-        left = frozenset(name for name in found.unread if name.partition(".")[0] not in part.config)
-        found = Declared(found.type, {**found.config, **part.config}, left | part.unread)
-    return found
+    return reduce(_over, parts, found)
+
+
+def wanted_values(context: Context) -> Declared:
+    """
+    Give what the pipeline adds to the block, its type left out.
+
+    Raises:
+        ConfigError: A file that cannot be read.
+    """
+    return reduce(_over, _of_pipeline(context), Declared("", {}))
+
+
+def _over(found: Declared, part: Declared) -> Declared:
+    """Let a later part count more than what was there before it, read or not."""
+    plain = {name: value for name, value in found.config.items() if name not in part.unread}
+    unread = frozenset(name for name in found.unread if name.partition(".")[0] not in part.config)
+    return Declared(found.type, {**plain, **part.config}, unread | part.unread)
 
 
 def _before(context: Context, block: Declared | None) -> Declared:

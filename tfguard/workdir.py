@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from tfguard.backendblock import Declared, blocks_of
 from tfguard.errors import ConfigError
 from tfguard.lockinfo import printable
 
@@ -250,8 +251,8 @@ def _scan_json(text: str) -> Iterator[_Block]:
         content = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return
-    for settings in _blocks_of(content.get("terraform")):
-        for backend in _blocks_of(settings.get("backend")):
+    for settings in blocks_of(content.get("terraform")):
+        for backend in blocks_of(settings.get("backend")):
             yield from ((kind, True) for kind in backend)
         if "cloud" in settings:
             yield "cloud", True
@@ -259,30 +260,40 @@ def _scan_json(text: str) -> Iterator[_Block]:
         yield "", True
 
 
-def _blocks_of(value: object) -> list[dict[str, Any]]:
-    """In JSON a block is an object, or a list of them."""
-    return [block for block in (value if isinstance(value, list) else [value]) if isinstance(block, dict)]
-
-
-def differing_backend_config(cache: BackendCache | None, wanted: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def differing_backend_config(cache: BackendCache | None, wanted: Declared) -> list[tuple[str, str, str]]:
     """
     Compare what a pipeline wants with what the directory was initialised for.
 
     Gives (key, cached, wanted) for each difference, ready to be shown: secrets are `***`, absent values `unset`.
-    Only wanted keys count: the rest comes from the `.tf` files. Text and number are equal where they read the same.
+    Only wanted keys count: the rest comes from the `.tf` files. Text and number are equal where they read the same;
+    what only init can work out is equal to nothing.
     """
-    return list(_differences({} if cache is None else cache.config, wanted, ""))
+    cached = {} if cache is None else cache.config
+    unread = ((name, _public(name, _found(cached, name)), "an expression") for name in sorted(wanted.unread))
+    return [*_differences(cached, wanted.config, ""), *unread]
+
+
+def _found(config: Mapping[str, Any], name: str) -> object:
+    """The value at `block.name`, None where there is none."""
+    value: object = config
+    for part in name.split("."):
+        block = _one_block(value)
+        value = block.get(part) if isinstance(block, Mapping) else None
+    return value
+
+
+def _one_block(value: object) -> object:
+    """A block that may stand but once is kept as a list of one by some versions."""
+    return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping) else value
 
 
 def _differences(cached: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str]]:
     for key, value in wanted.items():
-        name, before = prefix + str(key), cached.get(key)
-        if isinstance(before, list) and len(before) == 1 and isinstance(value, Mapping):
-            before = before[0]
-        if isinstance(value, Mapping):
-            yield from _differences(before if isinstance(before, Mapping) else {}, value, name + ".")
-        elif _plain(before) != _plain(value):
-            yield name, _public(name, before), _public(name, value)
+        name, before, after = prefix + str(key), _one_block(cached.get(key)), _one_block(value)
+        if isinstance(after, Mapping):
+            yield from _differences(before if isinstance(before, Mapping) else {}, after, name + ".")
+        elif _plain(before) != _plain(after):
+            yield name, _public(name, before), _public(name, after)
 
 
 def _plain(value: object) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfguard.backendblock import Declared
 from tfguard.errors import ConfigError
 from tfguard.workdir import BackendCache, WorkingDirectory, differing_backend_config
 
@@ -208,11 +209,30 @@ def test_differences_show_both_values_and_no_secret(tmp_path: Path) -> None:
         "profile": None,
     }
 
-    assert differing_backend_config(cache, wanted) == [
+    assert differing_backend_config(cache, Declared("", wanted)) == [
         ("bucket", "dev", "prod"),
         ("secret_key", "***", "***"),
         ("endpoints.s3", "http://***@a", "http://***@b"),
         ("key", "unset", "k"),
     ]
-    assert differing_backend_config(None, {"bucket": "prod"}) == [("bucket", "unset", "prod")]
+    assert differing_backend_config(None, Declared("", {"bucket": "prod"})) == [("bucket", "unset", "prod")]
     assert "s3cret" not in repr(cache)
+
+
+@pytest.mark.parametrize("wanted", [{"s3": "http://a"}, [{"s3": "http://a"}]], ids=["block", "JSON"])
+@pytest.mark.parametrize("cached", [{"s3": "http://a", "sts": None}, [{"s3": "http://a"}]], ids=["object", "list"])
+def test_a_block_is_equal_however_it_is_written(tmp_path: Path, cached: object, wanted: object) -> None:
+    cache = BackendCache("s3", {"endpoints": cached}, tmp_path)
+
+    assert differing_backend_config(cache, Declared("", {"endpoints": wanted})) == []
+
+
+def test_what_only_init_can_work_out_is_a_difference(tmp_path: Path) -> None:
+    cache = BackendCache("s3", {"bucket": "dev", "endpoints": [{"s3": "http://a"}]}, tmp_path)
+    wanted = Declared("", {}, frozenset({"bucket", "endpoints.s3", "token"}))
+
+    assert differing_backend_config(cache, wanted) == [
+        ("bucket", "dev", "an expression"),
+        ("endpoints.s3", "http://a", "an expression"),
+        ("token", "unset", "an expression"),
+    ]

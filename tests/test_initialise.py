@@ -1,0 +1,80 @@
+"""Whether a directory is initialised for a pipeline, by all the ways in which a pipeline says its backend's values."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tfguard.context import make_context
+from tfguard.initialise import why_init
+from tfguard.options import Options
+from tfguard.report import Report
+
+#: What init has left behind.
+CACHED = {"bucket": "b", "key": "dev/x.tfstate", "endpoints": {"s3": "http://a", "sts": None}, "max_retries": 5}
+
+
+def why(folder: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, **files: str) -> str:
+    """Ask of a directory that was initialised with `CACHED`."""
+    (folder / ".terraform").mkdir()
+    cache = {"version": 3, "backend": {"type": "s3", "config": CACHED, "hash": 1}}
+    (folder / ".terraform" / "terraform.tfstate").write_text(json.dumps(cache))
+    (folder / "main.tf").write_text('terraform {\n  backend "s3" {}\n}\n')
+    (folder / "tfguard.yml").write_text(f"version: 1\npipelines:\n  prod: {pipeline}\n")
+    (folder / "terraform").touch(0o755)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    monkeypatch.chdir(folder)
+    environ = {"TFGUARD_TERRAFORM": str(folder / "terraform")}
+    return why_init(make_context(Options(pipeline="prod"), environ, Report("console", -1)))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'key = "dev/x.tfstate" # plain',
+        'key = "dev\\u002fx.tfstate"\nmax_retries = "5"',
+        'endpoints = { s3 = "http://a" }',
+        'endpoints {\n  s3 = "http://a"\n}\n',
+    ],
+)
+def test_a_backend_file_that_says_the_same_needs_no_init(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    assert why(tmp_path, monkeypatch, "{backend_config: [values]}", values=text) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "difference"),
+    [
+        ('key = "prod/x.tfstate"', "key is dev/x.tfstate, wanted prod/x.tfstate"),
+        ('endpoints = {\n  s3 = "http://b"\n}', "endpoints.s3 is http://a, wanted http://b"),
+        ("key = var.key", "key is dev/x.tfstate, wanted an expression"),
+        ('endpoints {\n  s3 = "http://${var.host}"\n}', "endpoints.s3 is http://a, wanted an expression"),
+    ],
+)
+def test_a_backend_file_that_says_otherwise_needs_init(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, difference: str
+) -> None:
+    why_not = why(tmp_path, monkeypatch, "{backend_config: [values]}", values=text)
+
+    assert why_not == f"initialised for another backend ({difference})"
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        "{backend_config: [values.json]}",
+        "{args: {init: [-backend-config=key=prod/x.tfstate]}}",
+        "{args: {init: [-backend-config=values.json]}}",
+        "{backend_config: {key: dev/x.tfstate}, args: {init: [-backend-config=values.json]}}",
+    ],
+)
+def test_every_way_to_name_another_key_needs_init(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str
+) -> None:
+    why_not = why(tmp_path, monkeypatch, pipeline, **{"values.json": '{"key": "prod/x.tfstate"}'})
+
+    assert "key is dev/x.tfstate, wanted prod/x.tfstate" in why_not
