@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from datetime import timezone
 
@@ -41,17 +40,6 @@ def test_boottime_is_one_clock_for_all_processes_of_a_boot():
 
 def test_wall_time_is_utc():
     assert SystemClock().now().tzinfo is timezone.utc
-
-
-def test_waiting_ends_with_the_event():
-    event = threading.Event()
-    event.set()
-
-    assert SystemClock().wait(event, 3600)
-
-
-def test_waiting_for_no_time_or_less_asks_only():
-    assert not SystemClock().wait(threading.Event(), -5)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux names its boots")

@@ -94,7 +94,7 @@ class Keeper:
         return self.ask(asked(**facts))
 
     def holding(self, **facts):
-        return self.acquiring(**facts).hear(wire.Held(lock_id="ours", beat=0, base=self.now, has_lease=True))
+        return self.acquiring(**facts).hear(wire.Held(lock_id="ours", beat=0, base=self.now))
 
     def running(self, **facts):
         return self.holding(**facts).ask(SPAWN)
@@ -233,7 +233,7 @@ def test_an_orphan_is_stopped_then_killed_and_its_lock_is_released_when_it_is_go
 
 
 def test_a_lock_that_comes_when_the_front_is_gone_is_released(keeper):
-    keeper.acquiring().front_dies().hear(wire.Held(lock_id="ours", beat=0, base=0.0, has_lease=True))
+    keeper.acquiring().front_dies().hear(wire.Held(lock_id="ours", beat=0, base=0.0))
 
     assert "cancel_wait" in keeper.hands.done
     assert keeper.hands.done[-1] == "release"

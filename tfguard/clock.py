@@ -55,10 +55,6 @@ class SystemClock:
     def event(self) -> threading.Event:
         return threading.Event()
 
-    def wait(self, event: threading.Event, seconds: float) -> bool:
-        """Wait until `event` is set, for `seconds` at most; says whether it was set."""
-        return event.wait(max(0.0, seconds))
-
 
 def boot_id() -> str:
     """Name this boot of this machine: boot times are comparable only where it is equal. Empty if unknown."""

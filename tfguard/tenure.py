@@ -176,9 +176,7 @@ class Tenure:
         record = records[0]
         assert record is not None
         token = record.lease.token if record.lease else 0
-        self._post(
-            wire.Held(lock_id=wanted, beat=0, base=0.0, has_lease=False, token=token, is_nested=True),
-        )
+        self._post(wire.Held(lock_id=wanted, beat=0, base=0.0, token=token, is_nested=True))
         return True
 
     def _is_live(self, record: LockRecord) -> bool:
@@ -221,7 +219,6 @@ class Tenure:
                 lock_id=lock.id,
                 beat=lock.beat,
                 base=lock.base,
-                has_lease=self._deadlines() is not None,
                 token=self._token,
                 waited_seconds=waited,
                 dead=lock.dead,

@@ -181,7 +181,6 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     lock_id: str
     beat: int
     base: float
-    has_lease: bool
     token: int = 0
     waited_seconds: float = 0.0
     dead: LockRecord | None = None
