@@ -101,7 +101,6 @@ CASES: dict[str, str] = {
     "warned": messages.warned(SUBJECT, 31.2, "AWS throttles dynamodb:PutItem on DynamoDB table tf-locks (SlowDown)."),
     "frozen": messages.frozen(SUBJECT, 108.4),
     "thawed": messages.thawed(SUBJECT),
-    "keeper_broken": messages.keeper_broken(SUBJECT, "RuntimeError: dictionary changed size during iteration"),
     "timed_out": messages.timed_out(SUBJECT, 2700),
     "lost-gone": messages.lost(SUBJECT, "gone", None, NOW),
     "lost-anothers": messages.lost(SUBJECT, "another's", OURS, NOW),

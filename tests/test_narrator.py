@@ -15,6 +15,7 @@ from tfguard.narrator import Narrator
 from tfguard.report import Report
 from tfguard.signals import Received
 from tfguard.store import Holder, Lease, LockRecord
+from tfguard.vigil import KeeperDied
 
 START = datetime(2026, 11, 20, 21, 0, tzinfo=timezone.utc)
 
@@ -217,3 +218,72 @@ def test_a_lost_lock_is_an_error_with_its_reason(kind, level):
 
     [(said_level, event, _, facts)] = scene.report.said
     assert (said_level, event, facts["reason"]) == (level, "lease.lost", kind)
+
+
+# --- a keeper that dies ---------------------------------------------------------------------------------------------
+
+
+def test_a_keepers_death_is_said_with_what_becomes_of_terraform():
+    scene = Scene()
+
+    for is_last, leaves_child in ((False, False), (False, True), (True, True)):
+        scene.narrator.hear(KeeperDied(is_last=is_last, leaves_child=leaves_child))
+
+    assert "\n".join(scene.report.texts).splitlines() == [
+        "app: the keeper process died; another takes its place.",
+        "app: the keeper process died; another takes its place.",
+        "Terraform has been asked once to stop; the lock is kept until it has.",
+        "app: the keeper process died again and again: nobody renews or releases the lock any more.",
+        "Terraform has been asked once to stop; what still runs three fifths into the lease is killed.",
+    ]
+
+
+def test_terraform_under_a_local_lock_without_a_keeper_is_not_threatened():
+    """The front holds that lock too, and its kernel ends it: nothing expires."""
+    scene = Scene(Subject("app", is_local=True))
+
+    scene.narrator.hear(KeeperDied(is_last=True, leaves_child=True))
+
+    assert scene.report.texts[0].splitlines()[1:] == [
+        "Terraform has been asked once to stop; the lock is kept until it has."
+    ]
+
+
+def test_the_last_keepers_death_that_ends_the_run_is_left_to_the_runs_own_error():
+    scene = Scene()
+
+    scene.narrator.hear(KeeperDied(is_last=True, leaves_child=False))
+
+    assert scene.report.said == []
+
+
+def test_a_defect_of_the_keepers_is_said_to_be_one():
+    scene = Scene()
+
+    scene.narrator.hear(wire.Told(event="keeper.broken", error="RuntimeError: dictionary changed size"))
+
+    assert scene.report.texts == [
+        "app: the keeper broke down. RuntimeError: dictionary changed size\nThis is a defect of tfguard's."
+    ]
+
+
+def test_a_first_signal_after_a_keepers_death_is_said_not_to_be_passed_on():
+    """The dead keeper's sentinel has given Terraform its one SIGINT."""
+    scene = Scene()
+    scene.narrator.hear(wire.Started(pid=1))
+    scene.narrator.hear(KeeperDied(is_last=True, leaves_child=True))
+
+    scene.receive(signal.SIGTERM)
+
+    assert scene.report.texts[1:] == ["app: SIGTERM: still waiting for Terraform to stop; it is not signalled again."]
+
+
+def test_a_ctrl_c_after_a_keepers_death_is_terraforms_second():
+    scene = Scene()
+    scene.narrator.is_interactive = True
+    scene.narrator.hear(wire.Started(pid=1))
+    scene.narrator.hear(KeeperDied(is_last=False, leaves_child=True))
+
+    scene.receive(signal.SIGINT, is_from_terminal=True)
+
+    assert "second interrupt: Terraform aborts" in scene.report.texts[1]

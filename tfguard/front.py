@@ -3,7 +3,8 @@ The front: the process that the user or the CI runner started, and may kill.
 
 It starts the keeper, passes on what it is asked and what Terraform prints, and translates signals. It is also the
 second watchdog: it enforces the same deadlines should the keeper freeze, and if the keeper dies it inherits
-Terraform and starts a successor that adopts the lease.
+Terraform and starts a successor that adopts the lease. When successors die too it resigns: it starts nothing more,
+but watches what still runs to its end.
 
 The front never talks to a store and never imports boto3.
 """
@@ -15,7 +16,6 @@ import os
 import selectors
 import signal
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
@@ -27,7 +27,8 @@ from tfguard.journal import Journal
 from tfguard.relay import Relay, Stream, sinks
 from tfguard.report import write
 from tfguard.signals import Received, SignalListener, become_subreaper, reaction, restore_defaults
-from tfguard.watchdog import Action, Watchdog
+from tfguard.vigil import KeeperDied, Vigil
+from tfguard.watchdog import Action
 
 T = TypeVar("T")
 
@@ -35,10 +36,9 @@ T = TypeVar("T")
 HEARD_SECONDS = 3.0
 #: How long the front waits for a keeper that clears up an interrupted acquisition; it finishes alone.
 CANCEL_SECONDS = 0.8
-#: A keeper that says nothing for this long while Terraform is frozen is frozen itself, and is replaced.
-FROZEN_KEEPER_SECONDS = 10.0
 MAX_RESTARTS = 2
 _CAPTURED_BYTES = 65536
+_DONE_BY = {Action.FREEZE: child.freeze, Action.THAW: child.thaw, Action.KILL: child.kill}
 
 
 class AcquireFailed(Exception):
@@ -57,8 +57,8 @@ class Front:
     """
     One run, seen from the front.
 
-    `listener` hears every message of the keeper's, for people (`Waiting`, `Told`, `Lost`…), and every signal
-    (`Received`). The calls block, serving signals meanwhile.
+    `listener` hears every message of the keeper's, for people (`Waiting`, `Told`, `Lost`…), every signal
+    (`Received`) and of every keeper's death (`KeeperDied`). The calls block, serving signals meanwhile.
     """
 
     def __init__(self, listener: Callable[[Any], None], environ: Mapping[str, str]) -> None:
@@ -73,19 +73,18 @@ class Front:
         self._signals = SignalListener()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ)
-        self._watchdog = Watchdog(None, 0.0)
+        self._vigil = Vigil(self._clock.boottime())
         self._journal = Journal()
         self._request: wire.Acquire | None = None
         self._lock_fd = -1
         self._restarts = 0
+        self._is_resigned = False
         self._child = 0
         self._is_spawning = False
         self._last_word: wire.Release | None = None
         self._inherited: child.AdoptedChild | None = None
         self._answers: list[Any] = []
         self._heard_at = -HEARD_SECONDS
-        self._last_word_at = 0.0
-        self._frozen_at = 0.0
         self._is_leaving = False
         self._is_answered = False
         self._shares_group = _is_foreground()
@@ -98,7 +97,7 @@ class Front:
     # --- the run ------------------------------------------------------------------------------------------------
 
     def acquire(self, request: wire.Acquire) -> wire.Held:
-        """Take the lock. Raises AcquireFailed; Interrupted if a signal ended the wait."""
+        """Take the lock. Raises AcquireFailed; Interrupted if a signal ended the wait; KeeperGone."""
         self._check_stopped()
         self._request = request
         self._journal = Journal()
@@ -124,6 +123,8 @@ class Front:
 
         `stdout`: where its standard output goes; 2 for programs of ours whose output must not mix with Terraform's.
         `keep` gets what it prints: that is relayed then even to a terminal, and `last_words` always has the end of it.
+
+        Raises KeeperGone if nobody is left to start it. What runs already is waited for, whoever dies.
         """
         self._check_stopped()
         relays = self._spawn(argv, directory, environ, stdout, keep)
@@ -173,7 +174,7 @@ class Front:
         self._channel.send(self._last_word)
         answer = self._await(
             (wire.Released,),
-            give_up=lambda: self.stop_count >= already + 2,
+            give_up=lambda: self.stop_count >= already + 2 and not self._is_resigned,
         )
         if answer is None:
             return wire.Released(result="failed", error="interrupted; the keeper goes on releasing it")
@@ -230,9 +231,12 @@ class Front:
         return self.stopped_by is not None and self._clock.boottime() - self._stopped_at > CANCEL_SECONDS
 
     def _check_stopped(self) -> None:
+        """Nothing new is begun once a signal has come, or nobody is left to begin it."""
         if self.stopped_by is not None and not self._is_leaving:
             name = signal.Signals(self.stopped_by.number).name
             raise Interrupted(f"stopped by {name}", signal_number=self.stopped_by.number)
+        if self._is_resigned and not self._is_leaving:
+            raise KeeperGone("The keeper process died again and again; if a lock was held, its lease ends it.")
 
     # --- the keeper ---------------------------------------------------------------------------------------------
 
@@ -241,31 +245,25 @@ class Front:
         self._keeper = launched.process
         self._channel = wire.Channel(launched.socket, wire.ToFront)
         self._selector.register(self._channel, selectors.EVENT_READ)
-        self._last_word_at = self._clock.boottime()
+        self._vigil.start_keeper(self._clock.boottime())
 
     def _on_channel(self) -> None:
         for message in self._channel.receive():
-            self._last_word_at = self._clock.boottime()
             self._on_keeper(message)
         if not self._channel.is_open:
             self._on_keeper_gone()
 
     def _on_keeper(self, message: Any) -> None:
         self._journal.note(message)
+        self._vigil.hear(message, self._clock.boottime())
         if isinstance(message, wire.Held):
             self._on_held(message)
-        elif isinstance(message, wire.Beaten):
-            self._watchdog.landed(message.base)
         elif isinstance(message, wire.Told) and message.event == "run.timed_out":
             self.is_timed_out = True
-        elif isinstance(message, wire.Told) and message.event == "child.signalled":
-            self._watchdog.is_interrupted = True
         elif isinstance(message, wire.Lost):
             self.lost = message
-            self._watchdog.lose(message.kind)
         elif isinstance(message, wire.Started):
             self._child, self._is_spawning = message.pid, False
-            self._watchdog.start_child()
         if isinstance(message, (wire.Held, wire.Failed, wire.Exited, wire.Released)):
             self._answers.append(message)
         self._listener(message)
@@ -273,7 +271,7 @@ class Front:
     def _on_held(self, message: wire.Held) -> None:
         assert self._request is not None
         if not message.is_nested:
-            self._watchdog = Watchdog(self._request.deadlines(), message.base)
+            self._vigil.hold(self._request.deadlines(), message.base)
         for descriptor in self._channel.take_descriptors(1):
             self._lock_fd = descriptor
 
@@ -284,17 +282,28 @@ class Front:
         if any(isinstance(message, wire.Released) for message in self._answers):
             return
         self._inherit()
-        if self._restarts >= MAX_RESTARTS:
-            # Nobody beats any more, so nobody ever learns whether a frozen Terraform may go on: `safe_until` ends it.
-            self._watchdog.lose("expired")
-            self._wait_for_inherited()
-            # To a release that is asked for all the same there is nobody left to answer.
-            self._answers.append(wire.Released(result="failed", error="No keeper is left to release it."))
-            raise KeeperGone("The keeper process died again and again; if a lock was held, its lease ends it.")
+        is_last = self._restarts >= MAX_RESTARTS
+        self._listener(KeeperDied(is_last=is_last, leaves_child=self._inherited is not None))
+        if is_last:
+            self._resign()
+            return
         self._restarts += 1
         self._start_keeper()
         if self._request is not None:
             self._hand_over(self._request)
+
+    def _resign(self) -> None:
+        """Nobody is left to beat or to release. What still runs is watched to its end; nothing else begins."""
+        self._is_resigned = True
+        self._vigil.resign()
+        if self._inherited is None:
+            self._answer_release()
+            self._check_stopped()
+
+    def _answer_release(self) -> None:
+        """There is no keeper to answer a release that is asked for all the same."""
+        result: Literal["failed", "nothing"] = "nothing" if self._journal.stage == "idle" else "failed"
+        self._answers.append(wire.Released(result=result, error="No keeper is left to release it."))
 
     def _inherit(self) -> None:
         """The sentinel has given Terraform its SIGINT, and the kernel has given Terraform to us."""
@@ -307,7 +316,7 @@ class Front:
             self._child = child.spawned_by(self._keeper.pid)  # Pushing what Terraform could not save: it may write.
         if self._child:
             self._inherited = child.AdoptedChild(self._child)
-            self._watchdog.is_interrupted = True
+            self._vigil.inherit_child()
 
     def _hand_over(self, request: wire.Acquire) -> None:
         """Tell a successor where its predecessor had come to, and what that one may not have heard."""
@@ -333,12 +342,8 @@ class Front:
         self._answers = [answer for answer in self._answers if not isinstance(answer, wire.Exited)]
         self._answers.append(wire.Exited(status=os.waitstatus_to_exitcode(status)))
         self._channel.send(wire.ChildGone())
-
-    def _wait_for_inherited(self) -> None:
-        while self._inherited is not None:
-            self._enforce()
-            self._reap_inherited()
-            time.sleep(TICK_SECONDS / 5)
+        if self._is_resigned:
+            self._answer_release()
 
     # --- the child ----------------------------------------------------------------------------------------------
 
@@ -410,22 +415,21 @@ class Front:
 
     def _enforce(self) -> None:
         """What the keeper does, a second time: it may be frozen. Both do the same to the same process."""
-        if not self._child or (self._watchdog.deadlines is None and self._watchdog.lost is None):
+        if not self._child:
             return
         now = self._clock.boottime()
-        process = child.AdoptedChild(self._child)
-        for action in self._watchdog.decide(now):
-            if action is Action.FREEZE:
-                child.freeze(process)
-                self._frozen_at = now
-            elif action is Action.THAW:
-                child.thaw(process)
-            elif action is Action.KILL:
-                child.kill(process)
-        # After a suspension, both of us have said nothing for long: it has its time from the freeze on.
-        is_silent = now - max(self._last_word_at, self._frozen_at) > FROZEN_KEEPER_SECONDS
-        if self._watchdog.is_frozen and is_silent and self._keeper.poll() is None:
-            self._keeper.kill()  # It is frozen itself; a successor will find out whose the lock is.
+        for action in self._vigil.decide(now):
+            if action in _DONE_BY:
+                _DONE_BY[action](child.AdoptedChild(self._child))
+            if action is Action.KILL and self.lost is None:
+                self._lose()
+        if self._vigil.is_keeper_frozen(now) and self._keeper.poll() is None:
+            self._keeper.kill()
+
+    def _lose(self) -> None:
+        """Terraform still ran at `safe_until`, and there is no keeper to say so."""
+        self.lost = wire.Lost(kind="expired")
+        self._listener(self.lost)
 
 
 _GAVE_UP: Any = object()

@@ -288,15 +288,6 @@ def thawed(subject: Subject) -> str:
     return _say(subject.label, "a heartbeat has landed, and nobody was in between: Terraform goes on.")
 
 
-def keeper_broken(subject: Subject, error: str) -> str:
-    """A defect of ours has ended the keeper; the front starts another."""
-    return _say(
-        subject.label,
-        f"the keeper broke down. {_first_line(error)}",
-        "Another goes on with the lock; Terraform, if it runs, is asked once to stop. This is a defect of tfguard's.",
-    )
-
-
 def timed_out(subject: Subject, seconds: float) -> str:
     """The run timeout has come: exit 124."""
     return _say(

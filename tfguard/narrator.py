@@ -1,20 +1,21 @@
 """
-Turns what the keeper says, and what signals come, into messages: the right one, once.
+Turns what the keeper says, that it died, and what signals come, into messages: the right one, once.
 """
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from msgspec import structs
 
-from tfguard import live, messages, rescue_messages, wire
+from tfguard import keeper_messages, live, messages, rescue_messages, wire
 from tfguard.clock import Clock, SystemClock
 from tfguard.report import Level, Report
 from tfguard.signals import Received
 from tfguard.store import LockRecord
+from tfguard.vigil import KeeperDied
 
 #: While the lock is busy something is said at every change, and this often.
 REPEAT_SECONDS = 30.0
@@ -35,26 +36,29 @@ class Narrator:
         self._stops = 0
         self._is_running = False
         self._is_stopping = False
+        self._is_aborting = False
         self._is_warned = False
         self._error = ""
+        self._spoken_by: dict[type, Callable[[Any], None]] = {
+            wire.Waiting: self._on_waiting,
+            wire.Told: self._on_told,
+            wire.Lost: self._on_lost,
+            wire.Rescued: self._on_rescued,
+            wire.DigestDiffers: self._on_digest,
+            Received: self._on_signal,
+            KeeperDied: self._on_keeper_died,
+        }
 
     def hear(self, message: Any) -> None:
-        """Say what there is to say of a message or a signal."""
+        """Say what there is to say of a message, a signal, or a keeper's death."""
         if not isinstance(message, (wire.Waiting, wire.Trying)):
             self._live.hide()
-        if isinstance(message, wire.Waiting):
-            self._on_waiting(message)
-        elif isinstance(message, wire.Told):
-            self._on_told(message)
-        elif isinstance(message, wire.Lost):
-            self._on_lost(message)
-        elif isinstance(message, wire.Rescued):
-            self._on_rescued(message)
-        elif isinstance(message, wire.DigestDiffers):
-            self._on_digest(message)
-        elif isinstance(message, Received):
-            self._on_signal(message)
-        elif isinstance(message, wire.Beaten):
+        speak = self._spoken_by.get(type(message), self._note)
+        speak(message)
+
+    def _note(self, message: Any) -> None:
+        """What only the log, or what is said next, needs to know of."""
+        if isinstance(message, wire.Beaten):
             self._is_warned, self._error = False, ""
             self._report.detail("lease.renewed", label=self.subject.label, beat=message.beat)
         elif isinstance(message, wire.Held):
@@ -126,7 +130,8 @@ class Narrator:
         elif message.event == "child.thawed":
             self._say("warning", message.event, messages.thawed(self.subject))
         elif message.event == "keeper.broken":
-            self._say("error", message.event, messages.keeper_broken(self.subject, message.error), error=message.error)
+            text = keeper_messages.broken(self.subject, message.error)
+            self._say("error", message.event, text, error=message.error)
         elif message.event == "run.timed_out":
             self._say("error", message.event, messages.timed_out(self.subject, self.run_timeout_seconds))
 
@@ -146,6 +151,14 @@ class Narrator:
         text = messages.stopping(self.subject, message.reason)
         self._say("warning", message.event, text, reason=message.reason)
 
+    def _on_keeper_died(self, message: KeeperDied) -> None:
+        self._is_stopping = self._is_stopping or message.leaves_child
+        if not message.is_last:
+            text = keeper_messages.died(self.subject, is_running=message.leaves_child)
+            self._say("warning", "keeper.died", text)
+        elif message.leaves_child:  # Else the run ends now, with that very error.
+            self._say("error", "keeper.died", keeper_messages.died_again(self.subject))
+
     def _on_lost(self, message: wire.Lost) -> None:
         text = messages.lost(self.subject, message.kind, message.record, self._clock.now())
         self._say("error", "lease.lost", text, reason=message.kind, **holder_facts(message.record))
@@ -157,12 +170,13 @@ class Narrator:
             return  # There is nothing to wait for: that we end, and why, is said at the end.
         name = signal.Signals(received.number).name
         at_terminal = received.is_from_terminal and self.is_interactive
-        if at_terminal and self._stops == 1:
+        if at_terminal and not self._is_stopping:
             self._is_stopping = True
             self._say("warning", "signal.received", messages.stopping_at_terminal(self.subject), signal=name)
-        elif at_terminal and self._stops == 2:
+        elif at_terminal and not self._is_aborting:
+            self._is_aborting = True
             self._say("warning", "signal.received", messages.aborting(self.subject), signal=name)
-        elif self._stops > 1:
+        elif self._is_stopping or self._stops > 1:
             self._say("warning", "signal.received", messages.still_stopping(self.subject, name), signal=name)
 
 

@@ -13,7 +13,8 @@ from tests.e2e.conftest import GATED, Backend, Stage
 from tests.e2e.running import Running, running
 from tests.eventually import eventually
 from tests.proxy import Proxy, proxy
-from tfguard.front import FROZEN_KEEPER_SECONDS, MAX_RESTARTS
+from tfguard.front import MAX_RESTARTS
+from tfguard.vigil import FROZEN_KEEPER_SECONDS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -127,7 +128,9 @@ def test_a_frozen_terraform_whose_keepers_all_die_is_killed_and_the_run_ends(
             kill_keeper(ours)
         result = ours.end(timeout=30)
 
+    assert result.code == 76, str(result)
     assert "keeper process died again and again" in result.err
+    assert "the lock was lost: its lease ran out without a heartbeat" in result.err
     assert "the lock could not be released" in result.err
     assert not terraform.is_running()
 

@@ -19,6 +19,7 @@ import pytest
 
 from tests.e2e.conftest import TFGUARD, Stage
 from tests.eventually import eventually
+from tfguard.front import MAX_RESTARTS
 
 pytestmark = pytest.mark.e2e
 
@@ -213,6 +214,42 @@ def test_sigkill_of_the_keeper_of_a_local_lock_is_survived_too(begin) -> None:
 
     assert code == 1
     assert_clean(made, printed)
+
+
+def test_a_front_whose_keepers_are_all_dead_still_hears_signals_and_waits_for_terraform(begin) -> None:
+    made, run = begin()
+    run.terraform.suspend()  # The signal that it has had of the first keeper's sentinel waits.
+    kill_every_keeper(run)
+
+    run.front.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    was_waiting = alive(run.front)
+    run.terraform.resume()
+    code, printed = run.end()
+
+    assert was_waiting
+    assert code == -signal.SIGTERM
+    assert printed.count("Interrupt received") == 1
+    assert "SIGTERM: still waiting for Terraform to stop; it is not signalled again." in printed
+    assert "the lock could not be released" in printed
+    assert made.resources() == ["terraform_data.work"]
+    assert len(made.locks()) == 1
+
+
+def kill_every_keeper(run: Run) -> None:
+    """SIGKILL the keeper and each of its successors."""
+    for _ in range(1 + MAX_RESTARTS):
+        keeper = eventually(lambda: _keeper_of(run), 20, "a keeper")
+        keeper.kill()
+        eventually(lambda keeper=keeper: not alive(keeper), 10, "its death")
+
+
+def _keeper_of(run: Run) -> psutil.Process | None:
+    for each in run.front.children():
+        with contextlib.suppress(psutil.Error):
+            if "tfguard-keeper" in each.cmdline():
+                return each
+    return None
 
 
 def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock(begin) -> None:

@@ -2,11 +2,11 @@
 Who acts in the world: runs of tfguard (front, keeper and child), plain Terraforms, people.
 
 Real: everything that decides. The waiter with its place in line, the lease, the heartbeats and the release (`tenure`)
-run in a simulated thread; the keeper's decisions (`conduct`), the deadlines (`watchdog`) and the front's journal are
-called as the processes call them.
+run in a simulated thread; the keeper's decisions (`conduct`), the deadlines (`watchdog`), the front's own watch
+(`vigil`) and its journal are called as the processes call them.
 
 Modelled, in a few lines each: what needs a kernel. Terraform itself; the keeper's hands and its select loop; the
-sentinel; and of the front, that it spawns, relays a stop, releases, watches a second time, and starts a successor.
+sentinel; and of the front, that it spawns, relays a stop, releases, and starts a successor.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.simulation.world import Machine, Process, Socket, Wire, World
 from tfguard import wire
 from tfguard.deadlines import TICK_SECONDS
 from tfguard.errors import Conflict
-from tfguard.front import CANCEL_SECONDS, FROZEN_KEEPER_SECONDS, MAX_RESTARTS
+from tfguard.front import CANCEL_SECONDS, MAX_RESTARTS
 from tfguard.rescue import PAUSES_SECONDS
 from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Target
 
@@ -359,7 +359,7 @@ class Keeper:
 
 
 class Front:
-    """A front process: the real journal and a second real watchdog; the rest of it modelled."""
+    """A front process: the real journal and the real vigil; the rest of it modelled."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -373,10 +373,9 @@ class Front:
         self._stopped: wire.Interrupt | None = None
         self._stopped_at = 0.0
         self._last_word: wire.Release | None = None
-        self._heard_at = self._frozen_at = 0.0
         self._programs = list(run.programs)
         self._journal = run.code.journal.Journal()
-        self._watchdog = run.code.watchdog.Watchdog(None, 0.0)
+        self._vigil = run.code.vigil.Vigil(0.0)
         self._looks = Looks(self.process, self._look)
 
     # --- what the keeper says -----------------------------------------------------------------------------------
@@ -384,24 +383,17 @@ class Front:
     def on_keeper(self, keeper: Keeper, message: Any) -> None:
         if self.is_over:
             return
-        self._heard_at = self.run.machine.boottime()
         if message is EOF:
             self._on_keeper_gone()
             return
         self._journal.note(message)
+        self._vigil.hear(message, self.run.machine.boottime())
         if isinstance(message, wire.Held):
-            self._watchdog = self.run.code.watchdog.Watchdog(self.run.request.deadlines(), message.base)
+            self._vigil.hold(self.run.request.deadlines(), message.base)
             self._go_on()
-        elif isinstance(message, wire.Beaten):
-            self._watchdog.landed(message.base)
-        elif isinstance(message, wire.Lost):
-            self._watchdog.lose(message.kind)
-        elif isinstance(message, wire.Told) and message.event == "child.signalled":
-            self._watchdog.is_interrupted = True
         elif isinstance(message, wire.Started):
             self._is_spawning = False
             self.child = keeper.child or self.run.child
-            self._watchdog.start_child()
         elif isinstance(message, wire.Exited):
             self.child = None
             self._go_on(message.status)
@@ -464,16 +456,13 @@ class Front:
         child = self.child
         if child is None or self.is_over or self.run.code.wrong == "front sleeps":
             return
-        for action in self._watchdog.decide(now):
+        for action in self._vigil.decide(now):
             if action.name in {"FREEZE", "THAW", "KILL"}:
                 getattr(child, action.name.lower())()
-            if action.name == "FREEZE":
-                self._frozen_at = now
-        silent_at = max(self._heard_at, self._frozen_at) + FROZEN_KEEPER_SECONDS
-        if self._watchdog.is_frozen and now > silent_at and self.run.keeper.is_alive:
+        if self._vigil.is_keeper_frozen(now) and self.run.keeper.is_alive:
             self.run.world.tell(self.process.name, "kills its frozen keeper")
             self.run.keeper.kill()
-        self._looks.plan(self._watchdog, [silent_at + 1e-6])
+        self._looks.plan(self._vigil.watchdog, [self._vigil.keeper_silent_until + 1e-6])
 
     # --- a dead keeper ------------------------------------------------------------------------------------------
 
@@ -482,7 +471,7 @@ class Front:
         if self.restarts >= MAX_RESTARTS:
             self.run.world.tell(self.process.name, "gives up: its keepers die")
             self._is_resigned = True
-            self._watchdog.lose("expired")
+            self._vigil.resign()
             self.is_over = self.child is None or self.child.is_gone
             self._looks.now()
             return
@@ -496,13 +485,14 @@ class Front:
             self.child = child
         if self.child is not None:
             self._is_inherited = True
-            self._watchdog.is_interrupted = True
+            self._vigil.inherit_child()
 
     def _succeed(self) -> None:
         if self.is_over:
             return
         was_spawning, self._is_spawning = self._is_spawning, False
         keeper = self.run.start_keeper(self.restarts)
+        self._vigil.start_keeper(self.run.machine.boottime())
         message = self._journal.handover(self.run.request, self.run.pid if self.child else 0)
         keeper.from_front.send(message)
         if self._stopped is not None:

@@ -17,7 +17,8 @@ import tfguard
 _PACKAGE = Path(tfguard.__file__).parent
 #: What runs for real, each after what it imports of the others.
 MODULES = (
-    "deadlines", "takeover", "watchdog", "lease", "queue", "ledger", "line", "waiting", "tenure", "conduct", "journal",
+    "deadlines", "takeover", "watchdog", "vigil", "lease", "queue", "ledger", "line", "waiting", "tenure", "conduct",
+    "journal",
 )  # fmt: skip
 
 

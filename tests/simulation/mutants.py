@@ -162,6 +162,8 @@ MUTANTS = (
         (Edit("clock", "getattr(time, \"CLOCK_BOOTTIME\", None) or time.CLOCK_MONOTONIC", "time.CLOCK_MONOTONIC"),),
         tests=("tests/test_clock.py",),
     ),
+    _in("vigil", "who slept with us is taken for frozen", ("max(self._heard_at, self._frozen_at)", "self._heard_at"), tests=("tests/test_vigil.py",)),
+    _in("vigil", "without a keeper nothing ends a child", ('self.watchdog.lose("expired")', "pass"), tests=("tests/test_vigil.py",)),
     Mutant("the keeper is stopped and nobody watches", wrong="front sleeps"),
     _in("conduct", "a successor counts from its own start", ("Watchdog(message.acquire.deadlines(), message.base)", "Watchdog(message.acquire.deadlines(), self.watchdog.base)")),
     _in("tenure", "who has the lock stays in line", ("dead.token if dead else 0, self._gone)", "dead.token if dead else 0)")),

@@ -1,0 +1,98 @@
+"""The front's own watch: what it does in the keeper's place, and when it takes the keeper for frozen."""
+
+from __future__ import annotations
+
+import pytest
+
+from tfguard import wire
+from tfguard.deadlines import Deadlines
+from tfguard.vigil import FROZEN_KEEPER_SECONDS, Vigil
+from tfguard.watchdog import Action
+
+#: Frozen at 108 s.
+DEADLINES = Deadlines.of(180.0)
+FREEZE = 108.0
+
+
+@pytest.fixture
+def vigil():
+    """Over a run that holds its lock since 0, with a Terraform that has had its SIGINT."""
+    made = Vigil(0.0)
+    made.hold(DEADLINES, 0.0)
+    made.hear(wire.Started(pid=4711), 0.0)
+    made.hear(wire.Told(event="child.signalled"), 0.0)
+    return made
+
+
+def test_terraform_is_frozen_though_the_keeper_says_nothing(vigil):
+    before = vigil.decide(FREEZE - 1)
+
+    assert Action.FREEZE not in before
+    assert vigil.decide(FREEZE) == [Action.FREEZE]
+
+
+def test_a_beat_that_lands_lets_terraform_go_on(vigil):
+    vigil.decide(FREEZE)
+
+    vigil.hear(wire.Beaten(beat=1, base=FREEZE), FREEZE + 1)
+
+    assert vigil.decide(FREEZE + 1) == [Action.THAW]
+
+
+def test_a_silent_keeper_is_let_be_while_terraform_may_run(vigil):
+    vigil.decide(FREEZE - 1)
+
+    assert not vigil.is_keeper_frozen(FREEZE - 1)
+
+
+@pytest.mark.parametrize("woken_at", [FREEZE, FREEZE + 3600], ids=["no suspension", "an hour of suspension"])
+def test_a_silent_keeper_has_its_time_from_the_freeze_on(vigil, woken_at):
+    """However long before that it has said its last word: who was suspended with us needs time to wake up."""
+    vigil.decide(woken_at)
+
+    is_frozen = [vigil.is_keeper_frozen(woken_at + after) for after in (0.0, FROZEN_KEEPER_SECONDS, 10.1)]
+
+    assert is_frozen == [False, False, True]
+
+
+def test_a_keeper_that_speaks_while_terraform_is_frozen_has_its_time_from_its_last_word(vigil):
+    vigil.decide(FREEZE)
+
+    vigil.hear(wire.Told(event="lease.warned", error="No answer"), FREEZE + 8)
+
+    assert not vigil.is_keeper_frozen(FREEZE + 8 + FROZEN_KEEPER_SECONDS)
+    assert vigil.is_keeper_frozen(FREEZE + 8.1 + FROZEN_KEEPER_SECONDS)
+
+
+def test_a_successor_has_its_time_from_its_start(vigil):
+    vigil.decide(FREEZE)
+
+    vigil.start_keeper(FREEZE + 15)
+
+    assert not vigil.is_keeper_frozen(FREEZE + 20)
+
+
+def test_without_a_keeper_terraform_is_ended_at_safe_until(vigil):
+    vigil.resign()
+
+    assert vigil.decide(FREEZE - 1) == []
+    assert vigil.decide(FREEZE) == [Action.FREEZE, Action.KILL]
+
+
+def test_without_a_keeper_a_frozen_terraform_is_ended_at_once(vigil):
+    vigil.decide(FREEZE)
+
+    vigil.resign()
+
+    assert vigil.decide(FREEZE + 1) == [Action.KILL]
+
+
+def test_an_inherited_terraform_is_not_signalled_again():
+    vigil = Vigil(0.0)
+    vigil.hold(DEADLINES, 0.0)
+    vigil.hear(wire.Started(pid=4711), 0.0)
+
+    vigil.inherit_child()
+    vigil.resign()
+
+    assert vigil.decide(1.0) == []
