@@ -24,6 +24,7 @@ from tfguard.arguments import Invocation
 from tfguard.awsaccess import Settings, aws_access, endpoint
 from tfguard.errors import ConfigError
 from tfguard.lockinfo import printable
+from tfguard.names import LOCK_SUFFIX
 from tfguard.planfile import PlannedBackend, UnreadablePlan, read_planned_backend
 from tfguard.store import DynamoDBSpec, LocalSpec, S3Spec, StoreSpec, Target, WorkspaceProbe
 from tfguard.workdir import WorkingDirectory, absolute, is_workspace_name
@@ -200,7 +201,7 @@ def lock_object(settings: Settings, object_key: str, environ: Mapping[str, str])
     path_style = settings.flag("use_path_style")
     return S3Spec(
         bucket=settings.required("bucket"),
-        key=object_key + ".tflock",
+        key=object_key + LOCK_SUFFIX,
         aws=aws_access(settings, environ),
         endpoint=endpoint(settings, "s3", environ),
         use_path_style=bool(settings.flag("force_path_style") if path_style is None else path_style),

@@ -18,9 +18,10 @@ from tfguard.backend import Unlockable, resolve_target
 from tfguard.ci import Identity, identify
 from tfguard.config import Config
 from tfguard.errors import ConfigError
+from tfguard.names import UNSAVED_STATE
 from tfguard.options import Options
 from tfguard.report import Report
-from tfguard.runner import ERRORED, Task, Terms
+from tfguard.runner import Task, Terms
 from tfguard.settings import Settings
 from tfguard.store import Holder, LocalSpec, S3Spec, Target
 from tfguard.terraform import Binary, binary_version, find_binary
@@ -194,7 +195,7 @@ def _pushed_file(context: Context, invocation: Invocation) -> str:
     if invocation.words != ("state", "push") or len(invocation.positionals) != 1:
         return ""
     path = os.path.join(context.settings.directory, invocation.positionals[0])
-    return path if os.path.basename(path) == ERRORED else ""
+    return path if os.path.basename(path) == UNSAVED_STATE else ""
 
 
 def _record(context: Context, target: Target, command: str) -> runrecord.RunRecord:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from tfguard.blueprint import Blueprint
 from tfguard.errors import ConfigError
+from tfguard.names import COPY_MARK, DIGEST_SUFFIX, LOCK_SUFFIX, PROBE_MARK, QUEUE_SUFFIX
 
 Job = Literal["plan", "apply"]
 
@@ -47,10 +48,10 @@ def _statements(plan: Blueprint, job: Job) -> Iterator[_Statement]:
     yield from _lock(plan)
     if plan.table:
         actions = ["dynamodb:GetItem", *(["dynamodb:PutItem"] if is_apply else [])]
-        yield _on_item(plan, "WriteTheDigest" if is_apply else "ReadTheDigest", actions, "-md5")
+        yield _on_item(plan, "WriteTheDigest" if is_apply else "ReadTheDigest", actions, DIGEST_SUFFIX)
     yield from _line(plan)
     copying = ["s3:GetObject", *(_writing(plan) if is_apply else [])]
-    yield _allow("KeepAnUnsavedState", copying, _object(plan, key, ".errored.*"))
+    yield _allow("KeepAnUnsavedState", copying, _object(plan, key, COPY_MARK + "*"))
     if plan.state.kms_key_id:
         writes = is_apply or plan.has_lock_object
         yield _key(plan, ["kms:Decrypt", *(["kms:GenerateDataKey"] if writes else [])])
@@ -59,10 +60,10 @@ def _statements(plan: Blueprint, job: Job) -> Iterator[_Statement]:
 def _lock(plan: Blueprint) -> Iterator[_Statement]:
     if plan.has_lock_object:
         actions = ["s3:GetObject", *_writing(plan), "s3:DeleteObject"]
-        yield _allow("TakeTheLock", actions, _object(plan, plan.state.key + ".tflock"))
+        yield _allow("TakeTheLock", actions, _object(plan, plan.state.key + LOCK_SUFFIX))
         if plan.state.endpoint:
             # A server that is not AWS's has to show, on objects of ours, that it honours conditions.
-            yield _allow("ProveTheServer", actions, _object(plan, plan.state.key, "*.tfguard-probe-*"))
+            yield _allow("ProveTheServer", actions, _object(plan, plan.state.key, f"*{PROBE_MARK}*"))
     if plan.table:
         sid = "TakeTheLockInTheTable" if plan.has_lock_object else "TakeTheLock"
         yield _on_item(plan, sid, ["dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem"], "")
@@ -71,9 +72,9 @@ def _lock(plan: Blueprint) -> Iterator[_Statement]:
 def _line(plan: Blueprint) -> Iterator[_Statement]:
     """The queue record is kept where the lock is, in the last of its places."""
     if plan.table:
-        yield _on_item(plan, "KeepTheLine", ["dynamodb:GetItem", "dynamodb:PutItem"], ".tfguard")
+        yield _on_item(plan, "KeepTheLine", ["dynamodb:GetItem", "dynamodb:PutItem"], QUEUE_SUFFIX)
     elif plan.has_lock_object:
-        yield _allow("KeepTheLine", ["s3:GetObject", *_writing(plan)], _object(plan, plan.state.key + ".tfguard"))
+        yield _allow("KeepTheLine", ["s3:GetObject", *_writing(plan)], _object(plan, plan.state.key + QUEUE_SUFFIX))
 
 
 def _writing(plan: Blueprint) -> list[str]:

@@ -23,6 +23,7 @@ from tfguard.deadlines import Deadlines
 from tfguard.errors import Conflict, TfguardError
 from tfguard.lease import Acquirer, Draft
 from tfguard.lockinfo import LockInfo, new_lock_id
+from tfguard.names import beside_lock, probe_suffix
 from tfguard.store import AwsAccess, DynamoDBSpec, Holder, LocalSpec, LockRecord, QueueRecord, S3Spec, Store, Target
 from tfguard.stores import open_store
 from tfguard.verdicts import exact_silence_seconds
@@ -198,10 +199,9 @@ class OperatedLock:
 
 def scratch(spec: DynamoDBSpec | S3Spec) -> DynamoDBSpec | S3Spec:
     """A place beside a lock where a record harms nobody."""
-    name = f".tfguard-probe-{new_lock_id()[:8]}"
     if isinstance(spec, DynamoDBSpec):
-        return msgspec.structs.replace(spec, lock_id=spec.lock_id + name)
-    return msgspec.structs.replace(spec, key=spec.key.removesuffix(".tflock") + name)
+        return msgspec.structs.replace(spec, lock_id=spec.lock_id + probe_suffix())
+    return msgspec.structs.replace(spec, key=beside_lock(spec.key, probe_suffix()))
 
 
 @contextlib.contextmanager

@@ -16,37 +16,54 @@ import tempfile
 from typing import IO
 
 from tfguard import child, wire
+from tfguard.names import UNSAVED_STATE
 
-ERRORED = "errored.tfstate"
 #: Pauses between tries to push, in seconds; Terraform retries each request by itself as well.
 PAUSES_SECONDS = (1.0, 3.0, 6.0)
 _MAX_OUTPUT = 64 * 1024
 
-Stamp = tuple[int, int, int]
+
+def errored_path(plan: wire.Rescue | None) -> str:
+    """Where Terraform leaves a state that it could not save; empty if nobody cares."""
+    return os.path.join(plan.directory, UNSAVED_STATE) if plan else ""
+
+
+def stamp(path: str) -> str:
+    """Say which file lies there: another text for another file, or another content. Empty if there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{status.st_ino}/{status.st_mtime_ns}/{status.st_size}"
 
 
 class Rescuer:
-    """Watches for one run's errored state, and pushes it. The keeper calls, and reaps what is started."""
+    """
+    Watches for one run's errored state, and pushes it. The keeper calls, and reaps what is started.
 
-    def __init__(self, plan: wire.Rescue | None) -> None:
+    `before` is the stamp of what lay there before the run's first program. A dead predecessor's run has begun long
+    ago: what lies there by now may be its own.
+    """
+
+    def __init__(self, plan: wire.Rescue | None, before: str | None = None) -> None:
         self._plan = plan
-        self.path = os.path.join(plan.directory, ERRORED) if plan else ""
-        self._before = _stamp(self.path)
+        self.path = errored_path(plan)
+        self._has_begun = before is not None
+        self._before = stamp(self.path) if before is None else before
         self._output: IO[bytes] | None = None
         self._tries = 0
-        self._has_begun = False
         self.error = ""
 
     def begin(self) -> None:
         """The run's first program is about to start: what lies there now is somebody else's."""
         if not self._has_begun:
             self._has_begun = True
-            self._before = _stamp(self.path)
+            self._before = stamp(self.path)
 
     @property
     def is_needed(self) -> bool:
         """Whether there is an errored state that this run has left."""
-        return bool(self._plan) and _stamp(self.path) not in (None, self._before)
+        return bool(self._plan) and stamp(self.path) not in ("", self._before)
 
     def start(self, sentinel: int) -> child.Child | None:
         """Start one push; None if it cannot be."""
@@ -91,11 +108,3 @@ class Rescuer:
             text = file.read(_MAX_OUTPUT).decode("utf-8", "replace")
         lines = [line.strip(" │╵╷") for line in text.splitlines()]
         return next((line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")), "it gave no reason")
-
-
-def _stamp(path: str) -> Stamp | None:
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    return status.st_ino, status.st_mtime_ns, status.st_size

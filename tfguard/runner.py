@@ -23,14 +23,13 @@ from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout
 from tfguard.front import AcquireFailed, Front
 from tfguard.launch import without_tracking
 from tfguard.lockinfo import new_lock_id, parse_created
+from tfguard.names import UNSAVED_STATE
 from tfguard.narrator import Narrator, holder_facts
 from tfguard.planfile import read_planned_at
 from tfguard.report import Report
 from tfguard.runrecord import RunRecord
 from tfguard.store import Holder, Target
 
-#: The name that Terraform gives a state that it could not save.
-ERRORED = "errored.tfstate"
 #: Credentials that end sooner than this may end before an unlimited run does.
 SHORT_CREDENTIALS_SECONDS = 15 * 60.0
 _WORKSPACE_TRIES = 5
@@ -175,7 +174,7 @@ class Runner:
     @staticmethod
     def _refuse_errored(task: Task) -> None:
         """A state that a former run could not save must not be run over. Raises ConfigError."""
-        path = os.path.join(task.state_directory, ERRORED)
+        path = os.path.join(task.state_directory, UNSAVED_STATE)
         if task.state_directory and not task.ignores_errored and os.path.exists(path):
             raise errors.ConfigError(rescue_messages.is_here(task.subject, path))
 

@@ -10,7 +10,7 @@ from tfguard.backend import Unlockable
 from tfguard.checks import Answer, Patient, failure, ok, warning
 from tfguard.context import cache_dir, find_target
 from tfguard.initialise import why_init
-from tfguard.runner import ERRORED
+from tfguard.names import UNSAVED_STATE
 from tfguard.terraform import binary_version
 
 _SHELLS = {"sh", "bash", "dash", "zsh", "ash", "busybox"}
@@ -72,10 +72,10 @@ def first_process(_: Patient) -> Answer | None:
 
 def unsaved(patient: Patient) -> Answer | None:
     """A state that Terraform could not save, still in the directory."""
-    if not os.path.exists(os.path.join(patient.context.settings.directory, ERRORED)):
+    if not os.path.exists(os.path.join(patient.context.settings.directory, UNSAVED_STATE)):
         return None
-    says = f"{ERRORED} lies in the directory: a state that was never saved"
-    return warning(says, f"{patient.again} state push {ERRORED}")
+    says = f"{UNSAVED_STATE} lies in the directory: a state that was never saved"
+    return warning(says, f"{patient.again} state push {UNSAVED_STATE}")
 
 
 #: The directory comes last: where it cannot be used, nothing more can be looked at.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tfguard import lockinfo
+from tfguard.names import DIGEST_SUFFIX, QUEUE_SUFFIX
 from tfguard.store import DynamoDBSpec, Lease, LockRecord, QueueRecord
 from tfguard.stores.aws import Credentials
 
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 INFO, BEAT, LEASE = "Info", "TfguardBeat", "TfguardLease"
 QUEUE, REVISION = "Queue", "Revision"
-QUEUE_SUFFIX = ".tfguard"
-DIGEST_SUFFIX = "-md5"
 #: LockRecord.version where `Info`, or QueueRecord.version where `Revision`, is not there at all.
 _ABSENT = "absent"
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import msgspec
 
+from tfguard.names import LOCK_SUFFIX
 from tfguard.store import DynamoDBSpec, S3Spec
 from tfguard.stores.aws import Credentials
-from tfguard.stores.s3 import LOCK_SUFFIX
 
 
 def locks_beside(spec: DynamoDBSpec | S3Spec, access: Credentials) -> Iterator[tuple[str, DynamoDBSpec | S3Spec]]:

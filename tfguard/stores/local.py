@@ -30,6 +30,7 @@ import msgspec
 from tfguard import lockinfo
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.lockinfo import printable
+from tfguard.names import QUEUE_SUFFIX
 from tfguard.store import LocalSpec, LockRecord, QueueRecord
 
 #: LockRecord.version of a lock whose state file we made ourselves.
@@ -56,7 +57,7 @@ class LocalStore:
         directory, name = os.path.split(spec.path)
         self._directory = directory
         self._info_path = os.path.join(directory, f".{name}.lock.info")
-        self._queue_path = os.path.join(directory, f".{name}.tfguard")
+        self._queue_path = os.path.join(directory, f".{name}{QUEUE_SUFFIX}")
         self._fd = -1
         self._record: LockRecord | None = None
         self._has_locked = False

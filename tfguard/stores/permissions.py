@@ -12,11 +12,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from tfguard.errors import ActionDenied, Conflict
+from tfguard.names import COPY_MARK, QUEUE_SUFFIX, beside_lock
 from tfguard.store import DynamoDBSpec, LocalSpec, S3Spec, Target
-from tfguard.stores.dynamodb import QUEUE_SUFFIX, DynamoDBStore
-from tfguard.stores.s3 import LOCK_SUFFIX, PROBE_SUFFIX, S3Store
-from tfguard.stores.s3 import QUEUE_SUFFIX as QUEUE_OBJECT_SUFFIX
-from tfguard.stores.state import COPY_MARK
+from tfguard.stores.dynamodb import DynamoDBStore
+from tfguard.stores.s3 import S3Store
 
 Attempts = Mapping[str, Callable[[], object]]
 
@@ -58,14 +57,13 @@ def try_queue(target: Target) -> Tried:
         with closing(DynamoDBStore(spec)) as table:
             return _tried(table.attempts_on(spec.lock_id + QUEUE_SUFFIX), "GetItem", "PutItem")
     with closing(S3Store(spec)) as bucket:
-        key = spec.key.removesuffix(LOCK_SUFFIX) + QUEUE_OBJECT_SUFFIX
-        return _tried(bucket.attempts_on(key), "GetObject", "PutObject")
+        return _tried(bucket.attempts_on(beside_lock(spec.key, QUEUE_SUFFIX)), "GetObject", "PutObject")
 
 
 def try_copy(state: S3Spec) -> Tried:
     """Try to write a copy of a state that Terraform could not save."""
     with closing(S3Store(state)) as bucket:
-        return _tried(bucket.attempts_on(f"{state.key}{COPY_MARK}{PROBE_SUFFIX[1:]}"), "PutObject")
+        return _tried(bucket.attempts_on(f"{state.key}{COPY_MARK}tfguard-probe"), "PutObject")
 
 
 def try_listing(state: S3Spec) -> Tried:

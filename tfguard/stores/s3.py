@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import uuid
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime
@@ -19,13 +18,11 @@ import msgspec
 
 from tfguard import lockinfo
 from tfguard.errors import Conflict, StoreMisconfigured
+from tfguard.names import QUEUE_SUFFIX, beside_lock, probe_suffix
 from tfguard.store import Lease, LockRecord, QueueRecord, S3Spec, WorkspaceProbe
 from tfguard.stores.answers import said
 from tfguard.stores.aws import Client, Credentials
 
-LOCK_SUFFIX = ".tflock"
-QUEUE_SUFFIX = ".tfguard"
-PROBE_SUFFIX = ".tfguard-probe"
 _LEASE_KEY = ',"tfguard":'
 _MAX_QUEUE_BYTES = 1024 * 1024
 _WRONG_ETAG = '"00000000000000000000000000000000"'
@@ -101,7 +98,7 @@ class S3Store:
         """
         if self._client.is_aws:
             return
-        key = f"{self._spec.key}{PROBE_SUFFIX}-{uuid.uuid4().hex[:8]}"
+        key = self._spec.key + probe_suffix()
         self._put(key, b"{}")
         try:
             self._expect_refusal("PutObject with If-None-Match", lambda: self._put(key, b"{}", IfNoneMatch="*"))
@@ -137,7 +134,7 @@ class S3Store:
 
         A server that is not AWS may ignore conditions: there a scratch object is asked for, which the last deletes.
         """
-        name = key if self._client.is_aws else f"{key}{PROBE_SUFFIX}-{uuid.uuid4().hex[:8]}"
+        name = key if self._client.is_aws else key + probe_suffix()
         return {
             "s3:GetObject": lambda: self._get(name, 1),
             "s3:PutObject": lambda: self._put(name, b"{}", IfMatch=_WRONG_ETAG),
@@ -161,7 +158,7 @@ class S3Store:
 
     @property
     def _queue_key(self) -> str:
-        return self._spec.key.removesuffix(LOCK_SUFFIX) + QUEUE_SUFFIX
+        return beside_lock(self._spec.key, QUEUE_SUFFIX)
 
     def _get(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
         """Give an object's first bytes and its ETag, None if there is none."""

@@ -15,10 +15,10 @@ from contextlib import closing
 import msgspec
 
 from tfguard.errors import StoreUnavailable, TfguardError
+from tfguard.names import COPY_MARK, DIGEST_SUFFIX
 from tfguard.store import DynamoDBSpec, LocalSpec, Target
 
 _MAX_STATE_BYTES = 512 * 1024 * 1024
-COPY_MARK = ".errored."
 
 
 class Digest(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +51,8 @@ def mismatch(target: Target) -> Digest | None:
     actual = "" if body is None else hashlib.md5(body, usedforsecurity=False).hexdigest()
     if not stored or stored == actual:
         return None
-    return Digest(place=bucket.place, table=spec.table, item=f"{spec.lock_id}-md5", stored=stored, actual=actual)
+    item = spec.lock_id + DIGEST_SUFFIX
+    return Digest(place=bucket.place, table=spec.table, item=item, stored=stored, actual=actual)
 
 
 class StateFacts(msgspec.Struct, frozen=True):

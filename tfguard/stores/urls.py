@@ -14,6 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from tfguard.errors import ConfigError
 from tfguard.lockinfo import printable
+from tfguard.names import LOCK_SUFFIX
 from tfguard.store import AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, StoreSpec
 
 _EXPECTED = "Expected dynamodb://TABLE?region=…, s3://BUCKET/PREFIX?region=…, file:///DIRECTORY or a relative path."
@@ -86,7 +87,7 @@ def _s3(parts: SplitResult, name: str, access: AwsAccess, options: Mapping[str, 
     prefix = unquote(parts.path).strip("/")
     return S3Spec(
         bucket=parts.netloc,
-        key=f"{prefix}/{name}.tflock" if prefix else f"{name}.tflock",
+        key=(f"{prefix}/{name}" if prefix else name) + LOCK_SUFFIX,
         aws=access,
         endpoint=options.get("endpoint", ""),
         use_path_style=options.get("path_style") == "true",
