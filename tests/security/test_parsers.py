@@ -23,8 +23,7 @@ from tfguard.errors import ConfigError
 from tfguard.expansion import UnsetVariable, expand, malformed_reference
 from tfguard.lockinfo import LockInfo
 from tfguard.store import Holder, Lease, LockRecord
-from tfguard.stores import dynamodb, s3
-from tfguard.stores.local import _QueueFile
+from tfguard.stores import dynamodb, queuefile, s3
 from tfguard.stores.urls import parse_store_url
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
@@ -147,12 +146,11 @@ def test_any_queue_record_is_a_line(text: str) -> None:
 
 
 @given(content=st.binary(max_size=60) | object_with(revision=NUMBERS, queue=TEXT).map(str.encode))
-def test_any_local_queue_file_is_one_or_is_refused(content: bytes) -> None:
-    try:
-        found = msgspec.json.decode(content, type=_QueueFile)
-    except (msgspec.DecodeError, UnicodeError):
-        return
-    assert queue.decode(found.queue) is not None
+def test_any_queue_file_is_a_line(content: bytes) -> None:
+    found = queuefile.decode(content)
+
+    assert queue.decode(found.text) is not None
+    assert queuefile.decode(queuefile.encode(found)) == found
 
 
 # --- what is shown of it --------------------------------------------------------------------------------------------

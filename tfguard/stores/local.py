@@ -32,19 +32,14 @@ from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnava
 from tfguard.lockinfo import printable
 from tfguard.names import QUEUE_SUFFIX
 from tfguard.store import LocalSpec, LockRecord, QueueRecord
+from tfguard.stores import queuefile
 
 #: LockRecord.version of a lock whose state file we made ourselves.
 _MADE = "made"
 _QUEUE_SECONDS = 3.0
-_MAX_QUEUE_BYTES = 1024 * 1024
 _HAS_OFD = hasattr(fcntl, "F_OFD_SETLK")
 #: struct flock: Linux, and the BSDs with macOS.
 _FLOCK = "hhqqi4x" if sys.platform == "linux" else "qqihh"
-
-
-class _QueueFile(msgspec.Struct, frozen=True):
-    revision: int
-    queue: str
 
 
 class LocalStore:
@@ -122,14 +117,10 @@ class LocalStore:
     def read_queue(self) -> QueueRecord | None:
         with self._answers("read beside"):
             try:
-                content = _read(self._queue_path, _MAX_QUEUE_BYTES)
+                content = _read(self._queue_path, queuefile.MAX_BYTES)
             except FileNotFoundError:
                 return None
-        try:
-            found = msgspec.json.decode(content, type=_QueueFile)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return QueueRecord(text=content.decode("utf-8", "replace"))
-        return QueueRecord(text=found.queue, revision=found.revision)
+        return queuefile.decode(content)
 
     def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
         with self._answers("write beside"):
@@ -140,8 +131,7 @@ class LocalStore:
                 stored = self.read_queue()
                 if (stored is None) != (seen is None) or (stored and seen and stored.revision != seen.revision):
                     raise Conflict(self._queue_path)
-                body = _QueueFile(revision=record.revision, queue=record.text)
-                _rewrite(self._queue_path, msgspec.json.encode(body))
+                _rewrite(self._queue_path, queuefile.encode(record))
         return msgspec.structs.replace(record, version="")
 
     def close(self) -> None:

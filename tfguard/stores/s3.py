@@ -20,17 +20,12 @@ from tfguard import lockinfo
 from tfguard.errors import Conflict, StoreMisconfigured
 from tfguard.names import QUEUE_SUFFIX, beside_lock, probe_suffix
 from tfguard.store import Lease, LockRecord, QueueRecord, S3Spec, WorkspaceProbe
+from tfguard.stores import queuefile
 from tfguard.stores.answers import said
 from tfguard.stores.aws import Client, Credentials
 
 _LEASE_KEY = ',"tfguard":'
-_MAX_QUEUE_BYTES = 1024 * 1024
 _WRONG_ETAG = '"00000000000000000000000000000000"'
-
-
-class _QueueBody(msgspec.Struct, frozen=True):
-    revision: int
-    queue: str
 
 
 class S3Store:
@@ -72,19 +67,12 @@ class S3Store:
         self._delete(self._spec.key, _etag(seen.version))
 
     def read_queue(self) -> QueueRecord | None:
-        found = self._get(self._queue_key, _MAX_QUEUE_BYTES)
-        if found is None:
-            return None
-        try:
-            body = msgspec.json.decode(found[0], type=_QueueBody)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return QueueRecord(text=found[0].decode("utf-8", "replace"), version=found[1])
-        return QueueRecord(text=body.queue, revision=body.revision, version=found[1])
+        found = self._get(self._queue_key, queuefile.MAX_BYTES)
+        return None if found is None else queuefile.decode(*found)
 
     def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
-        body = msgspec.json.encode(_QueueBody(revision=record.revision, queue=record.text))
         condition = {"IfNoneMatch": "*"} if seen is None else {"IfMatch": _etag(seen.version)}
-        etag = self._put(self._queue_key, body, **condition)
+        etag = self._put(self._queue_key, queuefile.encode(record), **condition)
         return msgspec.structs.replace(record, version=etag)
 
     def prove_conditional(self, record: LockRecord) -> None:
