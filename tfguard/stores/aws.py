@@ -12,7 +12,7 @@ import contextlib
 import gc
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -124,6 +124,30 @@ def _date(answer: Mapping[str, Any]) -> datetime | None:
         return parsedate_to_datetime(text).astimezone(timezone.utc)
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+class AwsStore:
+    """What the stores in AWS have in common: a client, and credentials, closed with the store if they are its own."""
+
+    def __init__(self, aws: AwsAccess, access: Credentials | None, connect: Callable[[Credentials], Client]) -> None:
+        self._owns_access = access is None
+        self._access = access or Credentials(aws)
+        self._client = connect(self._access)
+
+    @property
+    def date(self) -> datetime | None:
+        """What the server's clock said with its last good answer; by it a hold ends."""
+        return self._client.date
+
+    def credentials_expire_at(self) -> datetime | None:
+        """When the credentials at hand end; None if they do not, or nobody knows."""
+        return self._access.expires_at()
+
+    def close(self) -> None:
+        """Let go of the connections, and of credentials of our own."""
+        self._client.close()
+        if self._owns_access:
+            self._access.close()
 
 
 class Credentials:

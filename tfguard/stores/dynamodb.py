@@ -9,7 +9,6 @@ together with the number of the beat what replacing asks for.
 from __future__ import annotations
 
 import uuid
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -17,7 +16,7 @@ import msgspec
 from tfguard import lockinfo
 from tfguard.names import DIGEST_SUFFIX, QUEUE_SUFFIX
 from tfguard.store import DynamoDBSpec, Lease, LockRecord, QueueRecord
-from tfguard.stores.aws import Credentials
+from tfguard.stores.aws import AwsStore, Credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,25 +27,18 @@ QUEUE, REVISION = "Queue", "Revision"
 _ABSENT = "absent"
 
 
-class DynamoDBStore:
+class DynamoDBStore(AwsStore):
     """A lock item in a table. `version` is empty; for garbage it holds the odd attribute, so that it can be deleted."""
 
     has_leases = True
 
     def __init__(self, spec: DynamoDBSpec, access: Credentials | None = None) -> None:
+        super().__init__(spec.aws, access, lambda keys: keys.client("dynamodb", spec.endpoint))
         self._spec = spec
-        self._owns_access = access is None
-        self._access = access or Credentials(spec.aws)
-        self._client = self._access.client("dynamodb", spec.endpoint)
 
     @property
     def place(self) -> str:
         return f"DynamoDB table {self._spec.table}"
-
-    @property
-    def date(self) -> datetime | None:
-        """What the server's clock said with its last good answer; by it a hold ends."""
-        return self._client.date
 
     def read(self) -> LockRecord | None:
         item = self._get(self._spec.lock_id)
@@ -105,15 +97,6 @@ class DynamoDBStore:
             "dynamodb:PutItem": lambda: self._put(key, condition, values),
             "dynamodb:DeleteItem": lambda: self._ask("delete_item", _conditional(condition, values), Key=key),
         }
-
-    def credentials_expire_at(self) -> datetime | None:
-        """When the credentials at hand end; None if they do not, or nobody knows."""
-        return self._access.expires_at()
-
-    def close(self) -> None:
-        self._client.close()
-        if self._owns_access:
-            self._access.close()
 
     def _get(self, key: str) -> Mapping[str, Any] | None:
         answer = self._ask("get_item", {}, Key={"LockID": {"S": key}}, ConsistentRead=True)

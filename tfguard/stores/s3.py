@@ -11,7 +11,6 @@ import base64
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -22,31 +21,24 @@ from tfguard.names import QUEUE_SUFFIX, beside_lock, probe_suffix
 from tfguard.store import Lease, LockRecord, QueueRecord, S3Spec, WorkspaceProbe
 from tfguard.stores import queuefile
 from tfguard.stores.answers import said
-from tfguard.stores.aws import Client, Credentials
+from tfguard.stores.aws import AwsStore, Client, Credentials
 
 _LEASE_KEY = ',"tfguard":'
 _WRONG_ETAG = '"00000000000000000000000000000000"'
 
 
-class S3Store:
+class S3Store(AwsStore):
     """A lock object in a bucket. `version` is its ETag."""
 
     has_leases = True
 
     def __init__(self, spec: S3Spec, access: Credentials | None = None) -> None:
+        super().__init__(spec.aws, access, lambda keys: keys.s3_client(spec))
         self._spec = spec
-        self._owns_access = access is None
-        self._access = access or Credentials(spec.aws)
-        self._client = self._access.s3_client(spec)
 
     @property
     def place(self) -> str:
         return f"s3://{self._spec.bucket}/{self._spec.key}"
-
-    @property
-    def date(self) -> datetime | None:
-        """What the server's clock said with its last good answer; by it a hold ends."""
-        return self._client.date
 
     def read(self) -> LockRecord | None:
         found = self._get(self._spec.key, lockinfo.MAX_BYTES + 1)
@@ -134,15 +126,6 @@ class S3Store:
         parameters = {"Bucket": self._spec.bucket, "Prefix": prefix, "MaxKeys": at_most}
         answer = self._client.ask("list_objects_v2", f"s3://{self._spec.bucket}", parameters)
         return [str(entry["Key"]) for entry in answer.get("Contents", ())]
-
-    def credentials_expire_at(self) -> datetime | None:
-        """When the credentials at hand end; None if they do not, or nobody knows."""
-        return self._access.expires_at()
-
-    def close(self) -> None:
-        self._client.close()
-        if self._owns_access:
-            self._access.close()
 
     @property
     def _queue_key(self) -> str:
