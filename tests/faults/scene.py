@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -105,6 +106,24 @@ class Scene:
     def rival(self, name: str = "rival", **facts: Any) -> Running:
         """A tfguard that the proxy does not come between."""
         return self.run(name, beside=True, **facts)
+
+    def begun(self, name: str = "a", **facts: Any) -> Running:
+        """A run in the middle of its work."""
+        made = self.run(name, **facts)
+        self.wait_for(name, "begin")
+        return made
+
+    def beating(self, **facts: Any) -> Running:
+        """The same, and a heartbeat has landed."""
+        made = self.begun(**facts)
+        eventually(self.proxy.beats, 30, "a heartbeat")
+        return made
+
+    def waiter(self, name: str = "b") -> Running:
+        """A rival that has seen who holds the lock."""
+        made = self.rival(name)
+        made.wait_for("is held by")
+        return made
 
     def let_end(self, *names: str) -> None:
         """Let the work of these runs come to its end."""
@@ -252,8 +271,10 @@ def is_gone(process: psutil.Process) -> bool:
 
 
 def lock_id_said(run: Running) -> str:
-    """The lock ID that a run has told its user."""
-    return run.err.split(": locked (")[1].split(")")[0] if ": locked (" in run.err else ""
+    """The lock ID that a run tells its user, whether it has waited for the lock or not."""
+    run.wait_for(": locked")
+    said = re.search(r": locked.* \((.+)\)\.$", run.err, re.MULTILINE)
+    return said[1] if said else ""
 
 
 def exit_record(result: Result) -> dict[str, str]:

@@ -73,9 +73,7 @@ def _is_gone(pid: int) -> bool:
 def test_x2_what_the_program_has_started_is_frozen_and_killed_with_it(scene: Scene) -> None:
     """A theft ends the whole family: another's lock is no place for a grandchild to write."""
     child = f"{sys.executable} -S -I {WORK} a {scene.log} {scene.folder / 'gate-a'} stubborn"
-    ours = scene.run(argv=["sh", "-c", f"{child} & wait; wait"])
-    scene.wait_for("a", "begin")
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating(argv=["sh", "-c", f"{child} & wait; wait"])
 
     scene.overwrite(record(lease=lease()))
     result = ours.end()

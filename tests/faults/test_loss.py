@@ -5,25 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.contract.kinds import lease, record
-from tests.e2e.running import Running
-from tests.eventually import eventually
 from tests.faults.scene import Scene
 
 pytestmark = pytest.mark.e2e
 
 
-def beating(scene: Scene, manner: str = "") -> Running:
-    """A run at work whose heart has beaten."""
-    ours = scene.run(manner=manner)
-    scene.wait_for("a", "begin")
-    eventually(scene.proxy.beats, 30, "a heartbeat")
-    return ours
-
-
 def test_l1_a_record_that_a_person_deletes_ends_the_run_within_one_heartbeat(scene: Scene) -> None:
     """One SIGINT, exit 76, and the lock is neither re-created nor deleted again."""
     scene.lease = 18.0
-    ours = beating(scene)
+    ours = scene.beating()
 
     scene.remove()
     gone_at = scene.clock.boottime()
@@ -42,7 +32,7 @@ def test_l1_a_record_that_a_person_deletes_ends_the_run_within_one_heartbeat(sce
 def test_l2_d4_whoever_locked_after_an_unlock_keeps_his_lock_when_we_finish(scene: Scene) -> None:
     """We finish before we notice: the release finds another's record, touches nothing, and says that it was lost."""
     scene.lease = 120.0
-    ours = beating(scene)
+    ours = scene.beating()
 
     theirs = record(lease=lease())
     scene.overwrite(theirs)
@@ -58,7 +48,7 @@ def test_l2_d4_whoever_locked_after_an_unlock_keeps_his_lock_when_we_finish(scen
 
 def test_l3_between_a_beat_and_a_rivals_write_one_wins(scene: Scene) -> None:
     """The rival's write lands just before ours: ours is refused, our work is killed, the rival's lock stays."""
-    ours = beating(scene, manner="stubborn")
+    ours = scene.beating(manner="stubborn")
     theirs = record(lease=lease())
 
     scene.proxy.before_next("replace", lambda: scene.overwrite(theirs))

@@ -25,11 +25,7 @@ WINDOW_SECONDS = 0.5
 def with_a_rival(scene: Scene) -> tuple[Running, Running]:
     """A run at work and one that waits for its lock."""
     scene.lease = 3.0
-    ours = scene.run(manner="stubborn")
-    scene.wait_for("a", "begin")
-    rival = scene.rival("b")
-    rival.wait_for("is held by")
-    return ours, rival
+    return scene.begun(manner="stubborn"), scene.waiter()
 
 
 def resume(processes: list[psutil.Process]) -> None:
@@ -90,9 +86,7 @@ def test_p2_all_of_a_run_stopped_past_its_lease_is_ended_before_it_does_harm(sce
 def test_p3_a_run_that_slept_past_safe_until_goes_on_if_nobody_was_in(scene: Scene) -> None:
     """Frozen on waking, until a beat lands: that proves that the lock was ours all the time."""
     scene.lease = 4.0
-    ours = scene.run(manner="stubborn")
-    scene.wait_for("a", "begin")
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating(manner="stubborn")
     everybody = family(ours.pid)
     last = scene.proxy.landed("replace")[-1].at
 
@@ -161,9 +155,7 @@ def test_p4_a_machine_whose_clock_stood_still_learns_of_the_rival_at_its_next_be
 @on_both_stores
 def test_p5_a_killed_keeper_has_a_successor_and_beats_only_grow(scene: Scene) -> None:
     """One SIGINT for the work, then the same lease goes on under another keeper, and is released in the end."""
-    ours = scene.run(manner="stubborn")
-    scene.wait_for("a", "begin")
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating(manner="stubborn")
     work = work_of(ours)
 
     keeper_of(ours).kill()

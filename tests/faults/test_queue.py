@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import pytest
 
+from tests.e2e.running import Running
 from tests.eventually import eventually
 from tests.fakes import plain
 from tests.faults.scene import Scene, family, on_both_stores
@@ -24,15 +26,20 @@ def waiting(scene: Scene) -> int:
     return len(decode(found.text).tickets) if found else 0
 
 
-@on_both_stores
-def test_f1_whoever_dies_in_line_holds_nobody_up(scene: Scene) -> None:
-    first = scene.run("first")
-    scene.wait_for("first", "begin")
-    names = ["dead", *(f"w{number}" for number in range(CROWD))]
+def lined_up(scene: Scene, names: Sequence[str]) -> list[Running]:
+    """Runs that wait, in the order of their names; nobody else does."""
     runs = []
     for number, name in enumerate(names, start=1):
         runs.append(scene.run(name))
         eventually(lambda number=number: waiting(scene) == number, 30, f"{name} in line")
+    return runs
+
+
+@on_both_stores
+def test_f1_whoever_dies_in_line_holds_nobody_up(scene: Scene) -> None:
+    first = scene.begun("first")
+    names = ["dead", *(f"w{number}" for number in range(CROWD))]
+    runs = lined_up(scene, names)
     for process in family(runs[0].pid):
         process.kill()
     scene.let_end(*names, "first")
@@ -47,12 +54,8 @@ def test_f1_whoever_dies_in_line_holds_nobody_up(scene: Scene) -> None:
 
 @on_both_stores
 def test_f1_a_plain_lock_that_barges_in_is_waited_for_and_the_line_goes_on(scene: Scene) -> None:
-    first = scene.run("first")
-    scene.wait_for("first", "begin")
-    runs = []
-    for number, name in enumerate(("w1", "w2"), start=1):
-        runs.append(scene.run(name))
-        eventually(lambda number=number: waiting(scene) == number, 30, f"{name} in line")
+    first = scene.begun("first")
+    runs = lined_up(scene, ["w1", "w2"])
 
     barging = plain()
     scene.proxy.after_next("delete", lambda: scene.store.create(barging))

@@ -72,9 +72,7 @@ def test_d2_a_release_that_never_succeeds_names_the_command_that_frees_the_lock(
 @pytest.mark.parametrize("fate", [LATE, UNHEARD, failed("500")], ids=["beat-lands-after", "before", "500-though-done"])
 @on_both_stores
 def test_d3_a_beat_in_flight_neither_stops_the_release_nor_undoes_it(scene: Scene, fate: Fate) -> None:
-    ours = scene.run()
-    scene.wait_for("a", "begin")
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating()
 
     count = len(scene.proxy.asked("replace"))
     scene.proxy.on("replace", fate)
@@ -92,9 +90,7 @@ def test_d3_a_beat_in_flight_neither_stops_the_release_nor_undoes_it(scene: Scen
 @on_both_stores
 def test_d4_after_a_loss_nothing_is_released(scene: Scene) -> None:
     """Neither the record that is gone, nor the one that another has written since."""
-    ours = scene.run(manner="stubborn")
-    scene.wait_for("a", "begin")
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating(manner="stubborn")
     theirs = record(lease=lease())
 
     scene.remove()

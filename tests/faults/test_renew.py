@@ -14,13 +14,6 @@ from tfguard.deadlines import Deadlines
 pytestmark = pytest.mark.e2e
 
 
-def begun(scene: Scene, manner: str = "stubborn") -> Running:
-    """A run in the middle of its work."""
-    ours = scene.run(manner=manner)
-    scene.wait_for("a", "begin")
-    return ours
-
-
 def is_frozen(ours: Running) -> bool:
     return bool(work_of(ours).status() == psutil.STATUS_STOPPED)
 
@@ -30,7 +23,7 @@ def is_frozen(ours: Running) -> bool:
 def test_r1_r7_a_beat_that_landed_unheard_is_no_loss(scene: Scene, fate: Fate) -> None:
     """Whether once, three times or always: it is looked for, found, and counts: the work goes on."""
     scene.proxy.always("replace", fate)
-    ours = begun(scene)
+    ours = scene.begun(manner="stubborn")
 
     silence_that_would_interrupt = Deadlines.of(scene.lease).interrupt
     enough = 2 + int(silence_that_would_interrupt / scene.heartbeat)
@@ -46,9 +39,8 @@ def test_r1_r7_a_beat_that_landed_unheard_is_no_loss(scene: Scene, fate: Fate) -
 @on_both_stores
 def test_r1_a_beat_that_nobody_can_confirm_does_not_count(scene: Scene) -> None:
     """Every beat lands, and nothing is ever heard of it: the lease is counted from the last that was confirmed."""
-    ours = begun(scene)
+    ours = scene.beating(manner="stubborn")
     deadlines = Deadlines.of(scene.lease)
-    eventually(scene.proxy.beats, 20)
     scene.proxy.always("replace", UNHEARD)
     scene.proxy.always("read", UNHEARD)
     last = scene.proxy.asked("replace")[-1].at
@@ -73,8 +65,7 @@ def test_r1_a_beat_that_nobody_can_confirm_does_not_count(scene: Scene) -> None:
 def test_r2_a_few_lost_beats_are_no_reason_to_stop(scene: Scene) -> None:
     """Two in a row: the next that lands sets everything right."""
     scene.lease = 12.0
-    ours = begun(scene)
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating(manner="stubborn")
     count = len(scene.proxy.beats())
     scene.proxy.on("replace", LOST, LOST)
     eventually(lambda: len(scene.proxy.beats()) > count + 1, 30, "beats again")
@@ -89,8 +80,7 @@ def test_r2_a_few_lost_beats_are_no_reason_to_stop(scene: Scene) -> None:
 @on_both_stores
 def test_r2_r5_a_partition_past_the_interrupt_stops_the_run_once_and_the_lock_is_released(scene: Scene) -> None:
     """Healed before the freeze: one SIGINT at a third of the lease, a clean end, and nothing left behind."""
-    ours = begun(scene, manner="")
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating()
     scene.proxy.always("all", LOST)
     last = scene.proxy.landed("replace")[-1].at
 
@@ -109,9 +99,8 @@ def test_r2_r5_a_partition_past_the_interrupt_stops_the_run_once_and_the_lock_is
 @on_both_stores
 def test_r3_a_store_that_never_answers_delays_no_deadline(scene: Scene) -> None:
     """Connections are taken and nothing comes: interrupted, frozen; once it answers, thawed and still ours."""
-    ours = begun(scene)
+    ours = scene.beating(manner="stubborn")
     lock_id = lock_id_said(ours)
-    eventually(scene.proxy.beats, 20)
     scene.proxy.always("all", HANGS)
     last = scene.proxy.landed("replace")[-1].at
 
@@ -136,8 +125,7 @@ def test_r3_a_store_that_never_answers_delays_no_deadline(scene: Scene) -> None:
 @on_both_stores
 def test_r4_a_late_copy_of_an_old_beat_is_refused(scene: Scene) -> None:
     """The number of the heartbeat never goes back, and the run goes on."""
-    ours = begun(scene)
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating(manner="stubborn")
     scene.proxy.on("replace", TWICE)
     count = len(scene.proxy.beats())
     eventually(lambda: len(scene.proxy.beats()) > count + 3, 20, "newer beats")
@@ -158,9 +146,8 @@ def test_r4_a_late_copy_of_an_old_beat_is_refused(scene: Scene) -> None:
 def test_r5_a_partition_longer_than_the_lease_freezes_the_run_before_a_rival_begins(scene: Scene) -> None:
     """From the rival's beginning on the first writes nothing; healed, it is killed, and spares the rival's lock."""
     scene.lease = 3.0
-    ours = begun(scene)
-    rival = scene.rival("b")
-    rival.wait_for("is held by")
+    ours = scene.begun(manner="stubborn")
+    rival = scene.waiter()
     scene.proxy.always("all", LOST)
 
     began = scene.wait_for("b", "begin")
@@ -183,8 +170,7 @@ def test_r5_a_partition_longer_than_the_lease_freezes_the_run_before_a_rival_beg
 @on_both_stores
 def test_r6_expired_credentials_are_waited_out_and_never_taken_for_a_theft(scene: Scene) -> None:
     scene.lease = 24.0  # Between the warning and the interrupt there is time to heal.
-    ours = begun(scene)
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating(manner="stubborn")
     scene.proxy.always("all", refused("expired"))
     ours.wait_for("no heartbeat has landed")
     count = len(scene.proxy.beats())

@@ -53,11 +53,8 @@ def holder(scene: Scene, clock: FakeClock, *, lease_seconds: float = T) -> HeldL
 def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_beat(scene: Scene) -> None:
     """Not before T, and not later than two looks after it."""
     scene.lease = 4.0
-    ours = scene.run(manner="stubborn")
-    scene.wait_for("a", "begin")
-    eventually(scene.proxy.beats, 20)
-    heir = scene.rival("b")
-    heir.wait_for("is held by")
+    ours = scene.beating(manner="stubborn")
+    heir = scene.waiter()
 
     everybody = family(ours.pid)
     for process in everybody:
@@ -79,12 +76,9 @@ def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_
 def test_t1_when_front_and_keeper_are_killed_the_work_does_not_outlive_safe_until(scene: Scene) -> None:
     """It has one SIGINT at once; if it is still there when the lease is no longer safe, it is killed before T."""
     scene.lease = 4.0
-    ours = scene.run(manner="stubborn")
-    scene.wait_for("a", "begin")
-    eventually(scene.proxy.beats, 20)
+    ours = scene.beating(manner="stubborn")
     work, keeper = work_of(ours), keeper_of(ours)
-    heir = scene.rival("b")
-    heir.wait_for("is held by")
+    heir = scene.waiter()
 
     keeper.suspend()  # So that it does not see the front's death before its own.
     psutil.Process(ours.pid).kill()
@@ -104,8 +98,7 @@ def test_t1_when_front_and_keeper_are_killed_the_work_does_not_outlive_safe_unti
 def test_t1_a_local_lock_is_not_free_before_the_work_has_ended(tmp_path: Path) -> None:
     """The kernel ends such a lock with its last holder: while the work goes on, that is the sentinel."""
     scene = LocalScene(tmp_path)
-    ours = scene.run(manner="stubborn")
-    scene.wait_for("a", "begin")
+    ours = scene.begun(manner="stubborn")
     work, keeper = work_of(ours), keeper_of(ours)
 
     keeper.suspend()
