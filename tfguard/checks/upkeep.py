@@ -45,16 +45,13 @@ def _deletion(facts: TableFacts) -> Answer:
 
 
 def _backups(facts: TableFacts) -> Answer:
-    found = facts.has_point_in_time_recovery
-    if isinstance(found, Unknown):
-        return _unknown("point-in-time recovery", found)
-    if found:
-        return ok("can be restored to any second of its last days")
-    return warning(
+    otherwise = warning(
         f"{facts.name} cannot be restored to a point in time",
         f"aws dynamodb update-continuous-backups --table-name {facts.name}"
         " --point-in-time-recovery-specification PointInTimeRecoveryEnabled=true",
     )
+    good = "can be restored to any second of its last days"
+    return _judged(facts.has_point_in_time_recovery, "point-in-time recovery", good, otherwise)
 
 
 def _update(facts: TableFacts, change: str) -> str:
@@ -97,14 +94,11 @@ def _place(facts: BucketFacts, region: str) -> Answer:
 
 
 def _versions(facts: BucketFacts) -> Answer:
-    if isinstance(facts.is_versioned, Unknown):
-        return _unknown("versioning", facts.is_versioned)
-    if facts.is_versioned:
-        return ok("keeps old versions of a state")
-    return warning(
+    otherwise = warning(
         f"{facts.name} keeps no old versions of a state",
         f"aws s3api put-bucket-versioning --bucket {facts.name} --versioning-configuration Status=Enabled",
     )
+    return _judged(facts.is_versioned, "versioning", "keeps old versions of a state", otherwise)
 
 
 def _encryption(facts: BucketFacts) -> Answer:
@@ -114,36 +108,33 @@ def _encryption(facts: BucketFacts) -> Answer:
 
 
 def _access(facts: BucketFacts) -> Answer:
-    if isinstance(facts.blocks_public_access, Unknown):
-        return _unknown("the public access block", facts.blocks_public_access)
-    if facts.blocks_public_access:
-        return ok("closed to the public")
-    return warning(
+    otherwise = warning(
         f"{facts.name} may be opened to the public, and a state holds secrets",
         f"aws s3api put-public-access-block --bucket {facts.name} --public-access-block-configuration "
         + ",".join(f"{switch}=true" for switch in PUBLIC_ACCESS_SWITCHES),
     )
+    return _judged(facts.blocks_public_access, "the public access block", "closed to the public", otherwise)
 
 
 def _tls(facts: BucketFacts) -> Answer:
-    if isinstance(facts.is_tls_only, Unknown):
-        return _unknown("the bucket's policy", facts.is_tls_only)
-    if facts.is_tls_only:
-        return ok("refuses what does not come over TLS")
-    return warning(
+    otherwise = warning(
         f"{facts.name} answers without TLS too", "Add the statement that `tfguard bootstrap --print terraform` shows."
     )
+    return _judged(facts.is_tls_only, "the bucket's policy", "refuses what does not come over TLS", otherwise)
 
 
 def _old_versions(facts: BucketFacts) -> Answer:
-    if isinstance(facts.forgets_old_versions, Unknown):
-        return _unknown("the bucket's lifecycle", facts.forgets_old_versions)
-    if facts.forgets_old_versions:
-        return ok("expire by a lifecycle rule")
-    return warning(
+    otherwise = warning(
         f"{facts.name} keeps every old version for good, with a .tflock one for each heartbeat",
         "Add the lifecycle rule that `tfguard bootstrap --print terraform` shows.",
     )
+    return _judged(facts.forgets_old_versions, "the bucket's lifecycle", "expire by a lifecycle rule", otherwise)
+
+
+def _judged(found: bool | Unknown, what: str, as_wanted: str, otherwise: Answer) -> Answer:
+    if isinstance(found, Unknown):
+        return _unknown(what, found)
+    return ok(as_wanted) if found else otherwise
 
 
 def _unknown(what: str, why: Unknown) -> Answer:
