@@ -26,6 +26,7 @@ from tfguard.errors import Interrupted, TfguardError
 from tfguard.journal import Journal
 from tfguard.relay import Relay, Stream, sinks
 from tfguard.report import write
+from tfguard.rescue import errored_path, stamp
 from tfguard.signals import Received, SignalListener, become_subreaper, reaction, restore_defaults
 from tfguard.vigil import KeeperDied, Vigil
 from tfguard.watchdog import Action
@@ -377,6 +378,8 @@ class Front:
         relayed: Sequence[Literal["stdout", "stderr"]] = (),
     ) -> None:
         self._is_spawning = True
+        if self._request is not None:
+            self._journal.begin(stamp(errored_path(self._request.rescue)))
         message = wire.Spawn(
             argv=list(argv),
             directory=directory,

@@ -3,6 +3,7 @@ How far a keeper has come, by its own word: what a successor needs if it dies.
 
 The keeper announces each step before it takes it. So whatever instant it dies at, the last word tells where to look:
 *trying* an ID that may have been written, *held* since a beat that had landed, *releasing* what may be gone already.
+Which errored state is the run's own, the front takes down itself: by then the keeper's memory is gone.
 """
 
 from __future__ import annotations
@@ -15,13 +16,22 @@ from tfguard import wire
 
 
 class Journal(msgspec.Struct):
-    """The front's copy. `base` is the instant from which the lease counts, as the keeper last told it."""
+    """
+    The front's copy. `base` is the instant from which the lease counts, as the keeper last told it; `errored_before`
+    the `rescue.stamp` of what lay there before the run's first program, None as long as none was started.
+    """
 
     stage: Literal["idle", "trying", "held", "releasing"] = "idle"
     lock_id: str = ""
     beat: int = 0
     base: float = 0.0
     token: int = 0
+    errored_before: str | None = None
+
+    def begin(self, errored: str) -> None:
+        """A program is about to start. Before the first, what lies where an errored state would is somebody else's."""
+        if self.errored_before is None:
+            self.errored_before = errored
 
     def note(self, message: Any) -> None:
         """Take down a message of the keeper's, if it belongs here."""
@@ -49,4 +59,5 @@ class Journal(msgspec.Struct):
             base=self.base,
             token=self.token,
             child=child,
+            errored_before=self.errored_before,
         )

@@ -170,7 +170,7 @@ class Keeper:
         descriptors = self._channel.take_descriptors(1) if adopt else []
         lock_fd = descriptors[0] if descriptors else -1
         self._notebook = Notebook(request.record_path, request.record)
-        self._rescuer = Rescuer(request.rescue)
+        self._rescuer = Rescuer(request.rescue, adopt.errored_before if adopt else None)
         self._worker = LeaseWorker(request, post=self._post, tell=self._channel.send, adopt=adopt, lock_fd=lock_fd)
         self._worker.start()
         self._ensure_sentinel()  # Now, while the worker waits for the store.

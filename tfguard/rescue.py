@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import tempfile
 from typing import IO
 
@@ -21,6 +22,7 @@ from tfguard.names import UNSAVED_STATE
 #: Pauses between tries to push, in seconds; Terraform retries each request by itself as well.
 PAUSES_SECONDS = (1.0, 3.0, 6.0)
 _MAX_OUTPUT = 64 * 1024
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def errored_path(plan: wire.Rescue | None) -> str:
@@ -105,6 +107,8 @@ class Rescuer:
         assert self._output is not None
         with self._output as file:
             file.seek(0)
-            text = file.read(_MAX_OUTPUT).decode("utf-8", "replace")
-        lines = [line.strip(" │╵╷") for line in text.splitlines()]
-        return next((line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")), "it gave no reason")
+            text = _COLOUR.sub("", file.read(_MAX_OUTPUT).decode("utf-8", "replace"))
+        lines = [line for each in text.splitlines() if (line := each.strip(" │╵╷"))]
+        said = [line.removeprefix("Error: ") for line in lines if line.startswith("Error: ")]
+        # What it refuses to push it says in a bare line.
+        return (said or lines[-1:] or ["it gave no reason"])[0].removeprefix("Failed to write state: ")

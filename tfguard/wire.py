@@ -82,6 +82,8 @@ class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     `stage` *trying*: the ID may be in the record. *held*: go on from beat + 2, counting from `base`. *releasing*: an
     absent record is success. `child` is the process that the front has inherited, 0 if there is none.
+    `errored_before`: the stamp of what lay where an errored state would, before the run's first program; None if none
+    was started.
     """
 
     acquire: Acquire
@@ -92,6 +94,7 @@ class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     token: int = 0
     child: int = 0
     is_interrupted: bool = True
+    errored_before: str | None = None
 
 
 class Spawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -265,6 +265,8 @@ class Keeper:
         run = self.run
         self.ids.update([adopt.lock_id] if adopt else [])
         wires = [Wire(self.process, index) for index in range(len(run.world.stores))]
+        if adopt is not None and adopt.errored_before is not None:
+            self._unsaved_before = int(adopt.errored_before)
         tenure = run.code.tenure.Tenure(request, run.machine, post=self._post, tell=self._tell_first, adopt=adopt)
         self._tenure = tenure
         self._thread = Thread(self.process, lambda: tenure.run(wires))
@@ -414,6 +416,7 @@ class Front:
         """The lock is held, or a program has ended: the next one, or the end."""
         if self._programs and status == 0 and self._stopped is None:
             self._is_spawning = True
+            self._journal.begin(str(self.run.unsaved))
             spawn = wire.Spawn(argv=[self._programs.pop(0)], directory="", environ={})
             self.run.keeper.from_front.send(spawn)
         else:

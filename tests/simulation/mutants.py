@@ -180,6 +180,7 @@ MUTANTS = (
     _in("conduct", "an inherited child is reported twice", ("        if not self._is_child_inherited:  # Of that", "        if self:  # Of that"), tests=("tests/test_conduct.py",)),
     _in("conduct", "the watchdog is asked, and not obeyed", ("            self._hands.act(action)\n", "")),
     _in("journal", "a successor is not told of the child", ("child=child,", "child=0,")),
+    _in("journal", "whose errored state lies there is forgotten", ("errored_before=self.errored_before,", "errored_before=None,"), tests=("tests/test_journal.py",)),
     _in("journal", "a release is not announced", ('self.stage = "releasing"', "pass")),
     _in("ledger", "the queue record is overwritten", ("self._store.write_queue(seen, ", "self._store.write_queue(self._store.read_queue(), ")),
     _in("queue", "tokens are counted in the queue record alone", ("token=max(self.token, at_least) + 1", "token=self.token + 1")),

@@ -1,0 +1,45 @@
+"""What a successor is told of how far its predecessor had come."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.simulation.actors import request
+from tfguard import wire
+from tfguard.journal import Journal
+
+REQUEST = request("ana", lease=180.0, timeout=60.0, stores=1)
+HELD = wire.Held(lock_id="ours", beat=0, base=1.0, token=7)
+
+
+@pytest.fixture
+def journal():
+    """Of a keeper that holds the lock."""
+    made = Journal()
+    made.note(wire.Trying(lock_id="ours", base=1.0))
+    made.note(HELD)
+    return made
+
+
+def test_before_anything_was_tried_a_successor_begins_anew():
+    assert Journal().handover(REQUEST, child=0) is REQUEST
+
+
+def test_a_successor_goes_on_from_the_last_beat_that_had_landed(journal):
+    journal.note(wire.Beaten(beat=3, base=31.0))
+
+    told = journal.handover(REQUEST, child=4711)
+
+    assert (told.stage, told.lock_id, told.token, told.child) == ("held", "ours", 7, 4711)
+    assert (told.beat, told.base) == (3, 31.0)
+
+
+def test_what_lay_there_before_the_first_program_is_told_however_many_follow(journal):
+    journal.begin("an old state")
+    journal.begin("what the first program has left")
+
+    assert journal.handover(REQUEST, child=0).errored_before == "an old state"
+
+
+def test_before_any_program_nothing_is_known_to_be_old(journal):
+    assert journal.handover(REQUEST, child=0).errored_before is None
