@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import re
@@ -10,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +19,7 @@ import pytest
 import yaml
 
 from tests.ci.gitlab import TEMPLATE
+from tests.ci.serving import Request, serving
 from tests.conftest import S3
 from tests.e2e.conftest import ROOT, Stage
 from tfguard import options, own
@@ -257,26 +256,16 @@ def gitlab_state() -> Iterator[tuple[str, list[str]]]:
     asked: list[str] = []
     kept: list[bytes] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked.append(f"{self.command} {self.path.partition('?')[0]}")
-            if self.command == "POST" and not self.path.endswith("/lock"):
-                kept.append(body)
-            is_known = self.command != "GET" or bool(kept)
-            self.send_response(200 if is_known else 404)
-            self.end_headers()
-            self.wfile.write(kept[-1] if is_known and self.command == "GET" else b"")
+    def answer(request: Request) -> tuple[int, bytes]:
+        asked.append(f"{request.method} {request.path.partition('?')[0]}")
+        if request.method == "POST" and not request.path.endswith("/lock"):
+            kept.append(request.body)
+        if request.method != "GET":
+            return 200, b""
+        return (200, kept[-1]) if kept else (404, b"")
 
-        do_GET = do_POST = do_DELETE = answer  # noqa: N815 - the names are http.server's
-
-        def log_message(self, *facts: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/api/v4", asked
-        server.shutdown()
+    with serving(answer) as address:
+        yield f"{address}/api/v4", asked
 
 
 @pytest.mark.e2e

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import re
 import shutil
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -21,6 +19,7 @@ from packaging.requirements import Requirement
 
 from tests.ci.actions import Job
 from tests.ci.conftest import check_out, install
+from tests.ci.serving import Request, serving
 from tests.e2e.conftest import ROOT, base_environ
 from tests.e2e.runners import cancel_on_github
 from tests.eventually import eventually
@@ -211,18 +210,12 @@ def private_index() -> Iterator[tuple[str, list[str]]]:
     """An index of the user's own that has nothing; and the programs that have asked it."""
     asked: list[str] = []
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked.append(f"{self.headers['User-Agent'].partition('/')[0]} {self.path}")
-            self.send_error(404)
+    def answer(request: Request) -> tuple[int, bytes]:
+        asked.append(f"{request.headers['User-Agent'].partition('/')[0]} {request.path}")
+        return 404, b""
 
-        def log_message(self, *facts: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/simple", asked
-        server.shutdown()
+    with serving(answer) as address:
+        yield f"{address}/simple", asked
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -22,6 +19,7 @@ import yaml
 import tfguard
 from tests import emulators
 from tests.ci.gitlab import TEMPLATE, TEMPLATE_FILE, lines_of, lock_file, put_image, run_part, start_part, wheel
+from tests.ci.serving import serving
 from tests.conftest import cannot
 from tests.e2e.conftest import GATED, ROOT, Result, Stage
 
@@ -282,28 +280,16 @@ def test_the_examples_jobs_plan_and_apply_with_nothing_handed_over_but_artifacts
     assert made.leftovers() == []
 
 
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    """Serves this repository's files."""
-
-    def __init__(self, *facts: Any) -> None:
-        super().__init__(*facts, directory=str(ROOT))
-
-    def log_message(self, *facts: object) -> None:
-        pass
-
-
 @pytest.mark.e2e
 @pytest.mark.emulator
 def test_the_template_can_be_included_from_another_server(repository: Repository) -> None:
     made = repository.stage
     (made.path / TEMPLATE_FILE.name).unlink()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        remote = f"remote: http://127.0.0.1:{server.server_port}/{TEMPLATE_FILE.name}"
+    with serving(lambda request: (200, (ROOT / request.path[1:]).read_bytes())) as address:
+        remote = f"remote: {address}/{TEMPLATE_FILE.name}"
         example = EXAMPLE.read_text().replace(f"local: {TEMPLATE_FILE.name}", remote)
         (made.path / EXAMPLE.name).write_text(example)
         listed = repository.gitlab("--list-csv")
-        server.shutdown()
 
     assert listed.code == 0, str(listed)
     assert {"plan", "apply"} <= {line.partition(";")[0] for line in listed.out.splitlines()}
