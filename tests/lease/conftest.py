@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import FakeClock, ScriptedStore, draft
-from tfguard.lease import Acquirer
+from tfguard.errors import StoreUnavailable
+from tfguard.lease import Acquirer, HeldLock
 
 
 @pytest.fixture
@@ -28,3 +29,11 @@ def held(acquirer, store):
     lock = acquirer.try_acquire()
     store.log.clear()
     return lock
+
+
+def beat_unheard(lock: HeldLock, store: ScriptedStore) -> None:
+    """Send a beat that lands, and that its sender can learn nothing of."""
+    store.on("replace", "after")
+    store.on("read", "before")
+    with pytest.raises(StoreUnavailable):
+        lock.renew()

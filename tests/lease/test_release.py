@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import ScriptedStore, anothers, draft, put, stored
+from tests.lease.conftest import beat_unheard
 from tfguard.errors import Conflict, LeaseLost, StoreDenied, StoreUnavailable
 from tfguard.lease import Acquirer, HeldLease
 
@@ -57,10 +58,7 @@ def test_a_release_that_never_arrived_is_tried_again(held, store):
 def test_a_beat_that_landed_unheard_does_not_stop_the_release(held, store, clock):
     """D3"""
     clock.advance(10)
-    store.on("replace", "after")
-    store.on("read", "before")
-    with pytest.raises(StoreUnavailable):
-        held.renew()
+    beat_unheard(held, store)
 
     assert held.release() == "released"
     assert stored(store.table) is None
@@ -78,10 +76,7 @@ def test_a_release_repeats_where_the_store_compares_the_beat_too(clock):
 
     store = Exact(clock=clock)
     lock = Acquirer([store], draft(), clock).try_acquire()
-    store.on("replace", "after")
-    store.on("read", "before")
-    with pytest.raises(StoreUnavailable):
-        lock.renew()
+    beat_unheard(lock, store)
 
     assert lock.release() == "released"
     assert store.log[-3:] == ["delete", "read", "delete"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fakes import ScriptedStore, T, anothers, draft, put, stored
+from tests.lease.conftest import beat_unheard
 from tfguard.errors import LeaseLost, StoreDenied, StoreUnavailable
 from tfguard.lease import Acquirer
 from tfguard.store import LockRecord
@@ -46,11 +47,8 @@ def test_a_beat_whose_answer_was_lost_counts_once_it_is_read(held, store, clock,
 def test_a_beat_that_cannot_be_confirmed_does_not_count(held, store, clock):
     """R1"""
     clock.advance(10)
-    store.on("replace", "after")
-    store.on("read", "before")
 
-    with pytest.raises(StoreUnavailable):
-        held.renew()
+    beat_unheard(held, store)
 
     assert held.base == 1000.0
 
@@ -58,10 +56,7 @@ def test_a_beat_that_cannot_be_confirmed_does_not_count(held, store, clock):
 def test_a_beat_confirmed_later_counts_from_its_own_sending(held, store, clock):
     """R1: not from the sending of the beat that found it."""
     clock.advance(10)
-    store.on("replace", "after")
-    store.on("read", "before")
-    with pytest.raises(StoreUnavailable):
-        held.renew()
+    beat_unheard(held, store)
     clock.advance(10)
     store.on("replace", "before")
 
@@ -73,10 +68,7 @@ def test_a_beat_confirmed_later_counts_from_its_own_sending(held, store, clock):
 def test_the_beat_after_one_that_landed_unheard_is_no_loss(held, store, clock):
     """R1: its condition fails on our own earlier write."""
     clock.advance(10)
-    store.on("replace", "after")
-    store.on("read", "before")
-    with pytest.raises(StoreUnavailable):
-        held.renew()
+    beat_unheard(held, store)
     clock.advance(10)
 
     assert held.renew()
