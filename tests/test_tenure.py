@@ -81,3 +81,13 @@ def test_who_could_not_leave_the_line_as_he_took_the_lock_leaves_it_as_he_releas
     state = queue.decode(store.inner.read_queue().text)
     assert [ticket.id for ticket in state.tickets] == ["another"]
     assert len(state.runs) == 1
+
+
+def test_who_was_throttled_while_he_waited_is_counted_all_the_same():
+    store, clock = ScriptedStore(), WaitingClock()
+    put(store.table, anothers())
+    store.on("read", "throttled")
+    store.before_next("read", lambda: None)
+    store.before_next("read", lambda: put(store.table, None))
+
+    assert held(store, clock).token == 1

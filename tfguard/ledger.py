@@ -3,7 +3,8 @@ The queue record of one lock, as one run reads and changes it.
 
 Advisory throughout: nothing in here raises, and whatever goes wrong costs a place in line, a token or a line of
 history, never the lock. The table carries everybody's heartbeats, often at one unit a second: whoever is throttled
-stops writing here for a while. Whoever is denied stops for good.
+(`is_throttled`) leaves for a while what he would write over and over (`line`), not what he writes once in a run. Whoever
+is denied stops for good.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tfguard.store import QueueRecord, Store
 _TRIES = 8
 #: The pause after a conflict grows by this much with each, in seconds, with full jitter.
 _AGAIN_SECONDS = 0.02
-#: How long nothing is written after the store has throttled us, in seconds.
+#: How long we are quiet after the store has throttled us, in seconds.
 THROTTLED_SECONDS = 30.0
 
 
@@ -67,7 +68,7 @@ class Ledger:
         Starts from what was last read or written here: if somebody else has written since, that one is refused and
         the record is read. A change that changes nothing is not written.
         """
-        if self.is_off or self.is_throttled:
+        if self.is_off:
             return None
         for conflicts in range(_TRIES):
             try:

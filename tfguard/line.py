@@ -184,6 +184,8 @@ class Line:
             self._see(state)
 
     def _join(self) -> None:
+        if self._ledger.is_throttled:
+            return
         self._has_asked = True
         state = self._ledger.change(lambda state: state.joined(self._ticket))
         if state is not None:
