@@ -19,9 +19,9 @@ import pytest
 import yaml
 
 from tests.ci.gitlab import TEMPLATE
-from tests.ci.serving import Request, serving
 from tests.conftest import S3
 from tests.e2e.conftest import ROOT, Stage
+from tests.serving import Request, serving
 from tfguard import options, own
 
 EXAMPLES = ROOT / "examples"

@@ -19,10 +19,10 @@ from packaging.requirements import Requirement
 
 from tests.ci.actions import Job
 from tests.ci.conftest import check_out, install
-from tests.ci.serving import Request, serving
 from tests.e2e.conftest import ROOT, base_environ
 from tests.e2e.runners import cancel_on_github
 from tests.eventually import eventually
+from tests.serving import Request, serving
 
 pytestmark = pytest.mark.e2e
 
