@@ -210,7 +210,7 @@ def test_a_release_whose_thread_fails_is_answered_all_the_same(keeper):
 
     keeper.hear(wire.Failed(kind="TfguardError", message="Unexpected"))
 
-    assert keeper.hands.told(wire.Released) == [wire.Released(result="nothing")]
+    assert keeper.hands.told(wire.Released) == [wire.Released(result="failed")]
 
 
 def test_what_is_lost_is_not_released(keeper):
@@ -299,6 +299,30 @@ def test_a_successor_counts_from_what_its_predecessor_last_knew(keeper):
     keeper.ask(adopting()).wait(8)
 
     assert keeper.hands.done[-1] == "freeze"
+
+
+def test_a_successor_that_cannot_beat_lets_terraform_stop_until_it_is_unsafe_and_ends_it_then(keeper):
+    """Its store cannot even be opened. To the front that is a lost lock, not one that could not be had."""
+    keeper.ask(adopting()).hear(wire.Failed(kind="StoreDenied", message="No credentials."))
+
+    keeper.wait(107)
+    assert keeper.hands.count("kill") == 0
+    keeper.wait(1)
+
+    assert keeper.hands.done[-2:] == ["freeze", "kill"]
+    assert keeper.hands.told(wire.Lost) == [wire.Lost(kind="expired")]
+    assert not keeper.hands.told(wire.Failed)
+    assert keeper.hands.count("interrupt_child") == 0
+
+
+def test_a_successor_that_cannot_beat_leaves_the_lock_to_its_lease(keeper):
+    keeper.ask(adopting()).hear(wire.Failed(kind="StoreDenied", message="No credentials.")).exits(-9)
+
+    keeper.ask(DONE)
+
+    assert keeper.hands.told(wire.Released) == [wire.Released(result="failed")]
+    assert "release" not in keeper.hands.done
+    assert keeper.conduct.is_done
 
 
 def test_a_successor_does_not_signal_again(keeper):

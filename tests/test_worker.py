@@ -15,6 +15,7 @@ from tests.eventually import eventually
 from tests.fakes import ScriptedStore, anothers, put, stored
 from tfguard import queue, wire, worker
 from tfguard.clock import SystemClock
+from tfguard.errors import StoreDenied
 from tfguard.lease import Acquirer
 from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Target
 
@@ -441,3 +442,37 @@ def test_a_successor_waits_out_an_outage_without_hammering_the_store(rig, store)
     store.heal()
     rig.end()
     assert stored(store.table) is None
+
+
+def refuse_to_open(monkeypatch, store, times):
+    """Let the store be opened only after so many failures; gives the list that counts the tries."""
+    tries = []
+
+    def open_store(*_):
+        tries.append(1)
+        if len(tries) <= times:
+            raise StoreDenied("No credentials.", action="", resource="")
+        return store
+
+    monkeypatch.setattr(worker, "open_store", open_store)
+    return tries
+
+
+def test_a_successor_whose_credentials_come_back_goes_on_beating(rig, store, monkeypatch):
+    held = predecessor(rig, store)
+    refuse_to_open(monkeypatch, store, times=1)
+
+    rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(wire.Beaten)
+
+    assert [told.error for told in rig.all(wire.Told)] == ["No credentials."]
+    assert not rig.all(wire.Failed)
+
+
+def test_a_successor_that_cannot_open_its_store_gives_up_with_the_lease(rig, store, monkeypatch):
+    held = predecessor(rig, store)
+    refuse_to_open(monkeypatch, store, times=1000)
+
+    rig.adopt("held", held.lock_id, beat=held.beat, base=SystemClock().boottime() - LEASE).end()
+
+    assert rig.all(wire.Failed)[0].kind == "StoreDenied"
+    assert stored(store.table).id == held.lock_id

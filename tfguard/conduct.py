@@ -130,6 +130,7 @@ class Conduct:
         self._hands = hands
         self._request: wire.Acquire | None = None
         self._has_tenure = False
+        self._is_held = False
         self._has_child = False
         self._is_child_inherited = False
         self._is_front_alive = True
@@ -172,6 +173,7 @@ class Conduct:
         if message.stage == "held":
             self.watchdog = Watchdog(message.acquire.deadlines(), message.base)
             self.watchdog.is_interrupted = message.is_interrupted
+            self._is_held = True
             self._hands.note_held(lock_id=message.lock_id, token=message.token)
         if message.child:
             self._has_child = self._is_child_inherited = True
@@ -316,6 +318,10 @@ class Conduct:
             self.watchdog.landed(message.base)
         elif isinstance(message, wire.Lost):
             self.watchdog.lose(message.kind)
+        elif isinstance(message, wire.Failed) and self._is_held:
+            # A successor whose store cannot be opened, say. What is held is not failed to be had: nobody beats it.
+            self.on_tenure(wire.Lost(kind="expired"), now)
+            return
         elif isinstance(message, wire.Failed):
             self._has_tenure = False
             self.is_done = not self._is_front_alive
@@ -334,6 +340,7 @@ class Conduct:
             self._has_tenure = False
             return
         self.watchdog = Watchdog(self._request.deadlines(), message.base)
+        self._is_held = True
         waited_s = round(message.waited_seconds, 1)
         self._hands.note_held(lock_id=message.lock_id, token=message.token, waited_s=waited_s)
 

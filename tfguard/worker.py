@@ -13,7 +13,9 @@ from typing import Any
 
 from tfguard import wire
 from tfguard.clock import SystemClock
-from tfguard.store import LocalSpec, Store
+from tfguard.deadlines import RETRY_SECONDS, jittered
+from tfguard.errors import TfguardError
+from tfguard.store import LocalSpec, Store, StoreSpec
 from tfguard.stores import open_store
 from tfguard.tenure import Tenure
 
@@ -35,8 +37,10 @@ class LeaseWorker(threading.Thread):
         lock_fd: int = -1,
     ) -> None:
         super().__init__(name="lease", daemon=True)
-        self.tenure = Tenure(request, SystemClock(), post=post, tell=tell, adopt=adopt)
+        self._clock = SystemClock()
+        self.tenure = Tenure(request, self._clock, post=post, tell=tell, adopt=adopt)
         self._request = request
+        self._adopt = adopt
         self._post = post
         self._lock_fd = lock_fd
 
@@ -52,8 +56,25 @@ class LeaseWorker(threading.Thread):
         for spec in self._request.target.stores:
             if self._lock_fd >= 0 and isinstance(spec, LocalSpec):
                 yield _adopt_local(spec, self._lock_fd)
+            elif self._adopt is not None and self._adopt.stage != "trying":
+                yield self._open_until_opened(spec, self._adopt)
             else:
                 yield open_store(spec)
+
+    def _open_until_opened(self, spec: StoreSpec, adopt: wire.Adopt) -> Store:
+        """
+        Open the store of a lock that is held, again and again: its credentials were good before, and may be again.
+
+        Given up when the lease has run out, for others may take the lock over then.
+        """
+        while True:
+            try:
+                return open_store(spec)
+            except TfguardError as error:
+                if self._clock.boottime() > adopt.base + self._request.lease_seconds:
+                    raise
+                self._post(wire.Told(event="lease.warned", error=str(error)))
+                self._clock.sleep(jittered(RETRY_SECONDS))
 
 
 def _adopt_local(spec: LocalSpec, descriptor: int) -> Store:

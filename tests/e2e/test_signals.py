@@ -13,10 +13,12 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import pytest
 
+from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import TFGUARD, Stage
 from tests.eventually import eventually
 from tfguard.front import MAX_RESTARTS
@@ -250,6 +252,28 @@ def _keeper_of(run: Run) -> psutil.Process | None:
             if "tfguard-keeper" in each.cmdline():
                 return each
     return None
+
+
+def test_a_successor_without_credentials_lets_nothing_run_beyond_the_lease(begin, tmp_path: Path) -> None:
+    credentials = tmp_path / "credentials"
+    credentials.write_text(f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n")
+    made, run = begin(
+        AWS_ACCESS_KEY_ID="",
+        AWS_SECRET_ACCESS_KEY="",
+        AWS_SHARED_CREDENTIALS_FILE=str(credentials),
+        TFGUARD_LOCK_LEASE="4s",
+    )
+    run.terraform.suspend()  # It does not stop by itself.
+
+    credentials.unlink()
+    run.keeper.kill()
+    code, printed = run.end()
+
+    assert code == 76
+    assert "the lock was lost: its lease ran out without a heartbeat" in printed
+    assert "the lock could not be released" in printed
+    assert not alive(run.terraform)
+    assert len(made.locks()) == 1
 
 
 def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock(begin) -> None:

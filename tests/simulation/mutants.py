@@ -176,6 +176,7 @@ MUTANTS = (
     _in("conduct", "what a dead keeper was pushing is forgotten", ("        if self._has_child:  # A push", "        if not self:  # A push")),
     _in("conduct", "a push starts whosever the lock is", ("self.watchdog.lost is None and self.watchdog.safe_until <= now < self.watchdog.expires_at", "not self"), ("is_safe = self.watchdog.lost is None and now < self.watchdog.safe_until", "is_safe = True")),
     _in("conduct", "a successor signals once more", ("self.watchdog.is_interrupted = message.is_interrupted", "self.watchdog.is_interrupted = False")),
+    _in("conduct", "a lock that nobody can beat is taken for none", ("isinstance(message, wire.Failed) and self._is_held:", "isinstance(message, wire.Failed) and not self:"), tests=("tests/test_conduct.py",)),
     _in("conduct", "an orphan's lock is kept", ("        elif not self._is_front_alive:\n            self._release_orphaned(now)\n", "")),
     _in("conduct", "an inherited child is reported twice", ("        if not self._is_child_inherited:  # Of that", "        if self:  # Of that"), tests=("tests/test_conduct.py",)),
     _in("conduct", "the watchdog is asked, and not obeyed", ("            self._hands.act(action)\n", "")),
