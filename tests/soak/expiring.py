@@ -8,35 +8,34 @@ from __future__ import annotations
 
 import contextlib
 import json
-import threading
 import time
 import uuid
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.faults.proxy import FaultProxy, Request, fault_proxy, refused
+from tests.serving import serving
 
 
 class Issuer:
-    """Issues credentials, and knows them again. `refused` counts requests without, or with expired ones."""
+    """
+    Issues credentials at `address`, and knows them again.
+
+    `refused` counts requests without, or with expired ones.
+    """
 
     def __init__(self, life_seconds: float) -> None:
         self.life_seconds = life_seconds
         self.issued: dict[str, float] = {}
         self.refused = 0
+        self.address = ""
         self._arrived: dict[int, float] = {}
-        handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
 
     @property
     def environ(self) -> dict[str, str]:
         """What leads AWS's clients to the provider."""
-        return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"http://127.0.0.1:{self._server.server_port}/"}
+        return {"AWS_CONTAINER_CREDENTIALS_FULL_URI": f"{self.address}/"}
 
     def beats(self) -> list[float]:
         """When each heartbeat reached the store with good credentials (monotonic), in order."""
@@ -61,29 +60,15 @@ class Issuer:
             "Expiration": end.strftime("%Y-%m-%dT%H:%M:%SZ"),
         }
 
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(30)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    owner: Issuer
-
-    def do_GET(self) -> None:
-        body = json.dumps(self.owner.issue()).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *args: object) -> None:
-        """Say nothing."""
+    def answer(self, request: object) -> tuple[int, bytes]:
+        """Whoever asks gets new ones."""
+        return 200, json.dumps(self.issue()).encode()
 
 
 @contextlib.contextmanager
 def expiring(endpoint: str, life_seconds: float) -> Iterator[tuple[FaultProxy, Issuer]]:
     """Put a store behind such credentials; gives the way to it, and who issues them."""
-    with contextlib.closing(Issuer(life_seconds)) as issuer, fault_proxy(endpoint) as store:
+    issuer = Issuer(life_seconds)
+    with serving(issuer.answer) as issuer.address, fault_proxy(endpoint) as store:
         store.always(issuer.denies, refused("expired"))
         yield store, issuer
