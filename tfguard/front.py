@@ -340,8 +340,10 @@ class Front:
             return
         self._inherited = None
         self._child = 0
+        exited = wire.Exited(status=os.waitstatus_to_exitcode(status))
         self._answers = [answer for answer in self._answers if not isinstance(answer, wire.Exited)]
-        self._answers.append(wire.Exited(status=os.waitstatus_to_exitcode(status)))
+        self._answers.append(exited)
+        self._listener(exited)
         self._channel.send(wire.ChildGone())
         if self._is_resigned:
             self._answer_release()

@@ -198,12 +198,14 @@ def test_sigkill_of_the_front_leaves_a_keeper_that_ends_the_run(begin) -> None:
 
 
 def test_sigkill_of_the_keeper_is_survived_by_a_successor(begin) -> None:
-    made, run = begin()
+    made, run = begin(argv=[*TFGUARD, "--verbose", *APPLY])
 
     run.keeper.kill()
     code, printed = run.end()
 
     assert code == 1
+    assert "the keeper process died; another takes its place." in printed
+    assert printed.count("child.exited") == 1
     assert printed.count("Interrupt received") == 1
     assert_clean(made, printed)
 
