@@ -10,37 +10,42 @@ import pexpect
 import psutil
 import pytest
 
-from tests.e2e.conftest import TFGUARD, Stage
+from tests.e2e.conftest import GATED, TFGUARD, Stage
 from tests.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 
 APPLY = ["apply", "-auto-approve", "-no-color"]
 
+#: Work that Ctrl-C does not end, only Terraform does. On a busy machine Terraform by itself (seen in six of sixty plain
+#: runs) leaves a resource out of its state whose program the terminal's SIGINT has ended at the very same time.
+DEAF_TO_SIGINT = GATED.replace("echo begin", "trap '' INT; echo begin")
+
 
 @pytest.fixture
 def terminal(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage, pexpect.spawn]]]:
     """Run tfguard in an interactive shell with job control, as a person does."""
-    shells: list[pexpect.spawn] = []
+    opened: list[tuple[Stage, pexpect.spawn]] = []
 
     def make(backend: str = "dynamodb", *words: str, **environ: str) -> tuple[Stage, pexpect.spawn]:
-        made = stage(backend)
+        made = stage(backend, text=DEAF_TO_SIGINT)
         shell = pexpect.spawn(
             "bash",
             ["--norc", "--noprofile", "-i"],
             cwd=str(made.path),
-            env={**made.environ, "PS1": "READY> ", "TERM": "dumb", "TF_VAR_hold": "20", **environ},  # type: ignore[arg-type]
+            env={**made.environ, "PS1": "READY> ", "TERM": "dumb", **environ},  # type: ignore[arg-type]
             encoding="utf-8",
             timeout=40,
             dimensions=(40, 200),
         )
-        shells.append(shell)
+        opened.append((made, shell))
         shell.expect("READY> ")
         shell.sendline(" ".join([*TFGUARD, *(words or APPLY)]))
         return made, shell
 
     yield make
-    for shell in shells:
+    for made, shell in opened:
+        made.open_gate()  # An aborted Terraform leaves its program behind.
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(shell.pid).children(recursive=True):
                 child.kill()
@@ -66,9 +71,7 @@ def test_one_ctrl_c_stops_terraform_cleanly(terminal) -> None:
     assert printed.count("Interrupt received") == 1
     assert "Two interrupts" not in printed
     assert "the lock is kept until it has" in printed
-    # Whole, and no more: on a busy machine Terraform by itself (seen in six of sixty plain runs) leaves out a resource
-    # whose program the terminal's own SIGINT has ended at the very same time.
-    assert made.state() is not None, printed
+    assert made.resources() == ["terraform_data.work"], printed
     assert made.locks() == []
 
 
@@ -112,7 +115,7 @@ def test_ctrl_z_for_longer_than_a_lease_keeps_the_lock(terminal) -> None:
     shell.expect("READY> ")
 
     assert set(rivals) == {75}
-    assert made.state() is not None
+    assert made.resources() == ["terraform_data.work"]
     assert made.locks() == []
 
 
@@ -129,7 +132,8 @@ def test_a_closed_terminal_stops_terraform_once(terminal) -> None:
 
 
 def test_terraforms_prompt_reaches_the_person_and_the_answer_reaches_terraform(terminal) -> None:
-    _, shell = terminal("local", "apply", "-no-color", TF_VAR_hold="0")
+    made, shell = terminal("local", "apply", "-no-color")
+    made.open_gate()
 
     shell.expect("Enter a value: ")
     shell.sendline("yes")
