@@ -69,18 +69,36 @@ def test_who_counted_within_his_lease_has_his_token_even_if_the_next_beat_is_not
     assert held(store, clock).token == 1
 
 
-def test_who_could_not_leave_the_line_as_he_took_the_lock_leaves_it_as_he_releases():
-    store, clock = ScriptedStore(), WaitingClock()
-    me = queue.Ticket(id="me", holder=Holder(who="ana"))
-    line = queue.QueueState().joined(me).joined(queue.Ticket(id="another", holder=me.holder))
+def join(store):
+    """Somebody's ticket and, behind it, another's."""
+    line = queue.QueueState()
+    for name in ("me", "another"):
+        line = line.joined(queue.Ticket(id=name, holder=Holder(who=name)))
     store.inner.write_queue(None, QueueRecord(text=queue.encode(line), revision=1))
+
+
+def tickets(store):
+    return [ticket.id for ticket in queue.decode(store.inner.read_queue().text).tickets]
+
+
+def test_who_has_the_lock_is_out_of_the_line():
+    store = ScriptedStore()
+    join(store)
+
+    held(store, WaitingClock(), ticket="me")
+
+    assert tickets(store) == ["another"]
+
+
+def test_who_could_not_leave_the_line_as_he_took_the_lock_leaves_it_as_he_releases():
+    store = ScriptedStore()
+    join(store)
     store.on("write_queue", "before")
 
-    held(store, clock, is_released=True, ticket="me", timeout_seconds=0.0)
+    held(store, WaitingClock(), is_released=True, ticket="me")
 
-    state = queue.decode(store.inner.read_queue().text)
-    assert [ticket.id for ticket in state.tickets] == ["another"]
-    assert len(state.runs) == 1
+    assert tickets(store) == ["another"]
+    assert len(queue.decode(store.inner.read_queue().text).runs) == 1
 
 
 def test_who_was_throttled_while_he_waited_is_counted_all_the_same():

@@ -166,7 +166,7 @@ MUTANTS = (
     _in("vigil", "without a keeper nothing ends a child", ('self.watchdog.lose("expired")', "pass"), tests=("tests/test_vigil.py",)),
     Mutant("the keeper is stopped and nobody watches", wrong="front sleeps"),
     _in("conduct", "a successor counts from its own start", ("Watchdog(message.acquire.deadlines(), message.base)", "Watchdog(message.acquire.deadlines(), self.watchdog.base)")),
-    _in("tenure", "who has the lock stays in line", ("dead.token if dead else 0, self._gone)", "dead.token if dead else 0)")),
+    _in("tenure", "who has the lock stays in line", ("dead.token if dead else 0, self._gone)", "dead.token if dead else 0)"), tests=("tests/test_tenure.py",)),
     _in("tenure", "who is counted too late has a token all the same", ("if self._clock.boottime() > lock.base + deadlines.freeze:", "if not deadlines:"), tests=("tests/test_tenure.py",)),
     _in("tenure", "a loss is kept from the main thread", ("            self._post(wire.Lost(kind=lost.kind, record=lost.record))\n", "")),
     _in("tenure", "a lock that may be another's is released as lost", ("        for store in self._stores:\n            record = self._read_until_answered(store, adopt.base)", "        for store in self._stores[:1]:\n            record = self._read_until_answered(store, adopt.base)")),
