@@ -257,6 +257,7 @@ class _Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 65536  # One packet an answer: of those in two, a Terraform now and then gave up, and asked again.
     owner: FaultProxy
 
     def _serve(self) -> None:
