@@ -177,7 +177,7 @@ def test_installed_under_terraforms_name_it_finds_the_real_one(stage: Make, kind
 
     assert version.out.startswith("Terraform v"), str(version)
     assert result.code == 0, str(result)
-    assert ": locked (" in result.err
+    assert ": locked" in result.err
     assert made.resources() == ["terraform_data.a"]
 
 
