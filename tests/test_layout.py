@@ -21,7 +21,7 @@ PACKAGE = ROOT / "tfguard"
 #: From the ground up. A room may import its own floor and the floors below it, never one above.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "log", "ci", "lockinfo", "deadlines", "signals", "shim", "sentinel"})
-    | {"launch", "private", "transcript", "git", "names"},
+    | {"launch", "private", "transcript", "git", "names", "hcl"},
     frozenset({"store", "child", "report", "runrecord", "jobpage", "summary", "planjson", "changed"})
     | {"story", "reportfile"}
     | {"terraform", "arguments", "awsaccess", "backend", "backendblock", "planfile", "workdir"}

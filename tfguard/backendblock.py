@@ -16,26 +16,15 @@ from typing import Any
 
 import msgspec
 
+from tfguard import hcl
 from tfguard.errors import ConfigError
 from tfguard.lockinfo import printable
 
-_TOKEN = re.compile(
-    r"""(?P<skip>[ \t\r]+|\#[^\n]*|//[^\n]*|/\*.*?\*/)"""
-    r"""|(?P<heredoc><<-?(?P<end>[\w-]+)[^\n]*\n.*?^[ \t]*(?P=end)[ \t]*$)"""
-    # A text may hold templates, and those texts of their own: "${lookup(var.m, "a")}". A part once taken is not tried
-    # in another way: of an unfinished text with many templates there would be no end.
-    r"""|(?P<text>"(?:\\.|(?=(?P<part>\$\{(?:[^"{}\n]|"(?:\\.|[^"\\\n])*")*\}|[^"\\\n]))(?P=part))*")"""
-    r"""|(?P<number>-?\d+(?:\.\d+)?)|(?P<word>[A-Za-z_][\w-]*)|(?P<sign>\n|[^\s\w])""",
-    re.DOTALL | re.MULTILINE,
-)
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))|(\$\$\{|%%\{)", re.DOTALL)
 _TEMPLATE = re.compile(r"(?<!\$)\$\{|(?<!%)%\{")
 _NAMED = {"n": "\n", "r": "\r", "t": "\t"}
 _WORDS = {"true": True, "false": False, "null": None}
 _OPEN, _CLOSE = frozenset("{[("), frozenset("}])")
-
-#: (kind, text): what the language is made of here.
-_Token = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -77,14 +66,14 @@ def read_backend_file(path: str) -> Declared:
             return Declared("", msgspec.json.decode(text, type=dict[str, Any]))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"backend_config: {printable(path, 60)} cannot be read.\nCheck the path.") from error
-    return Declared("", *_body(_tokens(text)))
+    return Declared("", *_body(list(hcl.tokens(text))))
 
 
 def read_assignment(text: str) -> Declared:
     """Read `KEY=VALUE` as `init -backend-config=KEY=VALUE` does: a text, or a map or list as a file would have it."""
     name, _, value = text.partition("=")
     if value.lstrip()[:1] in ("{", "["):
-        return Declared("", *_body(_tokens(f"{name} = {value}\n")))
+        return Declared("", *_body(list(hcl.tokens(f"{name} = {value}\n"))))
     return Declared("", {name.strip(): value})
 
 
@@ -106,37 +95,26 @@ def blocks_of(value: object) -> list[dict[str, Any]]:
 
 
 def _in_hcl(text: str) -> Declared | None:
-    tokens = _tokens(text)
+    tokens = list(hcl.tokens(text))
     depth, is_terraform = 0, False
+    header: list[str] = []
     for index, (kind, word) in enumerate(tokens):
-        if word == "{" and kind == "sign":
-            header = _header(tokens, index)
+        if kind in ("word", "text"):
+            header.append(word.strip('"'))
+            continue
+        if word == "{":
             if depth == 0:
                 is_terraform = header == ["terraform"]
             elif depth == 1 and is_terraform and header[:1] == ["backend"] and len(header) == 2:
                 return Declared(header[1], *_body(tokens[index + 1 :]))
             depth += 1
-        elif word == "}" and kind == "sign":
+        elif word == "}":
             depth -= 1
+        header = []
     return None
 
 
-def _header(tokens: list[_Token], index: int) -> list[str]:
-    """The words on the line before an opening brace."""
-    words: list[str] = []
-    for kind, word in reversed(tokens[:index]):
-        if kind not in ("word", "text"):
-            break
-        words.insert(0, word.strip('"'))
-    return words
-
-
-def _tokens(text: str) -> list[_Token]:
-    found = ((match.lastgroup or "", match[0]) for match in _TOKEN.finditer(text))
-    return [(kind, word) for kind, word in found if kind != "skip"]
-
-
-def _body(tokens: list[_Token]) -> tuple[dict[str, Any], frozenset[str]]:
+def _body(tokens: list[hcl.Token]) -> tuple[dict[str, Any], frozenset[str]]:
     try:
         return _Reader(tokens).body()
     except RecursionError:
@@ -146,7 +124,7 @@ def _body(tokens: list[_Token]) -> tuple[dict[str, Any], frozenset[str]]:
 class _Reader:
     """Reads attributes and blocks up to the brace that ends them, or to the end."""
 
-    def __init__(self, tokens: list[_Token]) -> None:
+    def __init__(self, tokens: list[hcl.Token]) -> None:
         self._tokens = tokens
         self._at = 0
 
@@ -179,9 +157,9 @@ class _Reader:
     def _word(self) -> str:
         return self._tokens[self._at][1] if self._at < len(self._tokens) else ""
 
-    def _take(self) -> _Token:
+    def _take(self) -> hcl.Token:
         self._at += 1
-        return self._tokens[self._at - 1] if self._at <= len(self._tokens) else ("", "")
+        return self._tokens[self._at - 1] if self._at <= len(self._tokens) else ("sign", "")
 
     def _value(self) -> Any:
         kind, word = self._take()

@@ -17,6 +17,7 @@ from typing import Any
 
 import msgspec
 
+from tfguard import hcl
 from tfguard.backendblock import Declared, blocks_of
 from tfguard.errors import ConfigError
 from tfguard.lockinfo import printable
@@ -199,14 +200,6 @@ def _parse_cache(text: str, path: Path) -> BackendCache | None:
     return BackendCache(kind, config or {}, path)
 
 
-#: Enough of HCL to know blocks from text: comments, heredocs, strings, braces, words, line ends.
-_TOKEN = re.compile(
-    r"""(?P<skip>\#[^\n]*|//[^\n]*|/\*.*?\*/|<<-?(?P<mark>[\w-]+)[^\n]*\n.*?^[ \t]*(?P=mark)[ \t]*$)"""
-    r"""|(?P<string>"(?:\\.|[^"\\\n])*")|(?P<brace>[{}])|(?P<line>\n)|(?P<word>[\w-]+|[^\s\w])""",
-    re.DOTALL | re.MULTILINE,
-)
-
-
 #: The backend type that a block declares, if it does; whether `init` has to install something for it.
 _Block = tuple[str, bool]
 
@@ -215,11 +208,8 @@ def _scan(text: str) -> Iterator[_Block]:
     """Give the blocks that matter to `init`."""
     stack: list[list[str]] = []
     header: list[str] = []
-    for match in _TOKEN.finditer(text):
-        kind, word = match.lastgroup, match[0]
-        if kind in ("word", "string"):
-            header.append(word.strip('"'))
-        elif kind == "line":
+    for kind, word in hcl.tokens(text):
+        if word == "\n":
             header = []
         elif word == "{":
             yield from _judge([*(labels[:1] for labels in stack), header])
@@ -228,6 +218,8 @@ def _scan(text: str) -> Iterator[_Block]:
         elif word == "}":
             stack = stack[:-1]
             header = []
+        elif kind != "heredoc":
+            header.append(word.strip('"'))
 
 
 def _judge(path: list[list[str]]) -> Iterator[_Block]:

@@ -138,6 +138,8 @@ def test_reading_a_cache_gives_a_backend_or_a_config_error(
         ('locals {\n  x = "terraform { backend \\"s3\\" {} }"\n}', ()),
         ('locals {\n  x = <<-EOT\n    terraform {\n      backend "s3" {}\n    }\n  EOT\n}', ()),
         ('locals {\n  x = "${jsonencode({ "a" = "b" })}"\n}\nterraform {\n backend "s3" {\n }\n}', ("s3",)),
+        ('locals {\n  x = "${lookup(var.m, "{")}"\n}\nterraform {\n backend "s3" {\n }\n}', ("s3",)),
+        ('locals {\r\n  x = <<EOT\r\n{\r\nEOT\r\n}\r\nterraform {\r\n backend "s3" {\r\n }\r\n}', ("s3",)),
         ('module "backend" {\n  source = "./x"\n}\n', ()),
         ('resource "x" "terraform" {\n  backend "s3" {}\n}', ()),
         ('terraform {\r\n  backend "azurerm" {\r\n  }\r\n}', ("azurerm",)),

@@ -1,0 +1,85 @@
+"""
+Terraform's language taken apart, as far as one must to tell blocks and plain values from everything else.
+
+No more is understood than where a comment, a text or a heredoc ends. Every character is looked at once: what has no end
+goes on to the end of its line, or of the file, and Terraform says what is wrong with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+#: *broken*: a text without an end. *sign*: any other character; line ends are signs.
+Kind = Literal["word", "number", "text", "heredoc", "broken", "sign"]
+Token = tuple[Kind, str]
+
+_COMMENT = re.compile(r"\#[^\n]*|//[^\n]*|/\*")
+_SPACE = re.compile(r"[^\S\n]+")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_WORD = re.compile(r"[^\W\d][\w-]*")
+_HEREDOC = re.compile(r"<<-?(?P<mark>[\w-]+)[^\n]*\n")
+#: What a text is made of, up to its end or to a template. `$${` and `%%{` begin none.
+_LETTERS = re.compile(r'(?:[^"\\$%\n]+|\\.|\$\$\{|%%\{|[$%](?!\{))*', re.DOTALL)
+#: What a template is made of, up to a text in it or to a brace.
+_EXPRESSION = re.compile(r'[^"{}]*')
+
+
+def tokens(source: str) -> Iterator[Token]:
+    """Give what a file is made of, in order, each as it stands there; spaces and comments are left out."""
+    at = 0
+    while at < len(source):
+        if found := _SPACE.match(source, at) or _COMMENT.match(source, at):
+            at = _after(source, "*/", found.end()) if found[0] == "/*" else found.end()
+            continue
+        kind, end = _token(source, at)
+        yield kind, source[at:end]
+        at = end
+
+
+def _token(source: str, at: int) -> tuple[Kind, int]:
+    """The kind of what begins here, and where it ends."""
+    if source[at] == '"':
+        end, is_whole = _text(source, at)
+        return ("text" if is_whole else "broken"), end
+    if found := _HEREDOC.match(source, at):
+        return "heredoc", _heredoc(source, found)
+    if found := _NUMBER.match(source, at):
+        return "number", found.end()
+    if found := _WORD.match(source, at):
+        return "word", found.end()
+    return "sign", at + 1
+
+
+def _text(source: str, at: int) -> tuple[int, bool]:
+    """Where a text ends, and whether it does. It may hold templates, and those texts of their own."""
+    inside = ['"']
+    at += 1
+    while inside:
+        part = (_LETTERS if inside[-1] == '"' else _EXPRESSION).match(source, at)
+        assert part is not None, "both match nothing, too"
+        at = part.end()
+        sign = source[at : at + 1]
+        if sign in ("", "\n", "\\"):
+            return at + len(sign.strip()), False
+        if inside[-1] != '"' and sign in ('"', "{"):
+            inside.append(sign)
+        elif sign in ("$", "%"):
+            at += 1  # The brace is next.
+            inside.append("{")
+        else:
+            inside.pop()
+        at += 1
+    return at, True
+
+
+def _heredoc(source: str, opening: re.Match[str]) -> int:
+    closing = re.compile(rf"^[ \t]*{re.escape(opening['mark'])}(?=[ \t\r]*$)", re.MULTILINE)
+    found = closing.search(source, opening.end())
+    return found.end() if found else len(source)
+
+
+def _after(source: str, mark: str, at: int) -> int:
+    found = source.find(mark, at)
+    return len(source) if found < 0 else found + len(mark)
