@@ -3,8 +3,8 @@ The queue record of one lock, as one run reads and changes it.
 
 Advisory throughout: nothing in here raises, and whatever goes wrong costs a place in line, a token or a line of
 history, never the lock. The table carries everybody's heartbeats, often at one unit a second: whoever is throttled
-(`is_throttled`) leaves for a while what he would write over and over (`line`), not what he writes once in a run. Whoever
-is denied stops for good.
+(`is_throttled`) leaves for a while what he would write over and over (`line`), not what he writes once in a run.
+Whoever is denied stops for good.
 """
 
 from __future__ import annotations
