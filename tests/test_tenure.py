@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import threading
 
-from tests.fakes import FakeClock, ScriptedStore, anothers, put
+from tests.fakes import FakeClock, ScriptedStore, anothers, put, stored
 from tests.test_worker import LEASE, acquire
 from tfguard import queue, wire
 from tfguard.store import Holder, QueueRecord
@@ -14,26 +14,44 @@ from tfguard.tenure import Tenure
 
 
 class WaitingClock(FakeClock):
+    """Whoever waits by it, makes it go on."""
+
     sleep = FakeClock.advance
 
     def event(self):
-        return threading.Event()
+        return Event(self)
 
 
-def held(store, clock, *, is_released=False, **facts):
-    """Take the lock and release it, or abandon it, at once; gives what was said of it."""
-    heard = []
+class Event(threading.Event):
+    def __init__(self, clock):
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, timeout):
+        if not self.is_set():
+            self._clock.advance(timeout)
+        return self.is_set()
+
+
+def serve(store, clock, *, is_released=False, adopt=None, **facts):
+    """Serve one lock, and release or abandon it once something is said of it; gives all that was said."""
+    said = []
 
     def post(message):
-        heard.append(message)
+        said.append(message)
         if not is_released:
             tenure.abandon()
         elif isinstance(message, wire.Held):
             tenure.release(wire.Release(outcome="succeeded", exit_code=0))
 
-    tenure = Tenure(acquire(**facts), clock, post=post, tell=lambda _: None)
+    tenure = Tenure(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
     tenure.run([store])
-    return next(message for message in heard if isinstance(message, wire.Held))
+    return said
+
+
+def held(store, clock, **facts):
+    """Take the lock; gives what was said of it."""
+    return next(message for message in serve(store, clock, **facts) if isinstance(message, wire.Held))
 
 
 def test_each_acquisition_is_counted():
@@ -109,3 +127,18 @@ def test_who_was_throttled_while_he_waited_is_counted_all_the_same():
     store.before_next("read", lambda: put(store.table, None))
 
     assert held(store, clock).token == 1
+
+
+def test_to_a_successor_in_held_a_first_write_that_came_again_is_no_lock():
+    """Unlocked by a person; then a late copy of the predecessor's create landed."""
+    store, clock = ScriptedStore(), WaitingClock()
+    before = held(store, clock)
+    revived = stored(store.table)
+
+    adopt = wire.Adopt(
+        acquire=acquire(), stage="held", lock_id=before.lock_id, beat=before.beat + 3, base=before.base + 1
+    )
+    said = serve(store, clock, adopt=adopt)
+
+    assert [message.kind for message in said] == ["gone"]
+    assert stored(store.table) == revived

@@ -378,17 +378,6 @@ def test_a_successor_in_held_says_what_it_finds_instead(rig, store, rival, kind)
     assert stored(store.table) == rival
 
 
-def test_to_a_successor_in_held_a_first_write_that_came_again_is_no_lock(rig, store):
-    """Unlocked by a person; then a late copy of the predecessor's create landed."""
-    held = predecessor(rig, store)
-    revived = stored(store.table)
-
-    rig.adopt("held", held.lock_id, beat=held.beat + 3, base=held.base + 1).end()
-
-    assert rig.all(wire.Lost)[0].kind == "gone"
-    assert stored(store.table) == revived
-
-
 def test_a_lock_never_counts_from_later_than_its_record_says(rig, store):
     """Or a successor would take it for one that came again."""
     held = rig.start().hear(wire.Held)

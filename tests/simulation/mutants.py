@@ -170,7 +170,7 @@ MUTANTS = (
     _in("tenure", "who is counted too late has a token all the same", ("if self._clock.boottime() > lock.base + deadlines.freeze:", "if not deadlines:"), tests=("tests/test_tenure.py",)),
     _in("tenure", "a loss is kept from the main thread", ("            self._post(wire.Lost(kind=lost.kind, record=lost.record))\n", "")),
     _in("tenure", "a lock that may be another's is released as lost", ("        for store in self._stores:\n            record = self._read_until_answered(store, adopt.base)", "        for store in self._stores[:1]:\n            record = self._read_until_answered(store, adopt.base)")),
-    _in("tenure", "a successor takes a late copy for its lock", ("record.lease.sent < adopt.base", "record.lease.sent < 0"), tests=("tests/test_worker.py::test_to_a_successor_in_held_a_first_write_that_came_again_is_no_lock",)),
+    _in("tenure", "a successor takes a late copy for its lock", ("record.lease.sent < adopt.base", "record.lease.sent < 0"), tests=("tests/test_tenure.py",)),
     _in("conduct", "the child is signalled by everyone who asks", ("        if self.watchdog.interrupt_once():\n", "        if self:\n")),
     _in("conduct", "a child starts after all", ("if self._is_stopping or self.watchdog.lost or self._has_child:", "if self._has_child:"), tests=("tests/test_conduct.py",)),
     _in("conduct", "what a dead keeper was pushing is forgotten", ("        if self._has_child:  # A push", "        if not self:  # A push"), tests=("tests/test_conduct.py",)),
