@@ -77,9 +77,9 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `errored` is where the state of a run waits that Terraform could not save.
     """
 
-    token: int = 0
+    token: Count = 0
     runs: tuple[Run, ...] = ()
-    last_number: int = 0
+    last_number: Count = 0
     tickets: tuple[Ticket, ...] = ()
     errored: str = ""
 
@@ -192,6 +192,14 @@ def decode(text: str) -> QueueState:
     """Read a queue record. Garbage reads as an empty one, and one part that is garbage does not spoil the others."""
     if len(text) > 2 * MAX_BYTES:
         return QueueState()
+    try:
+        return msgspec.json.decode(text, type=QueueState)
+    except (msgspec.DecodeError, RecursionError):
+        return _salvaged(text)
+
+
+def _salvaged(text: str) -> QueueState:
+    """What can be read of it."""
     try:
         parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
     except (msgspec.DecodeError, RecursionError):
