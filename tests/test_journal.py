@@ -9,7 +9,7 @@ from tfguard import wire
 from tfguard.journal import Journal
 
 REQUEST = request("ana", lease=180.0, timeout=60.0, stores=1)
-HELD = wire.Held(lock_id="ours", beat=0, base=1.0, token=7)
+HELD = wire.Held(lock_id="ours", beat=0, base=1.0, token=7, waited_seconds=12.0)
 
 
 @pytest.fixture
@@ -32,6 +32,7 @@ def test_a_successor_goes_on_from_the_last_beat_that_had_landed(journal):
 
     assert (told.stage, told.lock_id, told.token, told.child) == ("held", "ours", 7, 4711)
     assert (told.beat, told.base) == (3, 31.0)
+    assert (told.held_at, told.waited_seconds) == (1.0, 12.0)
 
 
 def test_what_lay_there_before_the_first_program_is_told_however_many_follow(journal):

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from tests.fakes import FakeClock, ScriptedStore, anothers, put, stored
 from tests.test_worker import LEASE, acquire
 from tfguard import queue, wire
@@ -142,3 +144,23 @@ def test_to_a_successor_in_held_a_first_write_that_came_again_is_no_lock():
 
     assert [message.kind for message in said] == ["gone"]
     assert stored(store.table) == revived
+
+
+def test_the_history_has_a_run_whole_though_its_keeper_died():
+    store, clock = ScriptedStore(), WaitingClock()
+    before = held(store, clock)
+    clock.advance(5)
+
+    adopt = wire.Adopt(
+        acquire=acquire(),
+        stage="releasing",
+        lock_id=before.lock_id,
+        beat=before.beat,
+        base=before.base,
+        held_at=before.base,
+        waited_seconds=3.0,
+    )
+    serve(store, clock, adopt=adopt)
+
+    run = queue.decode(store.inner.read_queue().text).runs[-1]
+    assert (run.waited_s, run.held_s) == (3.0, pytest.approx(5.0, abs=1))

@@ -17,8 +17,9 @@ from tfguard import wire
 
 class Journal(msgspec.Struct):
     """
-    The front's copy. `base` is the instant from which the lease counts, as the keeper last told it; `errored_before`
-    the `rescue.stamp` of what lay there before the run's first program, None as long as none was started.
+    The front's copy. `base` is the instant from which the lease counts, as the keeper last told it, `held_at` the first
+    of them, after `waited_seconds`; `errored_before` the `rescue.stamp` of what lay there before the run's first
+    program, None as long as none was started.
     """
 
     stage: Literal["idle", "trying", "held", "releasing"] = "idle"
@@ -26,6 +27,8 @@ class Journal(msgspec.Struct):
     beat: int = 0
     base: float = 0.0
     token: int = 0
+    held_at: float = 0.0
+    waited_seconds: float = 0.0
     errored_before: str | None = None
 
     def begin(self, errored: str) -> None:
@@ -40,6 +43,7 @@ class Journal(msgspec.Struct):
         elif isinstance(message, wire.Held) and not message.is_nested:
             self.stage, self.lock_id, self.token = "held", message.lock_id, message.token
             self.beat, self.base = message.beat, message.base
+            self.held_at, self.waited_seconds = message.base, message.waited_seconds
         elif isinstance(message, wire.Beaten):
             self.beat, self.base = message.beat, message.base
         elif isinstance(message, wire.Releasing):
@@ -59,5 +63,7 @@ class Journal(msgspec.Struct):
             base=self.base,
             token=self.token,
             child=child,
+            held_at=self.held_at,
+            waited_seconds=self.waited_seconds,
             errored_before=self.errored_before,
         )

@@ -46,8 +46,9 @@ class Tenure:
         self._post = post
         self._tell = tell
         self._clock = clock
-        self._started_at = self._clock.boottime()
-        self._held_at = self._started_at
+        self._started_at = self._held_at = self._clock.boottime()
+        if adopt is not None and adopt.held_at:
+            self._started_at, self._held_at = adopt.held_at - adopt.waited_seconds, adopt.held_at
         self._stores: list[Store] = []
         self._lock: HeldLock | None = None
         self._heartbeats = 0

@@ -82,8 +82,8 @@ class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     `stage` *trying*: the ID may be in the record. *held*: go on from beat + 2, counting from `base`. *releasing*: an
     absent record is success. `child` is the process that the front has inherited, 0 if there is none.
-    `errored_before`: the stamp of what lay where an errored state would, before the run's first program; None if none
-    was started.
+    `held_at`: since when the lock is held, after `waited_seconds`; 0 if it is not. `errored_before`: the stamp of what
+    lay where an errored state would, before the run's first program; None if none was started.
     """
 
     acquire: Acquire
@@ -94,6 +94,8 @@ class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     token: int = 0
     child: int = 0
     is_interrupted: bool = True
+    held_at: float = 0.0
+    waited_seconds: float = 0.0
     errored_before: str | None = None
 
 
