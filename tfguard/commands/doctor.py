@@ -7,6 +7,7 @@ that no Terraform reads, because the run that wrote it died before it wrote its 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -115,8 +116,7 @@ def repair_digest(options: Options, environ: Mapping[str, str], report: Report, 
             f"there is no terminal to ask on.\nTo go without: {options.again} doctor --repair-digest --yes"
         )
     narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
-    front = Front(narrator.hear, environ)
-    try:
+    with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
         os.environ.update(context.environ)
         invocation = arguments.parse(("apply",), {})
@@ -129,8 +129,6 @@ def repair_digest(options: Options, environ: Mapping[str, str], report: Report, 
 
         task = make_task(context, target, invocation, command="doctor")
         return Runner(front, context.report, narrator).run(task, body)
-    finally:
-        front.close()
 
 
 def _repair(target: Target, label: str, *, is_sure: bool) -> int:
@@ -174,8 +172,7 @@ def prove_lock(options: Options, environ: Mapping[str, str], report: Report, *, 
         TfguardError: As a run's, where the lock cannot be had: it is busy, or the directory is not initialised.
     """
     narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
-    front = Front(narrator.hear, environ)
-    try:
+    with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
         ensure_initialised(front, context)
 
@@ -188,8 +185,6 @@ def prove_lock(options: Options, environ: Mapping[str, str], report: Report, *, 
                 yield _prove(front, narrator, context)
 
         return _print_findings(context, findings(), is_json=is_json)
-    finally:
-        front.close()
 
 
 def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:

@@ -6,6 +6,7 @@ Inside, scripts call tfguard, which finds the lock held by the one around it; a 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -43,8 +44,7 @@ def run_exec(
     """
     program = _find_program(argv[0], environ)
     narrator = Narrator(report, messages.Subject(options.pipeline or name or "tfguard"))
-    front = Front(narrator.hear, environ)
-    try:
+    with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
         ensure_initialised(front, context)
         target = _target(context, name, store)
@@ -59,8 +59,6 @@ def run_exec(
             return front.run([program, *argv[1:]], directory=str(context.current), environ=environ, keep=keep)
 
         return Runner(front, report, narrator).run(task, body)
-    finally:
-        front.close()
 
 
 def _find_program(name: str, environ: Mapping[str, str]) -> str:

@@ -39,8 +39,7 @@ def run_pipeline(options: Options, environ: Mapping[str, str], report: Report) -
     if not options.pipeline:
         raise UsageError("run needs a pipeline of tfguard.yml.\nFor example: tfguard run prod/network")
     narrator = Narrator(report, messages.Subject(options.pipeline))
-    front = Front(narrator.hear, environ)
-    try:
+    with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
         _check_approval(front, context)
         if "init" in context.settings.steps:
@@ -52,8 +51,6 @@ def run_pipeline(options: Options, environ: Mapping[str, str], report: Report) -
         if report.page is not None:
             report.finish(label=context.label(), outcome=Outcome.SUCCEEDED.value, exit_code=0)
         return 0
-    finally:
-        front.close()
 
 
 def _check_approval(front: Front, context: Context) -> None:

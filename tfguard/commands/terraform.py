@@ -6,6 +6,7 @@ Only where a page is to tell of it, a command without a lock is run as the other
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -48,11 +49,9 @@ def run_terraform(options: Options, environ: Mapping[str, str], report: Report) 
         if not is_told(context, invocation):
             _replace_without_lock(context, invocation)
     narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
-    front = Front(narrator.hear, environ)  # First: the keeper imports boto3 while we read the configuration.
-    try:
+    # First: the keeper imports boto3 while we read the configuration.
+    with contextlib.closing(Front(narrator.hear, environ)) as front:
         return _guard(front, narrator, context or make_context(options, environ, report))
-    finally:
-        front.close()
 
 
 def _misplaced(option: str, command: Sequence[str]) -> UsageError:
