@@ -129,11 +129,11 @@ class Observer:
         state = queue.decode(record.text)
         if state.token < self._token:
             self.world.fail(f"{wire.process.name} wrote token {state.token}, after {self._token}")
-        # Who has lost his lock between taking and counting counts all the same, but is never given the number.
+        # Who lost his lock to another between taking and counting counts all the same, but is never given the number.
         if state.token > self._token:
             if self._is_held_by(wire):
                 self._counted = state.token
-            else:
+            elif self._is_held_by_another(wire):
                 self._too_late.add(state.token)
         self._token = state.token
         for ticket in state.tickets:
@@ -147,6 +147,11 @@ class Observer:
         keeper = self._run_of(wire).keeper
         records = [self.world.record(index) for index in self._stores]
         return keeper.process is wire.process and all(record and record.id in keeper.ids for record in records)
+
+    def _is_held_by_another(self, wire: Wire) -> bool:
+        ids = self._run_of(wire).ids
+        records = [self.world.record(index) for index in self._stores]
+        return any(record is not None and record.id not in ids for record in records)
 
     def _has_known_its_number(self, ticket_id: str) -> bool:
         run = next(run for run in self.runs.values() if run.request.ticket == ticket_id)
@@ -230,7 +235,7 @@ class Observer:
         if message.token and (message.token < self._counted or message.token in self._tokens):
             self.world.fail(f"{run.name} has token {message.token}, after {self._counted}")
         if message.token in self._too_late:
-            self.world.fail(f"{run.name} has token {message.token}, which was counted when it no longer held the lock")
+            self.world.fail(f"{run.name} has token {message.token}, which was counted when another held the lock")
         self._tokens.add(message.token)
         self.check_base(run, message.lock_id, message.base)
 
@@ -251,7 +256,7 @@ class Observer:
         A successor may be told to go on with a lock that was unlocked, and that a late copy of its first write has
         brought back, before it has looked; what it has to make of that is a unit test's.
         """
-        if self._excused.get(lock_id) == float("inf"):
+        if self._is_excused_for_good(lock_id):
             return
         for index in self._stores:
             record = self.world.record(index)
@@ -309,12 +314,17 @@ class Observer:
             return
         if self._removed.get(lock_id, float("inf")) > since:
             return  # Held at `since`; an unlock after that opens a window of its own.
+        if self._is_excused_for_good(lock_id):
+            return
         if child.signals or run.keeper.watchdog.is_interrupted:
             return
         if world.time < (tries_by := self._tries_by(run)):
             world.at(tries_by, self._check_told, run, lock_id, since)
         else:
             world.fail(f"{child.name} has not been told within a heartbeat that its lock is gone")
+
+    def _is_excused_for_good(self, lock_id: str) -> bool:
+        return self._excused.get(lock_id) == float("inf")
 
     def _tries_by(self, run: Run) -> float:
         """
