@@ -281,6 +281,11 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(*_error(fate, is_dynamodb=bool(request.action)))
 
+    def handle_expect_100(self) -> bool:
+        is_wanted = super().handle_expect_100()
+        self.wfile.flush()
+        return is_wanted
+
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve  # noqa: N815 - the names are http.server's
 
     def _answer(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
