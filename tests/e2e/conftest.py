@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -209,13 +209,15 @@ class Stage:
 
 
 @pytest.fixture
-def stage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Stage]:
+def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Stage]]:
     """Make stages: `stage("dynamodb")`. Only what a backend needs is started."""
+    stages: list[Stage] = []
 
     def make(backend: Backend, *, is_initialised: bool = True, text: str = WORK, name: str = "stage") -> Stage:
         path = tmp_path / name
         path.mkdir()
         made = Stage(path, backend, environ=dict(base_environ(tmp_path)))
+        stages.append(made)
         if backend != "local":
             made.s3 = request.getfixturevalue("s3")
             made.bucket = made.s3.bucket()
@@ -227,7 +229,9 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
         made.write(text)
         return made.init() if is_initialised else made
 
-    return make
+    yield make
+    for each in stages:
+        each.open_gate()  # A Terraform that is killed leaves its program behind.
 
 
 def base_environ(home: Path) -> Mapping[str, str]:

@@ -25,7 +25,7 @@ DEAF_TO_SIGINT = GATED.replace("echo begin", "trap '' INT; echo begin")
 @pytest.fixture
 def terminal(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage, pexpect.spawn]]]:
     """Run tfguard in an interactive shell with job control, as a person does."""
-    opened: list[tuple[Stage, pexpect.spawn]] = []
+    opened: list[pexpect.spawn] = []
 
     def make(backend: str = "dynamodb", *words: str, **environ: str) -> tuple[Stage, pexpect.spawn]:
         made = stage(backend, text=DEAF_TO_SIGINT)
@@ -38,14 +38,13 @@ def terminal(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage,
             timeout=40,
             dimensions=(40, 200),
         )
-        opened.append((made, shell))
+        opened.append(shell)
         shell.expect("READY> ")
         shell.sendline(" ".join([*TFGUARD, *(words or APPLY)]))
         return made, shell
 
     yield make
-    for made, shell in opened:
-        made.open_gate()  # An aborted Terraform leaves its program behind.
+    for shell in opened:
         with contextlib.suppress(psutil.Error):
             for child in psutil.Process(shell.pid).children(recursive=True):
                 child.kill()
