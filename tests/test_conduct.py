@@ -289,6 +289,24 @@ def test_a_push_is_given_up_when_the_lease_is_over(keeper):
     assert keeper.hands.done[-1] == "release, keeping the state"
 
 
+def test_nothing_is_pushed_once_the_lock_is_being_released_whoever_dies(keeper):
+    keeper.running().exits(1)
+    keeper.hands.is_unsaved = True
+    keeper.ask(DONE).exits(1)
+    keeper.front_dies()
+
+    assert keeper.hands.count("push") == 1
+    assert keeper.hands.done.count("release, keeping the state") == 1
+
+
+def test_a_successor_in_releasing_pushes_nothing_though_the_front_dies(keeper):
+    keeper.ask(adopting(stage="releasing", child=0))
+    keeper.hands.is_unsaved = True
+    keeper.front_dies()
+
+    assert "push" not in keeper.hands.done
+
+
 # --- a successor ----------------------------------------------------------------------------------------------------
 
 

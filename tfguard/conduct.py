@@ -175,6 +175,8 @@ class Conduct:
             self.watchdog.is_interrupted = message.is_interrupted
             self._is_held = True
             self._hands.note_held(lock_id=message.lock_id, token=message.token)
+        elif message.stage == "releasing":
+            self._releasing = wire.Release(outcome="")  # The thread goes on with it by itself.
         if message.child:
             self._has_child = self._is_child_inherited = True
             self._hands.adopt_child(message.child)
@@ -221,9 +223,10 @@ class Conduct:
             self._interrupt("the front is gone", now)
         elif not self._has_tenure:
             self.is_done = True
-        else:
-            self._hands.cancel_wait()
+        elif self._is_held:
             self._release_orphaned(now)
+        else:
+            self._hands.cancel_wait()  # Should the lock come all the same, it is released then.
 
     @property
     def _orphan_timeout_seconds(self) -> float:
@@ -235,8 +238,8 @@ class Conduct:
         self._release(wire.Release(outcome=self._outcome), now)
 
     def _release(self, message: wire.Release, now: float) -> None:
-        if self._closing is not None:
-            return
+        if self._closing is not None or self._releasing is not None:
+            return  # It is under way: after its last word to the thread nothing more may be started.
         if self._has_child:  # A push that a dead predecessor has left to us, say: it may be writing.
             self._release_after_child = message
             return
@@ -332,7 +335,8 @@ class Conduct:
         if isinstance(message, wire.Held) and not self._is_front_alive:
             self._release_orphaned(now)
         if isinstance(message, (wire.Lost, wire.Failed)) and self._releasing is not None:
-            self._release(self._releasing, now)
+            asked, self._releasing = self._releasing, None
+            self._release(asked, now)
 
     def _on_held(self, message: wire.Held) -> None:
         assert self._request is not None

@@ -175,6 +175,7 @@ MUTANTS = (
     _in("conduct", "a child starts after all", ("if self._is_stopping or self.watchdog.lost or self._has_child:", "if self._has_child:"), tests=("tests/test_conduct.py",)),
     _in("conduct", "what a dead keeper was pushing is forgotten", ("        if self._has_child:  # A push", "        if not self:  # A push"), tests=("tests/test_conduct.py",)),
     _in("conduct", "a push starts whosever the lock is", ("self.watchdog.lost is None and self.watchdog.safe_until <= now < self.watchdog.expires_at", "not self"), ("is_safe = self.watchdog.lost is None and now < self.watchdog.safe_until", "is_safe = True")),
+    _in("conduct", "a push starts though the lock is being released", ("self._closing is not None or self._releasing is not None", "self._closing is not None"), tests=("tests/test_conduct.py",)),
     _in("conduct", "a successor signals once more", ("self.watchdog.is_interrupted = message.is_interrupted", "self.watchdog.is_interrupted = False")),
     _in("conduct", "a lock that nobody can beat is taken for none", ("isinstance(message, wire.Failed) and self._is_held:", "isinstance(message, wire.Failed) and not self:"), tests=("tests/test_conduct.py",)),
     _in("conduct", "an orphan's lock is kept", ("        elif not self._is_front_alive:\n            self._release_orphaned(now)\n", "")),
