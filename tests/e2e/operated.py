@@ -5,11 +5,12 @@ from __future__ import annotations
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import psutil
 
 from tests.e2e.conftest import TFGUARD, Stage
+from tests.eventually import eventually
 
 #: A run may hold the lock for so long, at most.
 ENOUGH = 120
@@ -58,10 +59,20 @@ def kill_front_of(process: subprocess.Popen[str]) -> None:
     process.communicate(timeout=30)
 
 
-def kill_keeper_of(process: subprocess.Popen[str]) -> None:
-    """SIGKILL the keeper alone."""
-    children = psutil.Process(process.pid).children()
-    next(each for each in children if "tfguard-keeper" in each.cmdline()).kill()
+def keeper_of(front: int) -> psutil.Process | None:
+    """The keeper that lives below the front with this PID, if there is one now."""
+    for each in psutil.Process(front).children():
+        with suppress(psutil.Error):
+            if "tfguard-keeper" in each.cmdline():
+                return each
+    return None
+
+
+def kill_keeper_of(front: int) -> None:
+    """SIGKILL the keeper that lives, once there is one, and wait until it does no more."""
+    keeper = eventually(lambda: keeper_of(front), 20, "a keeper")
+    keeper.kill()
+    eventually(lambda: keeper_of(front) != keeper, 10, "the keeper's death")
 
 
 def kill_guards_of(process: subprocess.Popen[str]) -> None:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import GATED, Backend, Stage
+from tests.e2e.operated import keeper_of, kill_keeper_of
 from tests.e2e.running import Running, running
 from tests.eventually import eventually
 from tests.proxy import Proxy, proxy
@@ -42,22 +43,6 @@ def terraform_of(ours: Running) -> psutil.Process:
     """The Terraform below our keeper."""
     below = psutil.Process(ours.pid).children(recursive=True)
     return next(each for each in below if each.name() == "terraform")
-
-
-def keeper_of(ours: Running) -> psutil.Process | None:
-    """The keeper below our front that lives, if there is one now."""
-    for each in psutil.Process(ours.pid).children():
-        with contextlib.suppress(psutil.Error):
-            if "tfguard-keeper" in each.cmdline():
-                return each
-    return None
-
-
-def kill_keeper(ours: Running) -> None:
-    """SIGKILL the keeper that lives, and wait until it does no more."""
-    keeper = eventually(lambda: keeper_of(ours), 10, "a keeper")
-    keeper.kill()
-    eventually(lambda: keeper_of(ours) != keeper, 10, "the keeper's death")
 
 
 @pytest.mark.parametrize("backend", ["dynamodb", "s3"])
@@ -101,10 +86,10 @@ def test_a_successor_sits_out_an_outage_longer_than_a_frozen_keeper_is_given(
         ours.wait_for_work(made)
         store.turn("hang")
         ours.wait_for("Terraform is frozen")
-        kill_keeper(ours)
-        successor = eventually(lambda: keeper_of(ours), 10, "a successor")
+        kill_keeper_of(ours.pid)
+        successor = eventually(lambda: keeper_of(ours.pid), 10, "a successor")
         time.sleep(FROZEN_KEEPER_SECONDS + 2)  # The outage itself.
-        same = keeper_of(ours)
+        same = keeper_of(ours.pid)
         store.turn("pass")
         result = ours.end()
 
@@ -125,7 +110,7 @@ def test_a_frozen_terraform_whose_keepers_all_die_is_killed_and_the_run_ends(
         store.turn("hang")
         ours.wait_for("Terraform is frozen")
         for _ in range(1 + MAX_RESTARTS):
-            kill_keeper(ours)
+            kill_keeper_of(ours.pid)
         result = ours.end(timeout=30)
 
     assert result.code == 76, str(result)

@@ -139,7 +139,7 @@ def test_a_keeper_that_dies_while_it_pushes_leaves_a_lock_that_waits_for_the_pus
         made.open_gate()
         assert is_pushing.wait(60)
 
-        kill_keeper_of(process)
+        kill_keeper_of(process.pid)
         beaten = beat_of(made)
         eventually(lambda: beat_of(made) > beaten + 4, 30, "its successor beating while the push is on its way")
         may_land.set()

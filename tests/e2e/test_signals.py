@@ -20,6 +20,7 @@ import pytest
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import TFGUARD, Stage
+from tests.e2e.operated import kill_keeper_of
 from tests.eventually import eventually
 from tfguard.front import MAX_RESTARTS
 
@@ -223,7 +224,8 @@ def test_sigkill_of_the_keeper_of_a_local_lock_is_survived_too(begin) -> None:
 def test_a_front_whose_keepers_are_all_dead_still_hears_signals_and_waits_for_terraform(begin) -> None:
     made, run = begin()
     run.terraform.suspend()  # The signal that it has had of the first keeper's sentinel waits.
-    kill_every_keeper(run)
+    for _ in range(1 + MAX_RESTARTS):
+        kill_keeper_of(run.front.pid)
 
     run.front.send_signal(signal.SIGTERM)
     time.sleep(0.5)
@@ -238,22 +240,6 @@ def test_a_front_whose_keepers_are_all_dead_still_hears_signals_and_waits_for_te
     assert "the lock could not be released" in printed
     assert made.resources() == ["terraform_data.work"]
     assert len(made.locks()) == 1
-
-
-def kill_every_keeper(run: Run) -> None:
-    """SIGKILL the keeper and each of its successors."""
-    for _ in range(1 + MAX_RESTARTS):
-        keeper = eventually(lambda: _keeper_of(run), 20, "a keeper")
-        keeper.kill()
-        eventually(lambda keeper=keeper: not alive(keeper), 10, "its death")
-
-
-def _keeper_of(run: Run) -> psutil.Process | None:
-    for each in run.front.children():
-        with contextlib.suppress(psutil.Error):
-            if "tfguard-keeper" in each.cmdline():
-                return each
-    return None
 
 
 def test_a_successor_without_credentials_lets_nothing_run_beyond_the_lease(begin, tmp_path: Path) -> None:
