@@ -7,6 +7,7 @@ Stand-ins for what a lock depends on: time, a store whose answers get lost, a re
 from __future__ import annotations
 
 import itertools
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -17,14 +18,17 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from tfguard import wire
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
 from tfguard.lease import Acquirer, Busy, Draft
 from tfguard.lockinfo import LockInfo
-from tfguard.store import Holder, Lease, LockRecord, QueueRecord
+from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Lease, LockRecord, QueueRecord, Target
 from tfguard.stores.memory import MemoryStore, MemoryTable
 
 #: The lease of every record made here, in seconds.
 T = 180.0
+#: The lease that a keeper's request asks for here, in seconds: short, for where time is real. Beats every half second.
+LEASE = 9.0
 #: What becomes of one request. *before*: it never arrives. *after*: it lands, and its answer is lost. *late*: it is
 #: held back until `land_late`, and its answer is lost. *twice*: it lands, is answered, and lands again at `land_late`.
 Fate = Literal["before", "after", "late", "twice", "denied", "expired", "throttled"]
@@ -197,6 +201,31 @@ def draft(*, lease_seconds: float = T, is_changing: bool = True, hold_until: str
         is_changing=is_changing,
         hold_until=hold_until,
     )
+
+
+def acquire(**facts: Any) -> wire.Acquire:
+    """The request for one lock, as a front sends it to its keeper."""
+    target = Target(
+        label="prod",
+        path="bucket/key",
+        backend="s3",
+        workspace="default",
+        stores=(DynamoDBSpec(table="locks", lock_id="lock", aws=AwsAccess()),),
+    )
+    known: dict[str, Any] = {
+        "target": target,
+        "holder": Holder(who="ana@ci-7", command="apply"),
+        "operation": "OperationTypeApply",
+        "info": "",
+        "who": "ana@ci-7",
+        "version": "1.11.4",
+        "lease_seconds": LEASE,
+        "timeout_seconds": 60.0,
+        "takeover": "always",
+        "is_changing": True,
+        "environ": dict(os.environ),
+    }
+    return wire.Acquire(**(known | facts))
 
 
 def anothers(

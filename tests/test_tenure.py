@@ -8,8 +8,7 @@ import threading
 
 import pytest
 
-from tests.fakes import FakeClock, ScriptedStore, anothers, put, stored
-from tests.test_worker import LEASE, acquire
+from tests.fakes import LEASE, FakeClock, ScriptedStore, acquire, anothers, put, stored
 from tfguard import queue, wire
 from tfguard.store import Holder, QueueRecord
 from tfguard.tenure import Tenure

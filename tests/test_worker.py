@@ -6,45 +6,16 @@ Real time here, so the lease is short; nothing is asserted about how fast anythi
 
 from __future__ import annotations
 
-import os
 import time
 
 import pytest
 
 from tests.eventually import eventually
-from tests.fakes import ScriptedStore, anothers, put, stored
+from tests.fakes import LEASE, ScriptedStore, acquire, anothers, put, stored
 from tfguard import queue, wire, worker
 from tfguard.clock import SystemClock
 from tfguard.errors import StoreDenied
 from tfguard.lease import Acquirer
-from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Target
-
-#: Beats every half second.
-LEASE = 9.0
-
-
-def acquire(**facts):
-    target = Target(
-        label="prod",
-        path="bucket/key",
-        backend="s3",
-        workspace="default",
-        stores=(DynamoDBSpec(table="locks", lock_id="lock", aws=AwsAccess()),),
-    )
-    known = {
-        "target": target,
-        "holder": Holder(who="ana@ci-7", command="apply"),
-        "operation": "OperationTypeApply",
-        "info": "",
-        "who": "ana@ci-7",
-        "version": "1.11.4",
-        "lease_seconds": LEASE,
-        "timeout_seconds": 60.0,
-        "takeover": "always",
-        "is_changing": True,
-        "environ": dict(os.environ),
-    }
-    return wire.Acquire(**(known | facts))
 
 
 class Rig:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
@@ -21,6 +20,7 @@ from tests import emulators
 from tests.ci.gitlab import TEMPLATE, TEMPLATE_FILE, lines_of, lock_file, put_image, run_part, start_part, wheel
 from tests.conftest import cannot
 from tests.e2e.conftest import GATED, ROOT, Result, Stage
+from tests.e2e.operated import kill_all_of
 from tests.serving import serving
 
 EXAMPLE = ROOT / "examples/gitlab/.gitlab-ci.yml"
@@ -205,12 +205,7 @@ def test_after_script_in_a_new_container_settles_what_the_killed_one_left(
 
 def kill_container(entry: subprocess.Popen[str], project: Path) -> None:
     """Kill every process of the job at once, as the end of its container does."""
-    inside = [psutil.Process(entry.pid), *psutil.Process(entry.pid).children(recursive=True)]
-    for process in inside:
-        process.suspend()  # None may see another die.
-    for process in inside:
-        process.kill()
-    entry.communicate()
+    kill_all_of(entry)
     for path in project.glob(".tfguard/runs/*.json"):  # The next container has another PID namespace.
         path.write_text(json.dumps({**json.loads(path.read_text()), "namespace": "pid:[1]"}))
 

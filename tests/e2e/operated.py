@@ -43,13 +43,19 @@ def plain(made: Stage) -> Iterator[subprocess.Popen[str]]:
 
 
 def kill_all_of(process: subprocess.Popen[str]) -> None:
-    """SIGKILL a run's front, keeper, Terraform and all."""
+    """SIGKILL a process and all that it started: a run's front, its keeper, Terraform."""
     front = psutil.Process(process.pid)
-    tree = [front, *front.children(recursive=True)]
+    tree: list[psutil.Process] = []
+    newborn = [front]
+    while newborn:
+        for each in newborn:
+            with suppress(psutil.NoSuchProcess):
+                each.suspend()  # Nobody is to notice the death of another and act on it.
+        tree += newborn
+        newborn = [each for each in front.children(recursive=True) if each not in tree]
     for each in tree:
-        each.suspend()  # Nobody is to notice the death of another and act on it.
-    for each in tree:
-        each.kill()
+        with suppress(psutil.NoSuchProcess):  # It had ended before it could be stopped.
+            each.kill()
     process.communicate(timeout=30)
 
 

@@ -11,10 +11,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pexpect
-import psutil
 import pytest
 
 from tests.e2e.conftest import BACKENDS, Backend, Stage
+from tests.e2e.operated import kill_all_of
 from tests.e2e.running import Running, running
 from tests.eventually import eventually
 
@@ -100,11 +100,7 @@ def test_a_waiter_killed_with_its_keeper_holds_nobody_up(stage: Callable[..., St
         wait_for_tickets(made, 1)
         with start(made, "second") as second:
             wait_for_tickets(made, 2)
-            for process in [psutil.Process(doomed.pid), *psutil.Process(doomed.pid).children(recursive=True)]:
-                process.send_signal(signal.SIGSTOP)
-            for process in [*psutil.Process(doomed.pid).children(recursive=True), psutil.Process(doomed.pid)]:
-                process.kill()
-            doomed.communicate(timeout=30)
+            kill_all_of(doomed)
             (made.path / "holder.wait").unlink()
             results = [holder.end(timeout=120), second.end(timeout=120)]
 
