@@ -34,19 +34,21 @@ class Event(threading.Event):
         return self.is_set()
 
 
-def serve(store, clock, *, is_released=False, adopt=None, **facts):
-    """Serve one lock, and release or abandon it once something is said of it; gives all that was said."""
+def serve(store, clock, *, is_released=False, adopt=None, until=object, **facts):
+    """Serve one lock, and release or abandon it once something (`until`) is said of it; gives all that was said."""
     said = []
 
     def post(message):
         said.append(message)
+        if not isinstance(message, until):
+            return
         if not is_released:
             tenure.abandon()
         elif isinstance(message, wire.Held):
             tenure.release(wire.Release(outcome="succeeded", exit_code=0))
 
     tenure = Tenure(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
-    tenure.run([store])
+    tenure.run([lambda: store])
     return said
 
 
@@ -86,6 +88,24 @@ def test_who_counted_within_his_lease_has_his_token_even_if_the_next_beat_is_not
     store.always("replace", "before")
 
     assert held(store, clock).token == 1
+
+
+def test_an_unlock_while_the_acquisition_could_not_be_counted_is_noticed_at_once():
+    clock = WaitingClock()
+    store = ScriptedStore(clock=clock)
+
+    def be_unlocked_and_wait_in_vain():
+        put(store.table, None)
+        clock.advance(1.0)  # Two heartbeats.
+
+    store.before_next("write_queue", be_unlocked_and_wait_in_vain)
+    store.on("write_queue", "before")
+    started = clock.boottime()
+
+    said = serve(store, clock, until=wire.Lost)
+
+    assert [type(message) for message in said] == [wire.Held, wire.Lost]
+    assert clock.boottime() == started + 1.0
 
 
 def join(store):

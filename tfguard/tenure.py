@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import tenacity
 
@@ -22,6 +22,8 @@ from tfguard.ledger import Ledger
 from tfguard.lockinfo import created
 from tfguard.store import LockRecord, Store
 from tfguard.waiting import Failure, Waiter, check_workspace
+
+_T = TypeVar("_T")
 
 
 class Tenure:
@@ -89,14 +91,14 @@ class Tenure:
 
     # --- the thread ---------------------------------------------------------------------------------------------
 
-    def run(self, stores: Iterable[Store]) -> None:
+    def run(self, openers: Iterable[Callable[[], Store]]) -> None:
         """
-        Serve to the end; the main thread hears how it ended. `stores` are opened as we come to them, and closed.
+        Serve to the end; the main thread hears how it ended. Each of `openers` opens one of the lock's stores.
 
         What nobody foresaw is raised if we hold the lock by then: nobody beats it any more.
         """
         try:
-            self._run(stores)
+            self._run(openers)
         except Failure as failure:
             self._fail(failure.kind, failure.message, failure.record)
         except Busy as busy:
@@ -115,9 +117,9 @@ class Tenure:
                 with contextlib.suppress(Exception):
                     store.close()
 
-    def _run(self, stores: Iterable[Store]) -> None:
-        for store in stores:
-            self._stores.append(store)  # One by one: those already open are closed if the next fails.
+    def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
+        for opener in openers:  # One by one: those already open are closed if the next fails.
+            self._stores.append(self._open(opener))
         self._ledger = Ledger(self._stores[-1], self._clock, self._clock.sleep)
         if self._adopt is not None and self._adopt.stage != "trying":
             self._continue(self._adopt)
@@ -130,7 +132,7 @@ class Tenure:
         """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
         leases: list[HeldLease] = []
         for store in self._stores:
-            record = self._read_until_answered(store, adopt.base)
+            record = self._insist(store.read, adopt.base, lambda: self._must_release)
             if adopt.stage == "held" and (lost := _loss(record, adopt)):
                 self._post(lost)
                 return
@@ -152,14 +154,20 @@ class Tenure:
     def _must_release(self) -> bool:
         return self._release is not None or (self._adopt is not None and self._adopt.stage == "releasing")
 
-    def _read_until_answered(self, store: Store, base: float) -> LockRecord | None:
-        """Read, again and again; a release is given up when the lease has run out, for others may take over then."""
+    def _open(self, opener: Callable[[], Store]) -> Store:
+        """Open one store; that of a lock which is held again and again: it could be opened before, and may be again."""
+        if self._adopt is None or self._adopt.stage == "trying":
+            return opener()
+        return self._insist(opener, self._adopt.base, lambda: True)
+
+    def _insist(self, ask: Callable[[], _T], base: float, may_give_up: Callable[[], bool]) -> _T:
+        """Ask until there is an answer; at most until the lease has run out, for others may take over then."""
         while True:
             try:
-                return store.read()
+                return ask()
             except errors.TfguardError as error:
                 is_over = self._clock.boottime() > base + self._request.lease_seconds
-                if self._is_abandoned or (self._must_release and is_over):
+                if self._is_abandoned or (is_over and may_give_up()):
                     raise
                 # As after a beat that failed: to the front, a keeper that says nothing is frozen, and is killed.
                 self._post(wire.Told(event="lease.warned", error=str(error)))
@@ -247,9 +255,16 @@ class Tenure:
         return min((created(at) for at in expiries if at is not None), default="")
 
     def _beat(self) -> None:
-        """Send heartbeats until told to release or to abandon, or until the lock is lost."""
+        """
+        Send heartbeats until told to release or to abandon, or until the lock is lost.
+
+        The first is due a heartbeat after the last write that landed, however long was asked in vain since: no other
+        tells us of a force-unlock.
+        """
         deadlines = self._deadlines()
-        pause = jittered(deadlines.heartbeat) if deadlines else None
+        pause = None
+        if deadlines and self._lock:
+            pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
         while not self._wake.wait(pause):
             assert deadlines is not None
             pause = jittered(deadlines.heartbeat if self._renew() else RETRY_SECONDS)

@@ -6,15 +6,14 @@ A request that hangs delays a heartbeat, never a deadline: those are the main th
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from tfguard import wire
 from tfguard.clock import SystemClock
-from tfguard.deadlines import RETRY_SECONDS, jittered
-from tfguard.errors import TfguardError
 from tfguard.store import LocalSpec, Store, StoreSpec
 from tfguard.stores import open_store
 from tfguard.tenure import Tenure
@@ -37,10 +36,8 @@ class LeaseWorker(threading.Thread):
         lock_fd: int = -1,
     ) -> None:
         super().__init__(name="lease", daemon=True)
-        self._clock = SystemClock()
-        self.tenure = Tenure(request, self._clock, post=post, tell=tell, adopt=adopt)
+        self.tenure = Tenure(request, SystemClock(), post=post, tell=tell, adopt=adopt)
         self._request = request
-        self._adopt = adopt
         self._post = post
         self._lock_fd = lock_fd
 
@@ -48,33 +45,14 @@ class LeaseWorker(threading.Thread):
         os.environ.clear()
         os.environ.update(self._request.environ)
         try:
-            self.tenure.run(self._open_stores())
+            self.tenure.run(functools.partial(self._open, spec) for spec in self._request.target.stores)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody beats any more
             self._post(error)
 
-    def _open_stores(self) -> Iterator[Store]:
-        for spec in self._request.target.stores:
-            if self._lock_fd >= 0 and isinstance(spec, LocalSpec):
-                yield _adopt_local(spec, self._lock_fd)
-            elif self._adopt is not None and self._adopt.stage != "trying":
-                yield self._open_until_opened(spec, self._adopt)
-            else:
-                yield open_store(spec)
-
-    def _open_until_opened(self, spec: StoreSpec, adopt: wire.Adopt) -> Store:
-        """
-        Open the store of a lock that is held, again and again: its credentials were good before, and may be again.
-
-        Given up when the lease has run out, for others may take the lock over then.
-        """
-        while True:
-            try:
-                return open_store(spec)
-            except TfguardError as error:
-                if self._clock.boottime() > adopt.base + self._request.lease_seconds:
-                    raise
-                self._post(wire.Told(event="lease.warned", error=str(error)))
-                self._clock.sleep(jittered(RETRY_SECONDS))
+    def _open(self, spec: StoreSpec) -> Store:
+        if self._lock_fd >= 0 and isinstance(spec, LocalSpec):
+            return _adopt_local(spec, self._lock_fd)
+        return open_store(spec)
 
 
 def _adopt_local(spec: LocalSpec, descriptor: int) -> Store:

@@ -11,6 +11,7 @@ sentinel; and of the front, that it spawns, relays a stop, releases, and starts 
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import deque
 from collections.abc import Callable
@@ -264,7 +265,7 @@ class Keeper:
     def start_tenure(self, request: wire.Acquire, adopt: wire.Adopt | None) -> None:
         run = self.run
         self.ids.update([adopt.lock_id] if adopt else [])
-        wires = [Wire(self.process, index) for index in range(len(run.world.stores))]
+        wires = [functools.partial(Wire, self.process, index) for index in range(len(run.world.stores))]
         if adopt is not None and adopt.errored_before is not None:
             self._unsaved_before = int(adopt.errored_before)
         tenure = run.code.tenure.Tenure(request, run.machine, post=self._post, tell=self._tell_first, adopt=adopt)
@@ -536,6 +537,7 @@ class Run:
         self.unsaved = 0
         self.is_waiting = True
         self.well_since = self.world.time
+        self.held_at = float("-inf")
         self._dice = dice
         self._work = work
         self._stop = dice.uniform(0.1, request.lease_seconds)

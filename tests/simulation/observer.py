@@ -225,6 +225,7 @@ class Observer:
     def _on_held(self, run: Run, message: wire.Held) -> None:
         run.is_waiting = False
         run.lock_id = message.lock_id
+        run.held_at = self.world.time
         self._unanswered.pop(run.keeper.process.name, None)
         self.world.tell(run.name, f"holds {message.lock_id}, token {message.token}")
         if message.lock_id in self._removed:
@@ -328,13 +329,14 @@ class Observer:
 
     def _tries_by(self, run: Run) -> float:
         """
-        By when its keeper has tried again, and heard, after a request without an answer; -inf if a beat landed since.
+        By when its keeper has tried again, and heard, after a request without an answer.
 
-        Who stood still hears only on waking that there is no answer, and rests from then on.
+        Who stood still hears only on waking that there is no answer, and rests from then on. Who counts the acquisition
+        sends no heartbeat before that is over: the first one, at once if it is due by then.
         """
         unanswered = self._unanswered.get(run.keeper.process.name)
         if unanswered is None:
-            return float("-inf")
+            return run.held_at + run.machine.real(TICK_SECONDS) + _MOMENT
         rest = run.machine.real((1 + JITTER) * RETRY_SECONDS + TICK_SECONDS)
         return max(unanswered, run.well_since) + rest + _MOMENT
 
