@@ -44,7 +44,7 @@ class NotingHands:
 
     def start_push(self):
         self.done.append("push")
-        return True
+        return 4712
 
     def pushed(self, status):
         return self.push_pauses.pop(0) if status and self.push_pauses else None
@@ -266,6 +266,16 @@ def test_a_push_that_fails_for_good_leaves_a_copy(keeper):
 
     assert keeper.hands.count("push") == 2
     assert keeper.hands.done[-1] == "release, keeping the state"
+
+
+def test_the_front_knows_each_push_while_it_runs(keeper):
+    """It has to freeze it, should the keeper be frozen."""
+    keeper.running().exits(1)
+    keeper.hands.is_unsaved, keeper.hands.push_pauses = True, [1.0]
+
+    keeper.ask(DONE).exits(1).wait(1.0).exits(0)
+
+    assert [message.pid for message in keeper.hands.told(wire.Pushing)] == [4712, 0, 4712, 0]
 
 
 def test_a_push_waits_while_nobody_knows_whose_the_lock_is(keeper):

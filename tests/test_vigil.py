@@ -39,6 +39,16 @@ def test_a_beat_that_lands_lets_terraform_go_on(vigil):
     assert vigil.decide(FREEZE + 1) == [Action.THAW]
 
 
+def test_what_was_done_to_terraform_was_not_done_to_the_push_after_it(vigil):
+    vigil.decide(FREEZE)
+    vigil.hear(wire.Beaten(beat=1, base=FREEZE), FREEZE + 1)
+
+    vigil.hear(wire.Pushing(pid=4712), FREEZE + 2)
+
+    assert Action.FREEZE not in vigil.decide(FREEZE + 3)
+    assert vigil.decide(2 * FREEZE) == [Action.FREEZE]
+
+
 def test_a_silent_keeper_is_let_be_while_terraform_may_run(vigil):
     vigil.decide(FREEZE - 1)
 

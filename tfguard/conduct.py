@@ -95,8 +95,8 @@ class Hands(Protocol):
         """Where that state is."""
         ...
 
-    def start_push(self) -> bool:
-        """Start one push of it, as a child; says whether one was started."""
+    def start_push(self) -> int:
+        """Start one push of it, as a child, and give its PID; 0 if that failed."""
         ...
 
     def pushed(self, status: int) -> float | None:
@@ -278,11 +278,15 @@ class Conduct:
             self._push_at = now + TICK_SECONDS
             return
         is_safe = self.watchdog.lost is None and now < self.watchdog.safe_until
-        self._has_child = is_safe and self._hands.start_push()
-        if not self._has_child:
+        pid = self._hands.start_push() if is_safe else 0
+        if pid:
+            self._has_child = True
+            self._hands.tell(wire.Pushing(pid=pid))  # Should we be frozen, it is the front that freezes it.
+        else:
             self._close_after_rescue(1, now)
 
     def _on_pushed(self, status: int, now: float) -> None:
+        self._hands.tell(wire.Pushing(pid=0))
         pause = self._hands.pushed(status)
         if pause is not None and self.watchdog.lost is None:
             self._push_at = now + pause

@@ -265,6 +265,8 @@ class Front:
             self.lost = message
         elif isinstance(message, wire.Started):
             self._child, self._is_spawning = message.pid, False
+        elif isinstance(message, wire.Pushing):
+            self._child = message.pid
         if isinstance(message, (wire.Held, wire.Failed, wire.Exited, wire.Released)):
             self._answers.append(message)
         self._listener(message)

@@ -247,9 +247,9 @@ class Keeper:
     def unsaved_path(self) -> str:
         return self._rescuer.path
 
-    def start_push(self) -> bool:
+    def start_push(self) -> int:
         self._child = self._rescuer.start(self._ensure_sentinel().fileno())
-        return self._child is not None
+        return self._child.pid if self._child is not None else 0
 
     def pushed(self, status: int) -> float | None:
         return self._rescuer.ended(status)

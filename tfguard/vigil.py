@@ -53,7 +53,7 @@ class Vigil:
             self.watchdog.is_interrupted = True
         elif isinstance(message, wire.Lost):
             self.watchdog.lose(message.kind)
-        elif isinstance(message, wire.Started):
+        elif isinstance(message, (wire.Started, wire.Pushing)):
             self.watchdog.start_child()
 
     def inherit_child(self) -> None:

@@ -232,6 +232,12 @@ class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     record: LockRecord | None = None
 
 
+class Pushing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A push of a state that Terraform could not save runs under this PID; 0: it has ended."""
+
+    pid: int
+
+
 class Rescued(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
     What became of a state that Terraform could not save.
@@ -283,8 +289,8 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 ToKeeper = Union[Acquire, Adopt, Spawn, Interrupt, ChildHeard, ChildGone, Release]
 ToFront = Union[
-    Ready, Waiting, Trying, Held, Beaten, Started, Exited, Told, Lost, Rescued, DigestDiffers, Releasing, Released,
-    Failed,
+    Ready, Waiting, Trying, Held, Beaten, Started, Exited, Told, Lost, Pushing, Rescued, DigestDiffers, Releasing,
+    Released, Failed,
 ]  # fmt: skip
 
 

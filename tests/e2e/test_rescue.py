@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import GATED, Backend, Result, Stage
-from tests.e2e.operated import guarded, kill_all_of, kill_front_of, kill_keeper_of
+from tests.e2e.operated import guarded, keeper_of, kill_all_of, kill_front_of, kill_keeper_of
 from tests.e2e.refusing import Refusing, refusing
 from tests.eventually import eventually
 from tfguard.stores.dynamodb import BEAT
@@ -74,6 +75,23 @@ def deny_state_at_first(made: Stage, proxy: Refusing, pushes: int = 0) -> None:
     proxy.refuse = refuse
 
 
+def holding_up_the_push(
+    made: Stage, is_pushing: threading.Event, may_land: threading.Event
+) -> Callable[[str, str, str], bool]:
+    """Deny Terraform's own writes of the state, and let our push wait on its way."""
+
+    def refuse(method: str, path: str, _: str) -> bool:
+        if not is_state_write(made, method, path):
+            return False
+        if not errored(made).exists():
+            return True
+        is_pushing.set()
+        may_land.wait(60)
+        return False
+
+    return refuse
+
+
 def beat_of(made: Stage) -> int:
     """The number of the lock's last heartbeat, -1 where there is no lock."""
     item = made.dynamodb.item(made.table, f"{made.bucket}/{made.key}")
@@ -121,21 +139,36 @@ def test_a_keeper_without_a_front_pushes_too(gated: Callable[..., Pair]) -> None
     assert not errored(made).exists()
 
 
+def test_a_push_whose_keeper_is_frozen_is_frozen_by_the_front(gated: Callable[..., Pair]) -> None:
+    made, proxy = gated("dynamodb")
+    is_pushing, may_land = threading.Event(), threading.Event()
+
+    with guarded(made) as process:
+        proxy.refuse = holding_up_the_push(made, is_pushing, may_land)
+        made.open_gate()
+        assert is_pushing.wait(60)
+        keeper = keeper_of(process.pid)
+        assert keeper is not None
+        (push,) = [each for each in keeper.children() if each.name() == "terraform"]
+
+        keeper.suspend()
+        eventually(lambda: push.status() == psutil.STATUS_STOPPED, 30, "the push frozen")
+        keeper.resume()
+        eventually(lambda: push.status() != psutil.STATUS_STOPPED, 30, "the push going on")
+        may_land.set()
+        _, err = process.communicate(timeout=60)
+
+    assert "it has been pushed now, under the same lock" in err
+    assert made.locks() == []
+    assert made.resources() == ["terraform_data.work"]
+
+
 def test_a_keeper_that_dies_while_it_pushes_leaves_a_lock_that_waits_for_the_push(gated: Callable[..., Pair]) -> None:
     made, proxy = gated("dynamodb")
     is_pushing, may_land = threading.Event(), threading.Event()
 
-    def hold_up(method: str, path: str, _: str) -> bool:
-        if not is_state_write(made, method, path):
-            return False
-        if not errored(made).exists():
-            return True
-        is_pushing.set()
-        may_land.wait(60)
-        return False
-
     with guarded(made) as process:
-        proxy.refuse = hold_up
+        proxy.refuse = holding_up_the_push(made, is_pushing, may_land)
         made.open_gate()
         assert is_pushing.wait(60)
 

@@ -340,11 +340,11 @@ class Keeper:
     def unsaved_path(self) -> str:
         return "errored.tfstate"
 
-    def start_push(self) -> bool:
+    def start_push(self) -> int:
         self._is_child_adopted = self.is_spared = False
         self._pushes += 1
         self.child = self.run.start_child("push")
-        return True
+        return self.run.pid
 
     def pushed(self, status: int) -> float | None:
         is_over = status == 0 or self._pushes > len(PAUSES_SECONDS)
@@ -397,6 +397,8 @@ class Front:
         elif isinstance(message, wire.Started):
             self._is_spawning = False
             self.child = keeper.child or self.run.child
+        elif isinstance(message, wire.Pushing):
+            self.child = self.run.child if message.pid else None
         elif isinstance(message, wire.Exited):
             self.child = None
             self._go_on(message.status)
