@@ -8,15 +8,18 @@ by TFGUARD_TF_PLUGINS. Without one these tests are skipped; `test_signals` has t
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
 from tests.e2e.conftest import TFGUARD, Stage
 from tests.e2e.running import running
 from tests.eventually import eventually
@@ -83,17 +86,21 @@ def queues(stage: Callable[..., Stage], tmp_path: Path) -> Callable[..., Stage]:
 
 def created(made: Stage) -> set[str]:
     """The queues that exist."""
+    urls = _sqs(made.s3.endpoint).list_queues().get("QueueUrls", [])
+    return {url.rsplit("/", 1)[-1] for url in urls if made.environ["SUFFIX"] in url}
+
+
+@functools.cache
+def _sqs(endpoint: str) -> Any:
     import botocore.session
 
-    client = botocore.session.get_session().create_client(
+    return botocore.session.get_session().create_client(
         "sqs",
-        region_name="us-east-1",
-        endpoint_url=made.s3.endpoint,
-        aws_access_key_id="testkey",
-        aws_secret_access_key="testsecret",
+        region_name=REGION,
+        endpoint_url=endpoint,
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
     )
-    urls = client.list_queues().get("QueueUrls", [])
-    return {url.rsplit("/", 1)[-1] for url in urls if made.environ["SUFFIX"] in url}
 
 
 def known(made: Stage) -> set[str]:
