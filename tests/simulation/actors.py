@@ -396,9 +396,9 @@ class Front:
             self._go_on()
         elif isinstance(message, wire.Started):
             self._is_spawning = False
-            self.child = keeper.child or self.run.child
+            self.child = self.run.child_of(message.pid)
         elif isinstance(message, wire.Pushing):
-            self.child = self.run.child if message.pid else None
+            self.child = self.run.child_of(message.pid)
         elif isinstance(message, wire.Exited):
             self.child = None
             self._go_on(message.status)
@@ -580,6 +580,10 @@ class Run:
         if self.code.wrong == "releases early":
             self.world.after(work / 2, self._on_exit, self.child, 0)
         return self.child
+
+    def child_of(self, pid: int) -> Child | None:
+        """Who has this PID; None if that one has made room for another meanwhile."""
+        return self.child if pid == self.pid else None
 
     def _on_exit(self, child: Child, status: int) -> None:
         if child.name.endswith("/push"):
