@@ -161,7 +161,7 @@ class Tenure:
         return self._insist(opener, self._adopt.base, lambda: True)
 
     def _insist(self, ask: Callable[[], _T], base: float, may_give_up: Callable[[], bool]) -> _T:
-        """Ask until there is an answer; at most until the lease has run out, for others may take over then."""
+        """Ask until there is an answer. Who may give up does when the lease has run out: others may take over then."""
         while True:
             try:
                 return ask()

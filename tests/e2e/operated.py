@@ -84,7 +84,8 @@ def kill_keeper_of(front: int) -> None:
 def kill_guards_of(process: subprocess.Popen[str]) -> None:
     """SIGKILL front and keeper at once, and leave Terraform alone."""
     front = psutil.Process(process.pid)
-    keeper = next(each for each in front.children() if "tfguard-keeper" in each.cmdline())
+    keeper = keeper_of(process.pid)
+    assert keeper is not None
     for each in (front, keeper):
         each.suspend()
     for each in (front, keeper):

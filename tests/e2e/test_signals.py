@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import TFGUARD, Stage
-from tests.e2e.operated import kill_keeper_of
+from tests.e2e.operated import keeper_of, kill_keeper_of
 from tests.eventually import eventually
 from tfguard.front import MAX_RESTARTS
 
@@ -62,7 +62,7 @@ def dissect(process: subprocess.Popen[str]) -> Run:
         front = psutil.Process(process.pid)
         if "tfguard" not in " ".join(front.cmdline()) or front.name().startswith("bash"):
             front = next(each for each in front.children(recursive=True) if "tfguard" in " ".join(each.cmdline()))
-        keeper = next((each for each in front.children() if "tfguard-keeper" in each.cmdline()), None)
+        keeper = keeper_of(front.pid)
         terraform = next((each for each in keeper.children() if each.name() == "terraform"), None) if keeper else None
         return Run(process, front, keeper, terraform) if keeper and terraform else None
 
