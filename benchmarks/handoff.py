@@ -13,12 +13,12 @@ import time
 from typing import Any
 
 from benchmarks.stage import KEYS, REGION, Bench
-from tfguard import wire
+from tfguard.backends import open_store
 from tfguard.clock import SystemClock
-from tfguard.ledger import Ledger
-from tfguard.store import AwsAccess, DynamoDBSpec, Holder, S3Spec, StoreSpec, Target
-from tfguard.stores import open_store
-from tfguard.waiting import Waiter
+from tfguard.guard import messages
+from tfguard.lock.queue import Ledger
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, S3Spec, StoreSpec, Target
+from tfguard.lock.waiting import Waiter
 
 WAITERS = 6
 HOLD_SECONDS = (0.6, 1.2)
@@ -81,8 +81,8 @@ def _spec(bench: Bench, backend: str) -> StoreSpec:
     return S3Spec(bucket=bench.bucket(), key="k.tflock", aws=aws, endpoint=bench.s3_endpoint, use_path_style=True)
 
 
-def _request(name: str) -> wire.Acquire:
-    return wire.Acquire(
+def _request(name: str) -> messages.Acquire:
+    return messages.Acquire(
         target=Target(label="lock", path="lock", backend="bench", workspace="", stores=()),
         holder=Holder(who=name, command="apply"),
         operation="OperationTypeApply",

@@ -11,7 +11,7 @@ import statistics
 from typing import Any
 
 from tests.line_world import World
-from tfguard.deadlines import Deadlines
+from tfguard.lock.deadlines import Deadlines
 
 HOLD_SECONDS = 60.0
 SETTLE_SECONDS = 120.0

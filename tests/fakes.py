@@ -18,12 +18,12 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
-from tfguard import wire
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
-from tfguard.lease import Acquirer, Busy, Draft
-from tfguard.lockinfo import LockInfo
-from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Lease, LockRecord, QueueRecord, Target
-from tfguard.stores.memory import MemoryStore, MemoryTable
+from tfguard.guard import messages
+from tfguard.lock.lease import Acquirer, Busy, Draft
+from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.memory import MemoryStore, MemoryTable
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, Lease, LockRecord, QueueRecord, Target
 
 #: The lease of every record made here, in seconds.
 T = 180.0
@@ -203,7 +203,7 @@ def draft(*, lease_seconds: float = T, is_changing: bool = True, hold_until: str
     )
 
 
-def acquire(**facts: Any) -> wire.Acquire:
+def acquire(**facts: Any) -> messages.Acquire:
     """The request for one lock, as a front sends it to its keeper."""
     target = Target(
         label="prod",
@@ -225,7 +225,7 @@ def acquire(**facts: Any) -> wire.Acquire:
         "is_changing": True,
         "environ": dict(os.environ),
     }
-    return wire.Acquire(**(known | facts))
+    return messages.Acquire(**(known | facts))
 
 
 def anothers(

@@ -15,15 +15,15 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
-from tfguard import wire
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
-from tfguard.lease import Busy, HeldLock
-from tfguard.ledger import Ledger
-from tfguard.lockinfo import LockInfo, new_lock_id
-from tfguard.queue import QueueState, decode
-from tfguard.store import Holder, LockRecord, QueueRecord, Target
-from tfguard.stores.memory import MemoryStore, MemoryTable
-from tfguard.waiting import Failure, Waiter
+from tfguard.guard import messages
+from tfguard.lock.lease import Busy, HeldLock
+from tfguard.lock.lockinfo import LockInfo, new_lock_id
+from tfguard.lock.memory import MemoryStore, MemoryTable
+from tfguard.lock.queue import Ledger
+from tfguard.lock.queue_record import QueueState, decode
+from tfguard.lock.store import Holder, LockRecord, QueueRecord, Target
+from tfguard.lock.waiting import Failure, Waiter
 
 BEAT_SECONDS = 10.0
 START = datetime(2026, 11, 21, tzinfo=timezone.utc)
@@ -269,8 +269,8 @@ class World:
         self.at(now + hold, end)
 
 
-def _request(name: str, timeout: float, order: Literal["fifo", "none"]) -> wire.Acquire:
-    return wire.Acquire(
+def _request(name: str, timeout: float, order: Literal["fifo", "none"]) -> messages.Acquire:
+    return messages.Acquire(
         target=Target(label="lock", path="lock", backend="memory", workspace="", stores=()),
         holder=Holder(
             who=f"runner@{name}-abcdef.example",

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from tests.eventually import eventually
-from tfguard import child
-from tfguard.child import AdoptedChild
+from tfguard.process import child
+from tfguard.process.child import AdoptedChild
 
 #: A parent, its child and its grandchild, each of which tells its PID and what signals it gets.
 FAMILY = """

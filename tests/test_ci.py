@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from tfguard import ci
-from tfguard.ci import PROVIDERS, Identity, escape_github, identify
+from tfguard.ci import identity as ci_identity
+from tfguard.ci.identity import PROVIDERS, Identity, escape_github, identify
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures" / "ci").glob("*.json"))
 
@@ -43,7 +43,7 @@ def test_a_run_is_identified_by_what_its_platform_says(name):
 
     assert msgspec.structs.asdict(identity) == expected
     assert identity.is_ci == (name != "laptop")
-    assert ci.is_ci(fixture["environ"]) == identity.is_ci
+    assert ci_identity.is_ci(fixture["environ"]) == identity.is_ci
 
 
 def test_every_row_of_the_table_has_a_fixture():

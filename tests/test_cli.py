@@ -12,8 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from tfguard import log, own
-from tfguard.cli import OWN
+from tfguard.cli import own_commands
+from tfguard.cli.main import OWN
+from tfguard.report import log
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,7 +40,7 @@ def test_help_shows_options_commands_and_examples(tmp_path):
 
 
 def test_every_command_of_ours_is_kept_from_terraform():
-    assert set(own.group.commands) == OWN
+    assert set(own_commands.group.commands) == OWN
 
 
 def commands_of(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
@@ -49,9 +50,9 @@ def commands_of(group: click.Group, *above: str) -> Iterator[tuple[str, ...]]:
             yield from commands_of(command, *above, name)
 
 
-@pytest.mark.parametrize("words", [*commands_of(own.group)], ids=" ".join)
+@pytest.mark.parametrize("words", [*commands_of(own_commands.group)], ids=" ".join)
 def test_each_command_of_ours_explains_itself_with_an_example(words):
-    result = CliRunner().invoke(own.group, [*words, "--help"], prog_name="tfguard")
+    result = CliRunner().invoke(own_commands.group, [*words, "--help"], prog_name="tfguard")
 
     assert result.exit_code == 0
     assert result.output.startswith(f"Usage: tfguard {' '.join(words)} ")

@@ -130,7 +130,7 @@ def test_whatever_goes_wrong_the_shell_sees_nothing(home: Path) -> None:
 
 
 def test_an_answer_costs_no_heavy_import(home: Path) -> None:
-    code = "import sys, tfguard.cli; tfguard.cli.os._exit = lambda _: print(*sys.modules); tfguard.cli.main()"
+    code = "import sys; from tfguard.cli import main; main.os._exit = lambda _: print(*sys.modules); main.main()"
 
     asked = {"_TFGUARD_COMPLETE": "bash_complete", "COMP_WORDS": "tfguard run p", "COMP_CWORD": "2"}
     result = run([sys.executable, "-c", code], home, **asked)

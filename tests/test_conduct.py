@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.actors import request
-from tfguard import wire
-from tfguard.conduct import Conduct
-from tfguard.deadlines import TICK_SECONDS
+from tfguard.guard import messages
+from tfguard.guard.keeper_rules import Conduct
+from tfguard.lock.deadlines import TICK_SECONDS
 
 #: Warned at 30 s, interrupted at 60 s, frozen at 108 s.
 LEASE = 180.0
-SPAWN = wire.Spawn(argv=["terraform"], directory="", environ={})
-STOP = wire.Interrupt(reason="SIGTERM")
-DONE = wire.Release(outcome="succeeded", exit_code=0)
+SPAWN = messages.Spawn(argv=["terraform"], directory="", environ={})
+STOP = messages.Interrupt(reason="SIGTERM")
+DONE = messages.Release(outcome="succeeded", exit_code=0)
 
 
 class NotingHands:
@@ -94,13 +94,13 @@ class Keeper:
         return self.ask(asked(**facts))
 
     def holding(self, **facts):
-        return self.acquiring(**facts).hear(wire.Held(lock_id="ours", beat=0, base=self.now))
+        return self.acquiring(**facts).hear(messages.Held(lock_id="ours", beat=0, base=self.now))
 
     def running(self, **facts):
         return self.holding(**facts).ask(SPAWN)
 
     def beat(self):
-        return self.hear(wire.Beaten(beat=1, base=self.now))
+        return self.hear(messages.Beaten(beat=1, base=self.now))
 
     def exits(self, status=0):
         self.conduct.on_exit(status, self.now)
@@ -113,11 +113,13 @@ class Keeper:
 
 def asked(**facts):
     found = request("ana", lease=LEASE, timeout=60.0, stores=1)
-    return wire.Acquire(**{name: getattr(found, name) for name in found.__struct_fields__} | facts)
+    return messages.Acquire(**{name: getattr(found, name) for name in found.__struct_fields__} | facts)
 
 
 def adopting(**facts):
-    return wire.Adopt(**{"acquire": asked(), "stage": "held", "lock_id": "ours", "base": 0.0, "child": 4711} | facts)
+    return messages.Adopt(
+        **{"acquire": asked(), "stage": "held", "lock_id": "ours", "base": 0.0, "child": 4711} | facts
+    )
 
 
 @pytest.fixture
@@ -135,7 +137,7 @@ def test_a_child_gets_one_sigint_whoever_asks_how_often(keeper):
 
 
 def test_a_signal_that_somebody_else_has_delivered_is_not_sent_again(keeper):
-    keeper.running().ask(wire.Interrupt(reason="SIGINT", is_delivered=True)).wait(61)
+    keeper.running().ask(messages.Interrupt(reason="SIGINT", is_delivered=True)).wait(61)
 
     assert keeper.hands.count("interrupt_child") == 0
     assert keeper.hands.count("spare_child") == 1
@@ -147,7 +149,7 @@ def test_each_child_has_a_sigint_of_its_own(keeper):
     assert keeper.hands.count("interrupt_child") == 2
 
 
-@pytest.mark.parametrize("event", [STOP, wire.Lost(kind="gone")])
+@pytest.mark.parametrize("event", [STOP, messages.Lost(kind="gone")])
 def test_nothing_starts_once_asked_to_stop_or_without_a_lock(keeper, event):
     keeper.holding()
     keeper.ask(event) if event is STOP else keeper.hear(event)
@@ -155,7 +157,7 @@ def test_nothing_starts_once_asked_to_stop_or_without_a_lock(keeper, event):
     keeper.ask(SPAWN)
 
     assert "start" not in keeper.hands.done
-    assert keeper.hands.told(wire.Failed)[0].kind == "interrupted"
+    assert keeper.hands.told(messages.Failed)[0].kind == "interrupted"
 
 
 def test_one_child_at_a_time(keeper):
@@ -177,7 +179,7 @@ def test_a_beat_that_lands_lets_a_frozen_child_go_on(keeper):
 
 
 def test_another_holder_ends_the_child_at_once(keeper):
-    keeper.running().hear(wire.Lost(kind="another's")).wait(0)
+    keeper.running().hear(messages.Lost(kind="another's")).wait(0)
 
     assert keeper.hands.done[-2:] == ["freeze", "kill"]
 
@@ -189,7 +191,7 @@ def test_a_run_that_takes_too_long_is_asked_to_stop_and_said_to_be(keeper):
     keeper.wait(1)
 
     assert keeper.hands.count("interrupt_child") == 1
-    assert "run.timed_out" in [told.event for told in keeper.hands.told(wire.Told)]
+    assert "run.timed_out" in [told.event for told in keeper.hands.told(messages.Told)]
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -199,25 +201,25 @@ def test_a_release_that_meets_a_loss_is_answered_all_the_same(keeper):
     """The thread hears of both at once, and says only that the lock is lost."""
     keeper.running().exits().ask(DONE)
 
-    keeper.hear(wire.Lost(kind="another's"))
+    keeper.hear(messages.Lost(kind="another's"))
 
-    assert keeper.hands.told(wire.Released) == [wire.Released(result="another's")]
+    assert keeper.hands.told(messages.Released) == [messages.Released(result="another's")]
     assert keeper.conduct.is_done
 
 
 def test_a_release_whose_thread_fails_is_answered_all_the_same(keeper):
     keeper.running().exits().ask(DONE)
 
-    keeper.hear(wire.Failed(kind="TfguardError", message="Unexpected"))
+    keeper.hear(messages.Failed(kind="TfguardError", message="Unexpected"))
 
-    assert keeper.hands.told(wire.Released) == [wire.Released(result="failed")]
+    assert keeper.hands.told(messages.Released) == [messages.Released(result="failed")]
 
 
 def test_what_is_lost_is_not_released(keeper):
-    keeper.running().hear(wire.Lost(kind="gone")).exits().ask(DONE)
+    keeper.running().hear(messages.Lost(kind="gone")).exits().ask(DONE)
 
     assert "release" not in keeper.hands.done
-    assert keeper.hands.told(wire.Released) == [wire.Released(result="gone")]
+    assert keeper.hands.told(messages.Released) == [messages.Released(result="gone")]
 
 
 def test_an_orphan_is_stopped_then_killed_and_its_lock_is_released_when_it_is_gone(keeper):
@@ -233,7 +235,7 @@ def test_an_orphan_is_stopped_then_killed_and_its_lock_is_released_when_it_is_go
 
 
 def test_a_lock_that_comes_when_the_front_is_gone_is_released(keeper):
-    keeper.acquiring().front_dies().hear(wire.Held(lock_id="ours", beat=0, base=0.0))
+    keeper.acquiring().front_dies().hear(messages.Held(lock_id="ours", beat=0, base=0.0))
 
     assert "cancel_wait" in keeper.hands.done
     assert keeper.hands.done[-1] == "release"
@@ -275,7 +277,7 @@ def test_the_front_knows_each_push_while_it_runs(keeper):
 
     keeper.ask(DONE).exits(1).wait(1.0).exits(0)
 
-    assert [message.pid for message in keeper.hands.told(wire.Pushing)] == [4712, 0, 4712, 0]
+    assert [message.pid for message in keeper.hands.told(messages.Pushing)] == [4712, 0, 4712, 0]
 
 
 def test_a_push_waits_while_nobody_knows_whose_the_lock_is(keeper):
@@ -331,24 +333,24 @@ def test_a_successor_counts_from_what_its_predecessor_last_knew(keeper):
 
 def test_a_successor_that_cannot_beat_lets_terraform_stop_until_it_is_unsafe_and_ends_it_then(keeper):
     """Its store cannot even be opened. To the front that is a lost lock, not one that could not be had."""
-    keeper.ask(adopting()).hear(wire.Failed(kind="StoreDenied", message="No credentials."))
+    keeper.ask(adopting()).hear(messages.Failed(kind="StoreDenied", message="No credentials."))
 
     keeper.wait(107)
     assert keeper.hands.count("kill") == 0
     keeper.wait(1)
 
     assert keeper.hands.done[-2:] == ["freeze", "kill"]
-    assert keeper.hands.told(wire.Lost) == [wire.Lost(kind="expired")]
-    assert not keeper.hands.told(wire.Failed)
+    assert keeper.hands.told(messages.Lost) == [messages.Lost(kind="expired")]
+    assert not keeper.hands.told(messages.Failed)
     assert keeper.hands.count("interrupt_child") == 0
 
 
 def test_a_successor_that_cannot_beat_leaves_the_lock_to_its_lease(keeper):
-    keeper.ask(adopting()).hear(wire.Failed(kind="StoreDenied", message="No credentials.")).exits(-9)
+    keeper.ask(adopting()).hear(messages.Failed(kind="StoreDenied", message="No credentials.")).exits(-9)
 
     keeper.ask(DONE)
 
-    assert keeper.hands.told(wire.Released) == [wire.Released(result="failed")]
+    assert keeper.hands.told(messages.Released) == [messages.Released(result="failed")]
     assert "release" not in keeper.hands.done
     assert keeper.conduct.is_done
 
@@ -373,4 +375,4 @@ def test_the_end_of_an_inherited_child_is_the_fronts_to_tell(keeper):
     """It reaps it. Told twice, it would take the second for the end of the next program."""
     keeper.ask(adopting()).exits()
 
-    assert not keeper.hands.told(wire.Exited)
+    assert not keeper.hands.told(messages.Exited)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfguard.deadlines import TICK_SECONDS, Deadlines, jittered
+from tfguard.lock.deadlines import TICK_SECONDS, Deadlines, jittered
 
 
 def test_the_default_lease_has_these_deadlines():

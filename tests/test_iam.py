@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tfguard.blueprint import Blueprint, draw
+from tfguard.bootstrap.blueprint import Blueprint, draw
+from tfguard.bootstrap.iam import WITHOUT, policies
 from tfguard.errors import ConfigError
-from tfguard.iam import WITHOUT, policies
 
 S3_BACKEND = {"bucket": "acme", "key": "network.tfstate", "region": "eu-central-1"}
 

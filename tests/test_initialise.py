@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tfguard.context import make_context
-from tfguard.initialise import why_init
-from tfguard.options import Options
-from tfguard.report import Report
+from tfguard.config.options import Options
+from tfguard.report.reporter import Report
+from tfguard.run.context import make_context
+from tfguard.run.initialise import why_init
 
 #: What init has left behind.
 CACHED = {"bucket": "b", "key": "dev/x.tfstate", "endpoints": {"s3": "http://a", "sts": None}, "max_retries": 5}

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.actors import request
-from tfguard import wire
-from tfguard.journal import Journal
+from tfguard.guard import messages
+from tfguard.guard.handover import Journal
 
 REQUEST = request("ana", lease=180.0, timeout=60.0, stores=1)
-HELD = wire.Held(lock_id="ours", beat=0, base=1.0, token=7, waited_seconds=12.0)
+HELD = messages.Held(lock_id="ours", beat=0, base=1.0, token=7, waited_seconds=12.0)
 
 
 @pytest.fixture
 def journal():
     """Of a keeper that holds the lock."""
     made = Journal()
-    made.note(wire.Trying(lock_id="ours", base=1.0))
+    made.note(messages.Trying(lock_id="ours", base=1.0))
     made.note(HELD)
     return made
 
@@ -26,7 +26,7 @@ def test_before_anything_was_tried_a_successor_begins_anew():
 
 
 def test_a_successor_goes_on_from_the_last_beat_that_had_landed(journal):
-    journal.note(wire.Beaten(beat=3, base=31.0))
+    journal.note(messages.Beaten(beat=3, base=31.0))
 
     told = journal.handover(REQUEST, child=4711)
 

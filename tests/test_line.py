@@ -9,12 +9,12 @@ import pytest
 from tests.fakes import FakeClock, ScriptedStore, anothers, put
 from tests.simulation.actors import request
 from tfguard.errors import StoreUnavailable
-from tfguard.lease import Busy
-from tfguard.ledger import Ledger
-from tfguard.line import Line
-from tfguard.queue import Ticket
-from tfguard.store import Holder
-from tfguard.waiting import Waiter
+from tfguard.lock.lease import Busy
+from tfguard.lock.queue import Ledger
+from tfguard.lock.queue_record import Ticket
+from tfguard.lock.store import Holder
+from tfguard.lock.turn import Line
+from tfguard.lock.waiting import Waiter
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from msgspec import structs
 
-from tfguard import live, wire
-from tfguard.lockinfo import LockInfo, created
-from tfguard.messages import COLUMNS, Subject, waiting
-from tfguard.store import Holder, Lease, LockRecord
+from tfguard.guard import messages
+from tfguard.lock.lockinfo import LockInfo, created
+from tfguard.lock.store import Holder, Lease, LockRecord
+from tfguard.report import live_line
+from tfguard.report.messages.phrases import COLUMNS, Subject, waiting
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 ANA = Holder(who="ana@ci-7", command="apply", run="GitHub run 4812", link="https://ci.example/4812")
@@ -24,13 +25,13 @@ def record(*, is_leased: bool = True) -> LockRecord:
     return LockRecord(text=INFO.encode(), info=INFO, lease=lease if is_leased else None)
 
 
-def message(**facts: object) -> wire.Waiting:
-    base = wire.Waiting(record=record(), seen_seconds=4, expires_in_seconds=176, remaining_seconds=600)
+def message(**facts: object) -> messages.Waiting:
+    base = messages.Waiting(record=record(), seen_seconds=4, expires_in_seconds=176, remaining_seconds=600)
     return structs.replace(base, **facts)
 
 
 def test_the_live_line_says_who_holds_it_for_how_long_and_our_place():
-    line = " · ".join(live.parts("network/prod", message(place=2, length=5), NOW))
+    line = " · ".join(live_line.parts("network/prod", message(place=2, length=5), NOW))
 
     assert line == (
         "network/prod · held by ana@ci-7 · apply · GitHub run 4812 · 2m13s · heartbeat 4 s ago · you are 2nd of 5"
@@ -38,18 +39,18 @@ def test_the_live_line_says_who_holds_it_for_how_long_and_our_place():
 
 
 def test_the_live_line_of_a_plain_terraform_says_that_it_has_no_heartbeat():
-    line = " · ".join(live.parts("app", message(record=record(is_leased=False), place=1, length=1), NOW))
+    line = " · ".join(live_line.parts("app", message(record=record(is_leased=False), place=1, length=1), NOW))
 
     assert "plain Terraform, no heartbeat" in line
     assert line.endswith("you are 1st of 1")
 
 
 def test_without_a_line_nothing_is_said_of_places():
-    assert live.standing(message()) == ""
+    assert live_line.standing(message()) == ""
 
 
 def test_an_estimate_is_said_once_there_is_one():
-    said = live.standing(message(place=3, length=3, usual_seconds=171.0))
+    said = live_line.standing(message(place=3, length=3, usual_seconds=171.0))
 
     assert said == "You are 3rd of 3; the last runs held it for about 3 min"
 
@@ -59,12 +60,12 @@ def test_an_estimate_is_said_once_there_is_one():
     [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st"), (112, "112th")],
 )
 def test_places_are_ordinals(number: int, word: str):
-    assert live.ordinal(number) == word
+    assert live_line.ordinal(number) == word
 
 
 @pytest.mark.parametrize("is_leased", [True, False])
 def test_the_message_with_a_place_keeps_to_three_lines_of_a_terminal(is_leased: bool):
-    standing = live.standing(message(place=112, length=113, usual_seconds=5400.0))
+    standing = live_line.standing(message(place=112, length=113, usual_seconds=5400.0))
 
     text = waiting(Subject("app"), record(is_leased=is_leased), NOW, remaining_seconds=7199, standing=standing)
 

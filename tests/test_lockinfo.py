@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfguard.lockinfo import MAX_BYTES, LockInfo, created, decode, decode_object, new_lock_id, parse_created, printable
+from tfguard.lock.lockinfo import (
+    MAX_BYTES,
+    LockInfo,
+    created,
+    decode,
+    decode_object,
+    new_lock_id,
+    parse_created,
+    printable,
+)
 
 #: Any text that can be encoded at all.
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))

@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tfguard import log
 from tfguard.errors import Outcome, UsageError
-from tfguard.store import AwsAccess
+from tfguard.lock.store import AwsAccess
+from tfguard.report import log
 
 ROOT = Path(__file__).parent.parent
 
@@ -251,7 +251,7 @@ def test_a_broken_pipe_changes_no_exit_status():
     """Python ends with 120 when its own buffer for stderr cannot be flushed: nothing may stay in there."""
     read_end, write_end = os.pipe()
     os.close(read_end)
-    code = "from tfguard import log; log.get_logger().error('store.unreachable'); raise SystemExit(3)"
+    code = "from tfguard.report import log; log.get_logger().error('store.unreachable'); raise SystemExit(3)"
 
     with open(write_end, "wb") as stderr:
         result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=stderr)
@@ -264,7 +264,7 @@ def test_a_broken_pipe_changes_no_exit_status():
     ["import sys; sys.stderr = None", "import os; os.close(2)", "import sys; sys.stderr.close()"],
 )
 def test_without_a_stderr_we_are_mute(loss):
-    result = run_python(f"{loss}\nfrom tfguard import log; log.get_logger().error('a.b'); print('alive')")
+    result = run_python(f"{loss}\nfrom tfguard.report import log; log.get_logger().error('a.b'); print('alive')")
 
     assert (result.returncode, result.stdout) == (0, "alive\n")
 
@@ -313,7 +313,7 @@ def test_what_the_stream_had_buffered_comes_first(tmp_path):
 
 def test_on_a_real_terminal_the_console_is_coloured():
     main, terminal = pty.openpty()
-    code = "from tfguard import log; log.get_logger().info('lease.acquired', token=41)"
+    code = "from tfguard.report import log; log.get_logger().info('lease.acquired', token=41)"
     environ = {name: value for name, value in os.environ.items() if name != "NO_COLOR"} | {"TERM": "xterm"}
 
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, stderr=terminal, env=environ, check=True)
@@ -329,7 +329,7 @@ def test_structlog_is_imported_by_the_first_event_only():
     """It takes as long to import as all the rest of us together."""
     code = """
 import sys
-from tfguard import log
+from tfguard.report import log
 log.configure("json")
 log.get_logger().debug("below.threshold")
 assert "structlog" not in sys.modules
@@ -343,7 +343,7 @@ assert "structlog" in sys.modules
 def test_warming_up_imports_it_in_the_background():
     code = """
 import sys
-from tfguard import log
+from tfguard.report import log
 log.warm_up().join()
 assert "structlog" in sys.modules
 """

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 
-from tfguard import wire
-from tfguard.lockinfo import LockInfo
-from tfguard.messages import Subject
-from tfguard.narrator import Narrator
-from tfguard.report import Report
-from tfguard.signals import Received
-from tfguard.store import Holder, Lease, LockRecord
-from tfguard.vigil import KeeperDied
+from tfguard.guard import messages
+from tfguard.guard.front_rules import KeeperDied
+from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.store import Holder, Lease, LockRecord
+from tfguard.process.signals import Received
+from tfguard.report.messages.phrases import Subject
+from tfguard.report.narrator import Narrator
+from tfguard.report.reporter import Report
 
 START = datetime(2026, 11, 20, 21, 0, tzinfo=timezone.utc)
 
@@ -64,7 +64,7 @@ class Scene:
         """Hear of a busy lock twice a second, for so long."""
         for _ in range(round(seconds * 2)):
             self.narrator.hear(
-                wire.Waiting(
+                messages.Waiting(
                     record=record, seen_seconds=seen, expires_in_seconds=60, remaining_seconds=600, trouble=trouble
                 )
             )
@@ -166,10 +166,10 @@ def test_a_signal_while_waiting_promises_nothing_of_terraform():
 def test_the_terminals_interrupts_are_told_by_what_they_do():
     scene = Scene()
     scene.narrator.is_interactive = True
-    scene.narrator.hear(wire.Started(pid=1))
+    scene.narrator.hear(messages.Started(pid=1))
 
     scene.receive(signal.SIGINT, is_from_terminal=True)
-    scene.narrator.hear(wire.Told(event="child.signalled", reason="SIGINT"))
+    scene.narrator.hear(messages.Told(event="child.signalled", reason="SIGINT"))
     scene.receive(signal.SIGINT, is_from_terminal=True)
     scene.receive(signal.SIGINT, is_from_terminal=True)
 
@@ -182,10 +182,10 @@ def test_the_terminals_interrupts_are_told_by_what_they_do():
 
 def test_a_runners_signals_are_told_once_each():
     scene = Scene()
-    scene.narrator.hear(wire.Started(pid=1))
+    scene.narrator.hear(messages.Started(pid=1))
 
     scene.receive(signal.SIGINT)
-    scene.narrator.hear(wire.Told(event="child.signalled", reason="SIGINT"))
+    scene.narrator.hear(messages.Told(event="child.signalled", reason="SIGINT"))
     scene.receive(signal.SIGTERM)
 
     assert [text.partition(": ")[2][:22] for text in scene.report.texts] == [
@@ -198,12 +198,12 @@ def test_a_silence_is_warned_of_once_with_its_cause_and_again_after_a_heartbeat(
     scene = Scene()
 
     def silence() -> None:
-        scene.narrator.hear(wire.Told(event="lease.warned", error="No answer: reset"))
-        scene.narrator.hear(wire.Told(event="lease.warned", silence_seconds=31))
-        scene.narrator.hear(wire.Told(event="lease.warned", error="No answer: reset", silence_seconds=32))
+        scene.narrator.hear(messages.Told(event="lease.warned", error="No answer: reset"))
+        scene.narrator.hear(messages.Told(event="lease.warned", silence_seconds=31))
+        scene.narrator.hear(messages.Told(event="lease.warned", error="No answer: reset", silence_seconds=32))
 
     silence()
-    scene.narrator.hear(wire.Beaten(beat=2, base=0))
+    scene.narrator.hear(messages.Beaten(beat=2, base=0))
     silence()
 
     assert scene.report.events == ["lease.warned"] * 2
@@ -214,7 +214,7 @@ def test_a_silence_is_warned_of_once_with_its_cause_and_again_after_a_heartbeat(
 def test_a_lost_lock_is_an_error_with_its_reason(kind, level):
     scene = Scene()
 
-    scene.narrator.hear(wire.Lost(kind=kind, record=held_by("bob") if kind != "gone" else None))
+    scene.narrator.hear(messages.Lost(kind=kind, record=held_by("bob") if kind != "gone" else None))
 
     [(said_level, event, _, facts)] = scene.report.said
     assert (said_level, event, facts["reason"]) == (level, "lease.lost", kind)
@@ -260,7 +260,7 @@ def test_the_last_keepers_death_that_ends_the_run_is_left_to_the_runs_own_error(
 def test_a_defect_of_the_keepers_is_said_to_be_one():
     scene = Scene()
 
-    scene.narrator.hear(wire.Told(event="keeper.broken", error="RuntimeError: dictionary changed size"))
+    scene.narrator.hear(messages.Told(event="keeper.broken", error="RuntimeError: dictionary changed size"))
 
     assert scene.report.texts == [
         "app: the keeper broke down. RuntimeError: dictionary changed size\nThis is a defect of tfguard's."
@@ -270,7 +270,7 @@ def test_a_defect_of_the_keepers_is_said_to_be_one():
 def test_a_first_signal_after_a_keepers_death_is_said_not_to_be_passed_on():
     """The dead keeper's sentinel has given Terraform its one SIGINT."""
     scene = Scene()
-    scene.narrator.hear(wire.Started(pid=1))
+    scene.narrator.hear(messages.Started(pid=1))
     scene.narrator.hear(KeeperDied(is_last=True, leaves_child=True))
 
     scene.receive(signal.SIGTERM)
@@ -281,7 +281,7 @@ def test_a_first_signal_after_a_keepers_death_is_said_not_to_be_passed_on():
 def test_a_ctrl_c_after_a_keepers_death_is_terraforms_second():
     scene = Scene()
     scene.narrator.is_interactive = True
-    scene.narrator.hear(wire.Started(pid=1))
+    scene.narrator.hear(messages.Started(pid=1))
     scene.narrator.hear(KeeperDied(is_last=False, leaves_child=True))
 
     scene.receive(signal.SIGINT, is_from_terminal=True)

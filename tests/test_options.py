@@ -6,8 +6,8 @@ import shlex
 
 import pytest
 
+from tfguard.config.options import parse
 from tfguard.errors import UsageError
-from tfguard.options import parse
 
 
 @pytest.mark.parametrize(

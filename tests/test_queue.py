@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfguard import queue
-from tfguard.queue import KEPT_RUNS, MAX_BYTES, QueueState, Run, Ticket, View, decode, encode
-from tfguard.store import Holder
+from tfguard.lock import queue_record
+from tfguard.lock.queue_record import KEPT_RUNS, MAX_BYTES, QueueState, Run, Ticket, View, decode, encode
+from tfguard.lock.store import Holder
 
 ANA = Holder(who="ana@ci-7", command="apply")
 
@@ -85,7 +85,7 @@ def test_a_hundred_waiters_and_the_history_fit_into_a_quarter_of_an_item():
 
 
 def test_a_link_too_long_is_left_out_rather_than_cut():
-    assert queue.bounded(Holder(who="a", link="https://ci/" + "x" * 300)).link == ""
+    assert queue_record.bounded(Holder(who="a", link="https://ci/" + "x" * 300)).link == ""
 
 
 def test_the_estimate_is_a_median_and_needs_three_runs():

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from tests.eventually import eventually
-from tfguard.relay import Relay
+from tfguard.process.relay import Relay
 
 
 class Pipes:

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.eventually import eventually
-from tfguard import child, wire
-from tfguard.rescue import PAUSES_SECONDS, Rescuer, stamp
+from tfguard.guard import messages
+from tfguard.process import child
+from tfguard.process.rescue import PAUSES_SECONDS, Rescuer, stamp
 
 
 def rescuer(directory: Path, script: str = "exit 0", *, before: str | None = None) -> Rescuer:
     argv = ["/bin/sh", "-c", script, "sh"]
-    return Rescuer(wire.Rescue(directory=str(directory), current=str(directory), argv=argv, environ={}), before)
+    return Rescuer(messages.Rescue(directory=str(directory), current=str(directory), argv=argv, environ={}), before)
 
 
 def run(made: Rescuer) -> float | None:

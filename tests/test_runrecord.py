@@ -10,9 +10,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from tfguard import runrecord
-from tfguard.runrecord import KEPT_RECORDS, Mark, Notebook, RunRecord
-from tfguard.store import AssumeRole, AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
+from tfguard.jobfiles import run_record
+from tfguard.jobfiles.run_record import KEPT_RECORDS, Mark, Notebook, RunRecord
+from tfguard.lock.store import AssumeRole, AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
 
 LOCAL = Target(label="x", path="x", backend="local", workspace="default", stores=(LocalSpec(path="/x"),))
 
@@ -22,11 +22,11 @@ def a_record(**facts: object) -> RunRecord:
 
 
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
-    record = a_record(lock_id="1", exit_code=0, keeper=runrecord.mark(os.getpid()))
+    record = a_record(lock_id="1", exit_code=0, keeper=run_record.mark(os.getpid()))
 
-    runrecord.write(tmp_path / "a" / "r.json", record)
+    run_record.write(tmp_path / "a" / "r.json", record)
 
-    assert runrecord.read(tmp_path / "a" / "r.json") == record
+    assert run_record.read(tmp_path / "a" / "r.json") == record
     assert (tmp_path / "a" / "r.json").stat().st_mode & 0o777 == 0o600
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o700
 
@@ -44,7 +44,7 @@ def test_no_secret_stands_in_a_record() -> None:
     table = DynamoDBSpec(table="t", lock_id="b/k", aws=aws)
     target = msgspec.structs.replace(LOCAL, stores=(bucket, table), state=bucket)
 
-    bare, is_stripped = runrecord.without_secrets(target)
+    bare, is_stripped = run_record.without_secrets(target)
 
     assert is_stripped
     assert b"s-" not in msgspec.json.encode(bare)
@@ -53,7 +53,7 @@ def test_no_secret_stands_in_a_record() -> None:
 def test_a_target_without_secrets_is_whole() -> None:
     target = msgspec.structs.replace(LOCAL, stores=(DynamoDBSpec(table="t", lock_id="b/k", aws=AwsAccess()),))
 
-    assert runrecord.without_secrets(target) == (target, False)
+    assert run_record.without_secrets(target) == (target, False)
 
 
 @pytest.mark.parametrize(
@@ -67,18 +67,18 @@ def test_a_target_without_secrets_is_whole() -> None:
     ],
 )
 def test_records_are_where_every_step_of_a_job_finds_them(environ: dict[str, str], place: str) -> None:
-    assert runrecord.folder(environ) == Path(place)
+    assert run_record.folder(environ) == Path(place)
 
 
 def test_in_a_checkout_git_does_not_see_them(tmp_path: Path) -> None:
-    runrecord.write(runrecord.folder({"CI_PROJECT_DIR": str(tmp_path)}) / "r.json", a_record())
+    run_record.write(run_record.folder({"CI_PROJECT_DIR": str(tmp_path)}) / "r.json", a_record())
 
     assert (tmp_path / ".tfguard" / ".gitignore").read_text() == "*\n"
 
 
 def test_a_process_that_ended_is_not_taken_for_a_later_one() -> None:
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    mark = runrecord.mark(process.pid)
+    mark = run_record.mark(process.pid)
     assert mark is not None
     was_alive = mark.is_alive()
 
@@ -93,12 +93,12 @@ def test_a_zombie_is_gone() -> None:
     process = subprocess.Popen([sys.executable, "-c", "pass"], stdin=subprocess.DEVNULL)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
 
-    assert runrecord.mark(process.pid) is None
+    assert run_record.mark(process.pid) is None
     process.wait()
 
 
 def test_records_of_another_boot_are_not_here() -> None:
-    here = a_record(boot=runrecord.boot_id(), namespace=runrecord.pid_namespace())
+    here = a_record(boot=run_record.boot_id(), namespace=run_record.pid_namespace())
 
     assert here.is_here
     assert not msgspec.structs.replace(here, boot="another").is_here
@@ -108,14 +108,14 @@ def test_records_of_another_boot_are_not_here() -> None:
 
 def test_what_nobody_settles_does_not_pile_up(tmp_path: Path) -> None:
     for number in range(KEPT_RECORDS + 5):
-        runrecord.write(tmp_path / f"{number}.json", a_record(release="released"))
+        run_record.write(tmp_path / f"{number}.json", a_record(release="released"))
         os.utime(tmp_path / f"{number}.json", (number, number))
-    runrecord.write(tmp_path / "held.json", a_record())
+    run_record.write(tmp_path / "held.json", a_record())
     os.utime(tmp_path / "held.json", (0, 0))
 
-    runrecord.prune(tmp_path)
+    run_record.prune(tmp_path)
 
-    left = {path.stem for path in runrecord.paths(tmp_path)}
+    left = {path.stem for path in run_record.paths(tmp_path)}
     assert left == {"held"} | {str(number) for number in range(5, KEPT_RECORDS + 5)}
 
 
@@ -124,14 +124,14 @@ def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:
 
     Notebook(str(tmp_path / "file" / "r.json"), a_record()).note_held(lock_id="1")
 
-    assert runrecord.paths(tmp_path / "file") == [tmp_path / "file"]
+    assert run_record.paths(tmp_path / "file") == [tmp_path / "file"]
 
 
 def test_garbage_is_no_record(tmp_path: Path) -> None:
     for name, text in {"a.json": "", "b.json": "{}", "c.json": "[" * 100_000}.items():
         (tmp_path / name).write_text(text)
 
-    assert [runrecord.read(path) for path in runrecord.paths(tmp_path)] == [None, None, None]
+    assert [run_record.read(path) for path in run_record.paths(tmp_path)] == [None, None, None]
 
 
 def test_of_a_run_without_a_record_the_story_is_kept_for_a_week(tmp_path: Path) -> None:
@@ -140,6 +140,6 @@ def test_of_a_run_without_a_record_the_story_is_kept_for_a_week(tmp_path: Path) 
     for name in ("old.story", "old.text", "kept.text"):
         os.utime(tmp_path / name, (1, 1))
 
-    runrecord.prune(tmp_path)
+    run_record.prune(tmp_path)
 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.json", "kept.text", "new.story"]

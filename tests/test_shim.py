@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.eventually import eventually
-from tfguard import shim
+from tfguard.process import shim
 
 SHIM = Path(shim.__file__)
 #: Prints what it was started with: group, signals ignored, signals blocked.

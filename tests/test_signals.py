@@ -13,7 +13,7 @@ from tests.eventually import eventually
 
 LISTEN = """
 import select, sys
-from tfguard.signals import SignalListener
+from tfguard.process.signals import SignalListener
 listener = SignalListener()
 print("ready", flush=True)
 while True:
@@ -69,14 +69,14 @@ def test_the_death_of_our_parent_is_told_as_a_sigterm():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_dying_of_a_signal_looks_to_the_shell_as_if_the_signal_had_killed_us(number):
-    code = f"from tfguard.signals import SignalListener, die_of; SignalListener(); die_of({int(number)})"
+    code = f"from tfguard.process.signals import SignalListener, die_of; SignalListener(); die_of({int(number)})"
 
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -number
 
 
 def test_a_program_that_we_become_gets_its_signals_as_if_we_had_never_been():
     code = (
-        "import os, sys; from tfguard.signals import SignalListener, restore_defaults; SignalListener();"
+        "import os, sys; from tfguard.process.signals import SignalListener, restore_defaults; SignalListener();"
         "restore_defaults(); os.execvp(sys.executable, [sys.executable, '-c', 'print(1, flush=True); input()'])"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)

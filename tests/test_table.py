@@ -10,7 +10,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from tfguard.table import aligned, print_table
+from tfguard.report.table import aligned, print_table
 
 
 def test_columns_are_aligned_and_lines_end_with_a_word():
@@ -27,7 +27,7 @@ def test_strangers_words_cannot_move_the_cursor(capsys):
 
 ROOT = Path(__file__).parents[1]
 TABLE = (
-    "from tfguard.table import print_table;"
+    "from tfguard.report.table import print_table;"
     "print_table(('LOCK', 'STATE', 'VERDICT'), [('prod/network', 'held', 'alive'),"
     " ('prod/dns', '', 'the next run will take over in 3m')])"
 )

@@ -9,9 +9,10 @@ import threading
 import pytest
 
 from tests.fakes import LEASE, FakeClock, ScriptedStore, acquire, anothers, put, stored
-from tfguard import queue, wire
-from tfguard.store import Holder, QueueRecord
-from tfguard.tenure import Tenure
+from tfguard.guard import messages
+from tfguard.lock import queue_record
+from tfguard.lock.session import Tenure
+from tfguard.lock.store import Holder, QueueRecord
 
 
 class WaitingClock(FakeClock):
@@ -44,8 +45,8 @@ def serve(store, clock, *, is_released=False, adopt=None, until=object, **facts)
             return
         if not is_released:
             tenure.abandon()
-        elif isinstance(message, wire.Held):
-            tenure.release(wire.Release(outcome="succeeded", exit_code=0))
+        elif isinstance(message, messages.Held):
+            tenure.release(messages.Release(outcome="succeeded", exit_code=0))
 
     tenure = Tenure(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
     tenure.run([lambda: store])
@@ -54,7 +55,7 @@ def serve(store, clock, *, is_released=False, adopt=None, until=object, **facts)
 
 def held(store, clock, **facts):
     """Take the lock; gives what was said of it."""
-    return next(message for message in serve(store, clock, **facts) if isinstance(message, wire.Held))
+    return next(message for message in serve(store, clock, **facts) if isinstance(message, messages.Held))
 
 
 def test_each_acquisition_is_counted():
@@ -72,8 +73,8 @@ def test_who_was_asleep_until_others_could_take_over_is_given_no_token_unless_a_
     def sleep_and_be_taken_over():
         clock.advance(LEASE)
         put(store.table, anothers(token=1))
-        counted = queue.QueueState().with_token(0)
-        store.inner.write_queue(None, QueueRecord(text=queue.encode(counted), revision=1))
+        counted = queue_record.QueueState().with_token(0)
+        store.inner.write_queue(None, QueueRecord(text=queue_record.encode(counted), revision=1))
         store.always("replace", "before")
         store.always("read", "before")
 
@@ -102,22 +103,22 @@ def test_an_unlock_while_the_acquisition_could_not_be_counted_is_noticed_at_once
     store.on("write_queue", "before")
     started = clock.boottime()
 
-    said = serve(store, clock, until=wire.Lost)
+    said = serve(store, clock, until=messages.Lost)
 
-    assert [type(message) for message in said] == [wire.Held, wire.Lost]
+    assert [type(message) for message in said] == [messages.Held, messages.Lost]
     assert clock.boottime() == started + 1.0
 
 
 def join(store):
     """Somebody's ticket and, behind it, another's."""
-    line = queue.QueueState()
+    line = queue_record.QueueState()
     for name in ("me", "another"):
-        line = line.joined(queue.Ticket(id=name, holder=Holder(who=name)))
-    store.inner.write_queue(None, QueueRecord(text=queue.encode(line), revision=1))
+        line = line.joined(queue_record.Ticket(id=name, holder=Holder(who=name)))
+    store.inner.write_queue(None, QueueRecord(text=queue_record.encode(line), revision=1))
 
 
 def tickets(store):
-    return [ticket.id for ticket in queue.decode(store.inner.read_queue().text).tickets]
+    return [ticket.id for ticket in queue_record.decode(store.inner.read_queue().text).tickets]
 
 
 def test_who_has_the_lock_is_out_of_the_line():
@@ -137,7 +138,7 @@ def test_who_could_not_leave_the_line_as_he_took_the_lock_leaves_it_as_he_releas
     held(store, WaitingClock(), is_released=True, ticket="me")
 
     assert tickets(store) == ["another"]
-    assert len(queue.decode(store.inner.read_queue().text).runs) == 1
+    assert len(queue_record.decode(store.inner.read_queue().text).runs) == 1
 
 
 def test_who_was_throttled_while_he_waited_is_counted_all_the_same():
@@ -156,7 +157,7 @@ def test_to_a_successor_in_held_a_first_write_that_came_again_is_no_lock():
     before = held(store, clock)
     revived = stored(store.table)
 
-    adopt = wire.Adopt(
+    adopt = messages.Adopt(
         acquire=acquire(), stage="held", lock_id=before.lock_id, beat=before.beat + 3, base=before.base + 1
     )
     said = serve(store, clock, adopt=adopt)
@@ -170,7 +171,7 @@ def test_the_history_has_a_run_whole_though_its_keeper_died():
     before = held(store, clock)
     clock.advance(5)
 
-    adopt = wire.Adopt(
+    adopt = messages.Adopt(
         acquire=acquire(),
         stage="releasing",
         lock_id=before.lock_id,
@@ -181,5 +182,5 @@ def test_the_history_has_a_run_whole_though_its_keeper_died():
     )
     serve(store, clock, adopt=adopt)
 
-    run = queue.decode(store.inner.read_queue().text).runs[-1]
+    run = queue_record.decode(store.inner.read_queue().text).runs[-1]
     assert (run.waited_s, run.held_s) == (3.0, pytest.approx(5.0, abs=1))

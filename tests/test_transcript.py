@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfguard.transcript import HEAD_BYTES, TAIL_BYTES, Transcript
+from tfguard.jobfiles.transcript import HEAD_BYTES, TAIL_BYTES, Transcript
 
 ROOM = HEAD_BYTES + TAIL_BYTES
 

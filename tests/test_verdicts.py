@@ -7,9 +7,9 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from tfguard.clock import boot_id
-from tfguard.lockinfo import LockInfo, created
-from tfguard.store import Holder, Lease, LockRecord
-from tfguard.verdicts import Verdict, exact_silence_seconds, in_words, judge, silence_seconds
+from tfguard.lock.lockinfo import LockInfo, created
+from tfguard.lock.store import Holder, Lease, LockRecord
+from tfguard.lock.verdicts import Verdict, exact_silence_seconds, in_words, judge, silence_seconds
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 BOOTTIME = 5000.0

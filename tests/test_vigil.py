@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from tfguard import wire
-from tfguard.deadlines import Deadlines
-from tfguard.vigil import FROZEN_KEEPER_SECONDS, Vigil
-from tfguard.watchdog import Action
+from tfguard.guard import messages
+from tfguard.guard.front_rules import FROZEN_KEEPER_SECONDS, Vigil
+from tfguard.guard.watchdog import Action
+from tfguard.lock.deadlines import Deadlines
 
 #: Frozen at 108 s.
 DEADLINES = Deadlines.of(180.0)
@@ -19,8 +19,8 @@ def vigil():
     """Over a run that holds its lock since 0, with a Terraform that has had its SIGINT."""
     made = Vigil(0.0)
     made.hold(DEADLINES, 0.0)
-    made.hear(wire.Started(pid=4711), 0.0)
-    made.hear(wire.Told(event="child.signalled"), 0.0)
+    made.hear(messages.Started(pid=4711), 0.0)
+    made.hear(messages.Told(event="child.signalled"), 0.0)
     return made
 
 
@@ -34,16 +34,16 @@ def test_terraform_is_frozen_though_the_keeper_says_nothing(vigil):
 def test_a_beat_that_lands_lets_terraform_go_on(vigil):
     vigil.decide(FREEZE)
 
-    vigil.hear(wire.Beaten(beat=1, base=FREEZE), FREEZE + 1)
+    vigil.hear(messages.Beaten(beat=1, base=FREEZE), FREEZE + 1)
 
     assert vigil.decide(FREEZE + 1) == [Action.THAW]
 
 
 def test_what_was_done_to_terraform_was_not_done_to_the_push_after_it(vigil):
     vigil.decide(FREEZE)
-    vigil.hear(wire.Beaten(beat=1, base=FREEZE), FREEZE + 1)
+    vigil.hear(messages.Beaten(beat=1, base=FREEZE), FREEZE + 1)
 
-    vigil.hear(wire.Pushing(pid=4712), FREEZE + 2)
+    vigil.hear(messages.Pushing(pid=4712), FREEZE + 2)
 
     assert Action.FREEZE not in vigil.decide(FREEZE + 3)
     assert vigil.decide(2 * FREEZE) == [Action.FREEZE]
@@ -68,7 +68,7 @@ def test_a_silent_keeper_has_its_time_from_the_freeze_on(vigil, woken_at):
 def test_a_keeper_that_speaks_while_terraform_is_frozen_has_its_time_from_its_last_word(vigil):
     vigil.decide(FREEZE)
 
-    vigil.hear(wire.Told(event="lease.warned", error="No answer"), FREEZE + 8)
+    vigil.hear(messages.Told(event="lease.warned", error="No answer"), FREEZE + 8)
 
     assert not vigil.is_keeper_frozen(FREEZE + 8 + FROZEN_KEEPER_SECONDS)
     assert vigil.is_keeper_frozen(FREEZE + 8.1 + FROZEN_KEEPER_SECONDS)
@@ -100,7 +100,7 @@ def test_without_a_keeper_a_frozen_terraform_is_ended_at_once(vigil):
 def test_an_inherited_terraform_is_not_signalled_again():
     vigil = Vigil(0.0)
     vigil.hold(DEADLINES, 0.0)
-    vigil.hear(wire.Started(pid=4711), 0.0)
+    vigil.hear(messages.Started(pid=4711), 0.0)
 
     vigil.inherit_child()
     vigil.resign()

@@ -8,8 +8,8 @@ import pytest
 
 from tests.line_world import World
 from tfguard.errors import StoreDenied, StoreUnavailable
-from tfguard.queue import QueueState, Ticket, encode
-from tfguard.store import Holder, QueueRecord
+from tfguard.lock.queue_record import QueueState, Ticket, encode
+from tfguard.lock.store import Holder, QueueRecord
 
 DENIED = StoreDenied("no", action="dynamodb:PutItem", resource="table locks")
 THROTTLED = StoreUnavailable("slow down", is_throttled=True)

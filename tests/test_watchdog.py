@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfguard.deadlines import Deadlines
-from tfguard.watchdog import Action, Watchdog
+from tfguard.guard.watchdog import Action, Watchdog
+from tfguard.lock.deadlines import Deadlines
 
 #: Lease 180 s: warning 30, interrupt 60, freeze 108.
 BASE = 1000.0

@@ -8,14 +8,14 @@ import socket
 import pytest
 
 from tests.eventually import eventually
-from tfguard import wire
-from tfguard.store import AwsAccess, DynamoDBSpec, LocalSpec, LockRecord, S3Spec
+from tfguard.guard import messages
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, LocalSpec, LockRecord, S3Spec
 
 
 @pytest.fixture
 def ends():
     one, other = socket.socketpair()
-    front, keeper = wire.Channel(one, wire.ToFront), wire.Channel(other, wire.ToKeeper)
+    front, keeper = messages.Channel(one, messages.ToFront), messages.Channel(other, messages.ToKeeper)
     yield front, keeper
     front.close()
     keeper.close()
@@ -30,7 +30,11 @@ def collect(channel, count):
 
 def test_messages_arrive_whole_and_in_order(ends):
     front, keeper = ends
-    sent = [wire.Interrupt(reason="SIGINT\n\"ünï'"), wire.ChildHeard(), wire.Release(outcome="failed", exit_code=-9)]
+    sent = [
+        messages.Interrupt(reason="SIGINT\n\"ünï'"),
+        messages.ChildHeard(),
+        messages.Release(outcome="failed", exit_code=-9),
+    ]
 
     for message in sent:
         front.send(message)
@@ -40,7 +44,7 @@ def test_messages_arrive_whole_and_in_order(ends):
 
 def test_a_message_larger_than_a_read_arrives_whole(ends):
     front, keeper = ends
-    message = wire.Lost(kind="another's", record=LockRecord(text="x" * 60_000, info=None))
+    message = messages.Lost(kind="another's", record=LockRecord(text="x" * 60_000, info=None))
     for _ in range(3):
         keeper.send(message)
 
@@ -50,7 +54,7 @@ def test_a_message_larger_than_a_read_arrives_whole(ends):
 def test_descriptors_arrive_beside_their_message(ends):
     front, keeper = ends
     read, write = os.pipe()
-    front.send(wire.Spawn(argv=["x"], directory="/", environ={}), [write])
+    front.send(messages.Spawn(argv=["x"], directory="/", environ={}), [write])
     collect(keeper, 1)
 
     (received,) = keeper.take_descriptors(1)
@@ -66,7 +70,7 @@ def test_the_other_ends_death_is_learnt_by_reading_and_never_raises(ends):
     front, keeper = ends
     keeper.close()
 
-    front.send(wire.ChildHeard())
+    front.send(messages.ChildHeard())
     eventually(lambda: front.receive() or not front.is_open)
 
     assert not front.is_open
@@ -89,9 +93,9 @@ def test_a_local_lock_has_no_deadlines():
 
 
 def _acquire(specs):
-    from tfguard.store import Holder, Target
+    from tfguard.lock.store import Holder, Target
 
-    return wire.Acquire(
+    return messages.Acquire(
         target=Target(label="l", path="p", backend="s3", workspace="default", stores=specs),
         holder=Holder(who="ana@ci-7"),
         operation="",

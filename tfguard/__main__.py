@@ -10,10 +10,10 @@ def main() -> None:
         # Before any import that fails there: fcntl, termios.
         sys.stderr.write("tfguard needs Linux or macOS; on Windows use WSL2\n")
         sys.exit(69)
-    from tfguard.launch import launch_early
+    from tfguard.process.launch import launch_early
 
     launch_early(sys.argv[1:])
-    from tfguard.cli import main as run
+    from tfguard.cli.main import main as run
 
     run()
 

@@ -26,7 +26,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from tfguard.store import LockRecord
+    from tfguard.lock.store import LockRecord
 
 
 class Outcome(str, Enum):

@@ -22,7 +22,8 @@ from tests.ci.gitlab import TEMPLATE
 from tests.conftest import S3
 from tests.e2e.conftest import ROOT, Stage
 from tests.serving import Request, serving
-from tfguard import options, own
+from tfguard.cli import own_commands
+from tfguard.config import options
 
 EXAMPLES = ROOT / "examples"
 WORKFLOWS = sorted(EXAMPLES.glob("github/*.yml"))
@@ -158,10 +159,10 @@ def test_every_tfguard_in_an_example_is_one(line: str, entry: ModuleType) -> Non
     words = options.parse(shlex.split(line)).command
 
     assert words[0] in entry.TERRAFORMS | entry.OWN | {"--version"}
-    command: click.Command = own.group
+    command: click.Command = own_commands.group
     while isinstance(command, click.Group) and words[0] in command.commands:
         command, words = command.commands[words[0]], words[1:]
-    if command is not own.group:
+    if command is not own_commands.group:
         command.make_context(command.name, list(words))
 
 

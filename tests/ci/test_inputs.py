@@ -11,7 +11,7 @@ import pytest
 
 from tests.ci.actions import ACTION
 from tests.e2e.conftest import ROOT, TFGUARD
-from tfguard import cli
+from tfguard.cli import main
 
 README = (ROOT / "README.md").read_text()
 SECTION = README[README.index("\n## The action\n") :].partition("\n## Permissions\n")[0]
@@ -77,7 +77,7 @@ def test_an_input_that_is_an_option_or_a_variable_is_told_so(entry: ModuleType, 
 
 
 def test_every_output_is_written_by_tfguard() -> None:
-    sources = "".join(path.read_text() for path in (ROOT / "tfguard").glob("*.py"))
+    sources = "".join(path.read_text() for path in (ROOT / "tfguard").rglob("*.py"))
 
     for name in ACTION["outputs"]:
         assert f'"{name}"' in sources
@@ -90,7 +90,7 @@ def test_every_output_is_settles_or_else_runs() -> None:
 
 
 def test_our_own_commands_are_the_command_lines(entry: ModuleType) -> None:
-    assert entry.OWN == cli.OWN
+    assert entry.OWN == main.OWN
 
 
 def test_terraforms_commands_are_those_that_it_shows(entry: ModuleType) -> None:

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.ci.page import Rendered
-from tfguard import log
-from tfguard.planjson import PlannedChanges, read_changes, read_closing_line
-from tfguard.summary import SMALLEST_LIMIT_BYTES, Page, first_error, plain, render, render_json
+from tfguard.report import log
+from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, first_error, plain, render, render_json
+from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing_line
 
 FAILED = """terraform says\n\x1b[31m╷\x1b[0m
 \x1b[31m│\x1b[0m \x1b[1mError: it broke\x1b[0m

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tfguard.config import load
-from tfguard.settings import Flags, Settings, resolve
+from tfguard.config.file import load
+from tfguard.config.settings import Flags, Settings, resolve
 
 Write = Callable[..., Path]
 Resolve = Callable[..., Settings]

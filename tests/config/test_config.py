@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tfguard.config import find_config, inspect, load
+from tfguard.config.file import find_config, inspect, load
 
 Write = Callable[..., Path]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tfguard.config import inspect
-from tfguard.document import Problem, read_document
+from tfguard.config.document import Problem, read_document
+from tfguard.config.file import inspect
 from tfguard.errors import ConfigError
 
 

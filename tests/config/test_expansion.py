@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tfguard.expansion import UnsetVariable, expand, has_variables, malformed_reference
+from tfguard.config.variables import UnsetVariable, expand, has_variables, malformed_reference
 
 
 @pytest.mark.parametrize(

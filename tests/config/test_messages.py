@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tfguard.config import find_config
+from tfguard.config.file import find_config
+from tfguard.config.settings import var_file_arguments
 from tfguard.errors import ConfigError, UsageError
-from tfguard.settings import var_file_arguments
 
 SNAPSHOTS = Path(__file__).parent.parent / "messages" / "config"
 SECRET = "hunter2-planted"
@@ -171,7 +171,7 @@ def test_a_file_with_the_wrong_ending_is_not_passed_over(tmp_path: Path, monkeyp
 
 
 def test_a_pipeline_without_any_file_is_an_error(tmp_path: Path) -> None:
-    from tfguard.settings import resolve
+    from tfguard.config.settings import resolve
 
     with pytest.raises(ConfigError) as caught:
         resolve(None, "prod", directory=tmp_path, environ={})

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from tfguard.config import inspect
-from tfguard.document import read_document
-from tfguard.schema import schema
+from tfguard.config.document import read_document
+from tfguard.config.file import inspect
+from tfguard.config.schema import schema
 
 jsonschema = pytest.importorskip("jsonschema")
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tfguard.config import load
-from tfguard.settings import Settings, backend_config_text, hcl, resolve, terraform_variable, var_file_arguments
+from tfguard.config.file import load
+from tfguard.config.settings import Settings, backend_config_text, hcl, resolve, terraform_variable, var_file_arguments
 
 Settle = Callable[..., Settings]
 

@@ -14,11 +14,11 @@ from typing import Any
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from tests.conftest import REGION, S3, DynamoDB
-from tfguard.lockinfo import LockInfo, decode
-from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Lease, LocalSpec, LockRecord, S3Spec, Store
-from tfguard.stores import open_store
-from tfguard.stores.aws import Credentials
-from tfguard.stores.memory import MemoryStore, MemoryTable
+from tfguard.backends import open_store
+from tfguard.backends.aws.credentials import Credentials
+from tfguard.lock.lockinfo import LockInfo, decode
+from tfguard.lock.memory import MemoryStore, MemoryTable
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, Lease, LocalSpec, LockRecord, S3Spec, Store
 
 ACCESS = AwsAccess(region=REGION, access_key="testkey", secret_key="testsecret")
 _SERIAL = itertools.count(1)

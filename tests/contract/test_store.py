@@ -1,4 +1,4 @@
-"""The contract of `tfguard.store.Store`. Whatever passes can carry a lease."""
+"""The contract of `tfguard.lock.store.Store`. Whatever passes can carry a lease."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import pytest
 
 from tests.contract.kinds import AwsKind, Kind, lease, record
 from tfguard.errors import Conflict, StoreUnavailable, TfguardError
-from tfguard.lockinfo import MAX_BYTES
-from tfguard.store import LockRecord, QueueRecord, Store
+from tfguard.lock.lockinfo import MAX_BYTES
+from tfguard.lock.store import LockRecord, QueueRecord, Store
 
 GARBAGE = {
     "empty": b"",

@@ -474,7 +474,9 @@ def test_a_program_that_cannot_be_started_releases_the_lock_and_says_so(stage: C
 
 
 def test_what_was_not_foreseen_is_said_in_three_lines(bare: Stage) -> None:
-    broken = "import tfguard.options; tfguard.options.parse = None; from tfguard.cli import main; main(['plan'])"
+    broken = (
+        "from tfguard.config import options; options.parse = None; from tfguard.cli.main import main; main(['plan'])"
+    )
 
     result = bare.run([sys.executable, "-c", broken])
 

@@ -19,15 +19,8 @@ from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import WORK, Backend, Result, Stage, base_environ
 from tests.e2e.policed import Permission, Policed, policed
 from tests.e2e.test_provider import MIRROR, needs_provider
-from tfguard.store import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.stores.foundation import (
-    BucketFacts,
-    TableFacts,
-    bucket_client,
-    read_bucket,
-    read_table,
-    table_client,
-)
+from tfguard.backends.aws.facts import BucketFacts, TableFacts, bucket_client, read_bucket, read_table, table_client
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, S3Spec
 
 pytestmark = pytest.mark.e2e
 

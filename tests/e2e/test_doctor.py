@@ -21,10 +21,10 @@ from tests.e2e.operated import guarded, kill_all_of
 from tests.e2e.refusing import Refusal, refusing
 from tests.eventually import eventually
 from tests.proxy import Proxy, proxy
-from tfguard.checks import there
-from tfguard.checks.foundation import judge_table
-from tfguard.store import AwsAccess, DynamoDBSpec, Target
-from tfguard.stores.foundation import TableFacts
+from tfguard.backends.aws.facts import TableFacts
+from tfguard.doctor import lock
+from tfguard.doctor.table_and_bucket import judge_table
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, Target
 
 pytestmark = pytest.mark.e2e
 
@@ -328,7 +328,7 @@ def test_credentials_are_to_outlast_a_run(left: float, run_timeout: float | None
         lock=SimpleNamespace(credentials_expire_at=lambda: end), context=SimpleNamespace(settings=settings)
     )
 
-    assert there.credentials(patient)[0] == mark  # type: ignore[index]
+    assert lock.credentials(patient)[0] == mark  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -337,7 +337,7 @@ def test_credentials_are_to_outlast_a_run(left: float, run_timeout: float | None
 def test_the_clock_is_compared_with_the_servers(skew: float, said: str) -> None:
     patient: Any = SimpleNamespace(lock=SimpleNamespace(date=datetime.now(timezone.utc) + timedelta(seconds=skew)))
 
-    assert there.clock(patient)[1].startswith(said)  # type: ignore[index]
+    assert lock.clock(patient)[1].startswith(said)  # type: ignore[index]
 
 
 @pytest.mark.parametrize(
@@ -347,14 +347,14 @@ def test_the_clock_is_compared_with_the_servers(skew: float, said: str) -> None:
 def test_a_table_is_deprecated_by_newer_terraforms_alone(
     monkeypatch: pytest.MonkeyPatch, kind: str, version: str, is_said: bool
 ) -> None:
-    monkeypatch.setattr(there, "binary_version", lambda *_: version)
+    monkeypatch.setattr(lock, "binary_version", lambda *_: version)
     spec = DynamoDBSpec(table="locks", lock_id="x", aws=AwsAccess())
     patient: Any = SimpleNamespace(
         target=Target(label="x", path="x", backend="s3", workspace="default", stores=(spec,)),
         context=SimpleNamespace(binary=SimpleNamespace(kind=kind), environ={}),
     )
 
-    assert (there.deprecated_table(patient) is not None) == is_said
+    assert (lock.deprecated_table(patient) is not None) == is_said
 
 
 def test_the_first_process_of_a_container_is_told(stage: Make) -> None:

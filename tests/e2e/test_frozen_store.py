@@ -14,8 +14,8 @@ from tests.e2e.operated import keeper_of, kill_keeper_of
 from tests.e2e.running import Running, running
 from tests.eventually import eventually
 from tests.proxy import Proxy, proxy
-from tfguard.front import MAX_RESTARTS
-from tfguard.vigil import FROZEN_KEEPER_SECONDS
+from tfguard.guard.front_rules import FROZEN_KEEPER_SECONDS
+from tfguard.process.front import MAX_RESTARTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -13,14 +13,14 @@ import pytest
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import ROOT, TFGUARD, WORK, Stage
-from tfguard import queue
-from tfguard.arguments import KNOWN
-from tfguard.cli import OWN
-from tfguard.lockinfo import LockInfo, created
-from tfguard.options import parse
-from tfguard.own import group
-from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Lease, LockRecord, QueueRecord
-from tfguard.stores.dynamodb import DynamoDBStore
+from tfguard.backends.aws.dynamodb import DynamoDBStore
+from tfguard.cli.main import OWN
+from tfguard.cli.own_commands import group
+from tfguard.config.options import parse
+from tfguard.lock import queue_record
+from tfguard.lock.lockinfo import LockInfo, created
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, Lease, LockRecord, QueueRecord
+from tfguard.terraform.command_line import KNOWN
 
 pytestmark = pytest.mark.e2e
 
@@ -194,6 +194,6 @@ def leave_dead_lock(made: Stage) -> None:
     store.create(LockRecord(text=info.encode(), info=info, lease=lease))
     seen = store.read_queue()
     assert seen is not None
-    text = queue.encode(queue.decode(seen.text).with_token(lease.token - 1))
+    text = queue_record.encode(queue_record.decode(seen.text).with_token(lease.token - 1))
     store.write_queue(seen, QueueRecord(text=text, revision=seen.revision + 1))
     store.close()

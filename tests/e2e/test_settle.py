@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import BACKENDS, Backend, Stage
 from tests.e2e.operated import guarded, kill_all_of, kill_front_of, kill_guards_of, plain
-from tfguard import runrecord
+from tfguard.jobfiles import run_record
 
 pytestmark = pytest.mark.e2e
 
@@ -209,7 +209,7 @@ def test_rubbish_among_the_records_is_passed_over(stage: Make, tmp_path: Path) -
 def test_settle_waits_for_a_terraform_that_outlives_front_and_keeper(stage: Make) -> None:
     made = stage("dynamodb")
     with guarded(made, lease=LONG_LEASE) as process:
-        child = runrecord.read(records(made)[0]).child  # type: ignore[union-attr]
+        child = run_record.read(records(made)[0]).child  # type: ignore[union-attr]
         kill_guards_of(process)
         result = made.tfguard("settle", "--timeout", "100s")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 _BROKEN = """
 import importlib, sys
 sys.path.append(sys.argv[2])
-from tfguard.keeper import main
+from tfguard.process.keeper import main
 where, kind, name = {method!r}.split(".")
 kind = getattr(importlib.import_module("tfguard." + where), kind)
 sound = getattr(kind, name)
@@ -28,7 +28,7 @@ main(*map(int, sys.argv[3:5]))
 
 
 def main(method: str, fired: str, *words: str) -> None:
-    from tfguard import launch
+    from tfguard.process import launch
 
     sound, start = launch._KEEPER, launch._launch
 

@@ -27,9 +27,9 @@ from tests.e2e.conftest import TFGUARD, Result, base_environ
 from tests.e2e.running import Running
 from tests.eventually import eventually
 from tests.faults.proxy import FaultProxy
+from tfguard.backends import open_store
 from tfguard.clock import SystemClock
-from tfguard.store import LockRecord, S3Spec, Store
-from tfguard.stores import open_store
+from tfguard.lock.store import LockRecord, S3Spec, Store
 
 WORK = Path(__file__).with_name("work.py")
 _BARE = ("-S", "-I")

@@ -11,10 +11,10 @@ from tests.e2e.running import Running
 from tests.eventually import eventually
 from tests.fakes import FakeClock, T, draft
 from tests.faults.scene import Scene, family, keeper_of, on_both_stores, work_of
-from tfguard.deadlines import Deadlines
 from tfguard.errors import LeaseLost
-from tfguard.lease import Acquirer, Busy, HeldLock
-from tfguard.watchdog import Action, Watchdog
+from tfguard.guard.watchdog import Action, Watchdog
+from tfguard.lock.deadlines import Deadlines
+from tfguard.lock.lease import Acquirer, Busy, HeldLock
 
 pytestmark = pytest.mark.e2e
 

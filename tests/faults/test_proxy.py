@@ -11,7 +11,7 @@ from tests.eventually import eventually
 from tests.faults.proxy import HANGS, LATE, LOST, PASSES, TWICE, UNHEARD, Fate, failed, refused, slow
 from tests.faults.scene import Scene
 from tfguard.errors import ActionDenied, StoreUnavailable
-from tfguard.store import QueueRecord
+from tfguard.lock.store import QueueRecord
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from tests.eventually import eventually
 from tests.fakes import plain
 from tests.faults.scene import Scene, family, on_both_stores
 from tests.line_world import World
-from tfguard.queue import decode
+from tfguard.lock.queue_record import decode
 
 pytestmark = pytest.mark.e2e
 

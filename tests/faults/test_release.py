@@ -19,7 +19,9 @@ from tests.e2e.conftest import Result
 from tests.eventually import eventually
 from tests.faults.proxy import LATE, LOST, UNHEARD, Fate, failed, refused
 from tests.faults.scene import Scene, exit_record, on_both_stores
-from tfguard import conduct, keeper, tenure
+from tfguard.guard import keeper_rules
+from tfguard.lock import session
+from tfguard.process import keeper
 
 pytestmark = pytest.mark.e2e
 
@@ -110,23 +112,23 @@ def test_d4_after_a_loss_nothing_is_released(scene: Scene) -> None:
 BROKEN = Path(__file__).with_name("broken.py")
 #: Where a keeper breaks down in the short form: once in each of its phases. `TFGUARD_FAULTS_BREAK=all` breaks them all.
 PHASES = (
-    "keeper.Keeper._on_front",
-    "keeper.Keeper.start_child",
-    "keeper.Keeper._enforce",
-    "keeper.Keeper._reap",
-    "conduct.Conduct._on_held",
-    "conduct.Conduct.on_exit",
-    "tenure.Tenure._wait",
-    "tenure.Tenure._hold",
-    "tenure.Tenure._renew",
-    "tenure.Tenure._release_for_a_lease",
-    "tenure.Tenure._write_history",
+    "process.keeper.Keeper._on_front",
+    "process.keeper.Keeper.start_child",
+    "process.keeper.Keeper._enforce",
+    "process.keeper.Keeper._reap",
+    "guard.keeper_rules.Conduct._on_held",
+    "guard.keeper_rules.Conduct.on_exit",
+    "lock.session.Tenure._wait",
+    "lock.session.Tenure._hold",
+    "lock.session.Tenure._renew",
+    "lock.session.Tenure._release_for_a_lease",
+    "lock.session.Tenure._write_history",
 )
 
 
 def every_method() -> list[str]:
     """All that a keeper does: its loop, its decisions, its lease."""
-    kinds = {"keeper": keeper.Keeper, "conduct": conduct.Conduct, "tenure": tenure.Tenure}
+    kinds = {"keeper": keeper.Keeper, "conduct": keeper_rules.Conduct, "tenure": session.Tenure}
     return [
         f"{module}.{kind.__name__}.{name}"
         for module, kind in kinds.items()

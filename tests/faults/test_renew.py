@@ -9,7 +9,7 @@ from tests.e2e.running import Running
 from tests.eventually import eventually
 from tests.faults.proxy import HANGS, LOST, TWICE, UNHEARD, Fate, failed, refused
 from tests.faults.scene import Scene, lock_id_said, on_both_stores, work_of
-from tfguard.deadlines import Deadlines
+from tfguard.lock.deadlines import Deadlines
 
 pytestmark = pytest.mark.e2e
 

@@ -9,10 +9,10 @@ import pytest
 
 from tests.faults.proxy import HANGS, LOST, Fate, refused
 from tests.faults.scene import Scene, on_both_stores
+from tfguard.backends import open_store
+from tfguard.backends.aws.credentials import Credentials
+from tfguard.backends.aws.sessions import CONNECT_SECONDS, READ_SECONDS
 from tfguard.errors import StoreUnavailable
-from tfguard.stores import open_store
-from tfguard.stores.aws import Credentials
-from tfguard.stores.sessions import CONNECT_SECONDS, READ_SECONDS
 
 CONFIG = """
 [default]

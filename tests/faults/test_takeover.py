@@ -17,7 +17,7 @@ from tests.eventually import eventually
 from tests.fakes import FakeClock, T, anothers, draft, plain
 from tests.faults.scene import LocalScene, Scene, family, is_gone, keeper_of, on_both_stores, work_of
 from tfguard.errors import LeaseLost
-from tfguard.lease import Acquirer, Busy, HeldLock
+from tfguard.lock.lease import Acquirer, Busy, HeldLock
 
 pytestmark = pytest.mark.e2e
 

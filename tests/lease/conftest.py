@@ -6,7 +6,7 @@ import pytest
 
 from tests.fakes import FakeClock, ScriptedStore, draft
 from tfguard.errors import StoreUnavailable
-from tfguard.lease import Acquirer, HeldLock
+from tfguard.lock.lease import Acquirer, HeldLock
 
 
 @pytest.fixture

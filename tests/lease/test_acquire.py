@@ -10,8 +10,8 @@ import pytest
 
 from tests.fakes import ScriptedStore, T, anothers, draft, expire, put, stored
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
-from tfguard.lease import Acquirer, Busy
-from tfguard.store import LockRecord
+from tfguard.lock.lease import Acquirer, Busy
+from tfguard.lock.store import LockRecord
 
 
 def test_a_free_lock_costs_one_read_and_one_write(acquirer, store):

@@ -10,8 +10,8 @@ import pytest
 
 from tests.fakes import ScriptedStore, T, anothers, beaten, draft, expire, plain, put, stored
 from tfguard.errors import LeaseLost, StoreUnavailable
-from tfguard.lease import Acquirer, Busy, HeldLease, HeldLock
-from tfguard.stores.memory import MemoryTable
+from tfguard.lock.lease import Acquirer, Busy, HeldLease, HeldLock
+from tfguard.lock.memory import MemoryTable
 
 
 class Named(list):

@@ -11,7 +11,7 @@ import pytest
 from tests.fakes import ScriptedStore, anothers, draft, put, stored
 from tests.lease.conftest import beat_unheard
 from tfguard.errors import Conflict, LeaseLost, StoreDenied, StoreUnavailable
-from tfguard.lease import Acquirer, HeldLease
+from tfguard.lock.lease import Acquirer, HeldLease
 
 
 def test_release_leaves_nothing(held, store):

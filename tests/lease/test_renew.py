@@ -11,8 +11,8 @@ import pytest
 from tests.fakes import ScriptedStore, T, anothers, draft, put, stored
 from tests.lease.conftest import beat_unheard
 from tfguard.errors import LeaseLost, StoreDenied, StoreUnavailable
-from tfguard.lease import Acquirer
-from tfguard.store import LockRecord
+from tfguard.lock.lease import Acquirer
+from tfguard.lock.store import LockRecord
 
 
 def test_a_beat_moves_the_lease_to_the_instant_of_its_sending(held, store, clock):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import GATED, TFGUARD, Stage
 from tests.e2e.running import running
-from tfguard import private
+from tfguard import files as private_files
 
 #: Terraform's own, and the test's: they have the modes that the umask gives them.
 NOT_OURS = {
@@ -76,8 +76,8 @@ def test_nothing_that_we_write_can_be_read_or_changed_by_others(
 
 
 def test_folders_above_a_private_one_are_private_too(tmp_path: Path) -> None:
-    private.make_folder(tmp_path / "a" / "b")
-    private.make_folder(tmp_path / "a" / "b")
+    private_files.make_folder(tmp_path / "a" / "b")
+    private_files.make_folder(tmp_path / "a" / "b")
 
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a", "a/b")] == [0o700, 0o700]
 
@@ -88,6 +88,6 @@ def test_a_private_file_is_not_written_through_a_link(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(victim)
 
     with pytest.raises(OSError, match="symbolic links"):
-        private.write(tmp_path / "link", b"owned")
+        private_files.write(tmp_path / "link", b"owned")
 
     assert victim.read_text() == "precious"

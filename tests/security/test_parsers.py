@@ -18,16 +18,22 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.fakes import FakeClock
-from tfguard import ci, lockinfo, messages, operator_messages, planjson, queue, runrecord, story, verdicts, wire
+from tfguard.backends import queuefile
+from tfguard.backends.aws import dynamodb, s3
+from tfguard.backends.urls import parse_store_url
+from tfguard.ci import identity
+from tfguard.config.variables import UnsetVariable, expand, malformed_reference
 from tfguard.errors import ConfigError
-from tfguard.expansion import UnsetVariable, expand, malformed_reference
-from tfguard.lockinfo import LockInfo
-from tfguard.store import Holder, Lease, LockRecord
-from tfguard.stores import dynamodb, queuefile, s3
-from tfguard.stores.urls import parse_store_url
+from tfguard.guard import messages
+from tfguard.jobfiles import run_record, story
+from tfguard.lock import lockinfo, queue_record, verdicts
+from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.store import Holder, Lease, LockRecord
+from tfguard.report.messages import operating, phrases
+from tfguard.terraform import plan_json
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
-SUBJECT = messages.Subject("prod/network")
+SUBJECT = phrases.Subject("prod/network")
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 HOSTILE = st.sampled_from(
@@ -117,7 +123,10 @@ def test_any_item_is_a_record_and_only_a_whole_lease_is_one(item: dict[str, Any]
 
     assert isinstance(record, LockRecord)
     assert record.lease is None or item["TfguardBeat"]["N"] == str(record.lease.beat)
-    assert isinstance(queue.decode(line.text) if isinstance(line.text, str) else queue.QueueState(), queue.QueueState)
+    assert isinstance(
+        queue_record.decode(line.text) if isinstance(line.text, str) else queue_record.QueueState(),
+        queue_record.QueueState,
+    )
 
 
 @given(info=INFOS, lease=st.none() | LEASES)
@@ -140,16 +149,16 @@ def test_any_object_is_text_and_perhaps_a_lease(body: str) -> None:
     | object_with(token=NUMBERS, runs=st.lists(JSON), tickets=st.lists(JSON), last_number=NUMBERS, errored=TEXT)
 )
 def test_any_queue_record_is_a_line(text: str) -> None:
-    state = queue.decode(text)
+    state = queue_record.decode(text)
 
-    assert queue.decode(queue.encode(state)) == state
+    assert queue_record.decode(queue_record.encode(state)) == state
 
 
 @given(content=st.binary(max_size=60) | object_with(revision=NUMBERS, queue=TEXT).map(str.encode))
 def test_any_queue_file_is_a_line(content: bytes) -> None:
     found = queuefile.decode(content)
 
-    assert queue.decode(found.text) is not None
+    assert queue_record.decode(found.text) is not None
     assert queuefile.decode(queuefile.encode(found)) == found
 
 
@@ -164,15 +173,15 @@ def test_whatever_a_record_says_is_told_on_clean_short_lines(
     verdict = verdicts.judge(record, clock, has_leases=has_leases)
     told = [
         verdicts.in_words(verdict, record, clock),
-        messages.busy(SUBJECT, record, NOW, waited_seconds=seconds),
-        messages.took_over(SUBJECT, record, NOW),
-        messages.takeover_refused(SUBJECT, record, NOW),
-        messages.lost(SUBJECT, "another's", record, NOW),
-        operator_messages.not_held(SUBJECT, record, NOW),
-        operator_messages.is_alive(SUBJECT, record, NOW),
-        operator_messages.has_changed(SUBJECT, record, NOW),
-        operator_messages.needs_answers(SUBJECT, record, NOW),
-        operator_messages.unlocked(SUBJECT, record, NOW, is_written=True),
+        phrases.busy(SUBJECT, record, NOW, waited_seconds=seconds),
+        phrases.took_over(SUBJECT, record, NOW),
+        phrases.takeover_refused(SUBJECT, record, NOW),
+        phrases.lost(SUBJECT, "another's", record, NOW),
+        operating.not_held(SUBJECT, record, NOW),
+        operating.is_alive(SUBJECT, record, NOW),
+        operating.has_changed(SUBJECT, record, NOW),
+        operating.needs_answers(SUBJECT, record, NOW),
+        operating.unlocked(SUBJECT, record, NOW, is_written=True),
     ]
 
     for text in told:
@@ -182,7 +191,7 @@ def test_whatever_a_record_says_is_told_on_clean_short_lines(
 
 # --- what crosses the wire, and what others print -------------------------------------------------------------------
 
-MESSAGES = [*get_args(wire.ToKeeper), *get_args(wire.ToFront)]
+MESSAGES = [*get_args(messages.ToKeeper), *get_args(messages.ToFront)]
 NAMES = [kind.__name__ for kind in MESSAGES]
 
 
@@ -197,7 +206,7 @@ def test_a_message_arrives_as_it_was_sent(kind: type) -> None:
     @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
     @given(message=st.from_type(kind))
     def arrives(message: Any) -> None:
-        side = wire.ToKeeper if kind in get_args(wire.ToKeeper) else wire.ToFront
+        side = messages.ToKeeper if kind in get_args(messages.ToKeeper) else messages.ToFront
         # hypothesis gives a default that is made anew each time as what makes it.
         line = msgspec.json.encode(message, enc_hook=lambda default: default.factory())
         assert msgspec.json.encode(msgspec.json.decode(line, type=side)) == line
@@ -210,7 +219,7 @@ def test_a_message_arrives_as_it_was_sent(kind: type) -> None:
     | object_with(type=st.sampled_from([kind.__name__ for kind in MESSAGES])).map(str.encode)
 )
 def test_any_line_on_the_wire_is_a_message_or_is_refused(line: bytes) -> None:
-    for side in (wire.ToKeeper, wire.ToFront):
+    for side in (messages.ToKeeper, messages.ToFront):
         try:
             message = msgspec.json.decode(line, type=side)
         except (msgspec.DecodeError, UnicodeError):
@@ -223,14 +232,14 @@ CHANGES = st.lists(st.fixed_dictionaries({}, optional={"address": TEXT | JSON, "
 
 @given(text=st.binary(max_size=60) | object_with(resource_changes=CHANGES, output_changes=JSON).map(str.encode))
 def test_any_plan_is_changes_or_nothing(text: bytes) -> None:
-    changes = planjson.read_changes(text)
+    changes = plan_json.read_changes(text)
 
     assert changes is None or changes.add >= 0
 
 
 @given(text=TEXT | st.from_regex(r"(Plan: |Apply complete! Resources: )[0-9]{0,30} (to )?add(ed)?, .{0,30}"))
 def test_any_closing_line_is_changes_or_nothing(text: str) -> None:
-    changes = planjson.read_closing_line(text)
+    changes = plan_json.read_closing_line(text)
 
     assert changes is None or (changes.add, changes.change, changes.destroy) >= (0, 0, 0)
 
@@ -246,9 +255,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @given(content=st.binary(max_size=60) | object_with(label=TEXT, again=TEXT, target=JSON, token=NUMBERS).map(str.encode))
 def test_any_run_record_is_one_or_none(place: Path, content: bytes) -> None:
     place.write_bytes(content)
-    place.with_suffix(runrecord.STORY_SUFFIX).write_bytes(content)
+    place.with_suffix(run_record.STORY_SUFFIX).write_bytes(content)
 
-    assert runrecord.read(place) is None or runrecord.read(place).label is not None
+    assert run_record.read(place) is None or run_record.read(place).label is not None
     assert story.read(place) is None or story.read(place).label is not None
 
 
@@ -256,7 +265,7 @@ def test_any_run_record_is_one_or_none(place: Path, content: bytes) -> None:
 def test_any_event_file_is_a_number_or_nothing(place: Path, content: bytes) -> None:
     place.write_bytes(content)
 
-    found = ci._pull_request_of_event(str(place))
+    found = identity._pull_request_of_event(str(place))
 
     assert found == "" or found.isdigit()
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import ROOT, Stage
-from tfguard.changed import changed_since
+from tfguard.config.changed import changed_since
 from tfguard.errors import ConfigError
 from tfguard.git import is_tracked
 

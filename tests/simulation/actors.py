@@ -20,12 +20,12 @@ from typing import Any
 from tests.simulation.code import Code
 from tests.simulation.threads import Thread
 from tests.simulation.world import Machine, Process, Socket, Wire, World
-from tfguard import wire
-from tfguard.deadlines import TICK_SECONDS
 from tfguard.errors import Conflict
-from tfguard.front import CANCEL_SECONDS, MAX_RESTARTS
-from tfguard.rescue import PAUSES_SECONDS
-from tfguard.store import AwsAccess, DynamoDBSpec, Holder, Target
+from tfguard.guard import messages
+from tfguard.lock.deadlines import TICK_SECONDS
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, Target
+from tfguard.process.front import CANCEL_SECONDS, MAX_RESTARTS
+from tfguard.process.rescue import PAUSES_SECONDS
 
 #: What arrives when the other end of a socket is no more.
 EOF = "end of file"
@@ -186,7 +186,7 @@ class Keeper:
         self._inbox: deque[Any] = deque()
         self._pushes = 0
         self._unsaved_before = run.unsaved
-        self._conduct = run.code.conduct.Conduct(self, run.machine.boottime())
+        self._conduct = run.code.keeper_rules.Conduct(self, run.machine.boottime())
         self._looks = Looks(self.process, self._look)
 
     @property
@@ -208,11 +208,11 @@ class Keeper:
         self._conduct.enforce(now)
         if message is EOF:
             self._conduct.on_front_gone(now)
-        elif isinstance(message, wire.ChildGone):
+        elif isinstance(message, messages.ChildGone):
             self._reap_adopted()
         else:
             self._conduct.on_front(message, now)
-        if isinstance(message, wire.Adopt) and message.stage == "held":
+        if isinstance(message, messages.Adopt) and message.stage == "held":
             self.run.world.observer.check_base(self.run, message.lock_id, self.watchdog.base)
         self._conduct.enforce(now)
         self._after()
@@ -262,13 +262,13 @@ class Keeper:
 
     # --- its thread ---------------------------------------------------------------------------------------------
 
-    def start_tenure(self, request: wire.Acquire, adopt: wire.Adopt | None) -> None:
+    def start_tenure(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         run = self.run
         self.ids.update([adopt.lock_id] if adopt else [])
         wires = [functools.partial(Wire, self.process, index) for index in range(len(run.world.stores))]
         if adopt is not None and adopt.errored_before is not None:
             self._unsaved_before = int(adopt.errored_before)
-        tenure = run.code.tenure.Tenure(request, run.machine, post=self._post, tell=self._tell_first, adopt=adopt)
+        tenure = run.code.session.Tenure(request, run.machine, post=self._post, tell=self._tell_first, adopt=adopt)
         self._tenure = tenure
         self._thread = Thread(self.process, lambda: tenure.run(wires))
 
@@ -292,7 +292,7 @@ class Keeper:
     def cancel_wait(self) -> None:
         self._tenure.cancel()
 
-    def release(self, message: wire.Release, *, is_state_unsaved: bool = False) -> None:
+    def release(self, message: messages.Release, *, is_state_unsaved: bool = False) -> None:
         self.run.world.observer.on_releasing(self.run)
         self._tenure.release(message)
 
@@ -301,7 +301,7 @@ class Keeper:
 
     # --- its hands: the child -----------------------------------------------------------------------------------
 
-    def start_child(self, message: wire.Spawn) -> int:
+    def start_child(self, message: messages.Spawn) -> int:
         self._is_child_adopted = False
         self.child = self.run.start_child(message.argv[0])
         return self.run.pid
@@ -373,12 +373,12 @@ class Front:
         self._is_inherited = False
         self._is_spawning = False
         self._is_resigned = False
-        self._stopped: wire.Interrupt | None = None
+        self._stopped: messages.Interrupt | None = None
         self._stopped_at = 0.0
-        self._last_word: wire.Release | None = None
+        self._last_word: messages.Release | None = None
         self._programs = list(run.programs)
-        self._journal = run.code.journal.Journal()
-        self._vigil = run.code.vigil.Vigil(0.0)
+        self._journal = run.code.handover.Journal()
+        self._vigil = run.code.front_rules.Vigil(0.0)
         self._looks = Looks(self.process, self._look)
 
     # --- what the keeper says -----------------------------------------------------------------------------------
@@ -391,24 +391,24 @@ class Front:
             return
         self._journal.note(message)
         self._vigil.hear(message, self.run.machine.boottime())
-        if isinstance(message, wire.Held):
+        if isinstance(message, messages.Held):
             self._vigil.hold(self.run.request.deadlines(), message.base)
             self._go_on()
-        elif isinstance(message, wire.Started):
+        elif isinstance(message, messages.Started):
             self._is_spawning = False
             self.child = self.run.child_of(message.pid)
-        elif isinstance(message, wire.Pushing):
+        elif isinstance(message, messages.Pushing):
             self.child = self.run.child_of(message.pid)
-        elif isinstance(message, wire.Exited):
+        elif isinstance(message, messages.Exited):
             self.child = None
             self._go_on(message.status)
-        elif isinstance(message, wire.Failed):
+        elif isinstance(message, messages.Failed):
             self._on_failed(message)
-        elif isinstance(message, wire.Released):
+        elif isinstance(message, messages.Released):
             self._leave(f"over, {message.result}")
         self._looks.now()
 
-    def _on_failed(self, message: wire.Failed) -> None:
+    def _on_failed(self, message: messages.Failed) -> None:
         if self._is_spawning:
             self._is_spawning = False
             self._release()
@@ -420,14 +420,14 @@ class Front:
         if self._programs and status == 0 and self._stopped is None:
             self._is_spawning = True
             self._journal.begin(str(self.run.unsaved))
-            spawn = wire.Spawn(argv=[self._programs.pop(0)], directory="", environ={})
+            spawn = messages.Spawn(argv=[self._programs.pop(0)], directory="", environ={})
             self.run.keeper.from_front.send(spawn)
         else:
             self._release()
 
     def _release(self) -> None:
         if self._last_word is None:
-            self._last_word = wire.Release(outcome="interrupted" if self._stopped else "succeeded")
+            self._last_word = messages.Release(outcome="interrupted" if self._stopped else "succeeded")
             self.run.keeper.from_front.send(self._last_word)
 
     def _leave(self, how: str) -> None:
@@ -437,7 +437,7 @@ class Front:
 
     # --- what else happens to it --------------------------------------------------------------------------------
 
-    def stop(self, message: wire.Interrupt) -> None:
+    def stop(self, message: messages.Interrupt) -> None:
         """Somebody has signalled us; and the child too, where it shares our terminal."""
         if self.is_over or self._stopped is not None:
             return
@@ -516,7 +516,7 @@ class Front:
             self.is_over = True
         elif self._is_inherited and child is self.child and self.run.keeper.is_alive:
             self.child, self._is_inherited = None, False
-            self.run.keeper.from_front.send(wire.ChildGone())
+            self.run.keeper.from_front.send(messages.ChildGone())
             self._go_on(status or _INTERRUPTED)
 
 
@@ -524,7 +524,7 @@ class Run:
     """One run of tfguard: waits, holds, works, releases. `programs` are started one after another under the lock."""
 
     def __init__(
-        self, machine: Machine, code: Code, name: str, *, request: wire.Acquire, work: float, dice: random.Random
+        self, machine: Machine, code: Code, name: str, *, request: messages.Acquire, work: float, dice: random.Random
     ) -> None:
         self.machine = machine
         self.world: World = machine.world
@@ -610,10 +610,10 @@ class Run:
             self.child.kill()
 
 
-def request(name: str, *, lease: float, timeout: float, stores: int, takeover: Any = "always") -> wire.Acquire:
+def request(name: str, *, lease: float, timeout: float, stores: int, takeover: Any = "always") -> messages.Acquire:
     """What a front asks of its keeper."""
     specs = tuple(DynamoDBSpec(table=f"t{index}", lock_id="lock", aws=AwsAccess()) for index in range(stores))
-    return wire.Acquire(
+    return messages.Acquire(
         target=Target(label="prod", path="b/k", backend="s3", workspace="default", stores=specs),
         holder=Holder(who=name),
         operation="OperationTypeApply",

@@ -6,6 +6,7 @@ Nothing in them is rewritten. They run unchanged, in threads of simulated time (
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,8 +18,8 @@ import tfguard
 _PACKAGE = Path(tfguard.__file__).parent
 #: What runs for real, each after what it imports of the others.
 MODULES = (
-    "deadlines", "takeover", "watchdog", "vigil", "lease", "queue", "ledger", "line", "waiting", "tenure", "conduct",
-    "journal",
+    "lock.deadlines", "lock.takeover", "guard.watchdog", "guard.front_rules", "lock.lease", "lock.queue_record",
+    "lock.queue", "lock.turn", "lock.waiting", "lock.session", "guard.keeper_rules", "guard.handover",
 )  # fmt: skip
 
 
@@ -32,13 +33,13 @@ class Edit:
 
     def apply(self, package: Path) -> None:
         """Change the module's file in a copy of the package."""
-        path = package / f"{self.module}.py"
+        path = _file_of(self.module, package)
         path.write_text(self.changed(path.read_text(encoding="utf-8")), encoding="utf-8")
 
     def changed(self, source: str) -> str:
         found = source.count(self.old)
         if found != 1:
-            raise LookupError(f"{self.module}.py has {found} of: {self.old}")
+            raise LookupError(f"{self.module} has {found} of: {self.old}")
         return source.replace(self.old, self.new)
 
 
@@ -52,8 +53,8 @@ class Code:
     def __init__(self, edits: Iterable[Edit] = (), *, wrong: str = "") -> None:
         self.wrong = wrong
         self._modules = _load(tuple(edits))
-        self.queue.SIGN_SECONDS = 3.0
-        for name in ("lease", "tenure"):
+        self.queue_record.SIGN_SECONDS = 3.0
+        for name in ("lease", "session"):
             self._modules[name].__dict__["boot_id"] = lambda: "boot"
 
     def __getattr__(self, name: str) -> ModuleType:
@@ -69,28 +70,34 @@ class Code:
 
 
 def _load(edits: tuple[Edit, ...]) -> dict[str, ModuleType]:
+    """Compile each module once more; return the copies by the last words of their names."""
     names = {name: f"{tfguard.__name__}.{name}" for name in MODULES}
-    before = {name: sys.modules.get(full) for name, full in names.items()}
+    sound = {name: importlib.import_module(full) for name, full in names.items()}
     copies: dict[str, ModuleType] = {}
     try:
         for name, full in names.items():
             copies[name] = ModuleType(full)
-            sys.modules[full] = copies[name]
-            setattr(tfguard, name, copies[name])
+            _put(full, copies[name])
             _compile(name, copies[name], edits)
     finally:
-        for name, module in before.items():
-            if module is None:
-                sys.modules.pop(names[name], None)
-                delattr(tfguard, name)
-            else:
-                sys.modules[names[name]] = module
-                setattr(tfguard, name, module)
-    return copies
+        for name, full in names.items():
+            _put(full, sound[name])
+    return {name.rpartition(".")[2]: copy for name, copy in copies.items()}
+
+
+def _put(full: str, module: ModuleType) -> None:
+    """Let whoever imports this name get this module, by either form of the statement."""
+    package, _, name = full.rpartition(".")
+    sys.modules[full] = module
+    setattr(sys.modules[package], name, module)
+
+
+def _file_of(name: str, package: Path) -> Path:
+    return package.joinpath(*name.split(".")).with_suffix(".py")
 
 
 def _compile(name: str, module: ModuleType, edits: tuple[Edit, ...]) -> None:
-    path = _PACKAGE / f"{name}.py"
+    path = _file_of(name, _PACKAGE)
     source = path.read_text(encoding="utf-8")
     for edit in edits:
         if edit.module == name:

@@ -26,9 +26,10 @@ from typing import Any
 
 from tests.simulation.actors import Child, Plain, Run
 from tests.simulation.world import Wire, World
-from tfguard import queue, wire
-from tfguard.deadlines import JITTER, RETRY_SECONDS, TICK_SECONDS, Deadlines
-from tfguard.store import LockRecord, QueueRecord
+from tfguard.guard import messages
+from tfguard.lock import queue_record
+from tfguard.lock.deadlines import JITTER, RETRY_SECONDS, TICK_SECONDS, Deadlines
+from tfguard.lock.store import LockRecord, QueueRecord
 
 #: What a look at the clock, a message, a request may take on top of a deadline, in seconds.
 _MOMENT = 0.2
@@ -126,7 +127,7 @@ class Observer:
     # --- the queue record ---------------------------------------------------------------------------------------
 
     def on_queue_written(self, wire: Wire, record: QueueRecord) -> None:
-        state = queue.decode(record.text)
+        state = queue_record.decode(record.text)
         if state.token < self._token:
             self.world.fail(f"{wire.process.name} wrote token {state.token}, after {self._token}")
         # Who lost his lock to another between taking and counting counts all the same, but is never given the number.
@@ -188,25 +189,25 @@ class Observer:
 
     def on_said(self, run: Run, message: Any) -> None:
         """A keeper's thread has found something out; nobody else has heard of it yet."""
-        if isinstance(message, wire.Waiting):
+        if isinstance(message, messages.Waiting):
             self._on_busy(run, message)
-        elif isinstance(message, wire.Trying):
+        elif isinstance(message, messages.Trying):
             run.ids.add(message.lock_id)
             run.keeper.ids.add(message.lock_id)
             if message.base > run.machine.boottime():
                 self.world.fail(f"{run.name} counts from the future")
-        elif isinstance(message, wire.Held):
+        elif isinstance(message, messages.Held):
             self._on_held(run, message)
-        elif isinstance(message, wire.Beaten):
+        elif isinstance(message, messages.Beaten):
             self._unanswered.pop(run.keeper.process.name, None)
             self.check_base(run, run.lock_id, message.base)
-        elif isinstance(message, wire.Lost):
+        elif isinstance(message, messages.Lost):
             self._on_lost(run, message)
-        elif isinstance(message, wire.Failed):
+        elif isinstance(message, messages.Failed):
             run.is_waiting = False
             self.world.tell(run.name, f"failed: {message.kind}")
 
-    def _on_busy(self, run: Run, message: wire.Waiting) -> None:
+    def _on_busy(self, run: Run, message: messages.Waiting) -> None:
         self.waits += 1
         record = message.record
         if record is None or message.is_free or message.trouble:
@@ -222,7 +223,7 @@ class Observer:
     def _seen_since(self, run: Run, index: int) -> float:
         return self._first[run.keeper.process.name, index][1]
 
-    def _on_held(self, run: Run, message: wire.Held) -> None:
+    def _on_held(self, run: Run, message: messages.Held) -> None:
         run.is_waiting = False
         run.lock_id = message.lock_id
         run.held_at = self.world.time
@@ -240,7 +241,7 @@ class Observer:
         self._tokens.add(message.token)
         self.check_base(run, message.lock_id, message.base)
 
-    def _on_lost(self, run: Run, message: wire.Lost) -> None:
+    def _on_lost(self, run: Run, message: messages.Lost) -> None:
         self.losses += 1
         self.world.tell(run.name, f"lost: {message.kind}")
         current = [self.world.record(index) for index in self._stores]
@@ -358,5 +359,5 @@ class Observer:
         if self.is_calm and any(self.world.record(index) for index in self._stores):
             self.world.fail("a lock is left behind")
         record = self.world.queue_record()
-        if self.is_calm and record is not None and queue.decode(record.text).tickets:
+        if self.is_calm and record is not None and queue_record.decode(record.text).tickets:
             self.world.fail("a ticket is left behind")

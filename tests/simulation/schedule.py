@@ -16,9 +16,10 @@ from tests.simulation.actors import Plain, Run, request
 from tests.simulation.code import Code, Edit
 from tests.simulation.observer import Observer
 from tests.simulation.world import DENIED, THROTTLED, Machine, Violation, Weather, World
-from tfguard import queue, wire
-from tfguard.lockinfo import LockInfo
-from tfguard.store import Holder, Lease, LockRecord, QueueRecord
+from tfguard.guard import messages
+from tfguard.lock import queue_record
+from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.store import Holder, Lease, LockRecord, QueueRecord
 
 LEASES = (6.0, 9.0, 15.0)
 #: Once the world is healed, all have to come to rest within so many seconds.
@@ -144,7 +145,7 @@ class Schedule:
         self._left_to_start += 1
         self.world.at(at, self._start, machine, name, wanted)
 
-    def _start(self, machine: Machine, name: str, wanted: wire.Acquire) -> None:
+    def _start(self, machine: Machine, name: str, wanted: messages.Acquire) -> None:
         if machine.is_asleep:
             self.world.after(1.0, self._start, machine, name, wanted)
             return
@@ -160,10 +161,10 @@ class Schedule:
     def _make_past(self) -> None:
         """Sometimes there is a line of the dead, and a lock whose holder is long gone."""
         if self.dice.random() < 0.2:
-            state = queue.QueueState(token=5)
+            state = queue_record.QueueState(token=5)
             for number in range(self.dice.randint(1, 5)):
-                state = state.joined(queue.Ticket(id=f"dead-{number}", holder=Holder(who="dead")))
-            self.world.stores[-1].write_queue(None, QueueRecord(text=queue.encode(state), revision=1))
+                state = state.joined(queue_record.Ticket(id=f"dead-{number}", holder=Holder(who="dead")))
+            self.world.stores[-1].write_queue(None, QueueRecord(text=queue_record.encode(state), revision=1))
         if self.dice.random() < 0.2:
             info = LockInfo(id=self.world.new_id(), who="dead")
             lease = Lease(
@@ -292,7 +293,7 @@ class Schedule:
         if run := self._some_run():
             is_delivered = self.dice.random() < 0.3
             grace = 0.0 if is_delivered else self.dice.choice((0.0, 0.5))
-            message = wire.Interrupt(reason="SIGTERM", is_delivered=is_delivered, grace_seconds=grace)
+            message = messages.Interrupt(reason="SIGTERM", is_delivered=is_delivered, grace_seconds=grace)
             run.front.process.do(run.front.stop, message)
 
     def _unlock(self) -> None:

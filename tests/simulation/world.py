@@ -19,8 +19,8 @@ from greenlet import getcurrent
 
 from tests.simulation.threads import Event, Thread, current
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
-from tfguard.store import LockRecord, QueueRecord
-from tfguard.stores.memory import MemoryStore
+from tfguard.lock.memory import MemoryStore
+from tfguard.lock.store import LockRecord, QueueRecord
 
 #: How long one request may take before the client gives up on it, in seconds of its own clock.
 TIMEOUT = 1.0

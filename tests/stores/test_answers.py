@@ -3,8 +3,8 @@ from __future__ import annotations
 import botocore.exceptions as aws
 import pytest
 
+from tfguard.backends.aws.answers import answers
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
-from tfguard.stores.answers import answers
 
 SECRET = "hunter2hunter2"
 ANSWERS = [

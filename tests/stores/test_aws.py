@@ -12,10 +12,10 @@ import pytest
 
 from tests.conftest import REGION, S3
 from tests.eventually import eventually
+from tfguard.backends.aws import credentials as aws_credentials
+from tfguard.backends.aws.credentials import Client, Credentials, Keys
 from tfguard.errors import StoreDenied, StoreMisconfigured
-from tfguard.store import AssumeRole, AwsAccess
-from tfguard.stores import aws
-from tfguard.stores.aws import Client, Credentials, Keys
+from tfguard.lock.store import AssumeRole, AwsAccess
 
 SECRET = "hunter2hunter2"
 ROLE = AssumeRole(role_arn="arn:aws:iam::123456789012:role/ci", session_name="run-1", duration=900)
@@ -236,8 +236,8 @@ class Source:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, life: float | None) -> None:
         self.given = 0
         self._life = life
-        monkeypatch.setattr(aws, "_found_keys", self._next)
-        monkeypatch.setattr(aws, "RETRY_SECONDS", 0.01)
+        monkeypatch.setattr(aws_credentials, "_found_keys", self._next)
+        monkeypatch.setattr(aws_credentials, "RETRY_SECONDS", 0.01)
 
     def _next(self, session: Any) -> Keys:
         self.given += 1
@@ -291,7 +291,7 @@ def test_a_refresh_that_fails_leaves_the_old_keys(opened: list[Any], monkeypatch
         source.given += 1
         raise StoreDenied("gone", action="sign", resource="AWS credentials")
 
-    monkeypatch.setattr(aws, "_found_keys", fail)
+    monkeypatch.setattr(aws_credentials, "_found_keys", fail)
     opened[-2].renew_soon()
 
     eventually(lambda: source.given >= 2, what="an attempt")
@@ -310,7 +310,7 @@ def test_a_request_never_waits_for_a_refresh(opened: list[Any], monkeypatch: pyt
         leave.wait(10)
         return Keys(access_key="late", secret_key=SECRET)
 
-    monkeypatch.setattr(aws, "_found_keys", hang)
+    monkeypatch.setattr(aws_credentials, "_found_keys", hang)
     opened[-2].renew_soon()
     assert entered.wait(5)
 
@@ -325,7 +325,7 @@ def test_a_request_never_waits_for_a_refresh(opened: list[Any], monkeypatch: pyt
 # --- cost -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["tfguard.stores", "tfguard.stores.local", "tfguard.stores.urls"])
+@pytest.mark.parametrize("module", ["tfguard.backends", "tfguard.backends.local", "tfguard.backends.urls"])
 def test_a_local_lock_does_not_pay_for_botocore(module: str) -> None:
     check = f"import sys, {module}; sys.exit('botocore' in sys.modules)"
 

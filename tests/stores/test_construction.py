@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tfguard.backends.aws.answers import answers
+from tfguard.bootstrap.build import TRIES, build_table
 from tfguard.errors import ConfigError, StoreUnavailable
-from tfguard.stores.answers import answers
-from tfguard.stores.construction import TRIES, build_table
 
 ARN = "arn:aws:dynamodb:eu-central-1:1:table/locks"
 

@@ -10,9 +10,9 @@ import pytest
 
 from tests.conftest import DynamoDB
 from tests.contract.kinds import ACCESS, DynamoDBKind, lease, record
+from tfguard.backends import open_store
 from tfguard.errors import Conflict, StoreMisconfigured, StoreUnavailable
-from tfguard.store import DynamoDBSpec, QueueRecord
-from tfguard.stores import open_store
+from tfguard.lock.store import DynamoDBSpec, QueueRecord
 
 
 @pytest.fixture

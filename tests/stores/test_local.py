@@ -10,9 +10,9 @@ import pytest
 
 from tests.contract.kinds import record
 from tests.eventually import eventually
+from tfguard.backends.local import LocalStore
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
-from tfguard.store import LocalSpec, QueueRecord
-from tfguard.stores.local import LocalStore
+from tfguard.lock.store import LocalSpec, QueueRecord
 
 CONFIGURATION = """
 resource "terraform_data" "slow" {

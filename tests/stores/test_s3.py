@@ -10,11 +10,11 @@ from botocore.exceptions import ClientError
 
 from tests.conftest import S3
 from tests.contract.kinds import ACCESS, S3Kind, lease, record
+from tfguard.backends import open_store
+from tfguard.backends.aws.credentials import Client, Credentials
+from tfguard.backends.aws.s3 import workspace_exists
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
-from tfguard.store import QueueRecord, S3Spec, WorkspaceProbe
-from tfguard.stores import open_store
-from tfguard.stores.aws import Client, Credentials
-from tfguard.stores.s3 import workspace_exists
+from tfguard.lock.store import QueueRecord, S3Spec, WorkspaceProbe
 
 CUSTOMER_KEY = base64.b64encode(bytes(range(32))).decode()
 

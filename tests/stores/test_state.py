@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import S3, DynamoDB
+from tfguard.backends import state
 from tfguard.errors import StoreUnavailable
-from tfguard.store import AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
-from tfguard.stores import state
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
 
 
 def local(path: Path) -> Target:

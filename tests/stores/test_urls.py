@@ -4,9 +4,9 @@ import os
 
 import pytest
 
+from tfguard.backends.urls import parse_store_url
 from tfguard.errors import ConfigError
-from tfguard.store import AwsAccess, DynamoDBSpec, LocalSpec, S3Spec
-from tfguard.stores.urls import parse_store_url
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, LocalSpec, S3Spec
 
 EAST = AwsAccess(region="eu-west-1")
 

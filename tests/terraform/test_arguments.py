@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfguard.arguments import COMMANDS, child_arguments, misplaced_option, native_arguments, parse, with_flags
+from tfguard.terraform.command_line import (
+    COMMANDS,
+    child_arguments,
+    misplaced_option,
+    native_arguments,
+    parse,
+    with_flags,
+)
 
 
 def verdict(line: str, **environ: str) -> str:

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from tests.conftest import S3, DynamoDB
 from tests.eventually import eventually
-from tfguard.arguments import parse
-from tfguard.backend import Unlockable, resolve_target, state_key
 from tfguard.errors import ConfigError
-from tfguard.store import AssumeRole, AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
-from tfguard.workdir import WorkingDirectory
+from tfguard.lock.store import AssumeRole, AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
+from tfguard.terraform.command_line import parse
+from tfguard.terraform.locate import Unlockable, resolve_target, state_key
+from tfguard.terraform.workdir import WorkingDirectory
 
 S3_BACKEND = 'terraform {\n  backend "s3" {}\n}\n'
 LOCAL_BACKEND = 'terraform {\n  backend "local" {\n    path = "%s"\n  }\n}\n'

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tfguard.backendblock import Declared, find_block, read_backend_file
 from tfguard.errors import ConfigError
+from tfguard.terraform.backend_block import Declared, find_block, read_backend_file
 
 
 def block(text: str, name: str = "main.tf") -> Declared | None:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfguard import planfile
-from tfguard.planfile import PlannedBackend, UnreadablePlan, read_planned_at, read_planned_backend
+from tfguard.terraform import plan_file
+from tfguard.terraform.plan_file import PlannedBackend, UnreadablePlan, read_planned_at, read_planned_backend
 
 
 def number(value: int) -> bytes:
@@ -109,7 +109,7 @@ def test_a_backend_of_no_name_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_zip_bomb_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planfile, "_MAX_PLAN_BYTES", 100_000)
+    monkeypatch.setattr(plan_file, "_MAX_PLAN_BYTES", 100_000)
     bomb = write_plan(tmp_path / "bomb", message(3, bytes(10_000_000)))
     boast = write_plan(tmp_path / "boast", number(13 << 3 | 2) + number(2**40))
 

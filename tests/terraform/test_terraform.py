@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfguard.errors import ConfigError, ProgramNotExecutable, ProgramNotFound
-from tfguard.terraform import Binary, binary_version, find_binary
+from tfguard.terraform.binary import Binary, binary_version, find_binary
 
 SELF = Path("/opt/tfguard/bin/tfguard")
 SHELL_SHIM = '#!/bin/sh\nexec /opt/terraform-1.11.4 "$@"\n'
@@ -73,7 +73,9 @@ def test_a_file_that_cannot_be_run_is_not_the_same_as_none(tmp_path: Path) -> No
 
 def test_tfguard_under_the_name_of_terraform_is_passed_over(tmp_path: Path) -> None:
     real = program(tmp_path / "z" / "terraform")
-    script = program(tmp_path / "self" / "tfguard", "#!/usr/bin/python3\nimport sys\nfrom tfguard.cli import main\n")
+    script = program(
+        tmp_path / "self" / "tfguard", "#!/usr/bin/python3\nimport sys\nfrom tfguard.cli.main import main\n"
+    )
     program(tmp_path / "copy" / "terraform", script.read_text())
     program(tmp_path / "shell" / "terraform", '#!/bin/sh\nexec tfguard "$@"\n')
     (tmp_path / "link").mkdir()
@@ -121,7 +123,7 @@ def test_relative_entries_of_the_path_are_not_trusted(tmp_path: Path, monkeypatc
 def test_a_binary_is_asked_once_for_its_version_until_it_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tfguard.terraform._is_script", lambda path: False)
+    monkeypatch.setattr("tfguard.terraform.binary._is_script", lambda path: False)
     binary = Binary(program(tmp_path / "terraform", answering("1.11.4")), "terraform")
     environ = {"PATH": os.environ["PATH"], "TF_CLI_ARGS": "-no-color"}
     cache = tmp_path / "cache" / "deep"

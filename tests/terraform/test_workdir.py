@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfguard.backendblock import Declared
 from tfguard.errors import ConfigError
-from tfguard.workdir import BackendCache, WorkingDirectory, differing_backend_config
+from tfguard.terraform.backend_block import Declared
+from tfguard.terraform.workdir import BackendCache, WorkingDirectory, differing_backend_config
 
 
 def workdir(path: Path, chdir: str | None = None, **environ: str) -> WorkingDirectory:

@@ -16,19 +16,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from tfguard import log
-from tfguard.blueprint import Blueprint, check_bucket_name, check_table_name, draw
-from tfguard.context import Context, make_context
+from tfguard.bootstrap.blueprint import Blueprint, check_bucket_name, check_table_name, draw
+from tfguard.config.options import Options
 from tfguard.errors import ActionDenied, ConfigError, UsageError
-from tfguard.intended import intended_backend, require_plain, wrong_backend
-from tfguard.lockinfo import printable
-from tfguard.options import Options
-from tfguard.report import Report, write
+from tfguard.lock.lockinfo import printable
+from tfguard.report import log
+from tfguard.report.reporter import Report, write
+from tfguard.run.context import Context, make_context
+from tfguard.run.intended_backend import intended_backend, require_plain, wrong_backend
 
 if TYPE_CHECKING:
-    from tfguard.checks import Finding
-    from tfguard.stores.aws import Client
-    from tfguard.stores.foundation import BucketFacts, TableFacts
+    from tfguard.backends.aws.credentials import Client
+    from tfguard.backends.aws.facts import BucketFacts, TableFacts
+    from tfguard.doctor.examination import Finding
 
 Form = Literal["terraform", "iam"]
 
@@ -125,11 +125,11 @@ def print_as(
     context = make_context(options, environ, report)
     plan = _plan(context, given)
     if form == "terraform":
-        from tfguard.terraformcode import as_terraform
+        from tfguard.bootstrap.as_terraform import as_terraform
 
         print(as_terraform(plan), end="")  # noqa: T201 - asked for
         return 0
-    from tfguard.iam import WITHOUT, policies
+    from tfguard.bootstrap.iam import WITHOUT, policies
 
     print(json.dumps(policies(plan), indent=2))  # noqa: T201 - asked for
     lines = [f"{_label(context, plan)}: one policy for those who plan, and one for those who apply."]
@@ -155,7 +155,7 @@ def _plan(context: Context, given: Sequence[str]) -> Blueprint:
 
 @contextlib.contextmanager
 def _clients(plan: Blueprint) -> Iterator[tuple[Client, Client | None]]:
-    from tfguard.stores.foundation import bucket_client, table_client
+    from tfguard.backends.aws.facts import bucket_client, table_client
 
     with contextlib.ExitStack() as stack:
         s3 = stack.enter_context(bucket_client(plan.state))
@@ -164,9 +164,9 @@ def _clients(plan: Blueprint) -> Iterator[tuple[Client, Client | None]]:
 
 
 def _survey(plan: Blueprint, s3: Client, dynamodb: Client | None) -> Site:
-    from tfguard.checks.foundation import where_else
-    from tfguard.stores.construction import speaks_tls
-    from tfguard.stores.foundation import read_bucket, read_table
+    from tfguard.backends.aws.facts import read_bucket, read_table
+    from tfguard.bootstrap.build import speaks_tls
+    from tfguard.doctor.table_and_bucket import where_else
 
     try:
         bucket = read_bucket(s3, plan.state.bucket)
@@ -182,8 +182,8 @@ def _survey(plan: Blueprint, s3: Client, dynamodb: Client | None) -> Site:
 
 
 def _findings(site: Site) -> Iterator[Finding]:
-    from tfguard.checks import Finding as Found
-    from tfguard.checks.upkeep import inspect_bucket, inspect_table, planned_bucket, planned_table
+    from tfguard.bootstrap.judge import inspect_bucket, inspect_table, planned_bucket, planned_table
+    from tfguard.doctor.examination import Finding as Found
 
     plan, is_over_tls = site.plan, site.is_over_tls
     if site.bucket is None or site.needs_bucket:
@@ -204,7 +204,7 @@ def _findings(site: Site) -> Iterator[Finding]:
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    from tfguard.checks.lines import as_lines
+    from tfguard.doctor.lines import as_lines
 
     width = max(len(finding.check) for finding in findings)
     lines = [line for finding in findings for line in as_lines(finding, width)]
@@ -231,7 +231,7 @@ def _is_confirmed(context: Context, plan: Blueprint, again: str) -> bool:
 
 def _build(context: Context, site: Site, s3: Client, dynamodb: Client | None) -> None:
     """The bucket first: its name may be taken, and then there is no use for a table."""
-    from tfguard.stores.construction import build_bucket, build_table
+    from tfguard.bootstrap.build import build_bucket, build_table
 
     label, plan = _label(context, site.plan), site.plan
 

@@ -12,16 +12,16 @@ from typing import Any
 
 import msgspec
 
-from tfguard import log
-from tfguard.changed import changed_since, is_concerned
-from tfguard.config import UNSHOWN, find_config, inspect, load
-from tfguard.document import KeyPath, dotted
+from tfguard.config.changed import changed_since, is_concerned
+from tfguard.config.document import KeyPath, dotted
+from tfguard.config.file import UNSHOWN, find_config, inspect, load
+from tfguard.config.options import Options
+from tfguard.config.schema import schema
+from tfguard.config.settings import resolved
 from tfguard.errors import ConfigError
-from tfguard.options import Options
-from tfguard.report import Report
-from tfguard.schema import schema
-from tfguard.settings import resolved
-from tfguard.table import print_table
+from tfguard.report import log
+from tfguard.report.reporter import Report
+from tfguard.report.table import print_table
 
 _HIDDEN = "(not shown)"
 

@@ -15,22 +15,25 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tfguard import arguments, log, messages, wire
-from tfguard.backend import Unlockable
-from tfguard.context import Context, find_target, make_context, make_task
+from tfguard.backends.opened_lock import OperatedLock
+from tfguard.config.options import Options
 from tfguard.errors import ConfigError, Conflict, TfguardError, UsageError
-from tfguard.front import Front
-from tfguard.initialise import ensure_initialised
-from tfguard.lockinfo import printable
-from tfguard.narrator import Narrator
-from tfguard.operator import OperatedLock
-from tfguard.options import Options
-from tfguard.report import Report, write
-from tfguard.runner import Runner
-from tfguard.store import Target
+from tfguard.guard import messages
+from tfguard.lock.lockinfo import printable
+from tfguard.lock.store import Target
+from tfguard.process.front import Front
+from tfguard.report import log
+from tfguard.report.messages import phrases
+from tfguard.report.narrator import Narrator
+from tfguard.report.reporter import Report, write
+from tfguard.run.context import Context, find_target, make_context, make_task
+from tfguard.run.initialise import ensure_initialised
+from tfguard.run.runner import Runner
+from tfguard.terraform import command_line
+from tfguard.terraform.locate import Unlockable
 
 if TYPE_CHECKING:
-    from tfguard.checks import Finding
+    from tfguard.doctor.examination import Finding
 
 #: Of the column of checks: their longest name.
 _WIDTH = len("dynamodb_table")
@@ -58,33 +61,34 @@ def run_doctor(options: Options, environ: Mapping[str, str], report: Report, *, 
 
 
 def _findings(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:
-    from tfguard.checks import Finding as Found
-    from tfguard.checks import Patient, StatePatient, examine, failed, here
+    from tfguard.doctor import machine
+    from tfguard.doctor.examination import Finding as Found
+    from tfguard.doctor.examination import Patient, StatePatient, examine, failed
 
-    for finding in examine(Patient(context, environ), here.CHECKS):
+    for finding in examine(Patient(context, environ), machine.CHECKS):
         yield finding
         if (finding.check, finding.mark) == _UNUSABLE:
             return
     # Like its Terraform, this process is to find credentials where the pipeline says.
     os.environ.update(context.environ)
-    target = find_target(context, arguments.parse(("apply",), {}))
+    target = find_target(context, command_line.parse(("apply",), {}))
     assert isinstance(target, Target)  # The check of the directory has seen it.
     try:
         lock = OperatedLock(target)
     except TfguardError as error:
         yield Found("lock", *failed(error))
         return
-    from tfguard.checks import there
+    from tfguard.doctor import lock as lock_checks
 
     try:
-        yield from examine(StatePatient(context, environ, target, lock), there.CHECKS)
+        yield from examine(StatePatient(context, environ, target, lock), lock_checks.CHECKS)
     finally:
         lock.close()
 
 
 def _print_findings(context: Context, findings: Iterable[Finding], *, is_json: bool) -> int:
     """Print each as soon as it is known, or all as one JSON document; gives 1 where one is a failure."""
-    from tfguard.checks.lines import as_lines
+    from tfguard.doctor.lines import as_lines
 
     found: list[Finding] = []
     try:
@@ -115,16 +119,16 @@ def repair_digest(options: Options, environ: Mapping[str, str], report: Report, 
         raise UsageError(
             f"there is no terminal to ask on.\nTo go without: {options.again} doctor --repair-digest --yes"
         )
-    narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
+    narrator = Narrator(report, phrases.Subject(options.pipeline or "tfguard"))
     with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
         os.environ.update(context.environ)
-        invocation = arguments.parse(("apply",), {})
+        invocation = command_line.parse(("apply",), {})
         target = find_target(context, invocation)
         if isinstance(target, Unlockable):
-            raise ConfigError(messages.about(context.label(), target.reason))
+            raise ConfigError(phrases.about(context.label(), target.reason))
 
-        def body(_: wire.Held, __: dict[str, str]) -> int:
+        def body(_: messages.Held, __: dict[str, str]) -> int:
             return _repair(target, context.label(target), is_sure=is_sure)
 
         task = make_task(context, target, invocation, command="doctor")
@@ -132,7 +136,7 @@ def repair_digest(options: Options, environ: Mapping[str, str], report: Report, 
 
 
 def _repair(target: Target, label: str, *, is_sure: bool) -> int:
-    from tfguard.stores import state
+    from tfguard.backends import state
 
     found, facts = state.mismatch(target), state.read_facts(target)
     if found is None:
@@ -171,7 +175,7 @@ def prove_lock(options: Options, environ: Mapping[str, str], report: Report, *, 
     Raises:
         TfguardError: As a run's, where the lock cannot be had: it is busy, or the directory is not initialised.
     """
-    narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
+    narrator = Narrator(report, phrases.Subject(options.pipeline or "tfguard"))
     with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
         ensure_initialised(front, context)
@@ -188,13 +192,13 @@ def prove_lock(options: Options, environ: Mapping[str, str], report: Report, *, 
 
 
 def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:
-    from tfguard.checks import Finding as Found
-    from tfguard.checks import failure, ok
+    from tfguard.doctor.examination import Finding as Found
+    from tfguard.doctor.examination import failure, ok
 
-    invocation = arguments.parse(("plan",), {})
+    invocation = command_line.parse(("plan",), {})
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
-        raise ConfigError(messages.about(context.label(), target.reason))
+        raise ConfigError(phrases.about(context.label(), target.reason))
     if target.backend == "named":
         raise ConfigError(
             f"{context.label()}: a named lock is not Terraform's: there is nothing to prove.\n"
@@ -202,7 +206,7 @@ def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:
         )
     answer = failure("the lock was not held long enough to tell", "Try again.")
 
-    def body(held: wire.Held, environ: dict[str, str]) -> int:
+    def body(held: messages.Held, environ: dict[str, str]) -> int:
         nonlocal answer
         bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
         status, output = front.run_captured(

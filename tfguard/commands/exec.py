@@ -13,18 +13,21 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tfguard import arguments, log, messages, wire
-from tfguard.backend import Unlockable
-from tfguard.context import Context, find_target, make_context, make_task, named_target
+from tfguard.config.options import Options
 from tfguard.errors import ConfigError, ProgramNotExecutable, ProgramNotFound
-from tfguard.front import Front
-from tfguard.initialise import ensure_initialised
-from tfguard.lockinfo import printable
-from tfguard.narrator import Narrator
-from tfguard.options import Options
-from tfguard.report import Report
-from tfguard.runner import Runner
-from tfguard.store import Target
+from tfguard.guard import messages
+from tfguard.lock.lockinfo import printable
+from tfguard.lock.store import Target
+from tfguard.process.front import Front
+from tfguard.report import log
+from tfguard.report.messages import phrases
+from tfguard.report.narrator import Narrator
+from tfguard.report.reporter import Report
+from tfguard.run.context import Context, find_target, make_context, make_task, named_target
+from tfguard.run.initialise import ensure_initialised
+from tfguard.run.runner import Runner
+from tfguard.terraform import command_line
+from tfguard.terraform.locate import Unlockable
 
 
 def run_exec(
@@ -43,17 +46,17 @@ def run_exec(
         TfguardError: Nothing was run, and why.
     """
     program = _find_program(argv[0], environ)
-    narrator = Narrator(report, messages.Subject(options.pipeline or name or "tfguard"))
+    narrator = Narrator(report, phrases.Subject(options.pipeline or name or "tfguard"))
     with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
         ensure_initialised(front, context)
         target = _target(context, name, store)
-        task = make_task(context, target, arguments.parse(("apply",), {}), command="exec")
+        task = make_task(context, target, command_line.parse(("apply",), {}), command="exec")
         if name and store:
             lock_options = shlex.join(["--name", name, "--store", store])
             task = replace(task, subject=replace(task.subject, lock_options=lock_options))
 
-        def body(_: wire.Held, environ: dict[str, str]) -> int:
+        def body(_: messages.Held, environ: dict[str, str]) -> int:
             log.warm_up()
             keep = report.page.begin(task.subject.label).write if report.page is not None else None
             return front.run([program, *argv[1:]], directory=str(context.current), environ=environ, keep=keep)
@@ -76,7 +79,7 @@ def _find_program(name: str, environ: Mapping[str, str]) -> str:
 def _target(context: Context, name: str | None, store: str | None) -> Target:
     if name and store:
         return named_target(context, name, store)
-    target = find_target(context, arguments.parse(("apply",), {}))
+    target = find_target(context, command_line.parse(("apply",), {}))
     if isinstance(target, Unlockable):
-        raise ConfigError(messages.about(context.label(), target.reason))
+        raise ConfigError(phrases.about(context.label(), target.reason))
     return target

@@ -7,16 +7,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tfguard.backends.opened_lock import opened
 from tfguard.clock import SystemClock
-from tfguard.commands.operated import operated_target
 from tfguard.commands.status import ending, run_facts
+from tfguard.config.options import Options
 from tfguard.durations import spoken_duration
-from tfguard.lockinfo import parse_created, printable, printable_json
-from tfguard.operator import opened
-from tfguard.options import Options
-from tfguard.report import Report
-from tfguard.table import print_table
-from tfguard.verdicts import age_seconds
+from tfguard.lock.lockinfo import parse_created, printable, printable_json
+from tfguard.lock.verdicts import age_seconds
+from tfguard.report.reporter import Report
+from tfguard.report.table import print_table
+from tfguard.run.operated import operated_target
 
 _HEADINGS = ("ENDED", "AGO", "TOKEN", "COMMAND", "WHO", "WAITED", "HELD", "OUTCOME", "RUN")
 

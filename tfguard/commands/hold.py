@@ -10,17 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from tfguard import __version__, ci, messages, operator_messages
+from tfguard import __version__
+from tfguard.backends.opened_lock import OperatedLock, opened
+from tfguard.ci import identity as ci_identity
 from tfguard.clock import SystemClock
-from tfguard.commands.operated import operated_target
+from tfguard.config.options import Options
 from tfguard.durations import parse_duration
 from tfguard.errors import LockBusy, UsageError
-from tfguard.lease import Busy, Draft
-from tfguard.lockinfo import LockInfo, created
-from tfguard.operator import OperatedLock, opened
-from tfguard.options import Options
-from tfguard.report import Report
-from tfguard.store import Holder, Target
+from tfguard.lock.lease import Busy, Draft
+from tfguard.lock.lockinfo import LockInfo, created
+from tfguard.lock.store import Holder, Target
+from tfguard.report.messages import operating, phrases
+from tfguard.report.reporter import Report
+from tfguard.run.operated import operated_target
 
 #: The shortest and the longest hold, in seconds.
 _SHORTEST, _LONGEST = 1.0, 30 * 86400.0
@@ -50,16 +52,16 @@ def run_hold(
     seconds = _checked(reason, duration)
     subject, target = operated_target(options, environ, report, name=name, store=store)
     if subject.is_local:
-        raise UsageError(operator_messages.nothing_to_hold_locally(subject))
+        raise UsageError(operating.nothing_to_hold_locally(subject))
     clock = SystemClock()
     with opened(target) as lock:
         _check_free(lock, subject, clock.now())
         ends_at = (lock.date or clock.now()).replace(microsecond=0) + timedelta(seconds=seconds)
         try:
-            lock_id = lock.take(_draft(target, ci.identify(environ), reason, created(ends_at)), clock)
+            lock_id = lock.take(_draft(target, ci_identity.identify(environ), reason, created(ends_at)), clock)
         except Busy as busy:
-            raise LockBusy(operator_messages.not_held(subject, busy.record, clock.now()), record=busy.record) from busy
-    text = operator_messages.held_by_hand(subject, lock_id, reason, ends_at)
+            raise LockBusy(operating.not_held(subject, busy.record, clock.now()), record=busy.record) from busy
+    text = operating.held_by_hand(subject, lock_id, reason, ends_at)
     report.say("info", "lock.held", text, lock=subject.label, until=created(ends_at), reason=reason)
     return 0
 
@@ -80,15 +82,15 @@ def _checked(reason: str, duration: str) -> float:
     return seconds
 
 
-def _check_free(lock: OperatedLock, subject: messages.Subject, now: datetime) -> None:
+def _check_free(lock: OperatedLock, subject: phrases.Subject, now: datetime) -> None:
     """Say who holds a plain Terraform's lock too; an ended hold is left to `take`."""
     there = lock.read()
     if there and not (there[0].record.lease and there[0].record.lease.hold_until):
         record = there[0].record
-        raise LockBusy(operator_messages.not_held(subject, record, now), record=record)
+        raise LockBusy(operating.not_held(subject, record, now), record=record)
 
 
-def _draft(target: Target, identity: ci.Identity, reason: str, until: str) -> Draft:
+def _draft(target: Target, identity: ci_identity.Identity, reason: str, until: str) -> Draft:
     return Draft(
         info=LockInfo(
             id="",

@@ -12,19 +12,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tfguard import arguments, log, messages, wire
-from tfguard.backend import Unlockable
-from tfguard.commands.shown import run_shown
 from tfguard.commands.terraform import child_arguments
-from tfguard.context import Context, find_target, make_context, make_task
+from tfguard.config.options import Options
+from tfguard.config.settings import var_file_arguments
 from tfguard.errors import ConfigError, Outcome, UsageError
-from tfguard.front import Front
-from tfguard.initialise import ensure_initialised, initialise, pinned
-from tfguard.narrator import Narrator
-from tfguard.options import Options
-from tfguard.report import Report
-from tfguard.runner import Runner
-from tfguard.settings import var_file_arguments
+from tfguard.guard import messages
+from tfguard.process.front import Front
+from tfguard.report import log
+from tfguard.report.messages import phrases
+from tfguard.report.narrator import Narrator
+from tfguard.report.reporter import Report
+from tfguard.run.context import Context, find_target, make_context, make_task
+from tfguard.run.initialise import ensure_initialised, initialise, pinned
+from tfguard.run.runner import Runner
+from tfguard.run.shown import run_shown
+from tfguard.terraform import command_line
+from tfguard.terraform.locate import Unlockable
 
 _CHANGES = 2
 
@@ -38,7 +41,7 @@ def run_pipeline(options: Options, environ: Mapping[str, str], report: Report) -
     """
     if not options.pipeline:
         raise UsageError("run needs a pipeline of tfguard.yml.\nFor example: tfguard run prod/network")
-    narrator = Narrator(report, messages.Subject(options.pipeline))
+    narrator = Narrator(report, phrases.Subject(options.pipeline))
     with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
         _check_approval(front, context)
@@ -66,13 +69,13 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
     steps: list[str] = [step for step in context.settings.steps if step != "init"]
     for step in steps:
         _check_arguments(context, step)
-    invocation = arguments.parse(("apply",) if "apply" in steps else ("plan",), context.environ)
+    invocation = command_line.parse(("apply",) if "apply" in steps else ("plan",), context.environ)
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
-        raise ConfigError(messages.about(context.label(), target.reason))
+        raise ConfigError(phrases.about(context.label(), target.reason))
     task = replace(make_task(context, target, invocation), is_plan="apply" not in steps)
 
-    def body(held: wire.Held, environ: dict[str, str]) -> int:
+    def body(held: messages.Held, environ: dict[str, str]) -> int:
         log.warm_up()
         with _plan_file() as path:
             return _Steps(front, context, held, environ, path).run(steps)
@@ -83,17 +86,17 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
 def _check_arguments(context: Context, step: str) -> None:
     """Refuse, before the lock, what would make Terraform work under another lock than ours, or under none."""
     words = (step, *context.settings.args.get(step, ()))
-    found = arguments.parse(words, context.environ)
+    found = command_line.parse(words, context.environ)
     if found.verdict == "lock":
         return
-    source = "TF_CLI_ARGS" if arguments.parse(words, {}).verdict == "lock" else f"args.{step}"
+    source = "TF_CLI_ARGS" if command_line.parse(words, {}).verdict == "lock" else f"args.{step}"
     if found.verdict == "unlocked":
         first = f"{source} says -lock=false, but `run` holds one lock over all its steps."
     elif context.settings.lock.mode == "state":
         first = f"{source}: {found.reason}; `run` holds one lock over all its steps."
     else:
         return
-    raise ConfigError(messages.about(context.label(), f"{first}\nTake it out, or run the steps one by one."))
+    raise ConfigError(phrases.about(context.label(), f"{first}\nTake it out, or run the steps one by one."))
 
 
 @contextlib.contextmanager
@@ -107,7 +110,7 @@ class _Steps:
     """The steps that run under the lock."""
 
     def __init__(
-        self, front: Front, context: Context, held: wire.Held, environ: dict[str, str], plan_file: Path
+        self, front: Front, context: Context, held: messages.Held, environ: dict[str, str], plan_file: Path
     ) -> None:
         self._front = front
         self._context = context
@@ -122,12 +125,12 @@ class _Steps:
         if "apply" not in steps:
             return 0 if status == _CHANGES else status
         if status == 0:
-            self._say("info", messages.nothing_to_apply(self._context.label()))
+            self._say("info", phrases.nothing_to_apply(self._context.label()))
             return 0
         if status != _CHANGES:
             return status
         if not self._is_approved():
-            self._say("warning", messages.not_approved(self._context.label()))
+            self._say("warning", phrases.not_approved(self._context.label()))
             return 0
         # The plan's own arguments are inside it: Terraform takes no variables beside a saved plan.
         return self._terraform(["apply", "-input=false", *self._extra("apply"), str(self._plan_file)])
@@ -150,7 +153,7 @@ class _Steps:
         return self._context.settings.args.get(command, ())
 
     def _terraform(self, words: list[str]) -> int:
-        invocation = arguments.parse(words, self._environ)
+        invocation = command_line.parse(words, self._environ)
         argv, environ = child_arguments(self._context, invocation, self._held, self._environ)
         return run_shown(self._front, self._context, invocation, argv, environ)
 

@@ -15,18 +15,24 @@ from pathlib import Path
 
 import msgspec
 
-from tfguard import arguments, ci, context, errors, log, messages, operator_messages, runrecord, story
-from tfguard.backend import resolve_target
+from tfguard import errors
+from tfguard.backends.opened_lock import Changed, OperatedLock, Seen, is_silent, opened
+from tfguard.ci import identity
 from tfguard.clock import SystemClock
-from tfguard.jobpage import JobPage
-from tfguard.lockinfo import created
-from tfguard.operator import Changed, OperatedLock, Seen, is_silent, opened
-from tfguard.options import Options
-from tfguard.queue import Run
-from tfguard.report import Level, Report
-from tfguard.runrecord import RunRecord
-from tfguard.store import Holder, LocalSpec, LockRecord, Target
-from tfguard.workdir import WorkingDirectory
+from tfguard.config.options import Options
+from tfguard.jobfiles import run_record, story
+from tfguard.jobfiles.run_record import RunRecord
+from tfguard.lock.lockinfo import created
+from tfguard.lock.queue_record import Run
+from tfguard.lock.store import Holder, LocalSpec, LockRecord, Target
+from tfguard.report import log
+from tfguard.report.job_page import JobPage
+from tfguard.report.messages import operating, phrases
+from tfguard.report.reporter import Level, Report
+from tfguard.run import context
+from tfguard.terraform import command_line
+from tfguard.terraform.locate import resolve_target
+from tfguard.terraform.workdir import WorkingDirectory
 
 #: What a shell gives as the status of a process that was killed.
 KILLED = 137
@@ -46,15 +52,15 @@ def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: f
         StoreDenied, StoreMisconfigured, StoreUnavailable: Its lock cannot be looked at.
     """
     until = time.monotonic() + timeout_seconds
-    folder = Path(place) if place else runrecord.folder(environ)
+    folder = Path(place) if place else run_record.folder(environ)
     found = [
         path
-        for path in runrecord.paths(folder)
-        if (record := runrecord.read(path)) is not None and (place or _is_of_this_job(record, environ))
+        for path in run_record.paths(folder)
+        if (record := run_record.read(path)) is not None and (place or _is_of_this_job(record, environ))
     ]
-    told = _tell_of_unlocked(folder, environ, report) if place or not runrecord.is_shared(environ) else 0
+    told = _tell_of_unlocked(folder, environ, report) if place or not run_record.is_shared(environ) else 0
     if not found and not told:
-        report.say("info", "settle.finished", operator_messages.nothing_to_settle())
+        report.say("info", "settle.finished", operating.nothing_to_settle())
     problem: errors.TfguardError | None = None
     for path in found:
         try:
@@ -71,18 +77,18 @@ def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: f
 def _tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Report) -> int:
     """Tell of killed runs that held no lock, which have no record: nothing is to be released. Gives how many."""
     count = 0
-    for path in folder.glob(f"*{runrecord.STORY_SUFFIX}"):
+    for path in folder.glob(f"*{run_record.STORY_SUFFIX}"):
         told = story.read(path)
         is_over = told is not None and (told.front is None or not told.front.is_alive())
-        if told is None or not is_over or runrecord.read(path.with_suffix(".json")) is not None:
+        if told is None or not is_over or run_record.read(path.with_suffix(".json")) is not None:
             continue
-        text = operator_messages.killed_without_lock(told.label)
+        text = operating.killed_without_lock(told.label)
         report.say("info", "settle.finished", text, label=told.label)
         page = JobPage.of_killed(environ, path, [text])
         if page is not None:
             outcome = errors.Outcome.INTERRUPTED if told.stopped_by else errors.Outcome.ORPHANED
             page.finish({"outcome": outcome.value, "exit_code": _status_of_killed(page)})
-        runrecord.forget_story(path)
+        run_record.forget_story(path)
         count += 1
     return count
 
@@ -94,9 +100,9 @@ def _status_of_killed(page: JobPage) -> int:
 
 def _is_of_this_job(record: RunRecord, environ: Mapping[str, str]) -> bool:
     """In a folder that belongs to the user rather than the job, only this CI run's, or this directory's, count."""
-    if not runrecord.is_shared(environ):
+    if not run_record.is_shared(environ):
         return True
-    run = ci.identify(environ).run
+    run = identity.identify(environ).run
     return record.run == run if run else os.path.realpath(record.directory) == os.path.realpath(Path.cwd())
 
 
@@ -115,10 +121,10 @@ class _Settling:
     def run(self) -> None:
         """Raises LockBusy, or what the store raises."""
         while True:
-            record = runrecord.read(self._path)
+            record = run_record.read(self._path)
             if record is None:
                 return  # Another settle was quicker.
-            self._subject = messages.Subject(record.label, command=record.again, is_local=_is_local(record.target))
+            self._subject = phrases.Subject(record.label, command=record.again, is_local=_is_local(record.target))
             if record.release or self._try_settle(record):
                 self._finish(record)
                 return
@@ -143,7 +149,7 @@ class _Settling:
         left = self._until - time.monotonic()
         if left <= 0:
             raise self._too_late(record, self._look(record), "its run still goes on")
-        self._say_once("info", "settle.waiting", operator_messages.settling(self._subject, seconds=left))
+        self._say_once("info", "settle.waiting", operating.settling(self._subject, seconds=left))
         time.sleep(min(left, LOOK_SECONDS))
 
     def _wait_for_kernel(self, record: RunRecord) -> bool:
@@ -171,7 +177,7 @@ class _Settling:
         """Watch one lease, or as much of it as there is time for. Raises LockBusy when time is up."""
         seconds = max(_lease_seconds(seen.record) for seen in shown)
         left = max(0.0, self._until - time.monotonic())
-        self._say_once("info", "settle.waiting", operator_messages.watching_remains(self._subject, seconds=seconds))
+        self._say_once("info", "settle.waiting", operating.watching_remains(self._subject, seconds=seconds))
         if is_silent(lock, shown, self._clock, for_seconds=seconds, patience_seconds=left):
             return True
         if time.monotonic() >= self._until:
@@ -180,7 +186,7 @@ class _Settling:
 
     def _too_late(self, record: RunRecord, held: LockRecord | None, why: str) -> errors.LockBusy:
         now = self._clock.now()
-        text = operator_messages.not_settled(self._subject, held, record.lock_id, now, why=why)
+        text = operating.not_settled(self._subject, held, record.lock_id, now, why=why)
         return errors.LockBusy(text, record=held)
 
     def _look(self, record: RunRecord) -> LockRecord | None:
@@ -201,20 +207,20 @@ class _Settling:
         )
         lock.add_run(run)
         is_changing = held.lease is None or held.lease.is_changing
-        text = operator_messages.settled_by_release(self._subject, is_changing=is_changing)
+        text = operating.settled_by_release(self._subject, is_changing=is_changing)
         self._has_said.add("settle.released")
         self._notes.append(text)
         self._report.say("warning", "settle.released", text, lock=self._subject.label, lock_id=record.lock_id)
 
     def _finish(self, record: RunRecord) -> None:
         if "settle.released" not in self._has_said:
-            text = operator_messages.settled(
+            text = operating.settled(
                 self._subject, outcome=record.outcome, exit_code=record.exit_code, held_seconds=record.held_s
             )
             self._notes.append(text)
             self._report.say("info", "settle.finished", text, lock=self._subject.label, outcome=record.outcome)
         self._tell(record)
-        runrecord.remove(self._path)
+        run_record.remove(self._path)
 
     def _tell(self, record: RunRecord) -> None:
         """Tell the job's page, and the run's reports, what a killed front did not: one that lived has told it."""
@@ -244,10 +250,10 @@ class _Settling:
                 options = Options(pipeline=record.pipeline, config=record.config or None)
                 made = context.make_context(options, environ, self._report)
                 os.environ.update(made.environ)
-                found = context.find_target(made, arguments.parse(("apply",), {}))
+                found = context.find_target(made, command_line.parse(("apply",), {}))
             elif record.is_stripped:
                 workdir = WorkingDirectory.at(Path(record.directory), None, environ)
-                found = resolve_target(workdir, arguments.parse(("apply",), {}), environ)
+                found = resolve_target(workdir, command_line.parse(("apply",), {}), environ)
         if not isinstance(found, Target) or found.path != record.target.path:
             return record.target
         return msgspec.structs.replace(record.target, stores=found.stores)

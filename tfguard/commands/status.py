@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tfguard.backends.opened_lock import Seen, opened
 from tfguard.clock import SystemClock
-from tfguard.commands.operated import operated_target
-from tfguard.config import find_config, load
+from tfguard.config.file import find_config, load
+from tfguard.config.options import Options
 from tfguard.durations import spoken_duration
 from tfguard.errors import ConfigError
-from tfguard.fleet import Look, look_around, look_at_pipelines
-from tfguard.lockinfo import parse_created, printable, printable_json
-from tfguard.operator import Seen, opened
-from tfguard.options import Options
-from tfguard.queue import Run, Ticket
-from tfguard.report import Report
-from tfguard.store import LockRecord
-from tfguard.table import print_table
-from tfguard.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds
+from tfguard.lock.lockinfo import parse_created, printable, printable_json
+from tfguard.lock.queue_record import Run, Ticket
+from tfguard.lock.store import LockRecord
+from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds
+from tfguard.report.reporter import Report
+from tfguard.report.table import print_table
+from tfguard.run.fleet import Look, look_around, look_at_pipelines
+from tfguard.run.operated import operated_target
 
 _CLOCK = SystemClock()
 

@@ -12,19 +12,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
-from tfguard import arguments, launch, log, messages, wire
-from tfguard.arguments import Invocation
-from tfguard.backend import Unlockable
-from tfguard.commands.shown import forgiven, is_told, run_shown
-from tfguard.context import Context, find_target, make_context, make_task
+from tfguard.config.options import Options
+from tfguard.config.settings import var_file_arguments
 from tfguard.errors import ConfigError, ProgramNotExecutable, UsageError
-from tfguard.front import Front
-from tfguard.initialise import ensure_initialised, initialise
-from tfguard.narrator import Narrator
-from tfguard.options import Options
-from tfguard.report import Report
-from tfguard.runner import Runner
-from tfguard.settings import var_file_arguments
+from tfguard.guard import messages
+from tfguard.process import launch
+from tfguard.process.front import Front
+from tfguard.report import log
+from tfguard.report.messages import phrases
+from tfguard.report.narrator import Narrator
+from tfguard.report.reporter import Report
+from tfguard.run.context import Context, find_target, make_context, make_task
+from tfguard.run.initialise import ensure_initialised, initialise
+from tfguard.run.runner import Runner
+from tfguard.run.shown import forgiven, is_told, run_shown
+from tfguard.terraform import command_line
+from tfguard.terraform.command_line import Invocation
+from tfguard.terraform.locate import Unlockable
 
 #: Commands that read the backend: for a pipeline its directory is initialised first.
 _READS_BACKEND = frozenset({"console", "force-unlock", "graph", "output", "providers", "show", "state", "workspace"})
@@ -39,16 +43,16 @@ def run_terraform(options: Options, environ: Mapping[str, str], report: Report) 
     """
     if options.is_raw:
         _replace_ourselves(make_context(options, environ, report), options.command, environ)
-    misplaced = arguments.misplaced_option(options.command)
+    misplaced = command_line.misplaced_option(options.command)
     if misplaced:
         raise _misplaced(misplaced, options.command)
-    invocation = arguments.parse(options.command, environ)
+    invocation = command_line.parse(options.command, environ)
     context: Context | None = None
     if invocation.verdict != "lock" and not options.pipeline:
         context = make_context(options, environ, report)
         if not is_told(context, invocation):
             _replace_without_lock(context, invocation)
-    narrator = Narrator(report, messages.Subject(options.pipeline or "tfguard"))
+    narrator = Narrator(report, phrases.Subject(options.pipeline or "tfguard"))
     # First: the keeper imports boto3 while we read the configuration.
     with contextlib.closing(Front(narrator.hear, environ)) as front:
         return _guard(front, narrator, context or make_context(options, environ, report))
@@ -78,7 +82,7 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
         return _unlockable(runner, context, invocation, target)
     task = make_task(context, target, invocation)
 
-    def body(held: wire.Held, environ: dict[str, str]) -> int:
+    def body(held: messages.Held, environ: dict[str, str]) -> int:
         log.warm_up()
         argv, environ = child_arguments(context, invocation, held, environ)
         return run_shown(front, context, invocation, argv, environ)
@@ -87,25 +91,25 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
 
 
 def child_arguments(
-    context: Context, invocation: Invocation, held: wire.Held, environ: dict[str, str]
+    context: Context, invocation: Invocation, held: messages.Held, environ: dict[str, str]
 ) -> tuple[list[str], dict[str, str]]:
     """Terraform's arguments: without its own locking where we hold its lock, with it in `named` mode."""
     lock = context.settings.lock
     if lock.mode == "named":
-        return arguments.native_arguments(invocation, max(0.0, lock.timeout_seconds - held.waited_seconds)), environ
-    return arguments.child_arguments(invocation, environ)
+        return command_line.native_arguments(invocation, max(0.0, lock.timeout_seconds - held.waited_seconds)), environ
+    return command_line.child_arguments(invocation, environ)
 
 
 def _for_pipeline(context: Context) -> Invocation:
     """The command line with the pipeline's own arguments put first, so that the user's win."""
-    found = arguments.parse(context.options.command, context.environ)
+    found = command_line.parse(context.options.command, context.environ)
     if not context.settings.pipeline or not found.words:
         return found
     has_plan_file = found.plan_file is not None
     flags = var_file_arguments(context.settings, found.words, has_plan_file=has_plan_file)
     if not has_plan_file:
         flags += context.settings.args.get(found.words[0], ())
-    return arguments.with_flags(found, flags, context.environ) if flags else found
+    return command_line.with_flags(found, flags, context.environ) if flags else found
 
 
 def _initialise(front: Front, context: Context) -> int:
@@ -115,14 +119,14 @@ def _initialise(front: Front, context: Context) -> int:
 
 def _unlockable(runner: Runner, context: Context, invocation: Invocation, found: Unlockable) -> int:
     if found.needs_lock:
-        raise ConfigError(messages.about(context.label(), found.reason))
+        raise ConfigError(phrases.about(context.label(), found.reason))
     return _without_lock(runner, context, replace(invocation, reason=found.reason, verdict="pass"))
 
 
 def _plan_unlocked(runner: Runner, context: Context, invocation: Invocation) -> int:
     label = context.label()
-    context.report.say("info", "lock.skipped", messages.plan_unlocked(label), label=label)
-    argv, environ = arguments.child_arguments(invocation, context.environ)
+    context.report.say("info", "lock.skipped", phrases.plan_unlocked(label), label=label)
+    argv, environ = command_line.child_arguments(invocation, context.environ)
     return _run_unlocked(runner, context, invocation, argv, environ)
 
 
@@ -147,7 +151,7 @@ def _told(runner: Runner, context: Context, invocation: Invocation, body: Callab
         return body()
     is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
     codes = frozenset({0, 2}) if is_detailed else frozenset({0})
-    status = runner.run_unlocked(messages.Subject(context.label(), command=context.options.again), body, codes)
+    status = runner.run_unlocked(phrases.Subject(context.label(), command=context.options.again), body, codes)
     return forgiven(context, invocation, status)
 
 
@@ -159,7 +163,7 @@ def _replace_without_lock(context: Context, invocation: Invocation) -> NoReturn:
 def _tell_of_no_lock(context: Context, invocation: Invocation) -> None:
     if invocation.verdict == "unlocked":
         label = context.label()
-        context.report.say("warning", "lock.skipped", messages.unlocked(label), label=label)
+        context.report.say("warning", "lock.skipped", phrases.unlocked(label), label=label)
 
 
 def _environ(context: Context) -> Mapping[str, str]:

@@ -11,16 +11,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tfguard import ci, messages, operator_messages
+from tfguard.backends.opened_lock import Changed, OperatedLock, Seen, is_silent, opened, watch_seconds
+from tfguard.ci import identity
 from tfguard.clock import SystemClock
-from tfguard.commands.operated import operated_target
+from tfguard.config.options import Options
 from tfguard.errors import LockBusy, UsageError
-from tfguard.lockinfo import created
-from tfguard.operator import Changed, OperatedLock, Seen, is_silent, opened, watch_seconds
-from tfguard.options import Options
-from tfguard.queue import Run
-from tfguard.report import Level, Report, write
-from tfguard.store import Holder
+from tfguard.lock.lockinfo import created
+from tfguard.lock.queue_record import Run
+from tfguard.lock.store import Holder
+from tfguard.report.messages import operating, phrases
+from tfguard.report.reporter import Level, Report, write
+from tfguard.run.operated import operated_target
 
 
 @dataclass(frozen=True)
@@ -52,14 +53,14 @@ def run_unlock(
     """
     subject, target = operated_target(options, environ, report, name=name, store=store)
     if subject.is_local:
-        raise UsageError(operator_messages.nothing_to_unlock_locally(subject))
+        raise UsageError(operating.nothing_to_unlock_locally(subject))
     with opened(target) as lock:
-        return _Unlocking(lock, subject, report, decision, ci.identify(environ).who).run()
+        return _Unlocking(lock, subject, report, decision, identity.identify(environ).who).run()
 
 
 class _Unlocking:
     def __init__(
-        self, lock: OperatedLock, subject: messages.Subject, report: Report, decision: Decision, who: str
+        self, lock: OperatedLock, subject: phrases.Subject, report: Report, decision: Decision, who: str
     ) -> None:
         self._lock = lock
         self._subject = subject
@@ -71,14 +72,14 @@ class _Unlocking:
     def run(self) -> int:
         there = self._lock.read()
         if not there:
-            self._say("info", "lock.free", operator_messages.is_free(self._subject))
+            self._say("info", "lock.free", operating.is_free(self._subject))
             return 0
         shown = self._chosen(there)
         self._check_words(shown[0])
         try:
             is_silent_now = self._watch(shown)
             if not self._is_confirmed(shown[0], is_silent_now=is_silent_now):
-                self._say("warning", "lock.kept", operator_messages.not_unlocked(self._subject))
+                self._say("warning", "lock.kept", operating.not_unlocked(self._subject))
                 return 1
             self._lock.remove(shown, even_if_alive=self._decision.is_forced)
         except Changed as changed:
@@ -91,17 +92,17 @@ class _Unlocking:
         wanted = self._decision.lock_id or there[0].record.id
         chosen = [seen for seen in there if seen.record.id == wanted]
         if not chosen:
-            text = operator_messages.is_another(self._subject, wanted, there[0].record, self._clock.now())
+            text = operating.is_another(self._subject, wanted, there[0].record, self._clock.now())
             raise LockBusy(text, record=there[0].record)
         return chosen
 
     def _check_words(self, seen: Seen) -> None:
         decision = self._decision
         if not seen.record.id and not decision.is_forced:
-            raise UsageError(operator_messages.needs_force(self._subject))
+            raise UsageError(operating.needs_force(self._subject))
         is_named = bool(decision.lock_id) or not seen.record.id
         if not sys.stdin.isatty() and not (is_named and decision.is_sure):
-            raise UsageError(operator_messages.needs_answers(self._subject, seen.record, self._clock.now()))
+            raise UsageError(operating.needs_answers(self._subject, seen.record, self._clock.now()))
 
     def _watch(self, shown: list[Seen]) -> bool:
         """Whether its silence is known. Raises LockBusy if it is alive, unless that does not matter."""
@@ -109,7 +110,7 @@ class _Unlocking:
         if self._decision.is_forced or seconds == 0:
             return False
         record, now = shown[0].record, self._clock.now()
-        self._say("info", "lock.watched", operator_messages.watching(self._subject, record, now, seconds))
+        self._say("info", "lock.watched", operating.watching(self._subject, record, now, seconds))
         if is_silent(self._lock, shown, self._clock, for_seconds=seconds):
             return True
         return self._refuse()
@@ -119,27 +120,27 @@ class _Unlocking:
         if not there:
             raise Changed([])
         record = there[0].record
-        raise LockBusy(operator_messages.is_alive(self._subject, record, self._clock.now()), record=record)
+        raise LockBusy(operating.is_alive(self._subject, record, self._clock.now()), record=record)
 
     def _is_confirmed(self, seen: Seen, *, is_silent_now: bool) -> bool:
         record = seen.record
         beat = self._lock.heartbeat_seconds(record) if record.lease else 0.0
-        effect = operator_messages.consequence(record, heartbeat_seconds=beat, is_known_silent=is_silent_now)
+        effect = operating.consequence(record, heartbeat_seconds=beat, is_known_silent=is_silent_now)
         if self._decision.is_sure:
-            self._say("warning", "lock.unlocking", messages.fit(f"{self._subject.label}: unlocking.", effect))
+            self._say("warning", "lock.unlocking", phrases.fit(f"{self._subject.label}: unlocking.", effect))
             return True
-        write(operator_messages.question(self._subject, record, self._clock.now(), effect))
+        write(operating.question(self._subject, record, self._clock.now(), effect))
         return sys.stdin.readline().strip() == "yes"
 
     def _on_changed(self, shown: list[Seen], changed: Changed) -> int:
         now = self._clock.now()
         record = changed.seen[0].record if changed.seen else None
         if record is None:
-            self._say("info", "lock.free", operator_messages.has_changed(self._subject, None, now))
+            self._say("info", "lock.free", operating.has_changed(self._subject, None, now))
             return 0
         if record.text == shown[0].record.text and record.beat != shown[0].record.beat:
-            raise LockBusy(operator_messages.is_alive(self._subject, record, now), record=record)
-        raise LockBusy(operator_messages.has_changed(self._subject, record, now), record=record)
+            raise LockBusy(operating.is_alive(self._subject, record, now), record=record)
+        raise LockBusy(operating.has_changed(self._subject, record, now), record=record)
 
     def _record(self, seen: Seen) -> None:
         record, now = seen.record, self._clock.now()
@@ -154,7 +155,7 @@ class _Unlocking:
             reason=self._decision.reason,
         )
         is_written = self._lock.add_run(run)
-        text = operator_messages.unlocked(self._subject, record, now, is_written=is_written)
+        text = operating.unlocked(self._subject, record, now, is_written=is_written)
         self._say("warning", "lock.unlocked", text)
 
     def _say(self, level: Level, event: str, text: str) -> None:

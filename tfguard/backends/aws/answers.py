@@ -1,0 +1,199 @@
+"""
+What AWS's answers mean to us: the one place where botocore's errors become ours.
+
+Only what says "no" for certain ends waiting; whatever leaves open if a write landed is StoreUnavailable. AWS's own
+words are quoted where it denies an action, since they name the missing permission; never for a wrong signature, where
+they repeat the request's headers, session token included.
+
+    answer                                                        becomes
+    ------------------------------------------------------------  ----------------------------------------------------
+    ConditionalCheckFailed, 412; NoSuchKey                        Conflict
+    409 ConditionalRequestConflict ("again")                      StoreUnavailable: the caller reads
+    throttling                                                    StoreUnavailable, is_throttled
+    5xx, timeouts, connections, half an answer                    StoreUnavailable
+    AccessDenied                                                  ActionDenied
+    unknown key, wrong signature or clock                         StoreDenied
+    expired token, expired SSO session                            StoreDenied, is_expired
+    no table, no bucket, another key schema or region, 501, 4xx   StoreMisconfigured
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
+from tfguard.lock.lockinfo import printable
+
+WHERE_CREDENTIALS_COME_FROM = (
+    "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role is given (OIDC, EC2, ECS)."
+)
+
+_CONFLICT = {"ConditionalCheckFailedException", "PreconditionFailed", "412"}
+#: Never a bare 404: that is some other web server at a wrong address.
+_ABSENT = {"NoSuchKey", "NoSuchVersion"}
+_AGAIN = {
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "TransactionConflictException",
+    "ReplicatedWriteConflictException",
+    "RequestTimeout",
+}
+_THROTTLED = {
+    "ThrottlingException",
+    "Throttling",
+    "ThrottledException",
+    "ProvisionedThroughputExceededException",
+    "RequestLimitExceeded",
+    "RequestThrottled",
+    "RequestThrottledException",
+    "TooManyRequestsException",
+    "SlowDown",
+    "429",
+}
+_EXPIRED = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
+_DENIED = {"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AllAccessDisabled", "Forbidden", "403"}
+_UNKNOWN_KEY = {
+    "InvalidAccessKeyId",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidToken",
+    "SignatureDoesNotMatch",
+    "InvalidSignatureException",
+    "IncompleteSignature",
+    "MissingAuthenticationToken",
+    "MissingAuthenticationTokenException",
+}
+_SKEWED = {"RequestTimeTooSkewed", "RequestInTheFuture"}
+#: What DynamoDB, and DynamoDB Local, say of a table whose key is not `LockID`.
+_OTHER_KEY = ("key element", "Missing the key", "required keys", "mismatch for key", "on the keys")
+_ELSEWHERE = {"PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "301", "307"}
+_MISSING = {
+    "ResourceNotFoundException": (
+        "Create it (tfguard bootstrap), or correct its name or the region ({region}) in the backend."
+    ),
+    "NoSuchBucket": "Create it (tfguard bootstrap), or correct `bucket` in the backend.",
+}
+
+
+@contextmanager
+def answers(action: str, resource: str, region: str = "") -> Iterator[None]:
+    """
+    Turn botocore's errors into ours: `action` is `s3:PutObject`, `resource` what it is done to, for people.
+
+    Raises: Conflict, StoreUnavailable, StoreDenied, StoreMisconfigured.
+    """
+    import botocore.exceptions as aws
+    from urllib3.exceptions import HTTPError
+
+    try:
+        yield
+    except aws.ClientError as error:
+        raise _from_answer(error.response, action, resource, region) from error
+    except (aws.BotoCoreError, HTTPError) as error:
+        raise _from_failure(error, action, resource) from error
+
+
+def no_credentials() -> StoreDenied:
+    """What to raise where AWS credentials were looked for and there are none."""
+    return StoreDenied(
+        said("There are no AWS credentials.", WHERE_CREDENTIALS_COME_FROM), action="sign", resource="AWS credentials"
+    )
+
+
+def code_of(error: TfguardError) -> str:
+    """AWS's own code for what became `error` (`NoSuchBucket`), empty where it was no answer of AWS's."""
+    response = getattr(error.__cause__, "response", None)
+    return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
+
+
+def said(*lines: str) -> str:
+    """Join the lines of a message, each safe for a terminal and at most 120 columns."""
+    return "\n".join(printable(" ".join(line.split()), 120) for line in lines)
+
+
+def _from_answer(response: Mapping[str, Any], action: str, resource: str, region: str) -> Exception:
+    error = response.get("Error", {})
+    code, words = str(error.get("Code", "")), str(error.get("Message", ""))
+    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode") or 0)
+    if code in _CONFLICT or status == 412:
+        return Conflict(f"{action} on {resource}: {code}")
+    if code in _THROTTLED or status == 429:
+        return StoreUnavailable(said(f"AWS throttles {action} on {resource} ({code})."), is_throttled=True)
+    if code in _EXPIRED:
+        return _denied(action, resource, f"The AWS credentials have expired ({code}).", is_expired=True)
+    if code in _DENIED | _UNKNOWN_KEY | _SKEWED or status in {401, 403}:
+        return _refused(code or str(status), words, action, resource)
+    if code in _AGAIN or (status >= 500 and status != 501):
+        return StoreUnavailable(said(f"{action} on {resource} failed ({code or status}): no usable answer."))
+    if code in _ABSENT:
+        return Conflict(f"{action} on {resource}: {code}")
+    return _misconfigured(code or str(status), words, action, resource, region)
+
+
+def _refused(code: str, words: str, action: str, resource: str) -> StoreDenied:
+    if code in _SKEWED:
+        return _denied(action, resource, f"AWS refuses the time of this machine ({code}).", "Set its clock.")
+    if code in _UNKNOWN_KEY:
+        return _denied(
+            action,
+            resource,
+            f"AWS does not accept these credentials ({code}).",
+            "Check the access key, its secret and session token, and the profile they come from.",
+        )
+    first = f"AWS denies {action} on {resource} ({code})."
+    quoted = [f"AWS says: {words}"] if words and words != "Access Denied" else []
+    lines = (first, *quoted, f"Allow {action} for these credentials.")
+    return ActionDenied(said(*lines), action=action, resource=resource)
+
+
+def _denied(action: str, resource: str, *lines: str, is_expired: bool = False) -> StoreDenied:
+    if is_expired:
+        lines = (*lines, f"Renew them; {action} on {resource} was refused.")
+    return StoreDenied(said(*lines), action=action, resource=resource, is_expired=is_expired)
+
+
+def _misconfigured(code: str, words: str, action: str, resource: str, region: str) -> StoreMisconfigured:
+    if code in _MISSING:
+        return StoreMisconfigured(said(f"There is no {resource} ({code}).", _MISSING[code].format(region=region)))
+    if code == "ValidationException" and any(sign in words for sign in _OTHER_KEY):
+        return StoreMisconfigured(
+            said(
+                f"{resource} cannot hold Terraform's locks: its key is another one.",
+                "It needs a single hash key of type string, named exactly LockID (upper and lower case matter).",
+            )
+        )
+    if code in _ELSEWHERE:
+        return StoreMisconfigured(
+            said(f"{resource} is in another region than {region} ({code}).", "Correct `region` in the backend.")
+        )
+    if code in {"NotImplemented", "501"}:
+        return StoreMisconfigured(
+            said(
+                f"{resource}: this server cannot do {action} on a condition ({code}).",
+                "Without that a lock could be held twice. Use another server, or lock.mode: named.",
+            )
+        )
+    return StoreMisconfigured(said(f"AWS rejects {action} on {resource} ({code}).", f"AWS says: {words}"))
+
+
+def _from_failure(error: Exception, action: str, resource: str) -> Exception:
+    """Where there was no answer, or no request: botocore's own errors. Their texts name endpoints, never secrets."""
+    import botocore.exceptions as aws
+
+    if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError)):
+        return no_credentials()
+    if isinstance(error, (aws.SSOError, aws.LoginError) if hasattr(aws, "LoginError") else aws.SSOError):
+        return _denied(action, resource, f"The AWS SSO session cannot be used: {error}", is_expired=True)
+    if isinstance(error, aws.ProfileNotFound):
+        return StoreMisconfigured(said(f"{error}.", "Correct `profile` or AWS_PROFILE, or add it to ~/.aws/config."))
+    if isinstance(error, aws.NoRegionError):
+        return StoreMisconfigured(said("No AWS region is set.", "Set `region` in the backend, or AWS_REGION."))
+    if isinstance(error, (aws.CredentialRetrievalError, aws.MetadataRetrievalError)):
+        return StoreUnavailable(said(f"AWS credentials cannot be had just now: {error}"))
+    if isinstance(error, (aws.ParamValidationError, aws.ConfigParseError, aws.ConfigNotFound, aws.InvalidRegionError)):
+        return StoreMisconfigured(said(f"{action} on {resource} cannot be asked: {error}"))
+    if isinstance(error, (aws.InvalidConfigError, aws.UnknownEndpointError, aws.InfiniteLoopConfigError)):
+        return StoreMisconfigured(said(f"The AWS configuration cannot be used: {error}"))
+    return StoreUnavailable(said(f"No answer to {action} on {resource}: {error}"))

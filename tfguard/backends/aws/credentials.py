@@ -1,0 +1,362 @@
+"""
+Credentials for AWS, resolved as Terraform would, and clients that use them.
+
+Credentials are resolved once, synchronously, and from then on refreshed by a thread of their own: a request is signed
+with the snapshot at hand and never waits for STS or a metadata service. A heartbeat that hung there would look like a
+dead store. What an error means is decided in `answers`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from botocore.credentials import ReadOnlyCredentials
+
+from tfguard.backends.aws.answers import answers, no_credentials, said
+from tfguard.backends.aws.sessions import create_client, new_session
+from tfguard.errors import StoreDenied, StoreMisconfigured
+from tfguard.lock.store import AssumeRole, AwsAccess, S3Spec, WorkspaceProbe
+
+#: Refresh this long before the end, or when a third of the life is left, whichever is later. botocore's own
+#: sources start to renew 15 minutes before the end, so asking them earlier would only bring the old ones back.
+EARLY_SECONDS = 14 * 60.0
+#: Between two attempts to refresh.
+RETRY_SECONDS = 5.0
+#: A suspended machine's waits are stretched: look at the clock at least this often.
+LOOK_SECONDS = 60.0
+
+#: Permissions whose name is not the operation's.
+_ACTIONS = {
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
+    "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
+    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
+    "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
+    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
+    "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+    "s3:DeleteBucketTagging": "s3:PutBucketTagging",
+}
+_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
+
+
+class Keys(msgspec.Struct, frozen=True, kw_only=True):
+    """One set of credentials. `expires_at` is None where they do not end, or do not say so."""
+
+    access_key: str
+    secret_key: str
+    token: str | None = None
+    expires_at: datetime | None = None
+
+    def __repr__(self) -> str:
+        return f"Keys(expires_at={self.expires_at})"
+
+
+#: AssumeRoleWithWebIdentity is not signed, but a client wants some keys.
+_UNSIGNED = Keys(access_key="none", secret_key="none")  # noqa: S106
+
+
+class Client:
+    """A botocore client whose errors are ours."""
+
+    def __init__(self, client: Any, service: str, credentials: Credentials) -> None:
+        self._client = client
+        self._service = service
+        self._credentials = credentials
+        #: What the server's clock said with its last good answer, None if it did not.
+        self.date: datetime | None = None
+
+    @property
+    def botocore(self) -> Any:
+        """The client itself, for its event hooks."""
+        return self._client
+
+    @property
+    def is_aws(self) -> bool:
+        """Whether the endpoint is AWS's own rather than something that speaks its protocol."""
+        return (urlsplit(self._client.meta.endpoint_url).hostname or "").endswith(_AWS_DOMAINS)
+
+    @property
+    def region(self) -> str:
+        """The region that requests are signed for."""
+        return str(self._client.meta.region_name)
+
+    def ask(self, method: str, resource: str, parameters: Mapping[str, Any], max_body: int = 0) -> dict[str, Any]:
+        """
+        Make one request, once. `resource` says for people what it is about.
+
+        With `max_body` the answer's Body is read, so many bytes of it at most.
+
+        Raises: Conflict, StoreUnavailable, StoreDenied, StoreMisconfigured.
+        """
+        action = f"{self._service}:{self._client.meta.method_to_api_mapping[method]}"
+        try:
+            with answers(_ACTIONS.get(action, action), resource, self.region):
+                self.date = None
+                answer: dict[str, Any] = getattr(self._client, method)(**parameters)
+                self.date = _date(answer)
+                if max_body:
+                    with contextlib.closing(answer["Body"]) as body:
+                        answer["Body"] = body.read(max_body)
+                return answer
+        except StoreDenied as error:
+            if error.is_expired:
+                self._credentials.renew_soon()
+            raise
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+
+def _date(answer: Mapping[str, Any]) -> datetime | None:
+    text = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
+    try:
+        return parsedate_to_datetime(text).astimezone(timezone.utc)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+class AwsStore:
+    """What the stores in AWS have in common: a client, and credentials, closed with the store if they are its own."""
+
+    def __init__(self, aws: AwsAccess, access: Credentials | None, connect: Callable[[Credentials], Client]) -> None:
+        self._owns_access = access is None
+        self._access = access or Credentials(aws)
+        self._client = connect(self._access)
+
+    @property
+    def date(self) -> datetime | None:
+        """What the server's clock said with its last good answer; by it a hold ends."""
+        return self._client.date
+
+    def credentials_expire_at(self) -> datetime | None:
+        """When the credentials at hand end; None if they do not, or nobody knows."""
+        return self._access.expires_at()
+
+    def close(self) -> None:
+        """Let go of the connections, and of credentials of our own."""
+        self._client.close()
+        if self._owns_access:
+            self._access.close()
+
+
+class Credentials:
+    """
+    The credentials of one AwsAccess, kept fresh for the clients of any number of stores.
+
+    The first `client` or `expires_at` resolves them and may take as long as STS does.
+    """
+
+    def __init__(self, access: AwsAccess) -> None:
+        self._access = access
+        self._lock = threading.Lock()
+        self._keys: Keys | None = None
+        self._session: Any = None
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def client(self, service: str, endpoint: str = "", **config: Any) -> Client:
+        """
+        Make a client for `service`; `endpoint` is what the backend's configuration says, `config` is botocore's.
+
+        Raises:
+            StoreDenied: No credentials.
+
+            StoreMisconfigured: No region, no such profile.
+        """
+        with self._lock, answers(f"{service}:*", "the AWS configuration"):
+            if self._session is None:
+                self._keys = self._resolve()
+                self._session = self._snapshot_session()
+                if self._keys.expires_at is not None:
+                    self._start_thread()
+            made = create_client(self._session, service, self._access, self._region(self._session), endpoint, config)
+        return Client(made, service, self)
+
+    def s3_client(self, place: S3Spec | WorkspaceProbe) -> Client:
+        """Make a client for the bucket of `place`. Raises as `client` does."""
+        style = {"addressing_style": "path" if place.use_path_style else "auto"}
+        return self.client("s3", place.endpoint, s3=style)
+
+    def expires_at(self) -> datetime | None:
+        """When the credentials at hand end, UTC; None if they do not, or nobody knows."""
+        return self._keys.expires_at if self._keys else None
+
+    def renew_soon(self) -> None:
+        """AWS said that they have expired: resolve them anew, in the background."""
+        with self._lock:
+            self._start_thread()
+        self._wake.set()
+
+    def close(self) -> None:
+        """Stop refreshing. Clients keep the last snapshot."""
+        self._closed.set()
+        self._wake.set()
+
+    # botocore asks these of its credentials and of their provider.
+
+    def load_credentials(self) -> Credentials:
+        """Be our own session's only source of credentials."""
+        return self
+
+    method = "tfguard"
+
+    def get_frozen_credentials(self) -> Any:
+        """Give the snapshot; never waits."""
+        keys = self._keys
+        assert keys is not None
+        return ReadOnlyCredentials(keys.access_key, keys.secret_key, keys.token, None)
+
+    def get_deferred_property(self, name: str) -> Any:
+        """Of what botocore may want to know beyond the keys (the account), we know nothing."""
+        return lambda: None
+
+    # --- refreshing ---------------------------------------------------------------------------------------------
+
+    def _start_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._keep_fresh, name="credentials", daemon=True)
+            self._thread.start()
+
+    def _keep_fresh(self) -> None:
+        while not self._closed.is_set():
+            asked = self._wake.wait(min(LOOK_SECONDS, self._seconds_left()))
+            if not self._closed.is_set() and (asked or self._seconds_left() <= 0):
+                self._wake.clear()
+                # Whatever fails leaves the old snapshot in place, good for minutes yet perhaps, and this thread alive.
+                with contextlib.suppress(Exception):
+                    self._keys = self._resolve()
+                # botocore's sessions are cycles, and so quiet a process seldom looks for those by itself: each refresh
+                # would leave its connections open.
+                gc.collect()
+                # However often we are asked: a session that is over is refused at every heartbeat.
+                self._closed.wait(RETRY_SECONDS)
+
+    def _seconds_left(self) -> float:
+        """How long until it is time to refresh."""
+        expires_at = self.expires_at()
+        if expires_at is None:
+            return LOOK_SECONDS
+        left = (expires_at - datetime.now(timezone.utc)).total_seconds()
+        return max(0.0, left - min(EARLY_SECONDS, self._life_seconds / 3))
+
+    # --- resolving ----------------------------------------------------------------------------------------------
+
+    def _resolve(self) -> Keys:
+        """Resolve everything anew: files may have been rewritten, and roles are always assumed again."""
+        with answers("sts:AssumeRole", "AWS credentials"):
+            session = new_session(self._access)
+            keys = self._base_keys(session)
+            for role in self._access.assume_role:
+                sts = self._sts(session, keys)
+                with answers("sts:AssumeRole", f"role {role.role_arn}"):
+                    keys = _keys_of(sts.assume_role(**_role_parameters(role)))
+        if keys.expires_at is not None:
+            self._life_seconds = (keys.expires_at - datetime.now(timezone.utc)).total_seconds()
+        return keys
+
+    _life_seconds = 3600.0
+
+    def _base_keys(self, session: Any) -> Keys:
+        access = self._access
+        web = access.assume_role_with_web_identity
+        if web is not None:
+            sts = self._sts(session, _UNSIGNED)
+            with answers("sts:AssumeRoleWithWebIdentity", f"role {web.role_arn}"):
+                return _keys_of(sts.assume_role_with_web_identity(**_web_parameters(web)))
+        if access.access_key and access.secret_key:
+            return Keys(access_key=access.access_key, secret_key=access.secret_key, token=access.token or None)
+        return _found_keys(session)
+
+    def _sts(self, session: Any, keys: Keys) -> Any:
+        region = self._access.sts_region or self._region(session)
+        signing = {
+            "aws_access_key_id": keys.access_key,
+            "aws_secret_access_key": keys.secret_key,
+            "aws_session_token": keys.token,
+        }
+        return create_client(session, "sts", self._access, region, self._access.sts_endpoint, {}, **signing)
+
+    def _region(self, session: Any) -> str:
+        # botocore knows AWS_DEFAULT_REGION only; the Go SDK prefers AWS_REGION.
+        found = self._access.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
+        if not found:
+            raise StoreMisconfigured(said("No AWS region is set.", "Set `region` in the backend, or AWS_REGION."))
+        return str(found)
+
+    def _snapshot_session(self) -> Any:
+        session = new_session(self._access)
+        session.register_component("credential_provider", self)
+        return session
+
+
+def _found_keys(session: Any) -> Keys:
+    """Walk botocore's chain: environment, profile, SSO, web identity, container, instance."""
+    try:
+        found = session.get_credentials()
+        if found is None:
+            raise no_credentials()
+        frozen = found.get_frozen_credentials()
+    except RuntimeError as error:  # botocore's word for "refreshed, and still expired"
+        message = said("The AWS credentials have expired.", "Renew them, or the session that they come from.")
+        raise StoreDenied(message, action="sign", resource="AWS credentials", is_expired=True) from error
+    return Keys(
+        access_key=frozen.access_key,
+        secret_key=frozen.secret_key,
+        token=frozen.token,
+        expires_at=getattr(found, "_expiry_time", None),
+    )
+
+
+def _role_parameters(role: AssumeRole) -> dict[str, Any]:
+    parameters = {
+        "RoleArn": role.role_arn,
+        "RoleSessionName": role.session_name or "tfguard",
+        "DurationSeconds": role.duration,
+        "ExternalId": role.external_id,
+        "Policy": role.policy,
+        "PolicyArns": [{"arn": arn} for arn in role.policy_arns],
+        "SourceIdentity": role.source_identity,
+        "Tags": [{"Key": key, "Value": value} for key, value in role.tags.items()],
+        "TransitiveTagKeys": list(role.transitive_tag_keys),
+    }
+    return {name: value for name, value in parameters.items() if value}
+
+
+def _web_parameters(role: AssumeRole) -> dict[str, Any]:
+    names = ("RoleArn", "RoleSessionName", "DurationSeconds", "Policy", "PolicyArns")
+    parameters = {name: value for name, value in _role_parameters(role).items() if name in names}
+    return {**parameters, "WebIdentityToken": _web_token(role)}
+
+
+def _web_token(role: AssumeRole) -> str:
+    path = role.web_identity_token_file or os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE", "")
+    if role.web_identity_token or not path:
+        return role.web_identity_token
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        lines = (f"The web identity token cannot be read ({type(error).__name__}).", f"It should be in {path}")
+        raise StoreDenied(said(*lines), action="sts:AssumeRoleWithWebIdentity", resource=path) from error
+
+
+def _keys_of(answer: Mapping[str, Any]) -> Keys:
+    found = answer["Credentials"]
+    return Keys(
+        access_key=found["AccessKeyId"],
+        secret_key=found["SecretAccessKey"],
+        token=found["SessionToken"],
+        expires_at=found["Expiration"],
+    )

@@ -1,0 +1,1 @@
+"""The bucket and the table that a backend needs: how they should be, built, or printed."""

@@ -1,0 +1,1 @@
+"""Which platform this is, and how one speaks to it."""

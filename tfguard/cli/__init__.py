@@ -1,0 +1,1 @@
+"""Words become one call; errors become words and exit codes."""

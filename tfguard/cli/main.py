@@ -1,0 +1,182 @@
+"""
+The command line: which command is ours, which is Terraform's, and what every error becomes.
+
+The only place that turns errors into words and exit codes. click serves our own commands (`own`); Terraform's are not
+parsed here at all, and pay nothing for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+from tfguard.config import options
+from tfguard.config.options import Options
+from tfguard.errors import Interrupted, TfguardError, UsageError
+from tfguard.report import log
+from tfguard.report.messages import phrases
+from tfguard.report.reporter import Report, write
+
+if TYPE_CHECKING:
+    from tfguard.jobfiles.story import ReportFile
+
+#: Our own commands; every other word is Terraform's.
+OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "config", "bootstrap", "unlock", "settle"}) | {
+    "completion"
+}
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run tfguard and exit: with Terraform's status, or with ours as in `errors`."""
+    if options.ASKED_AT_TAB in os.environ:
+        _complete(os.environ)
+    words = list(sys.argv[1:] if argv is None else argv)
+    teller = _Teller(os.environ)
+    code, stopped_by = 70, 0
+    try:
+        code = _dispatch(words, os.environ, teller)
+    except Interrupted as error:
+        code, stopped_by = error.exit_code, error.signal_number
+        teller.tell(error)
+    except TfguardError as error:
+        code = error.exit_code
+        teller.tell(error)
+    except KeyboardInterrupt:  # Only where no front listens: before there is one, or while we look, watch or ask.
+        code, stopped_by = 130, signal.SIGINT
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, not a traceback
+        teller.tell_unexpected(error)
+    _leave(code, stopped_by)
+
+
+def _complete(environ: Mapping[str, str]) -> NoReturn:
+    """Tell a shell what may be typed next: words or nothing, whatever goes wrong, for it shows all that we say."""
+    with contextlib.suppress(Exception):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        from tfguard.cli import own_commands
+        from tfguard.cli.completion import print_completions
+
+        print_completions(own_commands.group, environ)
+        sys.stdout.flush()
+    os._exit(0)
+
+
+class _Teller:
+    """Turns errors into words, in the form that was asked for as far as that is known yet."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        log.register_secrets(log.secrets_among(environ))
+        is_json = environ.get("TFGUARD_LOG_FORMAT") == "json"
+        self.label = self.again = "tfguard"
+        self.listen("json" if is_json else "console", 0)
+
+    def listen(self, log_format: log.Format, verbosity: int, reports: Sequence[ReportFile] = ()) -> None:
+        """Settle the form."""
+        log.configure(log_format, verbosity)
+        self.report = Report(log_format, verbosity, reports)
+
+    def address(self, options: Options) -> None:
+        """Settle what it is about, for labels and for the commands that messages recommend."""
+        self.label, self.again = options.pipeline or "tfguard", options.again
+
+    def tell(self, error: TfguardError) -> None:
+        """Say what went wrong, unless the run has said so itself."""
+        text = str(error)
+        if error.is_said or not text:
+            return
+        # A directory and `<bucket>/<key>` are labels too.
+        if not text.startswith((self.label, "…")) and "/" not in text.split(maxsplit=1)[0]:
+            text = phrases.about(self.label, text)
+        # Whoever found the directory not initialised does not know by which options we were called.
+        text = text.replace("\nRun: tfguard init", f"\nRun: {self.again} init")
+        self.report.say("error", "run.failed", text, label=self.label, reason=error.outcome, exit_code=error.exit_code)
+
+    def tell_unexpected(self, error: Exception) -> None:
+        """Say that we are at fault."""
+        if os.environ.get("TFGUARD_TRACEBACK"):
+            import traceback
+
+            write(log.redact("".join(traceback.format_exception(error))))
+        self.report.say("error", "run.failed", phrases.unexpected(error), label=self.label, reason="internal")
+
+
+def _leave(code: int, stopped_by: int) -> NoReturn:
+    """Exit without waiting for threads that may be stuck; after a signal, die of it, so that an outer shell stops."""
+    from tfguard.process.signals import die_of
+
+    stopped_by = stopped_by or (code - 128 if code in (129, 130, 131, 143) else 0)
+    if stopped_by:
+        die_of(stopped_by)
+    os._exit(code)
+
+
+def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> int:
+    if words[:1] == ["--version"]:
+        return _print_version(environ)
+    if words[:1] == ["--help"]:
+        return _run_own(options.Options(command=("--help",)), environ, teller)
+    found = options.parse(words)
+    teller.address(found)
+    teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
+    if found.reports or found.report_limit:
+        teller.listen(log.choose_format(found.log_format, environ), found.verbosity, _reports(found))
+    if not found.is_raw and found.command[:1] and found.command[0] in OWN:
+        return _run_own(found, environ, teller)
+    from tfguard.commands.terraform import run_terraform
+
+    return run_terraform(found, environ, teller.report)
+
+
+def _reports(found: Options) -> tuple[ReportFile, ...]:
+    """Where the run is to be told. Raises UsageError where it could not be, or where there is no run."""
+    from tfguard.report import report_file
+
+    if found.is_raw or (found.command[:1] and found.command[0] in OWN - {"run", "exec"}):
+        what = "what follows -- runs untouched" if found.is_raw else f"`{found.command[0]}` runs nothing"
+        raise UsageError(f"--report tells of a run, and {what}.\nFor example: tfguard --report plan.md plan")
+    return report_file.read_options(found.reports, found.report_limit)
+
+
+def _print_version(environ: Mapping[str, str]) -> int:
+    from pathlib import Path
+
+    from tfguard import __version__
+    from tfguard.run.context import cache_dir
+    from tfguard.terraform.binary import binary_version, find_binary
+
+    lines = [f"tfguard {__version__}"]
+    try:
+        binary = find_binary(environ, flag=None, kind=None, self_path=Path(sys.argv[0]))
+    except TfguardError:
+        lines.append("terraform not found")
+    else:
+        lines.append(f"{binary.kind} {binary_version(binary, environ, cache_dir(environ)) or 'of unknown version'}")
+    with contextlib.suppress(OSError):  # Whoever asked has gone: `tfguard --version | true`.
+        os.write(1, ("\n".join(lines) + "\n").encode())
+    return 0
+
+
+def _run_own(found: Options, environ: Mapping[str, str], teller: _Teller) -> int:
+    import click
+
+    from tfguard.cli import own_commands
+
+    call = own_commands.Call(found, environ, teller.report)
+    try:
+        code = own_commands.group.main(args=list(found.command), prog_name="tfguard", standalone_mode=False, obj=call)
+    except click.ClickException as error:
+        raise UsageError(f"{_uncapitalised(error.format_message())}\nSee: tfguard {found.command[0]} --help") from error
+    except click.exceptions.Abort as error:
+        raise Interrupted("", signal_number=signal.SIGINT) from error
+    finally:
+        teller.address(call.options)
+    sys.stdout.flush()
+    return int(code or 0)
+
+
+def _uncapitalised(text: str) -> str:
+    """As a message goes on after its label."""
+    return text[:1].lower() + text[1:]

@@ -1,0 +1,363 @@
+"""
+tfguard's own commands as click reads them: words become one call of a function in `commands`.
+
+Every word that is not a command here is Terraform's. A command's code is imported when it is called.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+import click
+
+from tfguard.config.options import Options
+from tfguard.errors import UsageError
+from tfguard.report.reporter import Report
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SETTINGS = {"help_option_names": ["--help", "-h", "-help"]}
+_VERBATIM = {"ignore_unknown_options": True, "allow_interspersed_args": False, **_SETTINGS}
+
+_HELP = """Run Terraform under its own state lock.
+
+\b
+  tfguard apply -auto-approve          any Terraform command and its arguments
+  tfguard -p prod/network plan         for a pipeline of tfguard.yml
+  tfguard -- ARGS…                     always Terraform itself, untouched
+
+\b
+Options, before the command:
+  -p, --pipeline NAME      a pipeline of tfguard.yml
+  --config FILE            instead of the nearest tfguard.yml
+  -chdir=DIR, --chdir DIR  work in DIR
+  --lock-timeout DURATION  how long to wait for the lock (10m)
+  --terraform PATH         the terraform or tofu to run
+  --log-format FORMAT      console or json
+  --report FILE            tell the run in FILE.md or FILE.json
+  --report-limit BYTES     how long that may be: 65000 fits a comment
+  --ignore-errored-state   run even where a former run's state waits to be saved
+  --verbose, --quiet       more, or less
+  --version                tfguard's and Terraform's
+
+Every other word is Terraform's: tfguard -help shows its commands.
+"""
+
+
+@dataclass
+class Call:
+    """One call of tfguard: what stood before the command, and where to speak. `options` come to know the PIPELINE."""
+
+    options: Options
+    environ: Mapping[str, str]
+    report: Report
+
+    def about(self, pipeline: str | None) -> Options:
+        """Take PIPELINE as an argument for what -p means. Raises UsageError where both name one, and not the same."""
+        given = self.options.pipeline
+        if pipeline and given and pipeline != given:
+            raise UsageError(f"-p says {given}, the argument says {pipeline}.\nGive one of them.")
+        self.options = replace(self.options, pipeline=pipeline or given)
+        return self.options
+
+
+def _pipelines(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    from tfguard.cli.completion import pipeline_names
+
+    return pipeline_names(context.find_object(Options) or Options(), incomplete)
+
+
+takes_pipeline = click.argument("pipeline", required=False, shell_complete=_pipelines)
+as_json = click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
+
+
+def takes_named_lock(command: Command) -> Command:
+    """Let a command be about a named lock: both options or neither, as `_check_named` sees to."""
+    store = click.option("--store", help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR.")
+    name = click.option("--name", help="A named lock instead of this directory's; with --store.")
+    return name(store(command))
+
+
+def _check_named(name: str | None, store: str | None) -> None:
+    if bool(name) != bool(store):
+        raise UsageError("--name and --store go together.\nFor example: --name deploy --store dynamodb://locks")
+
+
+@click.group(context_settings={"help_option_names": ["--help"]}, help=_HELP)  # -h and -help are Terraform's
+def group() -> None:
+    pass
+
+
+@group.command(short_help="Run a pipeline's steps under one lock.", context_settings=_SETTINGS)
+@takes_pipeline
+@click.pass_obj
+def run(call: Call, pipeline: str | None) -> int:
+    """Run the steps of PIPELINE (init, plan, apply of that very plan) under one lock.
+
+    For example: tfguard run prod/network
+    """
+    from tfguard.commands.run import run_pipeline
+
+    return run_pipeline(call.about(pipeline), call.environ, call.report)
+
+
+@group.command("exec", short_help="Run any program while the lock is held.", context_settings=_VERBATIM)
+@takes_named_lock
+@click.argument("argv", nargs=-1, type=click.UNPROCESSED)
+@click.pass_obj
+def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]) -> int:
+    """Run a program while this directory's state lock is held.
+
+    For example: tfguard exec -- ./deploy.sh
+    """
+    from tfguard.commands.exec import run_exec
+
+    if not argv:
+        raise UsageError("exec needs a program to run.\nFor example: tfguard exec -- ./deploy.sh")
+    _check_named(name, store)
+    return run_exec(call.options, call.environ, call.report, argv, name=name, store=store)
+
+
+@group.command(short_help="Check that tfguard protects this state.", context_settings=_SETTINGS)
+@takes_pipeline
+@click.option("--prove-lock", is_flag=True, help="Also hold the lock, and let the real Terraform run into it.")
+@click.option("--repair-digest", is_flag=True, help="Write the digest of the state as it is, under the lock.")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask; with --repair-digest.")
+@as_json
+@click.pass_obj
+def doctor(
+    call: Call, pipeline: str | None, *, prove_lock: bool, repair_digest: bool, is_sure: bool, is_json: bool
+) -> int:
+    """Check what could keep tfguard from protecting this state; exit 1 if something does.
+
+    For example: tfguard doctor prod/network
+    """
+    from tfguard.commands import doctor as command
+
+    options = call.about(pipeline)
+    if repair_digest and (prove_lock or is_json):
+        raise UsageError("--repair-digest goes with neither --prove-lock nor --json.\nGive it alone.")
+    if prove_lock:
+        return command.prove_lock(options, call.environ, call.report, is_json=is_json)
+    if repair_digest:
+        return command.repair_digest(options, call.environ, call.report, is_sure=is_sure)
+    return command.run_doctor(options, call.environ, call.report, is_json=is_json)
+
+
+@group.command(short_help="Create the bucket and table that a backend needs.", context_settings=_SETTINGS)
+@takes_pipeline
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@click.option("--print", "form", type=click.Choice(["terraform", "iam"]), help="Print it as code, and create nothing.")
+@click.option(
+    "--backend-config", "-backend-config", "given", multiple=True, help="KEY=VALUE or FILE, as for init; repeatable."
+)
+@click.pass_obj
+def bootstrap(
+    call: Call, pipeline: str | None, *, is_sure: bool, form: Literal["terraform", "iam"] | None, given: tuple[str, ...]
+) -> int:
+    """Create what the backend needs, after showing it; what is there is checked, and never changed.
+
+    For example: tfguard bootstrap prod/network
+    """
+    from tfguard.commands import bootstrap as command
+
+    options = call.about(pipeline)
+    if form:
+        return command.print_as(form, options, call.environ, call.report, given=given)
+    return command.run_bootstrap(options, call.environ, call.report, given=given, is_sure=is_sure)
+
+
+@group.command(short_help="Show who holds the lock, and whether it lives.", context_settings=_SETTINGS)
+@takes_pipeline
+@as_json
+@takes_named_lock
+@click.option("--all", "is_all", is_flag=True, help="Every pipeline of tfguard.yml.")
+@click.option("--backend", "is_backend", is_flag=True, help="Every lock in this backend's table or bucket.")
+@click.pass_obj
+def status(
+    call: Call,
+    pipeline: str | None,
+    *,
+    is_json: bool,
+    is_all: bool,
+    is_backend: bool,
+    name: str | None,
+    store: str | None,
+) -> int:
+    """Show who holds the lock, its heartbeat, and how the last run ended.
+
+    For example: tfguard status prod/network
+    """
+    from tfguard.commands.status import run_status, run_status_of_all, run_status_of_backend
+
+    _check_named(name, store)
+    options = call.about(pipeline)
+    if is_all + is_backend + bool(name) > 1 or (is_all and options.pipeline):
+        raise UsageError("--all, --backend, --name and a pipeline exclude each other.\nGive one of them.")
+    if is_all:
+        return run_status_of_all(options, call.environ, call.report, is_json=is_json)
+    if is_backend:
+        return run_status_of_backend(options, call.environ, call.report, is_json=is_json)
+    return run_status(options, call.environ, call.report, is_json=is_json, name=name, store=store)
+
+
+@group.command(short_help="Free a lock whose holder is dead.", context_settings=_SETTINGS)
+@takes_pipeline
+@click.option("--id", "lock_id", default="", help="The ID of the lock to free: exactly that one.")
+@click.option("--force", is_flag=True, help="Even if its holder is alive; with --reason.")
+@click.option("--reason", default="", help="Why; kept in the lock's history.")
+@click.option("--yes", is_flag=True, help="Do not ask; with --id.")
+@takes_named_lock
+@click.pass_obj
+def unlock(
+    call: Call,
+    pipeline: str | None,
+    *,
+    lock_id: str,
+    force: bool,
+    reason: str,
+    yes: bool,
+    name: str | None,
+    store: str | None,
+) -> int:
+    """Free a lock whose holder is dead. Shows whose it is, watches for its heartbeat, asks.
+
+    For example: tfguard unlock --id 0aaf67c2-1d04-8ce4-bbf7-d284f7c9b100
+    """
+    from tfguard.commands.unlock import Decision, run_unlock
+
+    _check_named(name, store)
+    if force and not reason:
+        raise UsageError('--force needs a reason.\nFor example: --force --reason "its runner was terminated"')
+    decision = Decision(lock_id=lock_id, is_forced=force, reason=reason, is_sure=yes)
+    return run_unlock(call.about(pipeline), call.environ, call.report, decision, name=name, store=store)
+
+
+@group.command(short_help="Show the last runs of a state.", context_settings=_SETTINGS)
+@takes_pipeline
+@as_json
+@takes_named_lock
+@click.pass_obj
+def history(call: Call, pipeline: str | None, *, is_json: bool, name: str | None, store: str | None) -> int:
+    """Show the last runs: who, how long they waited and held the lock, how they ended.
+
+    For example: tfguard history prod/network
+    """
+    from tfguard.commands.history import run_history
+
+    _check_named(name, store)
+    return run_history(call.about(pipeline), call.environ, call.report, is_json=is_json, name=name, store=store)
+
+
+@group.command(short_help="Hold a state for maintenance, running nothing.", context_settings=_SETTINGS)
+@takes_pipeline
+@click.option("--reason", required=True, help="Why; shown to everybody who waits.")
+@click.option("--for", "duration", default="2h", help="For how long (2h).")
+@takes_named_lock
+@click.pass_obj
+def hold(call: Call, pipeline: str | None, *, reason: str, duration: str, name: str | None, store: str | None) -> int:
+    """Hold the lock by hand until its time is over, or until `tfguard unlock`.
+
+    For example: tfguard hold --reason "moving the subnets" --for 2h
+    """
+    from tfguard.commands.hold import run_hold
+
+    _check_named(name, store)
+    options = call.about(pipeline)
+    return run_hold(options, call.environ, call.report, reason=reason, duration=duration, name=name, store=store)
+
+
+@group.command(short_help="Wait for, or clear up after, this job's runs.", context_settings=_SETTINGS)
+@click.option("--timeout", default="4m", help="How long to wait, at most (4m).")
+@click.option("--record", default="", help="The record file, or the folder of them, to settle.")
+@click.pass_obj
+def settle(call: Call, timeout: str, record: str) -> int:
+    """Wait until no run of this job holds its lock; release what a killed one has left. Made to be a job's last step.
+
+    For example: tfguard settle
+    """
+    from tfguard.commands.settle import run_settle
+    from tfguard.durations import parse_duration
+
+    try:
+        seconds = parse_duration(timeout)
+    except ValueError as error:
+        raise UsageError(f"--timeout: {error}.") from error
+    return run_settle(call.environ, call.report, timeout_seconds=seconds, place=record)
+
+
+@group.command(short_help="Print what lets your shell complete tfguard.", context_settings=_SETTINGS)
+@click.argument("shell", required=False, metavar="bash|zsh|fish", type=click.Choice(["bash", "zsh", "fish"]))
+def completion(shell: str | None) -> int:
+    """Print a script that lets SHELL complete commands, options and pipelines at Tab.
+
+    For example: tfguard completion bash, as eval "$(tfguard completion bash)" in ~/.bashrc
+    """
+    from tfguard.cli.completion import print_script
+
+    if not shell:
+        raise UsageError("completion needs a shell: bash, zsh or fish.\nFor example: tfguard completion bash")
+    return print_script(shell)
+
+
+@group.group(short_help="Show and check tfguard.yml.", context_settings=_SETTINGS)
+def config() -> None:
+    """Show and check tfguard.yml.
+
+    For example: tfguard config show prod/network --origin
+    """
+
+
+@config.command(short_help="Show the values that hold.", context_settings=_SETTINGS)
+@takes_pipeline
+@click.option("--origin", "has_origins", is_flag=True, help="Show where each value comes from.")
+@as_json
+@click.pass_obj
+def show(call: Call, pipeline: str | None, *, has_origins: bool, is_json: bool) -> int:
+    """Show the values that hold for PIPELINE, or for this directory.
+
+    For example: tfguard config show prod/network --origin
+    """
+    from tfguard.commands import config as command
+
+    return command.show(call.about(pipeline), call.environ, has_origins=has_origins, is_json=is_json)
+
+
+@config.command(short_help="Check the whole file.", context_settings=_SETTINGS)
+@takes_pipeline
+@click.pass_obj
+def validate(call: Call, pipeline: str | None) -> int:
+    """Check tfguard.yml; with PIPELINE, also that its variables are set.
+
+    For example: tfguard config validate
+    """
+    from tfguard.commands import config as command
+
+    return command.validate(call.about(pipeline), call.environ, call.report)
+
+
+@config.command("list", short_help="List the pipelines.", context_settings=_SETTINGS)
+@click.option("--json", "is_json", is_flag=True, help="As a JSON array, for a CI matrix.")
+@click.option("--changed-since", "since", default="", help="Only those whose files have changed since that commit.")
+@click.pass_obj
+def list_(call: Call, *, is_json: bool, since: str) -> int:
+    """List the pipelines of tfguard.yml.
+
+    For example: tfguard config list --json --changed-since origin/main
+    """
+    from tfguard.commands import config as command
+
+    return command.list_pipelines(call.options, call.environ, since=since, is_json=is_json)
+
+
+@config.command(short_help="Print the file's JSON Schema.", context_settings=_SETTINGS)
+def schema() -> int:
+    """Print the JSON Schema of tfguard.yml, for editors.
+
+    For example: tfguard config schema > tfguard.schema.json
+    """
+    from tfguard.commands import config as command
+
+    return command.print_schema()

@@ -1,0 +1,1 @@
+"""tfguard.yml, environment and flags become settings."""

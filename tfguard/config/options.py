@@ -1,0 +1,156 @@
+"""
+tfguard's own options: those that stand before the command.
+
+The command itself, and everything after it, is Terraform's or one of our own commands'. Whatever we do not know here
+belongs to Terraform: `tfguard -version` and `tfguard -help` are answered by Terraform itself.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfguard.errors import UsageError
+from tfguard.lock.lockinfo import printable
+
+#: A shell sets this variable when it asks what may be typed next.
+ASKED_AT_TAB = "_TFGUARD_COMPLETE"
+
+#: Option → the field it sets. All take a value, as `--x value` or `--x=value`.
+VALUED = {
+    "--config": "config",
+    "-p": "pipeline",
+    "--pipeline": "pipeline",
+    "--chdir": "chdir",
+    "-chdir": "chdir",
+    "--lock-timeout": "lock_timeout",
+    "--log-format": "log_format",
+    "--terraform": "terraform",
+    "--report-limit": "report_limit",
+}
+#: The one that may be given again, as often as one likes.
+REPORT = "--report"
+#: Option → the field it sets, and to what. They take no value.
+SWITCHES: dict[str, tuple[str, int]] = {
+    "--verbose": ("verbosity", 1),
+    "--quiet": ("verbosity", -1),
+    "--ignore-errored-state": ("ignores_errored", True),
+}
+#: For messages: each option as one would write it.
+_EXAMPLES = {
+    "--config": "--config ci/tfguard.yml",
+    "-p": "-p prod/network",
+    "--pipeline": "--pipeline prod/network",
+    "--chdir": "--chdir network",
+    "-chdir": "-chdir=network",
+    "--lock-timeout": "--lock-timeout 10m",
+    "--log-format": "--log-format json",
+    "--terraform": "--terraform /usr/bin/terraform",
+    "--report": "--report plan.md",
+    "--report-limit": "--report plan.md --report-limit 65000",
+}
+#: How alike two words must be for one to be a slip of the other. Below it, the word may be Terraform's own.
+_ALIKE = 0.75
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was said before the command; `command` is what follows. `is_raw`: `--` stood there, so it is Terraform's."""
+
+    config: str | None = None
+    pipeline: str | None = None
+    chdir: str | None = None
+    lock_timeout: str | None = None
+    log_format: str | None = None
+    terraform: str | None = None
+    verbosity: int = 0
+    is_raw: bool = False
+    ignores_errored: bool = False
+    reports: tuple[str, ...] = ()
+    report_limit: str | None = None
+    command: tuple[str, ...] = field(default=())
+
+    @property
+    def again(self) -> str:
+        """How to call tfguard again about the same thing: for the commands that messages recommend."""
+        words = ["tfguard"]
+        if self.config:
+            words += ["--config", self.config]
+        if self.pipeline:
+            words += ["-p", self.pipeline]
+        elif self.chdir:
+            words += [f"-chdir={self.chdir}"]
+        return shlex.join(words)
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """
+    Take our options off the front of the command line.
+
+    Raises:
+        UsageError: One of ours has no value or one too many, is given twice, or is misspelt.
+    """
+    found: dict[str, Any] = {}
+    switches: dict[str, Any] = {}
+    reports: list[str] = []
+    rest = list(argv)
+    while rest and rest[0].startswith("-"):
+        name, equals, value = rest[0].partition("=")
+        if name == "--":
+            return Options(**found, **switches, reports=tuple(reports), is_raw=True, command=tuple(rest[1:]))
+        if name in SWITCHES:
+            if equals:
+                raise UsageError(f"{name} takes no value.\nFor example: tfguard {name} apply")
+            field_name, setting = SWITCHES[name]
+            switches[field_name] = setting
+            rest.pop(0)
+        elif name in VALUED and not (name == "-chdir" and not equals):
+            rest.pop(0)
+            _set(found, name, value if equals else _next(rest, name))
+        elif name == REPORT:
+            rest.pop(0)
+            reports.append(_given(name, value if equals else _next(rest, name)))
+        else:
+            _check_spelling(name)
+            break
+    return Options(**found, **switches, reports=tuple(reports), command=tuple(rest))
+
+
+def _check_spelling(name: str) -> None:
+    """What is unknown is Terraform's, now or later; but it could not explain a slip in one of ours."""
+    import difflib
+
+    if not name.startswith("--") or name in ("--help", "--version"):
+        return
+    likely = difflib.get_close_matches(name, [*VALUED, *SWITCHES, REPORT], n=1, cutoff=_ALIKE)
+    if likely:
+        example = _EXAMPLES.get(likely[0], likely[0])
+        raise UsageError(
+            f"there is no option {printable(name, 40)}; did you mean {likely[0]}?\nFor example: tfguard {example} apply"
+        )
+
+
+def _next(rest: list[str], name: str) -> str:
+    # An option in the place of a value: the value was forgotten. One that does start with a dash goes after `=`.
+    if not rest or rest[0].startswith("-"):
+        raise _needs_value(name)
+    return rest.pop(0)
+
+
+def _set(found: dict[str, str], name: str, value: str) -> None:
+    key, value = VALUED[name], _given(name, value)
+    if found.setdefault(key, value) != value:
+        first, second = printable(found[key], 40), printable(value, 40)
+        raise UsageError(f"{name} is given twice, as {first} and as {second}.\nGive it once.")
+
+
+def _given(name: str, value: str) -> str:
+    if not value:
+        raise _needs_value(name)
+    return value
+
+
+def _needs_value(name: str) -> UsageError:
+    return UsageError(f"{name} needs a value.\nFor example: tfguard {_EXAMPLES[name]} apply")

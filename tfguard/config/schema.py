@@ -1,0 +1,344 @@
+"""
+What tfguard.yml may contain: the keys and their types, checked one by one, and the same as JSON Schema.
+
+The structs below are the one list of keys. The walk goes through them beside the plain data of a file, because a person
+wants to know the key, the line and the likely word; `schema()` gives them to editors.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, get_args
+
+import msgspec
+from msgspec import UNSET, Meta, UnsetType
+
+from tfguard.config.document import KeyPath, clip
+from tfguard.config.variables import has_variables, malformed_reference
+from tfguard.durations import parse_duration
+
+Duration = Annotated[
+    str,
+    Meta(
+        pattern=r"^[-+]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$",
+        description="A duration as Terraform writes it: 90s, 10m, 1h30m.",
+        extra={"is_duration": True},
+    ),
+]
+Step = Literal["init", "plan", "apply"]
+#: Terraform's own commands; their arguments may be given under `args`.
+Command = Literal[
+    "apply",
+    "console",
+    "destroy",
+    "fmt",
+    "get",
+    "graph",
+    "import",
+    "init",
+    "output",
+    "plan",
+    "providers",
+    "query",
+    "refresh",
+    "show",
+    "state",
+    "taint",
+    "test",
+    "untaint",
+    "validate",
+    "workspace",
+]
+
+
+class _Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A map of the file. UNSET: not written there."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"  # values may be secrets
+
+
+class LockKeys(_Keys, frozen=True, kw_only=True):
+    mode: Annotated[
+        Literal["state", "named"] | UnsetType,
+        Meta(description="state: Terraform's own lock. named: a lock of your own `name` in your own `store`."),
+    ] = UNSET
+    store: Annotated[str | UnsetType, Meta(description="Where a named lock lives: dynamodb://table, s3://bucket.")] = (
+        UNSET
+    )
+    name: Annotated[str | UnsetType, Meta(description="The name of a named lock.")] = UNSET
+    timeout: Annotated[Duration | UnsetType, Meta(description="How long to wait for the lock; 0 is one try.")] = UNSET
+    lease: Annotated[
+        Duration | UnsetType, Meta(description="Silence after which others may take over; 30s or more.")
+    ] = UNSET
+    takeover: Annotated[
+        Literal["always", "plan-only", "never"] | UnsetType,
+        Meta(description="Which runs may take over the lock of a dead holder."),
+    ] = UNSET
+    plan: Annotated[
+        Literal["wait", "skip"] | UnsetType, Meta(description="skip: plan without the lock and without waiting.")
+    ] = UNSET
+    order: Annotated[Literal["fifo", "none"] | UnsetType, Meta(description="fifo: first come, first served.")] = UNSET
+
+
+class InitRetryKeys(_Keys, frozen=True, kw_only=True):
+    attempts: Annotated[int, Meta(ge=1, le=10)] | UnsetType = UNSET
+    patterns: Annotated[
+        list[str] | UnsetType, Meta(description="More regular expressions of errors that another try may cure.")
+    ] = UNSET
+
+
+class RetryKeys(_Keys, frozen=True, kw_only=True):
+    init: InitRetryKeys | UnsetType = UNSET
+
+
+class PipelineKeys(_Keys, frozen=True, kw_only=True):
+    dir: Annotated[str | UnsetType, Meta(description="Terraform's directory, relative to this file.")] = UNSET
+    workspace: Annotated[str | UnsetType, Meta(description="Terraform's workspace.")] = UNSET
+    binary: Annotated[Literal["terraform", "tofu"] | UnsetType, Meta(description="Which program to run.")] = UNSET
+    init: Annotated[
+        Literal["auto", "never"] | UnsetType,
+        Meta(description="Whether to initialise the directory where it is needed."),
+    ] = UNSET
+    backend_config: Annotated[
+        dict[str, Any] | list[str] | UnsetType, Meta(description="Values for the backend, or files that hold them.")
+    ] = UNSET
+    var_files: Annotated[list[str] | UnsetType, Meta(description="Files for -var-file, relative to this file.")] = UNSET
+    vars: Annotated[dict[str, Any] | UnsetType, Meta(description="Terraform variables; they travel as TF_VAR_*.")] = (
+        UNSET
+    )
+    args: Annotated[
+        dict[Command, list[str]] | UnsetType, Meta(description="More arguments for Terraform, by command.")
+    ] = UNSET
+    env: Annotated[dict[str, str] | UnsetType, Meta(description="More environment variables for Terraform.")] = UNSET
+    steps: Annotated[list[Step] | UnsetType, Meta(description="What `tfguard run` does.")] = UNSET
+    approve: Annotated[
+        Literal["prompt", "auto"] | UnsetType, Meta(description="Whether `tfguard run` asks before it applies.")
+    ] = UNSET
+    run_timeout: Annotated[Duration | UnsetType, Meta(description="How long a run may take, without waiting.")] = UNSET
+    paths: Annotated[
+        list[str] | UnsetType, Meta(description="Globs of further files whose change concerns this pipeline.")
+    ] = UNSET
+    retry: RetryKeys | UnsetType = UNSET
+    lock: LockKeys | UnsetType = UNSET
+
+
+class FileKeys(_Keys, frozen=True, kw_only=True):
+    version: Annotated[Literal[1], Meta(description="The version of this format.")]
+    defaults: Annotated[PipelineKeys | UnsetType, Meta(description="What holds for every pipeline.")] = UNSET
+    pipelines: Annotated[
+        dict[str, PipelineKeys] | UnsetType,
+        Meta(description="One directory, workspace, backend and lock each, by name."),
+    ] = UNSET
+
+
+HIDDEN: Any = ...
+
+
+class Finding(NamedTuple):
+    """One thing that is wrong. `path` begins where the walk began; `value` may be shown if it is not `HIDDEN`."""
+
+    path: KeyPath
+    what: str
+    advice: str
+    value: Any = HIDDEN
+
+
+def file_findings(data: Any) -> Iterator[Finding]:
+    """Walk a whole file as written, but for `x-*`. Texts with variables are taken on trust until they are used."""
+    if data is None:
+        data = {}
+    if isinstance(data, dict):
+        data = {key: value for key, value in data.items() if not key.startswith("x-")}
+    yield from _findings(data, _type(FileKeys), (), is_raw=True)
+
+
+def pipeline_findings(data: dict[str, Any]) -> Iterator[Finding]:
+    """Walk one pipeline after its variables were put in."""
+    yield from _findings(data, _type(PipelineKeys), (), is_raw=False)
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """Offer the nearest of the known words, or all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}." if known else ""
+
+
+def schema() -> dict[str, Any]:
+    """Give the JSON Schema (2020-12) of tfguard.yml, made from the structs above."""
+    made = msgspec.json.schema(FileKeys)
+    definitions: dict[str, Any] = {name: _loosened(made["$defs"][name]) for name in sorted(made["$defs"])}
+    definitions["PipelineKeys"]["properties"]["args"]["propertyNames"] = {"enum": list(get_args(Command))}
+    root = definitions.pop("FileKeys")
+    root["patternProperties"] = {"^x-": {"description": "Yours: tfguard does not look at it."}}
+    root["properties"]["version"] = {"const": 1, "description": "The version of this format."}
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **root,
+        "title": "tfguard.yml",
+        "$defs": definitions,
+    }
+
+
+def _loosened(node: Any) -> Any:
+    """Allow what the walk allows: empty maps, `0` as a duration, and variables wherever one of several words is due."""
+    if isinstance(node, list):
+        return [_loosened(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    loose = {key: _loosened(value) for key, value in node.items()}
+    about = {"description": loose.pop("description")} if "description" in loose else {}
+    if isinstance(loose.get("type"), str) and loose["type"] == "object":
+        return {**about, **loose, "type": ["object", "null"]}
+    if "$ref" in loose:
+        return {**about, "anyOf": [loose, {"type": "null"}]}
+    variable = {"type": "string", "pattern": r"\$\{"}
+    if "enum" in loose or loose.get("type") == "integer":
+        return {**about, "anyOf": [loose, variable]}
+    if "pattern" in loose:
+        return {**about, "anyOf": [loose, {"const": 0}, variable]}
+    return {**about, **loose}
+
+
+@cache
+def _type(struct: type[msgspec.Struct]) -> Any:
+    return msgspec.inspect.type_info(struct)
+
+
+def _findings(value: Any, kind: Any, path: KeyPath, *, is_raw: bool) -> Iterator[Finding]:
+    is_duration = False
+    while isinstance(kind, msgspec.inspect.Metadata):
+        is_duration, kind = is_duration or bool((kind.extra or {}).get("is_duration")), kind.type
+    if isinstance(value, str) and "\0" in value:
+        yield Finding(path, "a NUL character", "Neither arguments nor the environment can carry one.")
+    elif is_raw and isinstance(value, str) and (reference := malformed_reference(value)):
+        yield Finding(
+            path, f"{clip(reference, 30)} is no variable", "Write ${NAME} or ${NAME:-default}; $$ is a plain dollar."
+        )
+    elif is_raw and has_variables(value) and not isinstance(kind, _CONTAINERS):
+        return
+    elif is_duration:
+        yield from _duration(value, path)
+    else:
+        yield from _WALKS[type(kind)](value, kind, path, is_raw)
+
+
+def _struct(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+    if value is None and path:
+        return
+    if not isinstance(value, dict):
+        yield _wrong_type(value, "a map", path)
+        return
+    fields = {field.encode_name: field for field in kind.fields}
+    for name, field in fields.items():
+        if field.required and name not in value:
+            yield Finding((*path, name), f"{name}: 1 is missing", f"Begin the file with the line {name}: 1")
+    for key, item in value.items():
+        if key in fields:
+            yield from _findings(item, fields[key].type, (*path, key), is_raw=is_raw)
+        else:
+            yield Finding((*path, key), "unknown key", did_you_mean(key, sorted(fields)))
+
+
+def _map(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+    if value is None:
+        return
+    if not isinstance(value, dict):
+        yield _wrong_type(value, "a map", path)
+        return
+    for key, item in value.items():
+        if isinstance(kind.key_type, msgspec.inspect.LiteralType) and key not in kind.key_type.values:
+            known = sorted(str(word) for word in kind.key_type.values)
+            yield Finding((*path, key), "no command of Terraform", did_you_mean(key, known))
+        yield from _findings(item, kind.value_type, (*path, key), is_raw=is_raw)
+
+
+def _list(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+    if not isinstance(value, list):
+        yield _wrong_type(value, "a list", path)
+        return
+    for number, item in enumerate(value):
+        yield from _findings(item, kind.item_type, (*path, number), is_raw=is_raw)
+
+
+def _text(value: Any, _of: Any, path: KeyPath, _is_raw: bool) -> Iterator[Finding]:
+    if not isinstance(value, str):
+        yield _wrong_type(value, "text", path)
+
+
+def _literal(value: Any, kind: Any, path: KeyPath, _is_raw: bool) -> Iterator[Finding]:
+    known = [word for word in kind.values if isinstance(word, type(value)) and not isinstance(value, bool)]
+    if value not in known:
+        *others, last = sorted(str(word) for word in kind.values)
+        words = f"{', '.join(others)} or {last}" if others else last
+        near = difflib.get_close_matches(value, kind.values, n=1) if isinstance(value, str) and known else []
+        advice = f"Did you mean {near[0]}?" if near else f"Write {words}; this tfguard knows nothing else."
+        yield Finding(path, f"expected {words}", advice, value)
+
+
+def _integer(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+    number = int(value) if not is_raw and isinstance(value, str) and value.isdecimal() else value
+    if not isinstance(number, int) or isinstance(number, bool) or not kind.ge <= number <= kind.le:
+        yield Finding(path, f"expected a number from {kind.ge} to {kind.le}", "Write one of these numbers.", value)
+
+
+def _union(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+    for choice in kind.types:
+        accepted = list if isinstance(choice, msgspec.inspect.ListType) else (dict, type(None))
+        if isinstance(value, accepted):
+            yield from _findings(value, choice, path, is_raw=is_raw)
+            return
+    yield _wrong_type(value, "a map, or a list of files", path)
+
+
+def _anything(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inside:
+        yield from _findings(item, kind, (*path, key), is_raw=is_raw)
+
+
+def _duration(value: Any, path: KeyPath) -> Iterator[Finding]:
+    try:
+        if value == 0 and type(value) is int:
+            return
+        parse_duration(value if isinstance(value, str) else "")
+    except ValueError:
+        yield Finding(path, "expected a duration", "Write it like 90s, 10m or 1h30m.", value)
+
+
+def _wrong_type(value: Any, expected: str, path: KeyPath) -> Finding:
+    advice = {
+        "text": "Put it in quotes if it is meant as text.",
+        "a list": "Write it like [a, b], or one item a line after a dash.",
+    }.get(expected, "Write keys and values below it, indented: key: value.")
+    return Finding(path, f"expected {expected}, got {_kind(value)}", advice)
+
+
+def _kind(value: Any) -> str:
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true or false"
+    names = {str: "text", int: "a number", float: "a number", list: "a list", dict: "a map"}
+    return names.get(type(value), "something else")
+
+
+_Walk = Callable[[Any, Any, KeyPath, bool], Iterator[Finding]]
+_CONTAINERS = (
+    msgspec.inspect.StructType,
+    msgspec.inspect.DictType,
+    msgspec.inspect.ListType,
+    msgspec.inspect.UnionType,
+)
+_WALKS: dict[type, _Walk] = {
+    msgspec.inspect.StructType: _struct,
+    msgspec.inspect.DictType: _map,
+    msgspec.inspect.ListType: _list,
+    msgspec.inspect.StrType: _text,
+    msgspec.inspect.LiteralType: _literal,
+    msgspec.inspect.IntType: _integer,
+    msgspec.inspect.UnionType: _union,
+    msgspec.inspect.AnyType: _anything,
+}

@@ -1,0 +1,1 @@
+"""What could keep tfguard from protecting a state: a line a check."""

@@ -1,0 +1,100 @@
+"""
+What `tfguard doctor` looks at: one function a check, each harmless, each answering in a line and, if need be, advice.
+
+A check never raises: what it cannot find out is a finding too. Nothing here takes the state's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+import msgspec
+
+from tfguard.backends.opened_lock import OperatedLock
+from tfguard.errors import ActionDenied, StoreDenied, StoreUnavailable, TfguardError
+from tfguard.lock.store import Target
+from tfguard.run.context import Context
+
+#: `absent` is what `tfguard bootstrap` would create.
+Mark = Literal["ok", "warning", "failure", "absent"]
+#: After these every further question to a store would end as the first did.
+_FINAL = (StoreUnavailable, StoreDenied)
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What one check found; `advice` says what to do, empty where all is well."""
+
+    check: str
+    mark: Mark
+    says: str
+    advice: str = ""
+
+
+@dataclass(frozen=True)
+class Patient:
+    """What is looked at: this machine, and the directory."""
+
+    context: Context
+    environ: Mapping[str, str]
+
+    @property
+    def again(self) -> str:
+        """How to call tfguard about the same thing, for advice."""
+        return self.context.options.again
+
+
+@dataclass(frozen=True)
+class StatePatient(Patient):
+    """The same, and the state's lock, once it is known."""
+
+    target: Target
+    lock: OperatedLock
+
+
+Answer = tuple[Mark, str, str]
+Looked = TypeVar("Looked", bound=Patient)
+
+
+def ok(says: str) -> Answer:
+    return "ok", says, ""
+
+
+def warning(says: str, advice: str) -> Answer:
+    return "warning", says, advice
+
+
+def failure(says: str, advice: str) -> Answer:
+    return "failure", says, advice
+
+
+def examine(patient: Looked, checks: Mapping[str, Callable[[Looked], Answer | None]]) -> Iterator[Finding]:
+    """
+    Make each check that applies, in the table's order.
+
+    What stands in the way of several is told once. Where a store gives no answer, or knows no such credentials, it
+    would give none to the others either: they are not made.
+    """
+    told: set[tuple[type[TfguardError], str]] = set()
+    for name, check in checks.items():
+        try:
+            answer = check(patient)
+        except TfguardError as error:
+            answer = failed(error)
+            trouble = (type(error), answer[2])
+            if trouble not in told:
+                yield Finding(name, *answer)
+            if isinstance(error, _FINAL) and not isinstance(error, ActionDenied):
+                return
+            told.add(trouble)
+        else:
+            if answer is not None:
+                yield Finding(name, *answer)
+
+
+def failed(error: TfguardError) -> Answer:
+    """What an error says, and what it says to do."""
+    first, *rest = str(error).splitlines() or [type(error).__name__]
+    way_out = "Check the network and the endpoint." if isinstance(error, StoreUnavailable) else ""
+    return failure(first, " ".join(rest) or way_out)

@@ -1,0 +1,428 @@
+"""
+What a keeper decides: from what the front, the lease's thread and the child tell it, and from the clock.
+
+Pure: no process, no socket, no descriptor, no clock of its own. What is to be done, it asks of its `Hands`: in the
+keeper they are processes and pipes, in the simulation they are simulated ones, and the decisions are the same code.
+
+Three rules stand above the rest. One SIGINT for each child on our account, whoever asks how often. Nothing starts
+under a lock that is lost, or once somebody has asked to stop. Release only after the child is gone.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tfguard.guard import messages
+from tfguard.guard.watchdog import Action, Watchdog
+from tfguard.lock.deadlines import TICK_SECONDS
+
+#: How long a child without a front may take to stop before it is killed, where the request does not say.
+ORPHAN_TIMEOUT_SECONDS = 1800.0
+#: To the child, by what the watchdog says; WARN and INTERRUPT are said, and counted, here.
+_TOLD = {Action.FREEZE: "child.frozen", Action.THAW: "child.thawed", Action.KILL: "child.killed"}
+
+
+class Hands(Protocol):
+    """What a keeper can do. Nothing here blocks, and nothing decides."""
+
+    def tell(self, message: Any) -> None:
+        """Tell the front, if there is one."""
+        ...
+
+    # --- the lease's thread -------------------------------------------------------------------------------------
+
+    def start_tenure(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
+        """Start the thread that waits, beats and releases."""
+        ...
+
+    def is_tenure_served(self) -> bool:
+        """Whether that thread is still there to be told anything."""
+        ...
+
+    def cancel_wait(self) -> None:
+        """Have it give up waiting."""
+        ...
+
+    def release(self, message: messages.Release, *, is_state_unsaved: bool = False) -> None:
+        """Have it release. `is_state_unsaved`: keep a copy of the state that could not be pushed first."""
+        ...
+
+    def abandon(self) -> None:
+        """Have it end without touching anything."""
+        ...
+
+    # --- the child ----------------------------------------------------------------------------------------------
+
+    def start_child(self, message: messages.Spawn) -> int:
+        """Start a program, and give its PID; 0 if that failed, and the front has been told why."""
+        ...
+
+    def guard_child(self) -> None:
+        """Have the sentinel stop it if we die."""
+        ...
+
+    def adopt_child(self, pid: int) -> None:
+        """Watch a child that a dead predecessor started."""
+        ...
+
+    def interrupt_child(self) -> None:
+        """Send the one SIGINT."""
+        ...
+
+    def spare_child(self) -> None:
+        """It has had its SIGINT: the sentinel is to send none."""
+        ...
+
+    def act(self, action: Action) -> None:
+        """FREEZE, THAW or KILL the child and all its descendants."""
+        ...
+
+    def watch_relays(self, now: float) -> None:
+        """From now on a front that relays nothing is frozen: drain the child's output in its place."""
+        ...
+
+    def take_over_relays(self) -> None:
+        """The front is gone: drain the child's output."""
+        ...
+
+    # --- what is left over --------------------------------------------------------------------------------------
+
+    def is_state_unsaved(self) -> bool:
+        """Whether the child has left a state that it could not save."""
+        ...
+
+    def unsaved_path(self) -> str:
+        """Where that state is."""
+        ...
+
+    def start_push(self) -> int:
+        """Start one push of it, as a child, and give its PID; 0 if that failed."""
+        ...
+
+    def pushed(self, status: int) -> float | None:
+        """A push has ended: after how many seconds to try again, None if that is of no use."""
+        ...
+
+    def set_pushed_aside(self) -> str:
+        """Rename the pushed file, so that nobody pushes it twice; gives its new name."""
+        ...
+
+    def note_held(self, **facts: Any) -> None:
+        """Write into the run's record, for a later step, that the lock is held."""
+        ...
+
+    def note(self, **facts: Any) -> None:
+        """Write facts into the run's record."""
+        ...
+
+
+class Conduct:
+    """
+    One keeper's decisions about one lock, and the programs run under it one after another.
+
+    Tell it what happened, with the instant (boottime); call `enforce` at least every `TICK_SECONDS`, and first of all
+    whenever time may have passed unseen. `is_done`: there is nothing left for this keeper to do.
+    """
+
+    def __init__(self, hands: Hands, now: float) -> None:
+        self.is_done = False
+        self.watchdog = Watchdog(None, now)
+        self._hands = hands
+        self._request: messages.Acquire | None = None
+        self._has_tenure = False
+        self._is_held = False
+        self._has_child = False
+        self._is_child_inherited = False
+        self._is_front_alive = True
+        self._is_stopping = False
+        self._is_timed_out = False
+        self._interrupt_at: float | None = None
+        self._interrupt_reason = ""
+        self._times_out_at: float | None = None
+        self._orphan_killed_at = float("inf")
+        self._outcome = "orphaned"
+        self._closing: messages.Release | None = None
+        self._release_after_child: messages.Release | None = None
+        self._releasing: messages.Release | None = None
+        self._push_at = float("inf")
+
+    # --- what the front says ------------------------------------------------------------------------------------
+
+    def on_front(self, message: Any, now: float) -> None:
+        """The front asks for something."""
+        if isinstance(message, messages.Acquire):
+            self._start_tenure(message, None)
+        elif isinstance(message, messages.Adopt):
+            self._adopt(message)
+        elif isinstance(message, messages.Spawn):
+            self._spawn(message, now)
+        elif isinstance(message, messages.Interrupt):
+            self._on_interrupt(message, now)
+        elif isinstance(message, messages.ChildHeard):
+            self._spare()
+        elif isinstance(message, messages.Release):
+            self._release(message, now)
+
+    def _start_tenure(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
+        self._request = request
+        self._has_tenure = True
+        self._hands.start_tenure(request, adopt)
+
+    def _adopt(self, message: messages.Adopt) -> None:
+        self._start_tenure(message.acquire, message)
+        if message.stage == "held":
+            self.watchdog = Watchdog(message.acquire.deadlines(), message.base)
+            self.watchdog.is_interrupted = message.is_interrupted
+            self._is_held = True
+            self._hands.note_held(lock_id=message.lock_id, token=message.token)
+        elif message.stage == "releasing":
+            self._releasing = messages.Release(outcome="")  # The thread goes on with it by itself.
+        if message.child:
+            self._has_child = self._is_child_inherited = True
+            self._hands.adopt_child(message.child)
+
+    def _spawn(self, message: messages.Spawn, now: float) -> None:
+        if self._is_stopping or self.watchdog.lost or self._has_child:
+            self._hands.tell(messages.Failed(kind="interrupted", message=""))
+            return
+        pid = self._hands.start_child(message)
+        if not pid:
+            return
+        self._has_child = True
+        self.watchdog.start_child()
+        self._hands.guard_child()
+        self.enforce(now)  # Who slept since the last beat starts a child that is frozen until the next one lands.
+        self._hands.tell(messages.Started(pid=pid))
+        self._start_run_timeout(now)
+
+    def _start_run_timeout(self, now: float) -> None:
+        seconds = self._request.run_timeout_seconds if self._request else None
+        if seconds is not None and self._times_out_at is None:
+            self._times_out_at = now + seconds
+
+    def _on_interrupt(self, message: messages.Interrupt, now: float) -> None:
+        self._outcome = "interrupted"  # Should the front be killed next, as after a cancel, this is how the run ended.
+        self._is_stopping = True
+        if not self._has_child:
+            if self._has_tenure:
+                self._hands.cancel_wait()
+        elif message.is_delivered:
+            self._spare()
+        else:
+            self._interrupt_at = now + message.grace_seconds
+            self._interrupt_reason = message.reason
+        self._hands.watch_relays(now)
+
+    def on_front_gone(self, now: float) -> None:
+        """The front has died: bring the child home, release, and go."""
+        self._is_front_alive = False
+        self._is_stopping = True
+        self._hands.take_over_relays()
+        if self._has_child:
+            self._orphan_killed_at = now + self._orphan_timeout_seconds
+            self._interrupt("the front is gone", now)
+        elif not self._has_tenure:
+            self.is_done = True
+        elif self._is_held:
+            self._release_orphaned(now)
+        else:
+            self._hands.cancel_wait()  # Should the lock come all the same, it is released then.
+
+    @property
+    def _orphan_timeout_seconds(self) -> float:
+        return self._request.orphan_timeout_seconds if self._request else ORPHAN_TIMEOUT_SECONDS
+
+    # --- the end of the run -------------------------------------------------------------------------------------
+
+    def _release_orphaned(self, now: float) -> None:
+        self._release(messages.Release(outcome=self._outcome), now)
+
+    def _release(self, message: messages.Release, now: float) -> None:
+        if self._closing is not None or self._releasing is not None:
+            return  # It is under way: after its last word to the thread nothing more may be started.
+        if self._has_child:  # A push that a dead predecessor has left to us, say: it may be writing.
+            self._release_after_child = message
+            return
+        if self._has_tenure:
+            self._hands.note(outcome=message.outcome, exit_code=message.exit_code)
+        if not self._has_tenure:
+            self._finish(messages.Released(result="nothing"))
+        elif self.watchdog.lost is not None:
+            self._hands.abandon()
+            kind = self.watchdog.lost
+            if self._hands.is_state_unsaved():
+                self._hands.tell(messages.Rescued(result="lost", path=self._hands.unsaved_path()))
+            self._finish(messages.Released(result="failed" if kind == "expired" else kind))
+        elif not self._hands.is_tenure_served():
+            self._finish(messages.Released(result="nothing"))
+        elif self._hands.is_state_unsaved():
+            self._closing = message
+            self._push(now)
+        else:
+            self._hand_over(message)
+
+    def _hand_over(self, message: messages.Release, *, is_state_unsaved: bool = False) -> None:
+        """The thread releases and says so; should it lose the lock first, `on_tenure` hears of that instead."""
+        self._releasing = message
+        self._hands.release(message, is_state_unsaved=is_state_unsaved)
+
+    def _push(self, now: float) -> None:
+        """
+        Try once to push the state that Terraform could not save; `_on_pushed` hears how it ended.
+
+        Nothing starts that would have to be frozen at once: whose the lock is by now, a beat that lands tells, or a
+        loss, or the end of the lease.
+        """
+        self._push_at = float("inf")
+        if self.watchdog.lost is None and self.watchdog.safe_until <= now < self.watchdog.expires_at:
+            self._push_at = now + TICK_SECONDS
+            return
+        is_safe = self.watchdog.lost is None and now < self.watchdog.safe_until
+        pid = self._hands.start_push() if is_safe else 0
+        if pid:
+            self._has_child = True
+            self._hands.tell(messages.Pushing(pid=pid))  # Should we be frozen, it is the front that freezes it.
+        else:
+            self._close_after_rescue(1, now)
+
+    def _on_pushed(self, status: int, now: float) -> None:
+        self._hands.tell(messages.Pushing(pid=0))
+        pause = self._hands.pushed(status)
+        if pause is not None and self.watchdog.lost is None:
+            self._push_at = now + pause
+        else:
+            self._close_after_rescue(status, now)
+
+    def _close_after_rescue(self, status: int, now: float) -> None:
+        """Release; a state that could not be pushed is copied first, by the one who has the credentials."""
+        message, self._closing = self._closing, None
+        assert message is not None
+        if self.watchdog.lost is not None or not self._hands.is_tenure_served():
+            self._release(message, now)
+        elif status == 0:
+            self._hands.tell(messages.Rescued(result="pushed", path=self._hands.set_pushed_aside()))
+            self._hand_over(message)
+        else:
+            self._hand_over(message, is_state_unsaved=True)
+
+    def _finish(self, last: messages.Released) -> None:
+        self._note_released(last)
+        self._hands.tell(last)
+        self.is_done = True
+
+    def _note_released(self, message: messages.Released) -> None:
+        """The lock is not ours any more; where its release failed, the record goes on to say that it is."""
+        if message.result not in ("failed", "nothing"):
+            self._hands.note(release=message.result, held_s=round(message.held_seconds, 1))
+
+    # --- what the lease's thread says ---------------------------------------------------------------------------
+
+    def on_tenure(self, message: Any, now: float) -> None:
+        """The lease's thread has found something out; the front hears of all of it."""
+        if isinstance(message, messages.Held):
+            self._on_held(message)
+        elif isinstance(message, messages.Beaten):
+            self.watchdog.landed(message.base)
+        elif isinstance(message, messages.Lost):
+            self.watchdog.lose(message.kind)
+        elif isinstance(message, messages.Failed) and self._is_held:
+            # A successor whose store cannot be opened, say. What is held is not failed to be had: nobody beats it.
+            self.on_tenure(messages.Lost(kind="expired"), now)
+            return
+        elif isinstance(message, messages.Failed):
+            self._has_tenure = False
+            self.is_done = not self._is_front_alive
+        elif isinstance(message, messages.Released):
+            self._note_released(message)
+            self.is_done = True
+        self._hands.tell(message)
+        if isinstance(message, messages.Held) and not self._is_front_alive:
+            self._release_orphaned(now)
+        if isinstance(message, (messages.Lost, messages.Failed)) and self._releasing is not None:
+            asked, self._releasing = self._releasing, None
+            self._release(asked, now)
+
+    def _on_held(self, message: messages.Held) -> None:
+        assert self._request is not None
+        if message.is_nested:
+            self._has_tenure = False
+            return
+        self.watchdog = Watchdog(self._request.deadlines(), message.base)
+        self._is_held = True
+        waited_s = round(message.waited_seconds, 1)
+        self._hands.note_held(lock_id=message.lock_id, token=message.token, waited_s=waited_s)
+
+    # --- the child ----------------------------------------------------------------------------------------------
+
+    def on_exit(self, status: int, now: float) -> None:
+        """The child is gone. A push that ended is the keeper's own affair, any other program the front's."""
+        self._has_child = False
+        self._interrupt_at = None
+        if self._closing is not None:
+            self._on_pushed(status, now)
+            return
+        if not self._is_child_inherited:  # Of that one the front knows itself, and its status too.
+            self._hands.tell(messages.Exited(status=status))
+        self._is_child_inherited = False
+        if self._release_after_child is not None:
+            self._release(self._release_after_child, now)
+        elif not self._is_front_alive:
+            self._release_orphaned(now)
+
+    def on_everybody_signalled(self, now: float) -> None:
+        """Somebody is ending every process here, one by one: the child first hears of it from us."""
+        if self._has_child:
+            self._is_stopping = True
+            self._interrupt("SIGTERM to every process", now)
+
+    def enforce(self, now: float) -> None:
+        """Do what the clock demands."""
+        for action in self.watchdog.decide(now):
+            self._act(action, now)
+        if now >= self._push_at:
+            self._push(now)
+        if not self._has_child:
+            return
+        if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:
+            self._is_timed_out = True
+            self._hands.tell(messages.Told(event="run.timed_out"))
+            self._interrupt("run timeout", now)
+        if self._interrupt_at is not None and now >= self._interrupt_at:
+            self._interrupt_at = None
+            self._interrupt(self._interrupt_reason, now)
+        if now >= self._orphan_killed_at:
+            self._outcome = "orphan-killed"
+            self._hands.act(Action.KILL)
+
+    def timers(self) -> list[float]:
+        """The instants, those of the lease aside, at which `enforce` will have something to do."""
+        timers = (self._push_at, self._times_out_at, self._interrupt_at, self._orphan_killed_at)
+        return [at for at in timers if at is not None]
+
+    def _act(self, action: Action, now: float) -> None:
+        if action is Action.WARN:
+            self._say("lease.warned", now)
+        elif not self._has_child:
+            return
+        elif action is Action.INTERRUPT:  # The watchdog has counted it already.
+            self._send_interrupt("no heartbeat" if self.watchdog.lost is None else "lock lost", now)
+        else:
+            self._hands.act(action)
+            self._say(_TOLD[action], now)
+
+    def _interrupt(self, reason: str, now: float) -> None:
+        if self.watchdog.interrupt_once():
+            self._send_interrupt(reason, now)
+
+    def _send_interrupt(self, reason: str, now: float) -> None:
+        self._hands.interrupt_child()
+        self._spare()
+        self._say("child.signalled", now, reason)
+
+    def _spare(self) -> None:
+        """The child has had its one signal, from us or from whomever: nobody of ours sends another."""
+        self.watchdog.is_interrupted = True
+        self._hands.spare_child()
+
+    def _say(self, event: Any, now: float, reason: str = "") -> None:
+        self._hands.tell(messages.Told(event=event, reason=reason, silence_seconds=now - self.watchdog.base))

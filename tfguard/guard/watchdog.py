@@ -1,0 +1,124 @@
+"""
+What must be done to the child, decided from the lease's silence alone.
+
+Pure: no clock, no process, no store. The keeper acts on it, the front acts on it a second time in case the keeper is
+frozen, and the simulation drives the same code. The one counter of SIGINTs lives here: Terraform drops its state at
+the second.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from tfguard.errors import LostKind
+from tfguard.lock.deadlines import Deadlines
+
+
+class Action(Enum):
+    """One thing to do to the child, or to say."""
+
+    WARN = "warn"
+    INTERRUPT = "interrupt"
+    FREEZE = "freeze"
+    THAW = "thaw"
+    KILL = "kill"
+
+
+class Watchdog:
+    """
+    Watches one lease on behalf of one child.
+
+    Freeze, then decide: a frozen Terraform cannot write, so while nobody knows who holds the lock it is stopped, not
+    killed. A beat that lands afterwards proves that nobody was in between (takeover compares the beat), and it goes
+    on. Only a record that is gone or another's ends it.
+
+    `deadlines` is None for locks that the kernel ends: nothing ever expires there.
+    """
+
+    def __init__(self, deadlines: Deadlines | None, base: float) -> None:
+        self.deadlines = deadlines
+        self.base = base
+        self.lost: LostKind | None = None
+        self.is_frozen = False
+        self.is_interrupted = False
+        self._is_warned = False
+        self._is_killed = False
+
+    @property
+    def safe_until(self) -> float:
+        """The instant (boottime) at which the child must have stopped writing."""
+        return self.base + self.deadlines.freeze if self.deadlines else float("inf")
+
+    @property
+    def expires_at(self) -> float:
+        """The instant (boottime) from which others may take the lock over."""
+        return self.base + self.deadlines.takeover if self.deadlines else float("inf")
+
+    def landed(self, base: float) -> None:
+        """A beat sent at `base` is known to have landed. Nothing extends a lease that is lost."""
+        if self.lost is None and base > self.base:
+            self.base = base
+            self._is_warned = False
+
+    def lose(self, kind: LostKind) -> None:
+        """The lock is no longer ours; the first finding stands, save that *another's* outranks *gone*."""
+        if self.lost is None or kind == "another's":
+            self.lost = kind
+
+    def start_child(self) -> None:
+        """
+        A child starts, and nothing has been done to it yet: one SIGINT for each Terraform.
+
+        Ask `decide` right afterwards: if it is unsafe by now, this child is to be frozen like any other.
+        """
+        self.is_interrupted = self.is_frozen = False
+
+    def interrupt_once(self) -> bool:
+        """Claim the one SIGINT of this run. False if it was sent or delivered before."""
+        claimed = not self.is_interrupted
+        self.is_interrupted = True
+        return claimed
+
+    def decide(self, now: float) -> list[Action]:
+        """Say what to do at `now` (boottime), most urgent first. Each action is given once per occasion."""
+        if self.deadlines is None and self.lost is None:
+            return []
+        if self.lost == "another's":
+            return self._freeze() + self._kill()
+        is_unsafe = now >= self.safe_until
+        if self.lost is not None:
+            return self._freeze() + self._kill() if is_unsafe else self._interrupt()
+        if is_unsafe:
+            return self._freeze()
+        return self._thaw() + self._by_silence(now - self.base)
+
+    def _by_silence(self, silence: float) -> list[Action]:
+        assert self.deadlines is not None
+        actions: list[Action] = []
+        if silence >= self.deadlines.warning and not self._is_warned:
+            self._is_warned = True
+            actions.append(Action.WARN)
+        if silence >= self.deadlines.interrupt:
+            actions += self._interrupt()
+        return actions
+
+    def _interrupt(self) -> list[Action]:
+        return [Action.INTERRUPT] if self.interrupt_once() else []
+
+    def _freeze(self) -> list[Action]:
+        if self.is_frozen or self._is_killed:
+            return []
+        self.is_frozen = True
+        return [Action.FREEZE]
+
+    def _thaw(self) -> list[Action]:
+        if not self.is_frozen:
+            return []
+        self.is_frozen = False
+        return [Action.THAW]
+
+    def _kill(self) -> list[Action]:
+        if self._is_killed:
+            return []
+        self._is_killed = True
+        return [Action.KILL]

@@ -1,0 +1,1 @@
+"""What a run leaves in files for a later step of its job."""

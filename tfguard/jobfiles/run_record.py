@@ -1,0 +1,304 @@
+"""
+What a run leaves in a file, so that a later step of the same job can settle it: wait for it, or release its lock.
+
+The keeper writes it, for the keeper outlives the front. One file for each run, mode 0600, in a folder that all steps of
+a job share. It names no secret: credentials are resolved again by whoever settles.
+
+Not promised: where the folder cannot be written there is no record, and a killed run's lock is left to its lease.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tfguard import files
+from tfguard.clock import boot_id
+from tfguard.jobfiles.transcript import Transcript
+from tfguard.lock.lockinfo import created
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, S3Spec, StoreSpec, Target
+
+#: How many records of runs that ended are kept where nobody settles, as on a laptop.
+KEPT_RECORDS = 20
+#: How long the story of a killed run is kept that has no record.
+KEPT_SECONDS = 7 * 86400.0
+_SUFFIX = ".json"
+#: Beside a record, while its run is not told of yet: what Terraform printed, and what the front has gathered.
+TEXT_SUFFIX, STORY_SUFFIX = ".text", ".story"
+_IS_LINUX = sys.platform == "linux"
+_MAX_BYTES = 256 * 1024
+#: What decides, besides the directory, which state a run was about.
+_CHOOSERS = ("TF_DATA_DIR", "TF_WORKSPACE")
+
+
+class Mark(msgspec.Struct, frozen=True, kw_only=True):
+    """A process, told apart from a later one with the same PID by the instant it started."""
+
+    pid: int
+    started: str
+
+    def is_alive(self) -> bool:
+        """Whether that very process still runs; a zombie does not."""
+        return _started(self.pid) == self.started != ""
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    One run under one lock. Times RFC 3339, for people; durations in seconds.
+
+    `target` is without secrets; `is_stripped` says that there were some. `release` is how the release ended, empty
+    while the lock is held. `namespace` is the PID namespace that the marks belong to.
+    """
+
+    label: str
+    again: str
+    target: Target
+    is_stripped: bool = False
+    directory: str = ""
+    pipeline: str = ""
+    config: str = ""
+    choosers: dict[str, str] = {}
+    who: str = ""
+    command: str = ""
+    run: str = ""
+    lease_seconds: float = 0.0
+    lock_id: str = ""
+    token: int = 0
+    boot: str = ""
+    namespace: str = ""
+    front: Mark | None = None
+    keeper: Mark | None = None
+    child: Mark | None = None
+    held_at: str = ""
+    waited_s: float = 0.0
+    held_s: float = 0.0
+    outcome: str = ""
+    exit_code: int | None = None
+    release: str = ""
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its processes, if they live, can be seen from here."""
+        return bool(self.boot) and (self.boot, self.namespace) == (boot_id(), pid_namespace())
+
+    @property
+    def is_running(self) -> bool:
+        """Whether any of its processes lives. Only where `is_here`."""
+        return any(mark is not None and mark.is_alive() for mark in (self.front, self.keeper, self.child))
+
+
+class Notebook:
+    """
+    The record of one run, kept by its keeper. Nothing here raises: a record that cannot be written is not there.
+
+    `path` empty: there is to be none.
+    """
+
+    def __init__(self, path: str, record: RunRecord | None) -> None:
+        self._path = Path(path) if path and record else None
+        self._record = record
+        self._transcript: Transcript | None = None
+
+    def note(self, **facts: Any) -> None:
+        """Change the record, and write it."""
+        if self._path is None or self._record is None:
+            return
+        self._record = msgspec.structs.replace(self._record, **facts)
+        with contextlib.suppress(OSError):
+            write(self._path, self._record)
+
+    def note_held(self, **facts: Any) -> None:
+        """Note that the lock is ours, and who we are."""
+        marks = {"front": mark(os.getppid()), "keeper": mark(os.getpid())}
+        held_at = created(datetime.now(timezone.utc))
+        self.note(boot=boot_id(), namespace=pid_namespace(), held_at=held_at, **marks, **facts)
+        if self._path is not None:
+            prune(self._path.parent)
+
+    def note_child(self, pid: int) -> None:
+        self.note(child=mark(pid))
+
+    def keep_text(self, data: bytes) -> None:
+        """Keep what the front did not live to read of Terraform's text, if it kept any."""
+        if self._transcript is None and self._path is not None:
+            self._transcript = Transcript.find(self._path.with_suffix(TEXT_SUFFIX))
+        if self._transcript is not None:
+            self._transcript.write(data)
+
+
+# --- files ----------------------------------------------------------------------------------------------------------
+
+
+def folder(environ: Mapping[str, str]) -> Path:
+    """Where the records of this job are: a place that every step of it shares, and that outlives a container."""
+    for name, below in (("TFGUARD_RECORDS", ""), ("RUNNER_TEMP", "tfguard"), ("CI_PROJECT_DIR", ".tfguard/runs")):
+        if environ.get(name):
+            return Path(environ[name], below)
+    home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME") or tempfile.gettempdir(), ".local/state")
+    return Path(home, "tfguard", "runs")
+
+
+def is_shared(environ: Mapping[str, str]) -> bool:
+    """Whether `folder` holds the runs of other jobs and directories too."""
+    return not any(environ.get(name) for name in ("TFGUARD_RECORDS", "RUNNER_TEMP", "CI_PROJECT_DIR"))
+
+
+def new_path(environ: Mapping[str, str]) -> str:
+    """Name a file for a new run, beside those of the runs before it."""
+    return str(folder(environ) / f"{uuid.uuid4().hex}{_SUFFIX}")
+
+
+def paths(place: Path) -> list[Path]:
+    """The records in a folder, oldest first; or the file itself."""
+    if place.is_file():
+        return [place]
+    with contextlib.suppress(OSError):
+        found = [(path.stat().st_mtime_ns, path) for path in place.glob(f"*{_SUFFIX}")]
+        return [path for _, path in sorted(found)]
+    return []
+
+
+def read(path: Path) -> RunRecord | None:
+    """Read a record; None if there is none, or it is none of ours."""
+    try:
+        with path.open("rb") as file:
+            return msgspec.json.decode(file.read(_MAX_BYTES), type=RunRecord)
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return None
+
+
+def write(path: Path, record: RunRecord) -> None:
+    """Write a record whole, readable by its owner alone. Raises OSError."""
+    write_private(path, msgspec.json.encode(record))
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a file of this folder whole, readable by its owner alone. Raises OSError."""
+    _make_folder(path.parent)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    files.write(beside, data)
+    beside.replace(path)
+
+
+def prune(place: Path) -> None:
+    """Remove the oldest records of runs that have ended and that nobody settled."""
+    ended = [path for path in paths(place) if (record := read(path)) is not None and record.release]
+    for path in ended[:-KEPT_RECORDS]:
+        remove(path)
+    for path in (path for suffix in (STORY_SUFFIX, TEXT_SUFFIX) for path in place.glob(f"*{suffix}")):
+        with contextlib.suppress(OSError):
+            # Of a run without a lock, which had no record, and which nobody settled.
+            if not path.with_suffix(_SUFFIX).exists() and time.time() - path.stat().st_mtime > KEPT_SECONDS:
+                path.unlink()
+
+
+def remove(path: Path) -> None:
+    """Remove a record, and whatever stands beside it."""
+    forget_story(path)
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def forget_story(path: Path) -> None:
+    """Remove what stands beside a record: it has been told."""
+    for suffix in (STORY_SUFFIX, TEXT_SUFFIX):
+        with contextlib.suppress(OSError):
+            path.with_suffix(suffix).unlink()
+
+
+def _make_folder(place: Path) -> None:
+    if place.is_dir():
+        return
+    files.make_folder(place)
+    if place.parent.name == ".tfguard":
+        # It stands in somebody's checkout: git should not see it.
+        files.write(place.parent / ".gitignore", b"*\n")
+
+
+# --- processes ------------------------------------------------------------------------------------------------------
+
+
+def mark(pid: int) -> Mark | None:
+    """Mark a living process; None if it is gone."""
+    started = _started(pid)
+    return Mark(pid=pid, started=started) if started else None
+
+
+def pid_namespace() -> str:
+    """Name the PID namespace: PIDs mean something only where it is equal. Empty where there are none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """When a process started, in words that are equal for nobody else; empty if it is gone, or a zombie."""
+    if _IS_LINUX:
+        try:
+            content = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            return ""
+        fields = content[content.rfind(b")") + 2 :].split()
+        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.Error:
+        return ""
+
+
+# --- secrets --------------------------------------------------------------------------------------------------------
+
+
+def choosers(environ: Mapping[str, str]) -> dict[str, str]:
+    """What of the environment decides about the state."""
+    return {name: environ[name] for name in _CHOOSERS if name in environ}
+
+
+def without_secrets(target: Target) -> tuple[Target, bool]:
+    """Give the target as it may stand in a file, and whether something had to be left out."""
+    stores = tuple(_bare_spec(spec) for spec in target.stores)
+    bare = msgspec.structs.replace(target, stores=stores, probe=None, state=None)
+    return bare, stores != target.stores
+
+
+def _bare_spec(spec: StoreSpec) -> StoreSpec:
+    if isinstance(spec, S3Spec):
+        return msgspec.structs.replace(
+            spec, aws=_bare_access(spec.aws), endpoint=_bare_url(spec.endpoint), sse_customer_key=""
+        )
+    if isinstance(spec, DynamoDBSpec):
+        return msgspec.structs.replace(spec, aws=_bare_access(spec.aws), endpoint=_bare_url(spec.endpoint))
+    return spec
+
+
+def _bare_access(access: AwsAccess) -> AwsAccess:
+    web = access.assume_role_with_web_identity
+    return msgspec.structs.replace(
+        access,
+        access_key="",
+        secret_key="",
+        token="",
+        http_proxy=_bare_url(access.http_proxy),
+        https_proxy=_bare_url(access.https_proxy),
+        sts_endpoint=_bare_url(access.sts_endpoint),
+        assume_role_with_web_identity=msgspec.structs.replace(web, web_identity_token="") if web else None,
+    )
+
+
+def _bare_url(url: str) -> str:
+    """A URL with a password in it is left out whole."""
+    return "" if "@" in url else url

@@ -1,0 +1,78 @@
+"""
+What the front has gathered to tell of a run, kept in a file beside the run's record until it has been told.
+
+If the front is killed, `settle` tells it from there. Mode 0600, and without secrets: notes are masked before they get
+here, of a plan there are only addresses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import msgspec
+
+from tfguard.jobfiles import run_record
+from tfguard.jobfiles.run_record import STORY_SUFFIX, Mark
+from tfguard.terraform.plan_json import PlannedChanges
+
+_MAX_BYTES = 8 * 1024 * 1024
+
+
+class PlanFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a plan is saved, and where it is as JSON: in a folder that only we can enter."""
+
+    plan: str
+    shown: str
+
+
+class ReportFile(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the run is to be told, whatever the platform: an absolute path, and how long it may be in bytes."""
+
+    path: str
+    limit: int
+
+
+class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """
+    `is_plan`: Terraform's last command was a plan. `queued`: annotations for which it was not the time yet. `holder`:
+    who held the lock, as JSON. `stopped_by`: the signal that asked the run to stop. `front`: who gathers this, and will
+    tell it if it lives.
+    """
+
+    label: str = ""
+    is_plan: bool = False
+    notes: list[str] = []
+    queued: list[str] = []
+    changes: PlannedChanges | None = None
+    files: PlanFiles | None = None
+    reports: tuple[ReportFile, ...] = ()
+    holder: str = ""
+    stopped_by: int = 0
+    front: Mark | None = None
+
+    def save(self, record: Path) -> None:
+        """Write it beside a record. Where that cannot be, a killed run's story is shorter."""
+        with contextlib.suppress(OSError):
+            run_record.write_private(record.with_suffix(STORY_SUFFIX), msgspec.json.encode(self))
+
+
+def read(record: Path) -> Story | None:
+    """Read what was gathered beside a record; None if it has been told, or is none of ours."""
+    try:
+        with open(record.with_suffix(STORY_SUFFIX), "rb", opener=_without_following) as file:
+            status = os.fstat(file.fileno())
+            # It names files to write. One that came with a checkout is not private.
+            is_ours = status.st_uid == os.geteuid() and not status.st_mode & 0o077
+            return msgspec.json.decode(file.read(_MAX_BYTES), type=Story) if is_ours else None
+    except (OSError, msgspec.DecodeError, RecursionError):
+        return None
+
+
+def _without_following(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def own_mark() -> Mark | None:
+    return run_record.mark(os.getpid())

@@ -1,0 +1,424 @@
+"""
+One lock from the first look to the release: wait for it (`waiting`), count it, beat, release it, write its history.
+
+It owns the leases and nothing else: children, signals and deadlines belong to the keeper's main thread (`conduct`),
+which hears from here only by messages. It blocks on its stores and its clock, so the simulation serves a tenure with
+stores and a clock of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import tenacity
+
+from tfguard import errors
+from tfguard.clock import WaitingClock, boot_id
+from tfguard.guard import messages
+from tfguard.lock import queue_record
+from tfguard.lock.deadlines import RETRY_SECONDS, Deadlines, jittered
+from tfguard.lock.lease import Busy, HeldLease, HeldLock
+from tfguard.lock.lockinfo import created
+from tfguard.lock.queue import Ledger
+from tfguard.lock.store import LockRecord, Store
+from tfguard.lock.waiting import Failure, Waiter, check_workspace
+
+_T = TypeVar("_T")
+
+
+class Tenure:
+    """
+    Served by one thread (`run`), told what to do by another.
+
+    `post` hands a message to the main thread, `tell` sends one to the front at once (the journal, which must be out
+    before the write that it announces).
+    """
+
+    def __init__(
+        self,
+        request: messages.Acquire,
+        clock: WaitingClock,
+        *,
+        post: Callable[[Any], None],
+        tell: Callable[[Any], None],
+        adopt: messages.Adopt | None = None,
+    ) -> None:
+        self._request = request
+        self._adopt = adopt
+        self._post = post
+        self._tell = tell
+        self._clock = clock
+        self._started_at = self._held_at = self._clock.boottime()
+        if adopt is not None and adopt.held_at:
+            self._started_at, self._held_at = adopt.held_at - adopt.waited_seconds, adopt.held_at
+        self._stores: list[Store] = []
+        self._lock: HeldLock | None = None
+        self._heartbeats = 0
+        self._gone: tuple[str, ...] = ()
+        self._token = adopt.token if adopt else 0
+        self._cancel = clock.event()
+        self._wake = clock.event()
+        self._release: messages.Release | None = None
+        self._is_abandoned = False
+        self._errored = ""
+        self._push_error = ""
+
+    # --- what the main thread asks, from its own thread ---------------------------------------------------------
+
+    def cancel(self) -> None:
+        """Stop waiting at once; what a write may have left behind is cleared first."""
+        self._cancel.set()
+
+    @property
+    def lock_id(self) -> str:
+        """The ID of the lock held, empty if there is none."""
+        return self._lock.id if self._lock else ""
+
+    def release(self, message: messages.Release, *, errored: str = "", error: str = "") -> None:
+        """
+        The child is gone: release, write history, end.
+
+        `errored` is the path of a state that could not be pushed, for `error`: a copy is kept first.
+        """
+        self._errored, self._push_error = errored, error
+        self._release = message
+        self._wake.set()
+
+    def abandon(self) -> None:
+        """The lock is lost: touch nothing, end."""
+        self._is_abandoned = True
+        self._wake.set()
+
+    # --- the thread ---------------------------------------------------------------------------------------------
+
+    def run(self, openers: Iterable[Callable[[], Store]]) -> None:
+        """
+        Serve to the end; the main thread hears how it ended. Each of `openers` opens one of the lock's stores.
+
+        What nobody foresaw is raised if we hold the lock by then: nobody beats it any more.
+        """
+        try:
+            self._run(openers)
+        except Failure as failure:
+            self._fail(failure.kind, failure.message, failure.record)
+        except Busy as busy:
+            self._fail("busy", "", busy.record)
+        except errors.TfguardError as error:
+            if self._must_release:
+                self._post(messages.Released(result="failed", error=str(error)))
+            else:
+                self._fail(type(error).__name__, str(error))
+        except Exception as error:
+            if self._lock is not None:
+                raise
+            self._fail("TfguardError", f"Unexpected {type(error).__name__} while taking the lock: {error}")
+        finally:
+            for store in self._stores:
+                with contextlib.suppress(Exception):
+                    store.close()
+
+    def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
+        for opener in openers:  # One by one: those already open are closed if the next fails.
+            self._stores.append(self._open(opener))
+        self._ledger = Ledger(self._stores[-1], self._clock, self._clock.sleep)
+        if self._adopt is not None and self._adopt.stage != "trying":
+            self._continue(self._adopt)
+        elif not self._is_nested():
+            check_workspace(self._request)
+            self._lock = self._wait()
+            self._hold(self._lock)
+
+    def _continue(self, adopt: messages.Adopt) -> None:
+        """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
+        leases: list[HeldLease] = []
+        for store in self._stores:
+            record = self._insist(store.read, adopt.base, lambda: self._must_release)
+            if adopt.stage == "held" and (lost := _loss(record, adopt)):
+                self._post(lost)
+                return
+            if record is None or record.id != adopt.lock_id:
+                continue
+            lease = HeldLease(store, record, adopt.base, self._clock)
+            lease.skip_beats(adopt.beat + 2)
+            leases.append(lease)
+        if adopt.stage == "held":
+            self._lock = HeldLock(leases)
+            self._renew()
+            self._beat()
+        else:
+            self._lock = HeldLock(leases) if leases else None
+            self._release = messages.Release(outcome="")
+        self._finish()
+
+    @property
+    def _must_release(self) -> bool:
+        return self._release is not None or (self._adopt is not None and self._adopt.stage == "releasing")
+
+    def _open(self, opener: Callable[[], Store]) -> Store:
+        """Open one store; that of a lock which is held again and again: it could be opened before, and may be again."""
+        if self._adopt is None or self._adopt.stage == "trying":
+            return opener()
+        return self._insist(opener, self._adopt.base, lambda: True)
+
+    def _insist(self, ask: Callable[[], _T], base: float, may_give_up: Callable[[], bool]) -> _T:
+        """Ask until there is an answer. Who may give up does when the lease has run out: others may take over then."""
+        while True:
+            try:
+                return ask()
+            except errors.TfguardError as error:
+                is_over = self._clock.boottime() > base + self._request.lease_seconds
+                if self._is_abandoned or (is_over and may_give_up()):
+                    raise
+                # As after a beat that failed: to the front, a keeper that says nothing is frozen, and is killed.
+                self._post(messages.Told(event="lease.warned", error=str(error)))
+                # Not to be woken: a release that waits must not hammer the store.
+                self._clock.sleep(jittered(RETRY_SECONDS))
+
+    def _is_nested(self) -> bool:
+        """Whether our parent holds this very lock now, with a live lease; then it is enough."""
+        wanted = self._request.nested_id
+        if not wanted:
+            return False
+        records = [store.read() for store in self._stores]
+        if not all(record is not None and record.id == wanted and self._is_live(record) for record in records):
+            return False
+        record = records[0]
+        assert record is not None
+        token = record.lease.token if record.lease else 0
+        self._post(messages.Held(lock_id=wanted, beat=0, base=0.0, token=token, is_nested=True))
+        return True
+
+    def _is_live(self, record: LockRecord) -> bool:
+        if record.lease is None:
+            return all(not store.has_leases for store in self._stores)
+        silence = self._clock.boottime() - record.lease.sent
+        return record.lease.boot == boot_id() and silence < record.lease.duration_ms / 1000 / 3
+
+    def _wait(self) -> HeldLock:
+        waiter = Waiter(
+            self._request,
+            self._stores,
+            self._clock,
+            self._ledger,
+            post=self._post,
+            tell=self._tell,
+            cancel=self._cancel,
+            adopt=self._adopt,
+        )
+        lock = waiter.wait()
+        self._gone = waiter.gone
+        return lock
+
+    # --- holding ------------------------------------------------------------------------------------------------
+
+    def _hold(self, lock: HeldLock) -> None:
+        self._held_at = self._clock.boottime()
+        if self._deadlines() and self._held_at - lock.base > self._request.lease_seconds / 6:
+            # The write's answer was long in coming: prove that it is still ours. If that cannot be had now, the lock is
+            # kept all the same: the deadlines count from the old base, and a child that is unsafe starts frozen.
+            with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
+                lock.renew()
+        self._assign_token(lock)
+        self._refuse_errored(lock)
+        if lock.dead is not None:
+            self._check_digest()
+        waited = self._held_at - self._started_at
+        self._post(
+            messages.Held(
+                lock_id=lock.id,
+                beat=lock.beat,
+                base=lock.base,
+                token=self._token,
+                waited_seconds=waited,
+                dead=lock.dead,
+                credentials_expire_at=self._credentials_expire_at(),
+                runs=self._ledger.runs if self._request.wants_history else (),
+            )
+        )
+        self._beat()
+        self._finish()
+
+    @property
+    def local_fd(self) -> int:
+        """The descriptor that carries a local lock, -1 if there is none."""
+        for store in self._stores:
+            fileno = getattr(store, "fileno", None)
+            if fileno is not None:
+                return int(fileno())
+        return -1
+
+    def _deadlines(self) -> Deadlines | None:
+        return self._request.deadlines()
+
+    def _credentials_expire_at(self) -> str:
+        expiries = [expiry() for store in self._stores if (expiry := getattr(store, "credentials_expire_at", None))]
+        return min((created(at) for at in expiries if at is not None), default="")
+
+    def _beat(self) -> None:
+        """
+        Send heartbeats until told to release or to abandon, or until the lock is lost.
+
+        The first is due a heartbeat after the last write that landed, however long was asked in vain since: no other
+        tells us of a force-unlock.
+        """
+        deadlines = self._deadlines()
+        pause = None
+        if deadlines and self._lock:
+            pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
+        while not self._wake.wait(pause):
+            assert deadlines is not None
+            pause = jittered(deadlines.heartbeat if self._renew() else RETRY_SECONDS)
+            if self._is_abandoned:
+                return
+
+    def _renew(self) -> bool:
+        assert self._lock is not None
+        try:
+            landed = self._lock.renew()
+        except errors.LeaseLost as lost:
+            self._is_abandoned = True
+            self._post(messages.Lost(kind=lost.kind, record=lost.record))
+            return False
+        except errors.TfguardError as error:
+            self._post(messages.Told(event="lease.warned", error=str(error)))
+            return False
+        if landed:
+            self._heartbeats += 1
+            self._post(messages.Beaten(beat=self._lock.beat, base=self._lock.base))
+        return landed
+
+    def _finish(self) -> None:
+        if self._is_abandoned or self._release is None:
+            return
+        if self._errored:
+            self._keep_errored()
+            self._check_digest()
+        self._tell(messages.Releasing())
+        result, error = self._release_for_a_lease()
+        if result in {"gone", "another's"}:
+            self._write_history(
+                messages.Release(outcome=errors.Outcome.LOCK_LOST.value, exit_code=errors.LeaseLost.exit_code)
+            )
+        elif result == "released":
+            self._write_history(self._release)
+        self._post(
+            messages.Released(
+                result=result,  # type: ignore[arg-type]  # narrowed by _release_for_a_lease
+                held_seconds=self._clock.boottime() - self._held_at,
+                heartbeats=self._heartbeats,
+                error=error,
+            )
+        )
+
+    def _release_for_a_lease(self) -> tuple[str, str]:
+        """Release, trying again for as long as the lease lasts; afterwards others may take it over anyway."""
+        if self._lock is None:
+            return "released", ""
+        until = self._lock.base + self._request.lease_seconds
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(errors.TfguardError),
+            stop=lambda _: self._clock.boottime() >= until,
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
+            sleep=self._clock.sleep,
+            before_sleep=lambda state: self._post(messages.Told(event="release.failed", error=_error_of(state))),
+            reraise=True,
+        )
+        try:
+            return retrying(self._lock.release), ""
+        except errors.TfguardError as error:
+            return "failed", str(error)
+
+    # --- token and history --------------------------------------------------------------------------------------
+
+    def _assign_token(self, lock: HeldLock) -> None:
+        """
+        Count this acquisition, while holding. Where the record cannot be written there is no token.
+
+        Nor is there one for whoever may have been taken over before he was counted: it would be above the holder's.
+        """
+        dead = lock.dead.lease if lock.dead else None
+        self._token = self._ledger.count_acquisition(dead.token if dead else 0, self._gone)
+        deadlines = self._deadlines()
+        if not self._token or deadlines is None:
+            return
+        with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
+            lock.renew(token=self._token)
+        if self._clock.boottime() > lock.base + deadlines.freeze:
+            self._token = 0
+
+    def _write_history(self, release: messages.Release) -> None:
+        dead = self._lock.dead if self._lock else None
+        run = queue_record.Run(
+            holder=self._request.holder,
+            ended_at=created(self._clock.now()),
+            token=self._token,
+            waited_s=round(self._held_at - self._started_at, 1),
+            held_s=round(self._clock.boottime() - self._held_at, 1),
+            outcome=release.outcome,
+            exit_code=release.exit_code,
+            took_over=dead.id if dead else "",
+        )
+        is_pushed = self._request.operation == "state-push" and release.outcome == errors.Outcome.SUCCEEDED.value
+        self._ledger.write_run(run, ticket=self._request.ticket, is_errored_resolved=is_pushed)
+
+    # --- a state that Terraform could not save ------------------------------------------------------------------
+
+    def _refuse_errored(self, lock: HeldLock) -> None:
+        """Release and fail where a former run's state waits to be pushed. Costs nothing where none does."""
+        place = self._ledger.errored
+        if not place or self._request.ignores_errored:
+            return
+        from tfguard.backends.state import is_there
+
+        if is_there(self._request.target, place):
+            lock.release()
+            raise Failure("errored", place)
+        self._ledger.change(lambda state: state.with_errored(""))
+
+    def _keep_errored(self) -> None:
+        from tfguard.backends.state import keep_copy
+
+        try:
+            place = keep_copy(self._request.target, self._errored, self.lock_id)
+        except errors.TfguardError as error:
+            self._post(messages.Rescued(result="left", path=self._errored, error=str(error)))
+            return
+        self._ledger.change(lambda state: state.with_errored(place))
+        self._post(messages.Rescued(result="kept", path=self._errored, place=place, error=self._push_error))
+
+    def _check_digest(self) -> None:
+        """Say so if the state and its digest do not agree, as after a run that died between the two writes."""
+        from tfguard.backends.state import mismatch
+
+        with contextlib.suppress(errors.TfguardError, errors.Conflict):
+            found = mismatch(self._request.target)
+            if found is not None:
+                facts = {"table": found.table, "item": found.item, "stored": found.stored, "actual": found.actual}
+                self._post(messages.DigestDiffers(**facts))
+
+    def _fail(self, kind: str, message: str, record: LockRecord | None = None) -> None:
+        self._post(
+            messages.Failed(
+                kind=kind,
+                message=message,
+                record=record,
+                waited_seconds=self._clock.boottime() - self._started_at,
+            )
+        )
+
+
+def _loss(record: LockRecord | None, adopt: messages.Adopt) -> messages.Lost | None:
+    """Say how the lock that a dead keeper held was lost; None if this record shows it still."""
+    if record is not None and record.id != adopt.lock_id:
+        return messages.Lost(kind="another's", record=record)
+    # Beats only grow: if it shows less than had landed, it was unlocked, and its first write arrived again, late.
+    if record is None or (record.lease is not None and record.lease.sent < adopt.base):
+        return messages.Lost(kind="gone")
+    return None
+
+
+def _error_of(state: tenacity.RetryCallState) -> str:
+    error = state.outcome.exception() if state.outcome else None
+    return str(error)

@@ -1,0 +1,266 @@
+"""
+What is stored, and the register it is stored in.
+
+A store is a compare-and-swap register for two small records per lock. It knows records, never leases: what a beat
+means, when a lock has expired and who may take it is decided once, in `lease`. A new store is one file that passes
+`tests/contract/`.
+
+Everything here crosses the socket between front and keeper, so it is plain data.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Protocol, Union
+
+import msgspec
+
+from tfguard.lock.lockinfo import LockInfo
+
+#: A number out of a stranger's record: whatever we do with it, it stays one that Python can print and divide.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+
+
+class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Who holds or waits for a lock: `ana@ci-7`, `apply`, `GitHub run 4812`, `https://…`."""
+
+    who: str
+    command: str = ""
+    run: str = ""
+    link: str = ""
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    What tfguard adds to a lock record; a plain Terraform lock has none and never expires.
+
+    `beat` counts heartbeats and only grows. `duration_ms` is the *holder's* lease: waiters obey it, not their own
+    setting. `boot` and `sent` (seconds of boottime) let a process on the same boot judge the age of a beat exactly;
+    `beaten_at` is for people. `hold_until` (RFC 3339) marks a hold: a lock without a child, taken by hand.
+    """
+
+    beat: Count
+    duration_ms: Count
+    holder: Holder
+    is_changing: bool = True
+    token: Count = 0
+    boot: str = ""
+    sent: float = 0.0
+    beaten_at: str = ""
+    hold_until: str = ""
+    reason: str = ""
+
+
+class LockRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    What a store keeps while the lock is held.
+
+    `text` is Terraform's LockInfo exactly as stored: it is the record's identity. `info` is `text` parsed, None where
+    it cannot be. `lease` is None for a plain Terraform lock and wherever our data cannot be read. `version` belongs to
+    the store (an ETag); callers hand it back untouched.
+    """
+
+    text: str
+    info: LockInfo | None
+    lease: Lease | None = None
+    version: str = ""
+
+    @property
+    def id(self) -> str:
+        """The lock ID, empty where the record cannot be read."""
+        return self.info.id if self.info else ""
+
+    @property
+    def beat(self) -> int:
+        """The number of the last heartbeat, 0 without a lease."""
+        return self.lease.beat if self.lease else 0
+
+
+class QueueRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    The line, the last fencing token and the last runs, as text of `queue`'s own making. Advisory.
+
+    `revision` is compared by `write_queue`; `version` belongs to the store.
+    """
+
+    text: str
+    revision: int = 0
+    version: str = ""
+
+
+class Store(Protocol):
+    """
+    One lock's register. Reads are strongly consistent; every write is conditional; nothing is retried in here.
+
+    Every method raises:
+        StoreUnavailable: No usable answer; a write may have landed or may still land.
+
+        StoreDenied: The store refuses us (permissions, credentials); nothing was written.
+
+        StoreMisconfigured: No such table or bucket, or one of another shape; nothing was written.
+
+    Used by one thread at a time per instance, with short timeouts (connect 2 s, read 3 s).
+    """
+
+    @property
+    def has_leases(self) -> bool:
+        """Whether records can expire here. False where the kernel ends a lock together with its holder."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """Where the lock lives, for people: `DynamoDB table tf-locks`, `s3://bucket/key.tflock`."""
+        ...
+
+    def read(self) -> LockRecord | None:
+        """Give the record, None if the lock is free. Garbage is a record with `info=None`, never an error."""
+        ...
+
+    def create(self, record: LockRecord) -> LockRecord:
+        """Write the record if there is none, and give it with its `version`. Raises Conflict."""
+        ...
+
+    def replace(self, seen: LockRecord, record: LockRecord) -> LockRecord:
+        """Write `record` if the stored one is still `seen` (its text and its beat). Raises Conflict."""
+        ...
+
+    def delete(self, seen: LockRecord) -> None:
+        """
+        Delete the record if it is still `seen`. Raises Conflict, also when there is none.
+
+        Stores may compare the text alone, or text and beat: after a Conflict, read, and try again while it is yours.
+        """
+        ...
+
+    def read_queue(self) -> QueueRecord | None:
+        """Give the queue record, None if there is none."""
+        ...
+
+    def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
+        """Write the queue record if it is still `seen` (None: absent). Raises Conflict."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files. A lock that lives in the kernel is let go too."""
+        ...
+
+
+class AssumeRole(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Terraform's `assume_role` or `assume_role_with_web_identity`; durations in seconds."""
+
+    role_arn: str
+    session_name: str = ""
+    duration: int = 0
+    external_id: str = ""
+    policy: str = ""
+    policy_arns: tuple[str, ...] = ()
+    source_identity: str = ""
+    tags: dict[str, str] = {}
+    transitive_tag_keys: tuple[str, ...] = ()
+    web_identity_token: str = ""
+    web_identity_token_file: str = ""
+
+    def __repr__(self) -> str:
+        return "AssumeRole(…)"
+
+
+class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    How Terraform would reach AWS for this backend: what its configuration says, the rest from the environment.
+
+    Empty means unset: botocore then resolves it from the environment of the process. Holds secrets: never logged.
+    """
+
+    region: str = ""
+    access_key: str = ""
+    secret_key: str = ""
+    token: str = ""
+    profile: str = ""
+    shared_config_files: tuple[str, ...] = ()
+    shared_credentials_files: tuple[str, ...] = ()
+    assume_role: tuple[AssumeRole, ...] = ()
+    assume_role_with_web_identity: AssumeRole | None = None
+    sts_endpoint: str = ""
+    sts_region: str = ""
+    use_fips: bool = False
+    use_dualstack: bool = False
+    ca_bundle: str = ""
+    insecure: bool = False
+    http_proxy: str = ""
+    https_proxy: str = ""
+    no_proxy: str = ""
+    metadata_endpoint: str = ""
+    metadata_endpoint_mode: str = ""
+    skip_metadata_api_check: bool = False
+
+    def __repr__(self) -> str:
+        return "AwsAccess(…)"
+
+
+class DynamoDBSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="dynamodb"):
+    """A lock item in a table with the string hash key `LockID`. `lock_id` is that key's value."""
+
+    table: str
+    lock_id: str
+    aws: AwsAccess
+    endpoint: str = ""
+
+
+class S3Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s3"):
+    """A `.tflock` object. `key` is the lock object's own key, suffix included."""
+
+    bucket: str
+    key: str
+    aws: AwsAccess
+    endpoint: str = ""
+    use_path_style: bool = False
+    encrypt: bool = False
+    kms_key_id: str = ""
+    sse_customer_key: str = ""
+    acl: str = ""
+    skip_checksum: bool = False
+
+    def __repr__(self) -> str:
+        return f"S3Spec(bucket={self.bucket!r}, key={self.key!r}, …)"
+
+
+class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="local"):
+    """A lock that the kernel keeps on a local file. `path` is the state file, absolute."""
+
+    path: str
+
+
+StoreSpec = Union[DynamoDBSpec, S3Spec, LocalSpec]
+
+
+class WorkspaceProbe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    How to ask whether a non-default workspace exists, as Terraform's S3 backend does: list `prefix` in `bucket`.
+
+    Where it does not exist, Terraform creates it under an implicit lock of its own that ignores `-lock=false` and
+    would collide with ours, so it has to exist first. `state_key` is the workspace's own state object.
+    """
+
+    bucket: str
+    prefix: str
+    state_key: str
+    workspace: str
+    aws: AwsAccess
+    endpoint: str = ""
+    use_path_style: bool = False
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """
+    One lock to take: its `label` for people, its `path` (LockInfo.Path), the stores that hold it together.
+
+    With two stores (`.tflock`, then DynamoDB) both are taken, in that order, with the same lock ID. `state` is the
+    state's own object, where it is in S3.
+    """
+
+    label: str
+    path: str
+    backend: str
+    workspace: str
+    stores: tuple[StoreSpec, ...]
+    probe: WorkspaceProbe | None = None
+    state: S3Spec | None = None

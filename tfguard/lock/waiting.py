@@ -1,0 +1,217 @@
+"""
+Waiting for a lock: look, rest, look again, until it is ours or time is up.
+
+`Waiter.look` and `Waiter.pause` are the whole of it, on any clock; `Waiter.wait` repeats them on the real one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tenacity
+
+from tfguard import errors
+from tfguard.clock import Clock
+from tfguard.guard import messages
+from tfguard.lock.lease import Acquirer, Busy, Draft, HeldLock
+from tfguard.lock.lockinfo import LockInfo, created, new_lock_id
+from tfguard.lock.queue import Ledger
+from tfguard.lock.queue_record import Ticket
+from tfguard.lock.store import LockRecord, Store
+from tfguard.lock.turn import Line
+
+#: Without an answer the pause doubles from the first to the second, in seconds, with full jitter.
+_BACKOFF_SECONDS = (0.5, 20.0)
+#: A look this close to the deadline, in seconds, is the last.
+_LAST_SECONDS = 0.05
+
+
+class Failure(Exception):
+    """We end without the lock. `kind` as in `wire.Failed`."""
+
+    def __init__(self, kind: str, message: str = "", record: LockRecord | None = None) -> None:
+        super().__init__(message or kind)
+        self.kind = kind
+        self.message = message
+        self.record = record
+
+
+class Waiter:
+    """
+    One request for one lock. `post` and `tell` as in `worker`; `cancel` ends the wait at once.
+
+    After `wait` or `look` has given the lock, `gone` names the tickets that leave the line with it.
+    """
+
+    def __init__(
+        self,
+        request: messages.Acquire,
+        stores: Sequence[Store],
+        clock: Clock,
+        ledger: Ledger,
+        *,
+        post: Callable[[Any], None],
+        tell: Callable[[Any], None],
+        cancel: threading.Event,
+        adopt: messages.Adopt | None = None,
+    ) -> None:
+        self._request = request
+        self._clock = clock
+        self._post = post
+        self._cancel = cancel
+        self._failures = 0
+        self._started_at = clock.boottime()
+        ticket = Ticket(id=request.ticket or new_lock_id(), holder=request.holder, since=created(clock.now()))
+        self._line = Line(ledger, ticket, clock, request.order)
+        self._acquirer = Acquirer(
+            stores,
+            _draft(request),
+            clock,
+            policy=request.takeover,
+            on_trying=lambda lock_id, base: tell(messages.Trying(lock_id=lock_id, base=base)),
+            may_try=lambda: self._line.may_try(is_last=self._remaining() <= _LAST_SECONDS),
+        )
+        if adopt is not None:
+            self._acquirer.recall(adopt.lock_id, adopt.base)
+
+    def wait(self) -> HeldLock:
+        """
+        Take the lock, or raise.
+
+        Raises:
+            Busy: Somebody else holds it, and time is up.
+
+            Failure: Interrupted; or its holder is dead, and our policy forbids to take it over.
+
+            StoreUnavailable, StoreDenied, StoreMisconfigured: As the store says.
+        """
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type((Busy, errors.StoreUnavailable)),
+            stop=lambda _: self._remaining() <= 0,
+            wait=lambda state: self.pause(_error_of(state)),
+            sleep=tenacity.sleep_using_event(self._cancel),
+            before_sleep=lambda state: self._say_waiting(_error_of(state)),
+            reraise=True,
+        )
+        try:
+            lock = retrying(self.look)
+            prove(lock)
+        except BaseException:
+            self.give_up()
+            raise
+        return lock
+
+    @property
+    def gone(self) -> tuple[str, ...]:
+        return self._line.leaving
+
+    def give_up(self) -> None:
+        """Clear away what a write may have left behind, and leave the line."""
+        with contextlib.suppress(errors.TfguardError):
+            self._acquirer.withdraw()
+        self._line.leave()
+
+    def look(self) -> HeldLock:
+        """Look once, and take the lock if it can be had and it is our turn. Raises as `wait` does."""
+        if self._cancel.is_set():
+            raise Failure("interrupted")
+        try:
+            lock = self._acquirer.try_acquire()
+        except Busy as busy:
+            self._failures = 0
+            if busy.is_expired and busy.record:
+                raise Failure("takeover-refused", record=busy.record) from busy
+            if not busy.is_free:
+                self._line.see_busy(busy.record.text if busy.record else "")
+            raise
+        except errors.StoreUnavailable as error:
+            self._failures += 1
+            self._line.see_nothing(error)
+            raise
+        if self._cancel.is_set():
+            lock.release()
+            raise Failure("interrupted")
+        return lock
+
+    def pause(self, error: BaseException | None) -> float:
+        """Seconds to rest after a look that ended so; the last look falls on the deadline."""
+        pause = self._line.pause()
+        if isinstance(error, errors.StoreUnavailable):
+            first, longest = _BACKOFF_SECONDS
+            pause = random.uniform(0, min(longest, first * 2 ** min(self._failures, 10)))
+        return max(0.0, min(pause, self._remaining()))
+
+    def _remaining(self) -> float:
+        return self._request.timeout_seconds - (self._clock.boottime() - self._started_at)
+
+    def _say_waiting(self, error: BaseException | None) -> None:
+        watches = self._acquirer.watches
+        watch = next((watch for watch in watches if watch.record), watches[0])
+        now = self._clock.boottime()
+        expires_in = max((each.expires_in(now) for each in watches if each.record), default=float("inf"))
+        self._post(
+            messages.Waiting(
+                record=error.record if isinstance(error, Busy) else watch.record,
+                seen_seconds=now - watch.since if watch.record else 0.0,
+                expires_in_seconds=None if expires_in == float("inf") else expires_in,
+                remaining_seconds=max(0.0, self._remaining()),
+                trouble=str(error) if isinstance(error, errors.TfguardError) else "",
+                is_free=isinstance(error, Busy) and error.is_free,
+                place=self._line.rank + 1 if self._line.has_place else 0,
+                length=self._line.length,
+                usual_seconds=self._line.usual_seconds,
+            )
+        )
+
+
+def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
+    return state.outcome.exception() if state.outcome else None
+
+
+def check_workspace(request: messages.Acquire) -> None:
+    """Raise Failure if the workspace is missing: Terraform would create it under a lock of its own, against ours."""
+    probe = request.target.probe
+    if probe is None:
+        return
+    from tfguard.backends.aws.s3 import workspace_exists
+
+    try:
+        exists = workspace_exists(probe)
+    except errors.StoreDenied as error:
+        if error.is_expired:
+            raise
+        raise Failure("unlisted", str(error)) from error
+    if not exists:
+        raise Failure("no-workspace")
+
+
+def _draft(request: messages.Acquire) -> Draft:
+    return Draft(
+        info=LockInfo(
+            id="",
+            operation=request.operation,
+            info=request.info,
+            who=request.who,
+            version=request.version,
+            path=request.target.path,
+        ),
+        holder=request.holder,
+        duration_ms=round(request.lease_seconds * 1000),
+        is_changing=request.is_changing,
+    )
+
+
+def prove(lock: HeldLock) -> None:
+    """A server that ignores conditions would hand one lock to two: refuse to trust it."""
+    for lease in lock.leases:
+        prove = getattr(lease.store, "prove_conditional", None)
+        try:
+            if prove is not None:
+                prove(lease.record)
+        except BaseException:
+            lock.release()
+            raise

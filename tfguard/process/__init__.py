@@ -1,0 +1,1 @@
+"""Front, keeper, sentinel, child: who may be killed, who holds, who watches."""

@@ -1,0 +1,98 @@
+"""
+Starting the keeper: the first thing that a run does, before anything of ours is imported.
+
+The keeper's start is what a run waits for (Python, boto3, a client: a quarter of a second), and everything that the
+front does meanwhile costs no time. Standard library only. Whoever finds that no keeper is needed dismisses it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Whatever looks for a job's leftovers by these would SIGKILL a Terraform that is still saving its state.
+TRACKING_VARIABLES = (
+    "RUNNER_TRACKING_ID",
+    "VSTS_PROCESS_LOOKUP_ID",
+    "JENKINS_NODE_COOKIE",
+    "JENKINS_SERVER_COOKIE",
+    "HUDSON_COOKIE",
+)
+#: Commands that will take a lock, unless something unusual stands beside them.
+_LIKELY = frozenset({"plan", "apply", "destroy", "refresh", "import", "taint", "untaint", "run", "exec"})
+#: The command stands among these: behind our options.
+_FIRST_WORDS = 8
+_KEEPER = (
+    "import sys; sys.path.append(sys.argv[2]); from tfguard.process.keeper import main; main(*map(int, sys.argv[3:5]))"
+)
+
+
+@dataclass
+class Launched:
+    """A keeper that has been started, and our end of the socket to it."""
+
+    process: subprocess.Popen[bytes]
+    socket: socket.socket
+
+
+_early: Launched | None = None
+#: A pipe into which nobody writes. Front and keepers hold its writing end, so it ends when none of them is left.
+_lifeline: tuple[int, int] | None = None
+
+
+def launch_early(words: Sequence[str]) -> None:
+    """Start a keeper if this command line looks as if it needed one; `take` hands it out."""
+    global _early
+    ours = list(words[:_FIRST_WORDS])
+    if not _LIKELY.isdisjoint(ours[: ours.index("--")] if "--" in ours else ours):
+        _early = _launch(os.environ)
+
+
+def take(environ: Mapping[str, str]) -> Launched:
+    """Give the keeper started early, or start one."""
+    global _early
+    early, _early = _early, None
+    return early or _launch(environ)
+
+
+def dismiss() -> None:
+    """No keeper is needed: leave no process behind, for we may be about to become Terraform."""
+    global _early
+    if _early is not None:
+        _early.socket.close()
+        _early.process.kill()
+        _early.process.wait()
+        _early = None
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+
+
+def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment, less what CI runners find leftover processes by."""
+    return {name: value for name, value in environ.items() if name not in TRACKING_VARIABLES}
+
+
+def _launch(environ: Mapping[str, str]) -> Launched:
+    # Blocked from here on: what comes before the front listens stays pending, and the keeper is not born to die of it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+    global _lifeline
+    _lifeline = _lifeline or os.pipe()
+    ours, theirs = socket.socketpair()
+    with theirs:
+        process = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-c", _KEEPER),
+                *("tfguard-keeper", str(Path(__file__).resolve().parents[2]), str(theirs.fileno())),
+                *(str(end) for end in _lifeline),
+            ],
+            env=without_tracking(environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno(), *_lifeline],
+        )
+    return Launched(process, ours)

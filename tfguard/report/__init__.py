@@ -1,0 +1,1 @@
+"""What is said of a run: to people, to logs, on job pages."""

@@ -1,0 +1,340 @@
+"""
+What tfguard says about itself: events on stderr, for people or as JSON, one line each.
+
+    log = get_logger()
+    log.info("lease.acquired", lock="prod/network", token=41)
+
+Events are `noun.past_participle`; data are key-values, the same key meaning the same everywhere. No secret leaves here:
+values under a key that names one are dropped, and registered secrets are cut out of every text. And nothing that
+goes wrong in here reaches the caller: a run that holds a lock must not die of a closed stderr.
+
+structlog takes 70–90 ms to import (its console brings rich, its loggers asyncio), so it is imported by the first event
+that is really written, or by `warm_up` while Terraform is busy anyway.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import sys
+import threading
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any, Literal, TextIO, cast
+
+import msgspec
+
+from tfguard.errors import UsageError
+from tfguard.lock.lockinfo import printable
+
+Format = Literal["console", "json"]
+LevelName = Literal["debug", "info", "warning", "error"]
+Event = MutableMapping[str, Any]
+
+_LEVELS: Mapping[LevelName, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+_COLOURS: Mapping[str, str] = {"debug": "2", "info": "36", "warning": "33", "error": "31"}
+_REDACTED = "[redacted]"
+
+#: Shorter texts are no secrets worth the name, and cutting them out would tear every other word apart.
+_MIN_SECRET = 6
+_MAX_TEXT = 2000
+#: How long a full, non-blocking stderr may hold us up before the rest of a line is dropped.
+_WRITE_SECONDS = 0.5
+
+_SENSITIVE = r"secret|passw|passphrase|token|credential|authorization|(?:api|access|private|customer)[_-]?key|tf_var_"
+_SENSITIVE_KEY = re.compile(_SENSITIVE, re.IGNORECASE)
+#: Nobody registers what people write into arguments and addresses: `-var db_password=…`, `https://user:…@host`.
+_SENSITIVE_IN_TEXT = re.compile(
+    # The rest of a name is bounded: a megabyte of `tokentokentoken…` must not take minutes.
+    rf"((?:{_SENSITIVE})[\w-]{{0,64}}[\"']?\s?=\s?)[^\s&]+|(://[^\s/:@]*:)[^\s/@]+(?=@)",
+    re.IGNORECASE,
+)
+#: Variables and settings whose value must never be printed, by their name. Wider than `_SENSITIVE`: nobody is kept from
+#: reading a value here, it is only cut out of texts; but a region or an environment's name must stay readable.
+_SECRET_NAME = re.compile(rf"{_SENSITIVE}|_sas\b|sas_token|conn_str|private|_auth\b|_key$", re.IGNORECASE)
+_PUBLIC_NAME = re.compile(r"_FILE$|_PATH$|_URL$|_ENDPOINT$|^TFGUARD_|^key$|_prefix$", re.IGNORECASE)
+#: The fencing token is a number that everybody may know.
+_OPEN_KEYS = frozenset({"token", "fencing_token"})
+
+_secrets: tuple[str, ...] = ()
+
+
+def choose_format(flag: str | None, environ: Mapping[str, str] = os.environ) -> Format:
+    """
+    Settle the format: the flag, else `TFGUARD_LOG_FORMAT`, else `console`.
+
+    Raises:
+        UsageError: It is neither `console` nor `json`.
+    """
+    source = "--log-format" if flag else "TFGUARD_LOG_FORMAT"
+    value = flag or environ.get("TFGUARD_LOG_FORMAT") or "console"
+    if value not in ("console", "json"):
+        raise UsageError(f"{source} is {printable(value, 40)!r}.\nUse console or json.")
+    return cast("Format", value)
+
+
+def configure(format: Format = "console", verbosity: int = 0, stream: TextIO | None = None) -> None:  # noqa: A002
+    """
+    Say how events are written from now on, by every logger there is.
+
+    `verbosity`: below 0 warnings and errors only, 0 also what happened, above 0 also how. `stream` None: whatever
+    `sys.stderr` is when an event is written.
+    """
+    global _sink
+    _sink = _Sink(format, "warning" if verbosity < 0 else "debug" if verbosity else "info", stream)
+
+
+def register_secrets(values: Iterable[str]) -> None:
+    """Cut these texts out of every event from now on. Those under 6 characters are passed over."""
+    global _secrets
+    known = {*_secrets, *(value for value in values if len(value) >= _MIN_SECRET)}
+    # The longest first: one secret may contain another.
+    _secrets = tuple(sorted(known, key=len, reverse=True))
+
+
+def secrets_among(values: Mapping[str, Any]) -> list[str]:
+    """Give what a mapping (environment, backend settings) holds under names that mean a secret, at any depth."""
+    found: list[str] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            found += secrets_among(value)
+        elif isinstance(value, str) and is_secret_name(name):
+            found.append(value)
+    return found
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable or setting of this name holds a secret: `TF_VAR_db_password` does, `TF_VAR_region` not."""
+    bare = re.sub(r"^TF_VAR_", "", name)
+    return _SECRET_NAME.search(bare) is not None and _PUBLIC_NAME.search(bare) is None
+
+
+def redact(text: str) -> str:
+    """Give the text without any registered secret, and without what stands where secrets stand (`password=…`)."""
+    for secret in _secrets:
+        text = text.replace(secret, _REDACTED)
+    return _SENSITIVE_IN_TEXT.sub(lambda match: (match[1] or match[2]) + _REDACTED, text)
+
+
+def warm_up() -> threading.Thread:
+    """Import what the first event needs, in the background; call it when the child has been started."""
+    thread = threading.Thread(target=lambda: _sink.logger, name="log-warm-up", daemon=True)
+    thread.start()
+    return thread
+
+
+class Logger:
+    """Writes events, each with the values it is bound to. Cheap to make; never raises."""
+
+    def __init__(self, **bound: Any) -> None:
+        self._bound = bound
+
+    def bind(self, **values: Any) -> Logger:
+        """Give a logger whose events carry these values too."""
+        return Logger(**{**self._bound, **values})
+
+    def debug(self, event: str, **values: Any) -> None:
+        """How it happens, for whoever debugs tfguard or a backend."""
+        self._write("debug", event, values)
+
+    def info(self, event: str, **values: Any) -> None:
+        """What happened."""
+        self._write("info", event, values)
+
+    def warning(self, event: str, **values: Any) -> None:
+        """What somebody should look at; the run goes on."""
+        self._write("warning", event, values)
+
+    def error(self, event: str, **values: Any) -> None:
+        """What ends the run, or has cost something."""
+        self._write("error", event, values)
+
+    def exception(self, event: str, **values: Any) -> None:
+        """Write an error with the traceback of the exception being handled."""
+        self._write("error", event, {**values, "exc_info": True})
+
+    def _write(self, level: LevelName, event: str, values: Mapping[str, Any]) -> None:
+        try:
+            _sink.write(level, event, {**self._bound, **values})
+        except Exception:  # noqa: BLE001, S110 - a value whose repr fails, a full disk: no reason to stop a run
+            pass
+
+
+def get_logger(**bound: Any) -> Logger:
+    """Give a logger. `configure` may come later."""
+    return Logger(**bound)
+
+
+class _Sink:
+    """Where events go: the threshold, and behind it structlog's processors."""
+
+    def __init__(self, format: Format, level: LevelName, stream: TextIO | None) -> None:  # noqa: A002
+        self._format = format
+        self._threshold = _LEVELS[level]
+        self._stream = stream
+        self._logger: Any = None
+        self._lock = threading.Lock()
+
+    @property
+    def logger(self) -> Any:
+        with self._lock:
+            if self._logger is None:
+                self._logger = self._make_logger()
+        return self._logger
+
+    def write(self, level: LevelName, event: str, values: Mapping[str, Any]) -> None:
+        if _LEVELS[level] >= self._threshold:
+            getattr(self.logger, level)(event, **values)
+
+    def _make_logger(self) -> Any:
+        import structlog
+
+        is_json = self._format == "json"
+        render: structlog.typing.Processor = structlog.processors.JSONRenderer() if is_json else self._render_for_people
+        return structlog.wrap_logger(
+            _Output(self._stream),
+            processors=[
+                structlog.processors.add_log_level,
+                structlog.processors.format_exc_info,
+                _stamp,
+                _clean_event,
+                render,
+            ],
+            wrapper_class=structlog.BoundLogger,
+            context_class=dict,
+            cache_logger_on_first_use=True,
+        )
+
+    def _render_for_people(self, _logger: Any, _method: str, event: Event) -> str:
+        paint = _paint if _is_coloured(self._stream or sys.stderr) else _leave
+        exception = event.pop("exception", "")
+        level, name, at = event.pop("level"), str(event.pop("event")), event.pop("timestamp")
+        head = f"{paint('2', at[11:19])} {paint(_COLOURS[level], f'{level:7}')} {paint('1', name)}"
+        values = (f"{paint('36', key + '=')}{_quoted(value)}" for key, value in event.items() if value is not None)
+        return " ".join([head, *values]) + (f"\n{exception}" if exception else "")
+
+
+class _Output:
+    """The end of the chain: a stream that may be full, closed, or somebody else's terminal."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def debug(self, line: str) -> None:
+        stream = self._stream or sys.stderr
+        if stream is None:  # started without a stderr
+            return
+        with self._lock:
+            try:
+                self._write(stream, line + "\n")
+            except (OSError, ValueError):
+                pass
+
+    info = warning = error = debug
+
+    @staticmethod
+    def _write(stream: TextIO, text: str) -> None:
+        try:
+            stream.flush()
+            descriptor = stream.fileno()
+        except (OSError, ValueError, AttributeError):
+            stream.write(text)  # a stream in memory; or it is closed, and says so now
+            stream.flush()
+            return
+        # Around the stream's buffer: what stays in it after EPIPE would turn our exit status into Python's 120.
+        _write_all(descriptor, text.encode("utf-8", "backslashreplace"))
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        try:
+            data = data[os.write(descriptor, data) :]
+        except BlockingIOError:
+            # Somebody else made the pipe non-blocking (Node does), and its reader is slow.
+            if not select.select([], [descriptor], [], _WRITE_SECONDS)[1]:
+                return
+
+
+def _stamp(_logger: Any, _method: str, event: Event) -> Event:
+    now = datetime.now(timezone.utc)
+    # First what a reader looks for first, then the values in the order in which they were given.
+    return {
+        "timestamp": now.strftime(f"%Y-%m-%dT%H:%M:%S.{now.microsecond // 1000:03d}Z"),
+        "level": event.pop("level"),
+        "event": event.pop("event"),
+        **event,
+    }
+
+
+def _clean_event(_logger: Any, _method: str, event: Event) -> Event:
+    """The last processor before rendering: after it an event is plain data, printable and without secrets."""
+    exception = event.pop("exception", None)
+    cleaned: dict[str, Any] = _clean_mapping(event)
+    if exception:
+        cleaned["exception"] = "\n".join(_clean_text(line) for line in redact(exception).splitlines())
+    return cleaned
+
+
+def _clean_mapping(values: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        _clean_text(str(key)): _REDACTED if _is_secret(str(key), value) else _clean(value)
+        for key, value in values.items()
+    }
+
+
+def _is_secret(key: str, value: Any) -> bool:
+    if not _SENSITIVE_KEY.search(key) or value is None or value == "":
+        return False
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return not (key in _OPEN_KEYS and is_number)
+
+
+def _clean(value: Any) -> Any:
+    # Enum first: an Outcome is a str too.
+    if isinstance(value, Enum):
+        return _clean(value.value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    for kind, clean in _CLEANERS.items():
+        if isinstance(value, kind):
+            return clean(value)
+    return _clean_text(repr(value))
+
+
+def _clean_text(text: str) -> str:
+    return printable(redact(text).encode("utf-8", "replace").decode("utf-8"), _MAX_TEXT)
+
+
+_CLEANERS: Mapping[type | tuple[type, ...], Callable[[Any], Any]] = {
+    str: _clean_text,
+    Mapping: _clean_mapping,
+    (list, tuple, set, frozenset): lambda values: [_clean(value) for value in values],
+    msgspec.Struct: lambda value: _clean_mapping(msgspec.structs.asdict(value)),
+    (BaseException, os.PathLike): lambda value: _clean_text(str(value)),
+}
+
+
+def _is_coloured(stream: TextIO) -> bool:
+    try:
+        return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    except (ValueError, AttributeError):
+        return False
+
+
+def _paint(colour: str, text: str) -> str:
+    return f"\x1b[{colour}m{text}\x1b[0m"
+
+
+def _leave(_colour: str, text: str) -> str:
+    return text
+
+
+def _quoted(value: Any) -> str:
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(text) if not text or re.search(r"[\s='\"]", text) else text
+
+
+_sink = _Sink("console", "info", None)

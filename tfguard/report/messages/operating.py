@@ -1,0 +1,186 @@
+"""
+What status, unlock and settle say: like `messages`, at most three lines of 120 columns each, a way out last.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tfguard.durations import format_duration, spoken_duration
+from tfguard.lock.lockinfo import printable
+from tfguard.lock.store import LockRecord
+from tfguard.report.messages.phrases import Subject, about, fit, holder
+
+
+def is_free(subject: Subject) -> str:
+    return fit(f"{subject.label}: the lock is free: nothing to unlock.")
+
+
+def nothing_to_unlock_locally(subject: Subject) -> str:
+    """A local lock: exit 64."""
+    return fit(
+        f"{subject.label}: a local state's lock is kept by the kernel and ends with its process: nothing to unlock.",
+        f"Look at who has it: {subject.command} status",
+    )
+
+
+def nothing_to_hold_locally(subject: Subject) -> str:
+    """A local lock: exit 64."""
+    return fit(
+        f"{subject.label}: a local state's lock ends with the process that has it: it cannot be held by hand.",
+        f"Keep it while a shell of yours runs: {subject.command} exec -- sh",
+    )
+
+
+def not_held(subject: Subject, record: LockRecord | None, now: datetime) -> str:
+    """Somebody else has the lock: exit 75."""
+    return fit(
+        f"{subject.label}: not held: it is held by {holder(record, now)}.",
+        f"Look at it: {subject.status}",
+    )
+
+
+def held_by_hand(subject: Subject, lock_id: str, reason: str, ends_at: datetime) -> str:
+    return fit(
+        f"{subject.label}: held by hand until {ends_at:%Y-%m-%d %H:%M:%S} UTC: {printable(reason, 60)}",
+        "Until then nobody else can change this state. To end it before:",
+        subject.unlock(lock_id),
+    )
+
+
+def watching(subject: Subject, record: LockRecord, now: datetime, seconds: float) -> str:
+    return fit(
+        f"{subject.label} is held by {holder(record, now)}.",
+        f"Watching for its heartbeat for up to {format_duration(round(seconds))}.",
+    )
+
+
+def is_alive(subject: Subject, record: LockRecord, now: datetime) -> str:
+    """Its heart beats: it is not unlocked: exit 75."""
+    link = printable(record.lease.holder.link, 90) if record.lease else ""
+    return fit(
+        f"{subject.label}: not unlocked, for its holder is alive: {holder(record, now)}.",
+        f"To end it cleanly, cancel it: {link}" if link else "To end it cleanly, interrupt it where it runs.",
+        f'Or, without its consent: {subject.unlock(record.id)} --force --reason "…"',
+    )
+
+
+def has_changed(subject: Subject, record: LockRecord | None, now: datetime) -> str:
+    """The lock is another one than was shown: exit 75."""
+    if record is None:
+        return fit(f"{subject.label}: the lock has come free meanwhile; nothing was done.")
+    return fit(
+        f"{subject.label}: nothing was unlocked: the lock is now held by {holder(record, now)}.",
+        f"Look at it: {subject.command} status",
+    )
+
+
+def is_another(subject: Subject, wanted: str, record: LockRecord, now: datetime) -> str:
+    """`--id` names a lock that is not there: exit 75."""
+    lines = (
+        f"nothing was unlocked: there is no lock {printable(wanted, 40)}.",
+        f"It is held by {holder(record, now)}.",
+        f"Look at it: {subject.command} status",
+    )
+    return about(subject.label, fit(*lines))
+
+
+def needs_answers(subject: Subject, record: LockRecord, now: datetime) -> str:
+    """There is no terminal to ask on: exit 64."""
+    return fit(
+        f"{subject.label}: there is no terminal to ask on. Held by {holder(record, now)}.",
+        f"To unlock exactly that one: {subject.unlock(record.id)} --yes",
+    )
+
+
+def needs_force(subject: Subject) -> str:
+    """A record without an ID, which nobody can judge: exit 64."""
+    return fit(
+        f"{subject.label}: the lock record cannot be read, so nobody can tell whether its holder lives.",
+        f'If it is rubbish: {subject.command} unlock --force --reason "…"',
+    )
+
+
+def consequence(record: LockRecord, *, heartbeat_seconds: float, is_known_silent: bool) -> str:
+    """Say what unlocking will do to the run that holds the lock."""
+    if record.lease is None:
+        return "A plain Terraform does not notice: if it still runs, two may write the state at once."
+    if record.lease.hold_until:
+        return "It is held by hand: whoever holds it counts on nobody coming in."
+    notices = format_duration(max(1, round(heartbeat_seconds)))
+    if is_known_silent:
+        return f"No heartbeat shows. Should it live after all, it stops within {notices} of its next one, with exit 76."
+    return (
+        f"It is taken for alive: it notices within {notices}, stops Terraform and ends with exit 76;"
+        " until then two may write."
+    )
+
+
+def question(subject: Subject, record: LockRecord, now: datetime, effect: str) -> str:
+    return fit(
+        f"{subject.label} is held by {holder(record, now)}.",
+        effect,
+        f"Unlock {printable(record.id, 60) or 'it'}? Only 'yes' is accepted: ",
+    )
+
+
+def not_unlocked(subject: Subject) -> str:
+    return fit(f"{subject.label}: not confirmed: nothing was unlocked.")
+
+
+def unlocked(subject: Subject, record: LockRecord, now: datetime, *, is_written: bool) -> str:
+    may_miss = record.lease is None or record.lease.is_changing
+    return fit(
+        f"{subject.label}: unlocked; it was held by {holder(record, now)}.",
+        f"The state may miss what that run did: {subject.command} plan" if may_miss else "",
+        "" if is_written else "The unlock could not be written into the history.",
+    )
+
+
+# --- settling -------------------------------------------------------------------------------------------------------
+
+
+def nothing_to_settle() -> str:
+    return fit("tfguard: nothing to settle: no run of this job has left anything.")
+
+
+def settling(subject: Subject, *, seconds: float) -> str:
+    return fit(f"{subject.label}: its run still goes on; waiting for it for up to {format_duration(round(seconds))}.")
+
+
+def watching_remains(subject: Subject, *, seconds: float) -> str:
+    return fit(
+        f"{subject.label}: its run cannot be seen from here (another machine or container), and its lock is there.",
+        f"If no heartbeat shows for {format_duration(round(seconds))}, it is released.",
+    )
+
+
+def settled(subject: Subject, *, outcome: str, exit_code: int | None, held_seconds: float) -> str:
+    """The run has ended by itself."""
+    status = "" if exit_code is None else f" (exit {exit_code})"
+    held = f", held the lock for {spoken_duration(held_seconds)}" if held_seconds else ""
+    return fit(f"{subject.label}: the run ended: {outcome or 'killed'}{status}{held}. The lock is free of it.")
+
+
+def killed_without_lock(label: str) -> str:
+    """The run was killed while it waited for the lock, or ran without one."""
+    return about(label, "the run was killed; it held no lock.")
+
+
+def settled_by_release(subject: Subject, *, is_changing: bool) -> str:
+    """The run was killed with all its processes, and its lock was still there."""
+    return fit(
+        f"{subject.label}: the run was killed; the lock that it left behind has been released.",
+        f"The state may miss what it did: {subject.command} plan" if is_changing else "",
+    )
+
+
+def not_settled(subject: Subject, record: LockRecord | None, lock_id: str, now: datetime, *, why: str) -> str:
+    """Not free in time: exit 75."""
+    return fit(
+        f"{subject.label}: not settled: {why}.",
+        f"The lock is held by {holder(record, now)}." if record else "",
+        ""
+        if subject.is_local
+        else f'To free it all the same: {subject.command} unlock --id {lock_id} --force --reason "…"',
+    )

@@ -1,0 +1,78 @@
+"""What is said of a state that Terraform could not save, and of one that does not match its digest."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from tfguard.lock.lockinfo import printable
+from tfguard.report.messages.phrases import Subject, about, fit
+
+_PUSH = "state push errored.tfstate"
+
+
+def pushed(subject: Subject, path: str) -> str:
+    text = "Terraform could not save its state; it has been pushed now, under the same lock."
+    return fit(about(subject.label, text), f"The file is kept as {os.path.basename(path)}.")
+
+
+def kept(subject: Subject, place: str, error: str) -> str:
+    """Neither Terraform nor we could save it; a copy is beside the state."""
+    first = printable(error.partition("\n")[0].rstrip("."), 60)
+    return fit(
+        about(subject.label, f"Terraform could not save its state, nor could it be pushed: {first}."),
+        f"A copy is kept: {place}",
+        f"To finish the job: {subject.command} {_PUSH}",
+    )
+
+
+def left(subject: Subject, path: str, error: str) -> str:
+    """Nothing but the file is left of it."""
+    first = printable(error.partition("\n")[0].rstrip("."), 60)
+    return fit(
+        about(subject.label, f"Terraform could not save its state, and no copy could be kept: {first}."),
+        f"Save this file: {path}",
+        f"To finish the job: {subject.command} {_PUSH}",
+    )
+
+
+def kept_after_loss(subject: Subject, path: str) -> str:
+    return fit(
+        about(subject.label, "Terraform could not save its state; the lock was lost, so it was not pushed."),
+        f"It is kept: {path}",
+        f"Compare it with what is there now: {subject.command} plan",
+    )
+
+
+def is_here(subject: Subject, path: str) -> str:
+    """A former run's errored state lies in the directory: exit 78."""
+    return fit(
+        about(subject.label, "errored.tfstate is here: a former run could not save its state, and this may undo it."),
+        f"To save it: {subject.command} {_PUSH}",
+        f"To run all the same: {subject.command} --ignore-errored-state …  (the file: {path})",
+    )
+
+
+def fetching(place: str) -> str:
+    """The command that fetches a copy from beside the state."""
+    return f"{'aws s3 cp' if place.startswith('s3://') else 'cp'} {shlex.quote(place)} errored.tfstate"
+
+
+def is_pending(subject: Subject, place: str) -> str:
+    """A copy of a former run's errored state waits beside the state: exit 78."""
+    return fit(
+        about(subject.label, "a former run could not save its state; running now may undo what it did."),
+        fetching(place),
+        f"Then: {subject.command} {_PUSH}  (or, to run all the same: --ignore-errored-state)",
+    )
+
+
+def digest_differs(subject: Subject, *, table: str, stored: str, actual: str) -> str:
+    """The state and its digest do not agree: Terraform will refuse the state."""
+    return fit(
+        about(subject.label, "the state does not match its digest; Terraform will fail after 10 s of trying."),
+        f"The state's MD5 is {actual or 'none: it is missing'}; table {printable(table, 30)} says {stored}.",
+        f"If that state is the right one: {subject.command} doctor --repair-digest"
+        if actual
+        else "Restore a version of it from the bucket.",
+    )

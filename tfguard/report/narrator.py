@@ -1,0 +1,192 @@
+"""
+Turns what the keeper says, that it died, and what signals come, into messages: the right one, once.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from msgspec import structs
+
+from tfguard.clock import Clock, SystemClock
+from tfguard.guard import messages
+from tfguard.guard.front_rules import KeeperDied
+from tfguard.lock.store import LockRecord
+from tfguard.process.signals import Received
+from tfguard.report import live_line
+from tfguard.report.messages import keeping, phrases, states
+from tfguard.report.reporter import Level, Report
+
+#: While the lock is busy something is said at every change, and this often.
+REPEAT_SECONDS = 30.0
+
+
+class Narrator:
+    """Hears every message of one run. `subject` is set as soon as it is known what the run is about."""
+
+    def __init__(self, report: Report, subject: phrases.Subject, clock: Clock | None = None) -> None:
+        self.subject = subject
+        self.is_interactive = False
+        self.run_timeout_seconds = 0.0
+        self._report = report
+        self._clock = clock or SystemClock()
+        self._live = live_line.LiveLine(self._clock)
+        self._shown: tuple[str, int, bool] | None = None
+        self._shown_at = 0.0
+        self._stops = 0
+        self._is_running = False
+        self._is_stopping = False
+        self._is_aborting = False
+        self._is_warned = False
+        self._error = ""
+        self._spoken_by: dict[type, Callable[[Any], None]] = {
+            messages.Waiting: self._on_waiting,
+            messages.Told: self._on_told,
+            messages.Lost: self._on_lost,
+            messages.Rescued: self._on_rescued,
+            messages.DigestDiffers: self._on_digest,
+            Received: self._on_signal,
+            KeeperDied: self._on_keeper_died,
+        }
+
+    def hear(self, message: Any) -> None:
+        """Say what there is to say of a message, a signal, or a keeper's death."""
+        if not isinstance(message, (messages.Waiting, messages.Trying)):
+            self._live.hide()
+        speak = self._spoken_by.get(type(message), self._note)
+        speak(message)
+
+    def _note(self, message: Any) -> None:
+        """What only the log, or what is said next, needs to know of."""
+        if isinstance(message, messages.Beaten):
+            self._is_warned, self._error = False, ""
+            self._report.detail("lease.renewed", label=self.subject.label, beat=message.beat)
+        elif isinstance(message, messages.Held):
+            self._shown = None
+        elif isinstance(message, messages.Started):
+            self._is_running = True
+            self._report.detail("child.started", label=self.subject.label, pid=message.pid)
+        elif isinstance(message, messages.Exited):
+            self._is_running = False
+            self._report.detail("child.exited", label=self.subject.label, exit_code=message.status)
+
+    def _say(self, level: Level, event: str, text: str, **facts: Any) -> None:
+        self._live.hide()
+        self._report.say(level, event, text, label=self.subject.label, **facts)
+
+    def _on_waiting(self, message: messages.Waiting) -> None:
+        if message.is_free or (message.record is None and not message.trouble and not self.subject.is_local):
+            return  # It was released: the next look will tell who has it.
+        if self._report.is_live and not message.trouble:
+            if not self._stops:
+                self._live.show(self.subject.label, message)
+            return
+        now = self._clock.boottime()
+        sight = (message.record.id if message.record else "", message.place, bool(message.trouble))
+        if sight == self._shown and now - self._shown_at < REPEAT_SECONDS:
+            return
+        self._shown, self._shown_at = sight, now
+        if message.trouble:
+            text = phrases.trouble(self.subject, message.trouble, message.remaining_seconds)
+            self._say("warning", "store.failed", text, error=message.trouble)
+            return
+        is_silent = message.seen_seconds > REPEAT_SECONDS and message.expires_in_seconds is not None
+        text = phrases.waiting(
+            self.subject,
+            message.record,
+            self._clock.now(),
+            remaining_seconds=message.remaining_seconds,
+            expires_in_seconds=message.expires_in_seconds if is_silent else None,
+            # There is no room for both when it is to end, and how long others usually took.
+            standing=live_line.standing(structs.replace(message, usual_seconds=None) if is_silent else message),
+        )
+        facts = holder_facts(message.record)
+        self._say("info", "lease.awaited", text, **facts, remaining_s=round(message.remaining_seconds))
+
+    def _on_rescued(self, message: messages.Rescued) -> None:
+        texts = {
+            "pushed": lambda: states.pushed(self.subject, message.path),
+            "kept": lambda: states.kept(self.subject, message.place, message.error),
+            "left": lambda: states.left(self.subject, message.path, message.error),
+            "lost": lambda: states.kept_after_loss(self.subject, message.path),
+        }
+        level: Level = "warning" if message.result == "pushed" else "error"
+        self._say(level, f"state.{message.result}", texts[message.result](), path=message.path, place=message.place)
+
+    def _on_digest(self, message: messages.DigestDiffers) -> None:
+        text = states.digest_differs(self.subject, table=message.table, stored=message.stored, actual=message.actual)
+        self._say("error", "state.digest_differs", text, stored=message.stored, actual=message.actual)
+
+    def _on_told(self, message: messages.Told) -> None:
+        silence = message.silence_seconds
+        if message.event == "lease.warned":
+            self._on_warned(message)
+        elif message.event == "child.signalled":
+            self._on_signalled(message)
+        elif message.event == "child.frozen":
+            self._say("error", message.event, phrases.frozen(self.subject, silence), silence_s=round(silence))
+        elif message.event == "child.thawed":
+            self._say("warning", message.event, phrases.thawed(self.subject))
+        elif message.event == "keeper.broken":
+            text = keeping.broken(self.subject, message.error)
+            self._say("error", message.event, text, error=message.error)
+        elif message.event == "run.timed_out":
+            self._say("error", message.event, phrases.timed_out(self.subject, self.run_timeout_seconds))
+
+    def _on_warned(self, message: messages.Told) -> None:
+        """The worker tells the cause of each failure, the watchdog when it is time to say so; said once a silence."""
+        self._error = message.error or self._error
+        if message.silence_seconds <= 0 or self._is_warned:
+            return
+        self._is_warned = True
+        text = phrases.warned(self.subject, message.silence_seconds, self._error)
+        self._say("warning", "lease.warned", text, silence_s=round(message.silence_seconds), error=self._error)
+
+    def _on_signalled(self, message: messages.Told) -> None:
+        if self._is_stopping:
+            return
+        self._is_stopping = True
+        text = phrases.stopping(self.subject, message.reason)
+        self._say("warning", message.event, text, reason=message.reason)
+
+    def _on_keeper_died(self, message: KeeperDied) -> None:
+        self._is_stopping = self._is_stopping or message.leaves_child
+        if not message.is_last:
+            text = keeping.died(self.subject, is_running=message.leaves_child)
+            self._say("warning", "keeper.died", text)
+        elif message.leaves_child:  # Else the run ends now, with that very error.
+            self._say("error", "keeper.died", keeping.died_again(self.subject))
+
+    def _on_lost(self, message: messages.Lost) -> None:
+        text = phrases.lost(self.subject, message.kind, message.record, self._clock.now())
+        self._say("error", "lease.lost", text, reason=message.kind, **holder_facts(message.record))
+
+    def _on_signal(self, received: Received) -> None:
+        self._stops += 1
+        self._report.note_signal(received.number)
+        if not self._is_running:
+            return  # There is nothing to wait for: that we end, and why, is said at the end.
+        name = signal.Signals(received.number).name
+        at_terminal = received.is_from_terminal and self.is_interactive
+        if at_terminal and not self._is_stopping:
+            self._is_stopping = True
+            self._say("warning", "signal.received", phrases.stopping_at_terminal(self.subject), signal=name)
+        elif at_terminal and not self._is_aborting:
+            self._is_aborting = True
+            self._say("warning", "signal.received", phrases.aborting(self.subject), signal=name)
+        elif self._is_stopping or self._stops > 1:
+            self._say("warning", "signal.received", phrases.still_stopping(self.subject, name), signal=name)
+
+
+def holder_facts(record: LockRecord | None) -> Mapping[str, Any]:
+    """Who holds a lock, for machines: the same keys wherever a holder is told of."""
+    if record is None or record.info is None:
+        return {"holder": None}
+    info, lease = record.info, record.lease
+    holder = {"who": info.who, "operation": info.operation, "created": info.created, "lock_id": info.id}
+    if lease is None:
+        return {"holder": {**holder, "has_heartbeat": False}}
+    said = {name: getattr(lease.holder, name) for name in ("who", "command", "run", "link")}
+    return {"holder": {**holder, **said, "has_heartbeat": True, "beaten_at": lease.beaten_at, "token": lease.token}}

@@ -1,0 +1,82 @@
+"""
+`--report FILE.md|.json`: a run told in a file of the user's, on a laptop as in any CI.
+
+It is written whole, by rename, when the run has ended. Its mode is that of any new file of the user's: a report is made
+for others to read, a later step, a comment, an artifact; and it holds nothing but what the job's log shows as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from tfguard.errors import UsageError
+from tfguard.jobfiles.story import ReportFile
+from tfguard.lock.lockinfo import printable
+from tfguard.report import summary
+from tfguard.report.summary import Page
+
+_SUFFIXES = (".md", ".json")
+_EXAMPLE = "For example: tfguard --report plan.md --report-limit 65000 plan"
+
+
+def read_options(paths: Sequence[str], limit: str | None) -> tuple[ReportFile, ...]:
+    """
+    Give the files to report to.
+
+    Raises:
+        UsageError: One could not be written, or `limit` is no size. Nothing has been run yet.
+    """
+    if limit is not None and not paths:
+        raise UsageError(f"--report-limit goes with --report.\n{_EXAMPLE}")
+    size = summary.LIMIT_BYTES if limit is None else _size(limit)
+    return tuple(ReportFile(path=_checked(path), limit=size) for path in dict.fromkeys(paths))
+
+
+def write(report: ReportFile, page: Page) -> None:
+    """Write the page in the form that the file's name asks for. Raises OSError."""
+    is_json = report.path.endswith(".json")
+    data = summary.render_json(page, report.limit) if is_json else summary.render(page, report.limit).encode()
+    path = Path(report.path)
+    beside = _write_beside(path, data)
+    try:
+        beside.replace(path)
+    except OSError:
+        beside.unlink()
+        raise
+
+
+def _size(limit: str) -> int:
+    size = int(limit[:9]) if limit.isascii() and limit.isdigit() else 0
+    if size < summary.SMALLEST_LIMIT_BYTES:
+        least = summary.SMALLEST_LIMIT_BYTES
+        raise UsageError(f"--report-limit is {printable(limit, 40)!r}, and not {least} bytes or more.\n{_EXAMPLE}")
+    return size
+
+
+def _checked(path: str) -> str:
+    shown = printable(path, 60)
+    if not path.endswith(_SUFFIXES):
+        raise UsageError(f"--report {shown}: its name ends neither in .md nor in .json.\n{_EXAMPLE}")
+    whole = os.path.realpath(path)  # Of a link it is the file that is replaced.
+    folder = os.path.dirname(whole)
+    if os.path.exists(whole) and not os.path.isfile(whole):
+        raise UsageError(f"--report {shown} is there, and is no file.\nGive it another name.")
+    if not os.path.isdir(folder):
+        raise UsageError(f"--report {shown}: there is no folder {printable(folder, 60)}.\nMake it first.")
+    try:
+        _write_beside(Path(whole), b"").unlink()
+    except OSError as error:
+        raise UsageError(
+            f"--report {shown}: {printable(folder, 60)} cannot be written to: {error.strerror}."
+        ) from error
+    return whole
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    return beside

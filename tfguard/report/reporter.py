@@ -1,0 +1,87 @@
+"""
+Where messages go: as text to people, as events to machines, always on stderr.
+
+With `--log-format json` every message is one event with the same text in `message`; on a console it is the text
+alone. `--quiet` leaves only what went wrong; `--verbose` shows each event with its facts too, and how things happen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from tfguard.report import log
+
+if TYPE_CHECKING:
+    from tfguard.jobfiles.story import ReportFile
+    from tfguard.report.job_page import JobPage
+
+Level = Literal["info", "warning", "error"]
+
+
+class Report:
+    """Says things once, in the form that was asked for. Never raises."""
+
+    page: JobPage | None = None
+    _is_json = False
+    _is_quiet = False
+
+    def __init__(self, log_format: log.Format, verbosity: int, reports: Sequence[ReportFile] = ()) -> None:
+        self._is_json = log_format == "json"
+        self._is_quiet = verbosity < 0
+        self._log = log.get_logger()
+        self.page = _job_page(reports)
+
+    def say(self, level: Level, event: str, text: str, **facts: Any) -> None:
+        """Tell people `text`, or machines `event` and its facts."""
+        if self.page is not None:
+            self.page.hear(level, event, text, facts)
+        if self._is_json:
+            getattr(self._log, level)(event, message=" ".join(text.splitlines()), **facts)
+            return
+        if level != "info" or not self._is_quiet:
+            write(log.redact(text) + "\n")
+        self._log.debug(event, **facts)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether somebody watches, on a terminal where a line can be kept up to date."""
+        if self._is_json or self._is_quiet or os.environ.get("CI") or os.environ.get("TERM", "dumb") == "dumb":
+            return False
+        return os.isatty(2)
+
+    def note_signal(self, number: int) -> None:
+        """Remember, should we be killed next, that the run was asked to stop."""
+        if self.page is not None:
+            self.page.note_signal(number)
+
+    def detail(self, event: str, **facts: Any) -> None:
+        """Tell how something happens, to those who asked for it."""
+        self._log.debug(event, **facts)
+
+    def finish(self, **facts: Any) -> None:
+        """Write the one canonical line that ends a run; of a run that went wrong, even when quiet."""
+        level = "info" if facts.get("outcome") == "succeeded" else "warning"
+        getattr(self._log, level)("run.finished", **facts)
+        if self.page is not None:
+            self.page.finish(facts)
+
+
+def _job_page(reports: Sequence[ReportFile]) -> JobPage | None:
+    if os.environ.get("TFGUARD_CI_LOG") != "1" and not reports:
+        return None
+    from tfguard.report.job_page import JobPage
+
+    return JobPage.of(os.environ, reports)
+
+
+def write(text: str) -> None:
+    """Write to stderr, whatever has become of it."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+        data = text.encode("utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(2, data) :]

@@ -1,0 +1,72 @@
+"""
+Tables for people: aligned text in a pipe, rich's on a terminal (which knows NO_COLOR and how wide it is). Where a
+terminal is so narrow that words would be torn, each row becomes a few lines of its own.
+
+Cells may hold strangers' words: what could move a cursor is taken out here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tfguard.lock.lockinfo import printable
+from tfguard.report import log
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+Rows = Sequence[Sequence[str]]
+_LONGEST_CELL = 300
+_WIDEST = 10_000
+
+
+def print_table(headings: Sequence[str], rows: Rows) -> None:
+    """Write a table to stdout. A last column may be of any length; in a pipe no cell is cut below 300 characters."""
+    clean = [[printable(log.redact(cell), _LONGEST_CELL) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(headings, clean)
+    else:
+        print("\n".join(aligned(headings, clean)))  # noqa: T201 - asked for
+
+
+def aligned(headings: Sequence[str], rows: Rows) -> list[str]:
+    """Give the lines of a plain table, two blanks between columns, none at the end of a line."""
+    lines = [list(headings), *map(list, rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
+
+
+def _print_rich(headings: Sequence[str], rows: Rows) -> None:
+    from rich.console import Console
+    from rich.measure import Measurement
+    from rich.table import Table
+    from rich.text import Text
+
+    console, table = Console(highlight=False), Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # Every column as wide as its longest word; a measurement is never wider than what it is told there is.
+    needed = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
+    if needed <= console.width:
+        console.print(table)
+    else:
+        console.print(_one_below_the_other(headings, rows))
+
+
+def _one_below_the_other(headings: Sequence[str], rows: Rows) -> Text:
+    """Write `LOCK  prod/network` and so on for every row, leaving out what is empty."""
+    from rich.text import Text
+
+    width = max(map(len, headings))
+    found = Text(overflow="fold")
+    for number, row in enumerate(rows):
+        found.append("\n" if number else "")
+        for heading, cell in zip(headings, row):
+            if cell:
+                found.append(f"{heading:<{width}}  ", "bold").append(f"{cell}\n")
+    found.rstrip()
+    return found

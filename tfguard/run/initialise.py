@@ -1,0 +1,151 @@
+"""
+Making sure that a pipeline's directory is initialised *for this pipeline*.
+
+Otherwise the production's variables hit the development's state: a directory remembers the backend it was last
+initialised for, and plain Terraform goes on with it silently.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import shlex
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import tenacity
+
+from tfguard import files, git
+from tfguard.config.settings import backend_config_text
+from tfguard.errors import ConfigError, Outcome, TfguardError
+from tfguard.lock.lockinfo import printable
+from tfguard.process.front import Front
+from tfguard.report.messages import phrases
+from tfguard.run.context import Context
+from tfguard.run.intended_backend import wanted_values
+from tfguard.terraform import command_line
+from tfguard.terraform.workdir import differing_backend_config
+
+#: Errors of a network or a registry that another try may cure. `retry.init.patterns` adds to them.
+TRANSIENT = (
+    r"connection (?:reset|refused|timed out)",
+    r"(?:i/o|TLS handshake|Client\.)\s*timeout",
+    r"Client\.Timeout exceeded",
+    r"context deadline exceeded",
+    r"no such host|temporary failure in name resolution|server misbehaving",
+    r"unexpected EOF|: EOF\b",
+    r"\b(?:429 Too Many Requests|50[0234] [A-Z][a-z]+)",
+    r"Failed to (?:request discovery document|query available provider packages)",
+    r"could not (?:connect to|query provider) registry",
+)
+
+
+class InitFailed(TfguardError):
+    """`terraform init` failed; its status is the run's."""
+
+    outcome = Outcome.FAILED
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> None:
+    """
+    Run `init` if the pipeline's directory needs it. Without a pipeline nothing is done: that is the user's own.
+
+    Raises:
+        ConfigError: `init: never`, and it is not initialised for this pipeline.
+
+        InitFailed: Terraform said no.
+    """
+    why = why_init(context) if context.settings.pipeline else ""
+    if not why:
+        return
+    label = context.label()
+    if context.settings.init == "never":
+        raise ConfigError(phrases.fit(f"{label}: {why}, and init is never.", f"Run: {context.options.again} init"))
+    context.report.say("info", "init.started", phrases.initialising(label, why), label=label)
+    initialise(front, context, pinned(context), stdout=stdout)
+
+
+def pinned(context: Context) -> tuple[str, ...]:
+    """
+    In CI, keep to the providers of the lock file that the repository has: those are the ones that were reviewed.
+
+    Not where the user's own arguments say what is to become of that file. It pins providers, and is no state lock.
+    """
+    if not context.identity.is_ci or not git.is_tracked(context.settings.directory, ".terraform.lock.hcl"):
+        return ()
+    try:
+        given = [shlex.split(context.environ.get(name, "")) for name in command_line.variables(("init",))]
+    except ValueError:
+        return ()
+    words = [*context.settings.args.get("init", ()), *(word for words in given for word in words)]
+    names = {word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")}
+    return () if names & {"lockfile", "upgrade"} else ("-lockfile=readonly",)
+
+
+def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: int) -> None:
+    """Run `init` for this pipeline, with `words` after our own, again after a transient error. Raises InitFailed."""
+    attempts = context.settings.retry.attempts
+    patterns = re.compile("|".join((*TRANSIENT, *context.settings.retry.patterns)), re.IGNORECASE)
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda result: result[0] != 0 and patterns.search(result[1]) is not None),
+        stop=tenacity.stop_after_attempt(attempts),
+        wait=tenacity.wait_random_exponential(multiplier=1, max=15),
+        before_sleep=lambda state: context.report.say(
+            "warning", "init.retried", f"{context.label()}: init failed for want of a connection: trying again."
+        ),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
+    )
+    with _init_arguments(context) as flags:
+        argv = [*context.terraform, "init", *flags, *words]
+        status, _ = retrying(_try_init, front, context, argv, stdout)
+    if status != 0:
+        code = status if status > 0 else 128 - status
+        raise InitFailed(f"{context.label()}: init failed (exit {code}); what it said stands above.", code)
+
+
+def _try_init(front: Front, context: Context, argv: list[str], stdout: int) -> tuple[int, str]:
+    page = context.report.page
+    # Kept even from a terminal: its last words tell whether to try again.
+    keep = page.begin(context.label()).write if page is not None else len
+    with page.fenced(["init"], to=stdout) if page is not None else contextlib.nullcontext():
+        status = front.run(argv, directory=str(context.directory), environ=context.environ, stdout=stdout, keep=keep)
+    return status, front.last_words
+
+
+@contextlib.contextmanager
+def _init_arguments(context: Context) -> Iterator[list[str]]:
+    """The flags for init; values of `backend_config` travel in a file of our own, for they may be secrets."""
+    found = context.settings
+    flags = ["-input=false"]
+    cache = context.workdir().backend
+    if cache is not None and _differences(context):
+        flags.append("-reconfigure")
+    flags += [f"-backend-config={path}" for path in found.backend_config_files]
+    with tempfile.TemporaryDirectory(prefix="tfguard-") as folder:
+        text = backend_config_text(found)
+        if text:
+            path = Path(folder, "backend.tfbackend")
+            files.write(path, text.encode())
+            flags.append(f"-backend-config={path}")
+        yield [*flags, *found.args.get("init", ())]
+
+
+def why_init(context: Context) -> str:
+    """Say why init has to run for this pipeline, empty if it has not."""
+    workdir = context.workdir()
+    if not workdir.is_terraform_directory:
+        return ""  # Finding the lock says so better.
+    differences = _differences(context)
+    if workdir.backend is not None and differences:
+        key, cached, wanted = differences[0]
+        return f"initialised for another backend ({key} is {printable(cached, 30)}, wanted {printable(wanted, 30)})"
+    return "" if workdir.is_initialised and not differences else "not initialised"
+
+
+def _differences(context: Context) -> list[tuple[str, str, str]]:
+    return differing_backend_config(context.workdir().backend, wanted_values(context))

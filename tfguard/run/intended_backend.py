@@ -1,0 +1,124 @@
+"""
+The backend that `init` would set up, whether it has been run or not.
+
+Where `init` has been run by hand with values of its own (`-backend-config=…`), only its cache still has them; what the
+configuration says now comes before, since that is what the next `init` does.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
+from typing import Any
+
+from tfguard.errors import ConfigError
+from tfguard.lock.lockinfo import printable
+from tfguard.run.context import Context
+from tfguard.terraform.backend_block import Declared, find_block, read_assignment, read_backend_file
+
+_FLAG = re.compile(r"--?backend-config=(.+)", re.DOTALL)
+
+
+def intended_backend(context: Context, given: Sequence[str] = ()) -> Declared:
+    """
+    Give the backend's type and values: the block's, over them the pipeline's, over them `given`.
+
+    `given` are values of `-backend-config`: `KEY=VALUE`, or a file; its paths begin where we were called.
+
+    Raises:
+        ConfigError: No configuration here, a file that cannot be read, or a value that only Terraform could work out.
+    """
+    workdir = context.workdir()
+    block = find_block(workdir.texts())
+    if block is None and workdir.backend is None:
+        raise ConfigError(_nothing_declared(context))
+    found = _before(context, block)
+    parts = [*_of_pipeline(context), *(_part(text, str(context.current)) for text in given)]
+    return reduce(_over, parts, found)
+
+
+def wanted_values(context: Context) -> Declared:
+    """
+    Give what the pipeline adds to the block, its type left out.
+
+    Raises:
+        ConfigError: A file that cannot be read.
+    """
+    return reduce(_over, _of_pipeline(context), Declared("", {}))
+
+
+def _over(found: Declared, part: Declared) -> Declared:
+    """Let a later part count more than what was there before it, read or not."""
+    plain = {name: value for name, value in found.config.items() if name not in part.unread}
+    unread = frozenset(name for name in found.unread if name.partition(".")[0] not in part.config)
+    return Declared(found.type, {**plain, **part.config}, unread | part.unread)
+
+
+def _before(context: Context, block: Declared | None) -> Declared:
+    """What holds before anything is added to it: the block, and what a former init by hand has added."""
+    cache = context.workdir().backend
+    settings = context.settings
+    is_by_hand = not settings.backend_config and not settings.backend_config_files
+    if block is None:
+        assert cache is not None
+        return Declared(cache.type, cache.config)
+    if cache is None or cache.type != block.type or not is_by_hand:
+        return block
+    return Declared(block.type, {**cache.config, **block.config}, block.unread - _known(cache.config))
+
+
+def _known(config: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(name for name, value in config.items() if value is not None)
+
+
+def _of_pipeline(context: Context) -> Iterator[Declared]:
+    """In the order in which `init` is given them."""
+    settings = context.settings
+    for path in settings.backend_config_files:
+        yield read_backend_file(path)
+    if settings.backend_config:
+        yield Declared("", settings.backend_config)
+    for argument in settings.args.get("init", ()):
+        if match := _FLAG.fullmatch(argument):
+            yield _part(match[1], settings.directory)
+
+
+def _part(text: str, directory: str) -> Declared:
+    if "=" in text:
+        return read_assignment(text)
+    return read_backend_file(os.path.join(directory, text))
+
+
+def _nothing_declared(context: Context) -> str:
+    workdir = context.workdir()
+    if workdir.is_terraform_directory:
+        return wrong_backend(workdir.declared[0] if workdir.declared else "local")
+    return (
+        f"{printable(str(workdir.directory), 60)} holds no Terraform configuration.\n"
+        "Run tfguard where the .tf files are, or name their directory: tfguard -chdir=DIR …"
+    )
+
+
+def wrong_backend(kind: str) -> str:
+    """Say that there is nothing that could be created for this type of backend."""
+    return (
+        f"The backend is {printable(kind, 20)}, and bootstrap creates what an s3 backend needs.\n"
+        'First write terraform { backend "s3" { … } }, with its bucket and key.'
+    )
+
+
+def require_plain(found: Declared) -> None:
+    """
+    Make sure that every value is known: what is left out might say where, or as whom.
+
+    Raises:
+        ConfigError: One of them is an expression, which only Terraform can work out.
+    """
+    if found.unread:
+        name = min(found.unread)
+        raise ConfigError(
+            f"The backend's `{printable(name, 60)}` is an expression, which only init works out.\n"
+            f"Say it as you would to init: --backend-config {printable(name.partition('.')[0], 60)}=…"
+        )

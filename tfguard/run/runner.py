@@ -1,0 +1,391 @@
+"""
+A run, from the lock to the report: acquire, run programs under it, release, say how it ended.
+
+The runner knows runs, never backends: what the lock is, `backend` has found out; how it is held, the keeper knows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import tenacity
+
+from tfguard import errors
+from tfguard.clock import SystemClock
+from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
+from tfguard.guard import messages
+from tfguard.jobfiles.run_record import RunRecord
+from tfguard.lock.lockinfo import new_lock_id, parse_created
+from tfguard.lock.names import UNSAVED_STATE
+from tfguard.lock.store import Holder, Target
+from tfguard.process.front import AcquireFailed, Front
+from tfguard.process.launch import without_tracking
+from tfguard.report.messages import phrases, planning, states
+from tfguard.report.narrator import Narrator, holder_facts
+from tfguard.report.reporter import Report
+from tfguard.terraform.plan_file import read_planned_at
+
+#: Credentials that end sooner than this may end before an unlimited run does.
+SHORT_CREDENTIALS_SECONDS = 15 * 60.0
+_WORKSPACE_TRIES = 5
+#: What Terraform and OpenTofu print of a saved plan whose state has moved since.
+_STALE = "Saved plan is stale"
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a lock is to be taken and held. Times in seconds."""
+
+    timeout_seconds: float
+    lease_seconds: float
+    takeover: Literal["always", "plan-only", "never"] = "always"
+    run_timeout_seconds: float | None = None
+    orphan_timeout_seconds: float = 1800.0
+    order: Literal["fifo", "none"] = "fifo"
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    What is to be done under which lock.
+
+    `environ` is Terraform's, and what credentials are resolved from. `binary` is the Terraform that creates a missing
+    workspace. `version` goes into LockInfo. In `state_directory` Terraform leaves a state that it could not save;
+    `push_argv` pushes it. `pushed_file`: this run itself pushes that file. `plan_file` is the plan that it applies.
+    """
+
+    subject: phrases.Subject
+    target: Target
+    terms: Terms
+    holder: Holder
+    operation: str
+    is_changing: bool
+    environ: Mapping[str, str]
+    directory: str
+    binary: str
+    version: str = ""
+    info: str = ""
+    is_plan: bool = False
+    success_codes: frozenset[int] = field(default_factory=lambda: frozenset({0}))
+    record: RunRecord | None = None
+    record_path: str = ""
+    state_directory: str = ""
+    push_argv: tuple[str, ...] = ()
+    pushed_file: str = ""
+    plan_file: str = ""
+    ignores_errored: bool = False
+
+
+class Runner:
+    """One run under one lock. `body` of `run` is called while the lock is held, and gives Terraform's exit status."""
+
+    def __init__(self, front: Front, report: Report, narrator: Narrator) -> None:
+        self.front = front
+        self.report = report
+        self._narrator = narrator
+        self._clock = SystemClock()
+        self._started_at = 0.0
+
+    def run(self, task: Task, body: Callable[[messages.Held, dict[str, str]], int]) -> int:
+        """
+        Take the lock, call `body` with it and the environment for children, release, report.
+
+        Gives the exit status: Terraform's, or ours by precedence (lost, timed out, interrupted). Raises what kept
+        the run from starting.
+        """
+        self._narrator.subject = task.subject
+        self._narrator.is_interactive = self.front.is_interactive
+        self._narrator.run_timeout_seconds = task.terms.run_timeout_seconds or 0.0
+        self._started_at = self._clock.boottime()
+        self._tell_terms(task)
+        if self.report.page is not None:
+            self.report.page.begin(task.subject.label)
+        try:
+            self._refuse_errored(task)
+            held = self._acquire(task)
+        except TfguardError as error:
+            self._say_failure(task, error)
+            self._report_end(task, None, None, error.outcome, error.exit_code)
+            raise
+        try:
+            status = self._run_body(task, held, body)
+            exit_code, outcome = self._judge(status, task.success_codes)
+            if outcome is Outcome.PLAN_STALE:
+                self._tell_of_stale(task, held)
+            if outcome is Outcome.SUCCEEDED and task.pushed_file:
+                with contextlib.suppress(OSError):
+                    os.replace(task.pushed_file, f"{task.pushed_file}.pushed-{held.lock_id}")
+        except TfguardError as error:
+            self._say_failure(task, error)
+            self._release(task, held, error.outcome, error.exit_code)
+            raise
+        return self._release(task, held, outcome, exit_code)
+
+    def run_unlocked(self, subject: phrases.Subject, body: Callable[[], int], success_codes: frozenset[int]) -> int:
+        """
+        Call `body` without a lock of ours, and report: for what Terraform itself locks, or nobody needs to.
+
+        Gives the exit status as `run` does. Raises what kept a program from starting.
+        """
+        self._narrator.subject = subject
+        try:
+            exit_code, outcome = self._judge(body(), success_codes)
+        except AcquireFailed as failed:
+            raise self._as_error(subject, failed.answer) from failed
+        self.report.finish(label=subject.label, outcome=outcome.value, exit_code=exit_code)
+        return exit_code
+
+    def _run_body(self, task: Task, held: messages.Held, body: Callable[[messages.Held, dict[str, str]], int]) -> int:
+        try:
+            return body(held, self._child_environ(task, held))
+        except AcquireFailed as failed:  # A program could not be started.
+            raise self._as_error(task.subject, failed.answer, is_plan=task.is_plan) from failed
+
+    def _tell_terms(self, task: Task) -> None:
+        self.report.detail(
+            "run.started",
+            label=task.subject.label,
+            lock=task.target.path,
+            backend=task.target.backend,
+            workspace=task.target.workspace or None,
+            operation=task.operation,
+            binary=task.binary,
+            directory=task.directory,
+            lease_s=task.terms.lease_seconds,
+            timeout_s=task.terms.timeout_seconds,
+        )
+
+    def _say_failure(self, task: Task, error: TfguardError) -> None:
+        """Say why the run ends, before the line that ends it."""
+        label, text = task.subject.label, str(error)
+        if isinstance(error, Interrupted):
+            text = phrases.interrupted(label, signal.Signals(error.signal_number).name)
+        elif not text.startswith(label[:10]):
+            text = phrases.about(label, text)
+        facts = holder_facts(error.record) if isinstance(error, LockBusy) else {}
+        self.report.say("error", "run.failed", text, label=label, reason=error.outcome.value, **facts)
+        error.is_said = True
+
+    @staticmethod
+    def _refuse_errored(task: Task) -> None:
+        """A state that a former run could not save must not be run over. Raises ConfigError."""
+        path = os.path.join(task.state_directory, UNSAVED_STATE)
+        if task.state_directory and not task.ignores_errored and os.path.exists(path):
+            raise errors.ConfigError(states.is_here(task.subject, path))
+
+    # --- acquiring ----------------------------------------------------------------------------------------------
+
+    def _acquire(self, task: Task) -> messages.Held:
+        request = self._request(task)
+        while True:
+            try:
+                held = self.front.acquire(request)
+            except AcquireFailed as failed:
+                request = self._after_failure(task, request, failed.answer)
+            else:
+                self._tell_of(task, request, held)
+                return held
+
+    def _request(self, task: Task) -> messages.Acquire:
+        return messages.Acquire(
+            target=task.target,
+            holder=task.holder,
+            operation=task.operation,
+            info=task.info,
+            who=task.holder.who,
+            version=task.version,
+            lease_seconds=task.terms.lease_seconds,
+            timeout_seconds=task.terms.timeout_seconds,
+            takeover=task.terms.takeover,
+            is_changing=task.is_changing,
+            environ=dict(task.environ),
+            nested_id=task.environ.get("TFGUARD_LOCK_ID", ""),
+            run_timeout_seconds=task.terms.run_timeout_seconds,
+            orphan_timeout_seconds=task.terms.orphan_timeout_seconds,
+            record=task.record,
+            record_path=task.record_path,
+            rescue=self._rescue(task),
+            ignores_errored=task.ignores_errored,
+            order=task.terms.order,
+            ticket=new_lock_id(),
+            wants_history=bool(task.plan_file),
+        )
+
+    @staticmethod
+    def _rescue(task: Task) -> messages.Rescue | None:
+        if not task.state_directory:
+            return None
+        environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
+        if task.target.backend != "named":
+            environ["TF_WORKSPACE"] = task.target.workspace
+        return messages.Rescue(
+            directory=task.state_directory,
+            current=task.directory,
+            argv=list(task.push_argv),
+            environ=without_tracking(environ),
+        )
+
+    def _after_failure(self, task: Task, request: messages.Acquire, answer: messages.Failed) -> messages.Acquire:
+        """Give the request to try again with, or raise what a person must hear."""
+        now = self._clock.now()
+        if answer.kind == "no-workspace":
+            self._create_workspace(task)
+            return request
+        if answer.kind == "takeover-refused":
+            text = phrases.takeover_refused(task.subject, answer.record, now)
+            if self.front.ask(f"{text}\nTake it over now? Only 'yes' is accepted: ") != "yes":
+                raise LockBusy(text, record=answer.record)
+            return msgspec.structs.replace(request, takeover="always")
+        if answer.kind == "busy":
+            text = phrases.busy(task.subject, answer.record, now, waited_seconds=answer.waited_seconds)
+            raise LockBusy(text, record=answer.record)
+        raise self._as_error(task.subject, answer, is_plan=task.is_plan)
+
+    @staticmethod
+    def _as_error(subject: phrases.Subject, answer: messages.Failed, *, is_plan: bool = False) -> TfguardError:
+        kind: type[TfguardError]
+        if answer.kind == "errored":
+            text, kind = states.is_pending(subject, answer.message), errors.ConfigError
+        elif answer.kind == "unlisted":
+            text, kind = phrases.unlisted_workspaces(subject.label, answer.message), errors.StoreDenied
+        elif answer.kind == "StoreUnavailable":
+            waited = answer.waited_seconds
+            text = phrases.unavailable(subject, answer.message, waited_seconds=waited)
+            kind = errors.StoreUnavailable
+        else:
+            text = phrases.about(subject.label, answer.message)
+            kind = getattr(errors, answer.kind, TfguardError)
+        if kind is errors.ActionDenied and is_plan:
+            text = phrases.denied_during_plan(text)
+        error = TfguardError(text)
+        error.exit_code, error.outcome = kind.exit_code, kind.outcome
+        return error
+
+    def _create_workspace(self, task: Task) -> None:
+        """Let Terraform create the workspace under its own lock, by a command that touches nothing else."""
+        workspace = task.target.workspace
+        text = phrases.creating_workspace(task.subject.label, workspace)
+        self.report.say("info", "workspace.created", text, label=task.subject.label, workspace=workspace)
+        environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_result(lambda problem: problem is not None),
+            stop=tenacity.stop_after_attempt(_WORKSPACE_TRIES),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+            retry_error_callback=lambda state: state.outcome.result() if state.outcome else "",
+        )
+        problem = retrying(self._try_create_workspace, task, {**environ, "TF_WORKSPACE": workspace})
+        if problem is not None:
+            first = next((line.strip(" │╵╷") for line in problem.splitlines() if "Error" in line), "it gave no reason")
+            raise errors.ConfigError(
+                phrases.fit(
+                    f"{task.subject.label}: workspace {workspace} could not be created: {first}",
+                    f"Create it by hand: terraform workspace new {workspace}",
+                )
+            )
+
+    def _try_create_workspace(self, task: Task, environ: dict[str, str]) -> str | None:
+        status, output = self.front.run_captured(
+            [task.binary, "output", "-no-color", "-json"], directory=task.directory, environ=environ
+        )
+        return None if status == 0 else output
+
+    def _tell_of(self, task: Task, request: messages.Acquire, held: messages.Held) -> None:
+        label = task.subject.label
+        if request.nested_id and not held.is_nested:
+            self.report.say("warning", "lease.nested_ignored", phrases.nested_ignored(label), label=label)
+        if held.dead is not None:
+            text = phrases.took_over(task.subject, held.dead, self._clock.now())
+            self.report.say("warning", "lease.taken_over", text, label=label, **holder_facts(held.dead))
+        expire_at = parse_created(held.credentials_expire_at)
+        if expire_at is not None:
+            left = (expire_at - self._clock.now()).total_seconds()
+            if left < (task.terms.run_timeout_seconds or SHORT_CREDENTIALS_SECONDS):
+                text = phrases.credentials_expire(label, expire_at)
+                self.report.say("warning", "credentials.expiring", text, label=label)
+        self.report.say(
+            "info",
+            "lease.acquired",
+            phrases.acquired(task.subject, held.lock_id, waited_seconds=held.waited_seconds, is_nested=held.is_nested),
+            label=label,
+            lock=task.target.path,
+            lock_id=held.lock_id,
+            token=held.token,
+            waited_s=round(held.waited_seconds, 1),
+        )
+
+    def _tell_of_stale(self, task: Task, held: messages.Held) -> None:
+        """Say who ran since the plan was made that Terraform has refused."""
+        planned_at = read_planned_at(Path(task.plan_file)) if task.plan_file else None
+        text = planning.stale(task.subject, planned_at, held.runs, self._clock.now())
+        self.report.say("error", "plan.stale", text, label=task.subject.label)
+
+    @staticmethod
+    def _child_environ(task: Task, held: messages.Held) -> dict[str, str]:
+        environ = dict(task.environ)
+        environ["TFGUARD_LOCK_ID"] = held.lock_id
+        environ.pop("TFGUARD_FENCING_TOKEN", None)
+        environ.pop("TFGUARD_CI_LOG", None)  # The job's page is ours, not a tfguard's that runs inside our run.
+        if held.token:
+            environ["TFGUARD_FENCING_TOKEN"] = str(held.token)
+        return environ
+
+    # --- the end ------------------------------------------------------------------------------------------------
+
+    def _judge(self, status: int, success_codes: frozenset[int]) -> tuple[int, Outcome]:
+        """Find the exit status by precedence: lost > timed out > asked to stop > Terraform's own."""
+        front = self.front
+        if front.lost is not None:
+            return LeaseLost.exit_code, Outcome.LOCK_LOST
+        if front.is_timed_out:
+            return RunTimeout.exit_code, Outcome.RUN_TIMEOUT
+        if front.stopped_by is not None and status != 0:
+            return 128 + front.stopped_by.number, Outcome.INTERRUPTED
+        code = status if status >= 0 else 128 - status
+        if code == 1 and _STALE in front.last_words:
+            return code, Outcome.PLAN_STALE
+        return code, Outcome.SUCCEEDED if code in success_codes else Outcome.FAILED
+
+    def _release(self, task: Task, held: messages.Held, outcome: Outcome, exit_code: int) -> int:
+        """Release, report, and give the exit status: of a loss, where only the release has noticed one."""
+        released = self.front.release(outcome.value, exit_code)
+        self.front.close()
+        if released.result == "failed":
+            lease = None if task.subject.is_local else task.terms.lease_seconds
+            text = phrases.release_failed(task.subject, released.error, held.lock_id, lease)
+            self.report.say("warning", "release.failed", text, label=task.subject.label, error=released.error)
+        elif released.result in ("gone", "another's") and self.front.lost is None:
+            outcome, exit_code = Outcome.LOCK_LOST, LeaseLost.exit_code
+            text = phrases.lost_unnoticed(task.subject, released.result)
+            self.report.say("error", "lease.lost", text, label=task.subject.label, reason=released.result)
+        self._report_end(task, held, released, outcome, exit_code)
+        return exit_code
+
+    def _report_end(
+        self,
+        task: Task,
+        held: messages.Held | None,
+        released: messages.Released | None,
+        outcome: Outcome,
+        exit_code: int,
+    ) -> None:
+        waited = held.waited_seconds if held else self._clock.boottime() - self._started_at
+        facts: dict[str, Any] = {
+            "label": task.subject.label,
+            "lock": task.target.path,
+            "lock_id": held.lock_id if held else None,
+            "token": held.token or None if held else None,
+            "waited_s": round(waited, 1),
+            "held_s": round(released.held_seconds, 1) if released else 0.0,
+            "heartbeats": released.heartbeats if released else 0,
+        }
+        if held and released:
+            facts["release"] = "nested" if held.is_nested else released.result
+        self.report.finish(**facts, outcome=outcome.value, exit_code=exit_code)
+        self.front.close()

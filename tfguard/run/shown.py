@@ -1,0 +1,95 @@
+"""
+A Terraform command as the run's page shows it: its text between marks and kept, of a plan what it will change.
+
+Without a page it is run as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from tfguard.errors import TfguardError
+from tfguard.jobfiles.story import PlanFiles
+from tfguard.process.front import AcquireFailed, Front
+from tfguard.report.job_page import JobPage, is_data
+from tfguard.run.context import Context
+from tfguard.terraform.command_line import Invocation
+from tfguard.terraform.plan_json import read_changes
+
+_CHANGES = 2
+#: Commands without a lock of ours whose text is for people. What others print may be piped into a program, whatever
+#: the job's page wants: they are left alone.
+_TOLD = frozenset({("init",), ("get",), ("validate",), ("fmt",), ("test",), ("force-unlock",)}) | {
+    ("workspace", "new"),
+    ("workspace", "select"),
+}
+
+
+def is_told(context: Context, invocation: Invocation) -> bool:
+    """Whether there is a page, and it tells of this command even where it runs without a lock."""
+    page = context.report.page
+    if page is None:
+        return False
+    return bool(page.story.reports) or (_is_for_people(invocation) and not is_data(invocation.argv))
+
+
+def run_shown(
+    front: Front, context: Context, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
+) -> int:
+    """Run Terraform with `argv` under what is held; gives its exit status as `Front.run` does."""
+    page, directory = context.report.page, str(context.directory)
+    if page is None:
+        # Whether Terraform calls a saved plan stale is heard even on a terminal.
+        keep = len if invocation.plan_file else None
+        return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep)
+    is_plan = invocation.words == ("plan",)
+    argv, files = _saved(page, context, invocation, argv) if is_plan else (argv, None)
+    kept = page.begin(page.story.label or context.label(), is_plan=is_plan)
+    is_text = _is_for_people(invocation) and not invocation.is_set("json")  # TF_CLI_ARGS_plan=-json
+    with page.fenced(argv) if is_text else contextlib.nullcontext():
+        status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write)
+    if files is not None and status in (0, _CHANGES):
+        _read(front, context, page, files, environ)
+    return status
+
+
+def _is_for_people(invocation: Invocation) -> bool:
+    return invocation.command is not None or invocation.words in _TOLD
+
+
+def forgiven(context: Context, invocation: Invocation, status: int) -> int:
+    """On GitHub, where every status but 0 fails the step, 2 of `-detailed-exitcode` is told by the outputs alone."""
+    page = context.report.page
+    is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
+    return 0 if page is not None and page.is_github and is_detailed and status == _CHANGES else status
+
+
+def _saved(
+    page: JobPage, context: Context, invocation: Invocation, argv: Sequence[str]
+) -> tuple[Sequence[str], PlanFiles | None]:
+    """The plan's arguments with a file to save it to, unless they name one."""
+    given = invocation.flag("out")
+    path = os.path.join(context.settings.directory, given) if given else None
+    files = page.place_plan(path, is_unattended=bool(context.environ.get("TF_IN_AUTOMATION")))
+    if files is None or given:
+        return argv, files
+    at = list(argv).index("plan") + 1
+    return [*argv[:at], f"-out={files.plan}", *argv[at:]], files
+
+
+def _read(front: Front, context: Context, page: JobPage, files: PlanFiles, environ: Mapping[str, str]) -> None:
+    """Let Terraform show the saved plan as JSON into a file of ours. What cannot be read is left out."""
+    bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
+    words = [*context.terraform, "show", "-json", files.plan]
+    with contextlib.suppress(OSError, TfguardError, AcquireFailed):
+        if page.is_github or page.is_gitlab:
+            os.chmod(files.plan, 0o600)
+        target = os.open(files.shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        try:
+            status = front.run(words, directory=context.settings.directory, environ=bare, stdout=target)
+        finally:
+            os.close(target)
+        page.take_changes(read_changes(Path(files.shown).read_bytes()) if status == 0 else None)

@@ -1,0 +1,1 @@
+"""Terraform as it is on disk and on the command line. Nothing here starts it."""

@@ -1,0 +1,306 @@
+"""
+Terraform's working directory: its data directory, the backend it was initialised for, the selected workspace.
+
+The backend's values come from the cache that `init` wrote (`.terraform/terraform.tfstate`): values given as
+`-backend-config` exist nowhere else. The `.tf` files only tell whether a backend is declared at all, and which type.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tfguard import hcl
+from tfguard.errors import ConfigError
+from tfguard.lock.lockinfo import printable
+from tfguard.terraform.backend_block import Declared, blocks_of
+
+_MAX_CACHE_BYTES = 4 * 1024 * 1024
+_MAX_SOURCE_BYTES = 4 * 1024 * 1024
+_CACHE_VERSION = 3
+_SUFFIXES = (".tf", ".tofu", ".tf.json", ".tofu.json")
+#: What Terraform allows: a name that needs no escaping in a URL's path.
+_WORKSPACE = re.compile(r"[A-Za-z0-9_.~$&+=:@-]+")
+_SECRETS = re.compile(
+    r"secret|password|passwd|token|access_key|customer_key|credential|sas|private|conn_str", re.IGNORECASE
+)
+_USERINFO = re.compile(r"//[^/\s]*@")
+_OVERRIDE = re.compile(r"(?:^|_)override\.")
+
+
+@dataclass(frozen=True)
+class BackendCache:
+    """The backend a directory was initialised for. `config` may hold secrets; `path` is where it was read."""
+
+    type: str
+    config: Mapping[str, Any] = field(repr=False)
+    path: Path
+
+
+@dataclass(frozen=True)
+class WorkingDirectory:
+    """
+    One directory as Terraform sees it. `directory` and `data_dir` are absolute.
+
+    What is read is kept for the object's lifetime: make a new one after an `init`.
+    """
+
+    directory: Path
+    data_dir: Path
+    selected: str = ""
+
+    @classmethod
+    def at(cls, current: Path, chdir: str | None, environ: Mapping[str, str]) -> WorkingDirectory:
+        """
+        Describe the directory that a Terraform started in `current` with `-chdir=chdir` works in.
+
+        Raises:
+            ConfigError: There is no such directory.
+        """
+        directory = absolute(current / (chdir or ""))
+        if not directory.is_dir():
+            raise ConfigError(f"There is no directory {_shown(directory)}.\nCheck `dir` in tfguard.yml, or -chdir.")
+        data_dir = absolute(directory / (environ.get("TF_DATA_DIR") or ".terraform"))
+        return cls(directory, data_dir, environ.get("TF_WORKSPACE", ""))
+
+    @property
+    def cache_path(self) -> Path:
+        """Where Terraform keeps the backend it was initialised for."""
+        return self.data_dir / "terraform.tfstate"
+
+    @cached_property
+    def backend(self) -> BackendCache | None:
+        """
+        The backend from the cache; None where there is no cache, or it names none.
+
+        Raises:
+            ConfigError: The cache cannot be read, or is of a version we do not know.
+        """
+        text = self._read(self.cache_path, _MAX_CACHE_BYTES)
+        return None if text is None else _parse_cache(text, self.cache_path)
+
+    @cached_property
+    def declared(self) -> tuple[str, ...]:
+        """The backend types that the `.tf` files declare (`cloud` for a cloud block), the one that counts first."""
+        return tuple(kind for kind, _ in self._blocks if kind)
+
+    @cached_property
+    def is_initialised(self) -> bool:
+        """Whether `init` has nothing to do for the backend, and has been run where providers or modules need it."""
+        if self.backend is not None or self.declared:
+            return self.backend is not None and (not self.declared or self.backend.type in self.declared)
+        return self.data_dir.is_dir() or not any(needs for _, needs in self._blocks)
+
+    @property
+    def is_terraform_directory(self) -> bool:
+        """Whether there is anything here for Terraform: configuration, a backend cache, or a local state."""
+        left = (self.cache_path, self.directory / "terraform.tfstate", self.directory / "terraform.tfstate.d")
+        return any(True for _ in self._sources()) or any(path.exists() for path in left)
+
+    def workspace(self) -> str:
+        """
+        Give the selected workspace: `TF_WORKSPACE`, what `workspace select` left behind, or `default`.
+
+        Raises:
+            ConfigError: The name is none that Terraform would accept, or cannot be read.
+        """
+        path = self.data_dir / "environment"
+        name = self.selected or (self._read(path, 4096) or "").strip() or "default"
+        if not is_workspace_name(name):
+            source = "TF_WORKSPACE" if self.selected else _shown(path)
+            raise ConfigError(f"{source} names no valid workspace: {printable(name, 40)!r}.\nCheck the name.")
+        return name
+
+    def texts(self) -> Iterator[tuple[Path, str]]:
+        """Give the configuration's files with their text, those first whose words count."""
+        for path in self._sources():
+            try:
+                yield path, self._read(path, _MAX_SOURCE_BYTES) or ""
+            except ConfigError:
+                continue  # Terraform will say what is wrong with its own files.
+
+    def _sources(self) -> Iterator[Path]:
+        try:
+            names = sorted(entry.name for entry in os.scandir(self.directory) if entry.name.endswith(_SUFFIXES))
+        except OSError:
+            return
+        # Terraform merges override files last, so what they say counts.
+        names.sort(key=lambda name: _OVERRIDE.search(name) is None)
+        yield from (self.directory / name for name in names if not name.startswith("."))
+
+    @cached_property
+    def _blocks(self) -> tuple[_Block, ...]:
+        found: list[_Block] = []
+        for path, text in self.texts():
+            found += _scan_json(text) if path.name.endswith(".json") else _scan(text)
+        return tuple(found)
+
+    def _read(self, path: Path, limit: int) -> str | None:
+        """Read a small text file; None where there is none. Never blocks on what is no regular file."""
+        try:
+            if not path.is_file():
+                if path.exists():
+                    raise ConfigError(f"{_shown(path)} is no ordinary file.\nRemove it and run: tfguard init")
+                return None
+            with path.open("rb") as file:
+                data = file.read(limit + 1)
+            text = data.decode()
+        except (OSError, ValueError) as error:
+            why = (error.strerror or "error") if isinstance(error, OSError) else "it is no text"
+            raise ConfigError(f"{_shown(path)} cannot be read: {why}.\nRemove it and run: tfguard init") from error
+        if len(data) > limit:
+            raise ConfigError(f"{_shown(path)} is too large to be Terraform's.\nRemove it and run: tfguard init")
+        return text
+
+
+def absolute(path: Path) -> Path:
+    """Make a path free of `..` as the kernel would, links included; its last part is left as it is called."""
+    if ".." not in path.parts:
+        return path.absolute()
+    return Path(os.path.realpath(path if path.name == ".." else path.parent), "" if path.name == ".." else path.name)
+
+
+def is_workspace_name(name: str) -> bool:
+    """Whether Terraform accepts this as the name of a workspace."""
+    return _WORKSPACE.fullmatch(name) is not None
+
+
+def _shown(path: Path) -> str:
+    """A path for a message: bounded, one line, its end kept."""
+    text = printable(str(path), 4096)
+    return text if len(text) <= 70 else "…" + text[-69:]
+
+
+def _parse_cache(text: str, path: Path) -> BackendCache | None:
+    try:
+        content = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+        raise ConfigError(f"{_shown(path)} is not readable as JSON.\nRemove it and run: tfguard init") from error
+    version = content.get("version")
+    if version != _CACHE_VERSION:
+        raise ConfigError(
+            f"{_shown(path)} has version {printable(str(version), 20)}; tfguard knows 3.\n"
+            "Run: tfguard init -reconfigure"
+        )
+    backend = content.get("backend") or content.get("cloud")
+    if not backend:
+        if content.get("state_store"):
+            return BackendCache("state_store", {}, path)
+        return None
+    kind, config = (backend.get("type"), backend.get("config")) if isinstance(backend, dict) else (None, None)
+    if not isinstance(kind, str) or not isinstance(config or {}, dict):
+        raise ConfigError(f"{_shown(path)} names no usable backend.\nRun: tfguard init -reconfigure")
+    return BackendCache(kind, config or {}, path)
+
+
+#: The backend type that a block declares, if it does; whether `init` has to install something for it.
+_Block = tuple[str, bool]
+
+
+def _scan(text: str) -> Iterator[_Block]:
+    """Give the blocks that matter to `init`."""
+    stack: list[list[str]] = []
+    header: list[str] = []
+    for kind, word in hcl.tokens(text):
+        if word == "\n":
+            header = []
+        elif word == "{":
+            yield from _judge([*(labels[:1] for labels in stack), header])
+            stack.append(header)
+            header = []
+        elif word == "}":
+            stack = stack[:-1]
+            header = []
+        elif kind != "heredoc":
+            header.append(word.strip('"'))
+
+
+def _judge(path: list[list[str]]) -> Iterator[_Block]:
+    header = path[-1]
+    if len(path) == 1 and header and _needs_init(header):
+        yield "", True
+    elif path[:-1] == [["terraform"]] and header[:1] == ["backend"] and len(header) > 1:
+        yield header[1], True
+    elif path[:-1] == [["terraform"]] and header in (["cloud"], ["required_providers"]):
+        yield ("cloud" if header == ["cloud"] else ""), True
+
+
+def _needs_init(labels: list[str]) -> bool:
+    if labels[0] in ("resource", "data", "ephemeral"):
+        return len(labels) > 1 and not labels[1].startswith("terraform_")
+    return labels[0] in ("module", "provider")
+
+
+def _scan_json(text: str) -> Iterator[_Block]:
+    try:
+        content = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError, UnicodeError):
+        return
+    for settings in blocks_of(content.get("terraform")):
+        for backend in blocks_of(settings.get("backend")):
+            yield from ((kind, True) for kind in backend)
+        if "cloud" in settings:
+            yield "cloud", True
+    if content.keys() & {"module", "provider", "resource", "data"}:
+        yield "", True
+
+
+def differing_backend_config(cache: BackendCache | None, wanted: Declared) -> list[tuple[str, str, str]]:
+    """
+    Compare what a pipeline wants with what the directory was initialised for.
+
+    Gives (key, cached, wanted) for each difference, ready to be shown: secrets are `***`, absent values `unset`.
+    Only wanted keys count: the rest comes from the `.tf` files. Text and number are equal where they read the same;
+    what only init can work out is equal to nothing.
+    """
+    cached = {} if cache is None else cache.config
+    unread = ((name, _public(name, _found(cached, name)), "an expression") for name in sorted(wanted.unread))
+    return [*_differences(cached, wanted.config, ""), *unread]
+
+
+def _found(config: Mapping[str, Any], name: str) -> object:
+    """The value at `block.name`, None where there is none."""
+    value: object = config
+    for part in name.split("."):
+        block = _one_block(value)
+        value = block.get(part) if isinstance(block, Mapping) else None
+    return value
+
+
+def _one_block(value: object) -> object:
+    """A block that may stand but once is kept as a list of one by some versions."""
+    return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping) else value
+
+
+def _differences(cached: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str]]:
+    for key, value in wanted.items():
+        name, before, after = prefix + str(key), _one_block(cached.get(key)), _one_block(value)
+        if isinstance(after, Mapping):
+            yield from _differences(before if isinstance(before, Mapping) else {}, after, name + ".")
+        elif _plain(before) != _plain(after):
+            yield name, _public(name, before), _public(name, after)
+
+
+def _plain(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(sorted(map(_plain, value))) + "]"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _public(name: str, value: object) -> str:
+    if value is None or value == "":
+        return "unset"
+    return "***" if _SECRETS.search(name) else printable(_USERINFO.sub("//***@", _plain(value)), 80)
