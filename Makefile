@@ -35,7 +35,7 @@ needs-terraform:
 	  echo "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
 
 test: $(VENV)/.installed-test
-	$(BIN)/python -m tests.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]
+	$(BIN)/python -m tests.support.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.installed-test
@@ -44,16 +44,16 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 
 bench: needs-terraform $(VENV)/.installed-test
-	$(BIN)/python -m tests.emulators
+	$(BIN)/python -m tests.support.emulators
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # The long forms of what `make test` runs briefly.
 soak: needs-terraform $(VENV)/.installed-test
-	$(BIN)/python -m tests.emulators
+	$(BIN)/python -m tests.support.emulators
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
 
 peers: needs-terraform $(VENV)/.installed-test
-	$(BIN)/python -m tests.emulators
+	$(BIN)/python -m tests.support.emulators
 	$(BIN)/python -m tests.peers --write
 
 clean:

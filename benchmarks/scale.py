@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from tests.line_world import World
+from tests.support.line_world import World
 from tfguard.lock.deadlines import Deadlines
 
 HOLD_SECONDS = 60.0

@@ -128,7 +128,7 @@ class Bench:
 @contextlib.contextmanager
 def bench() -> Iterator[Bench]:
     """Start the emulators; all is gone afterwards."""
-    from tests import emulators
+    from tests.support import emulators
 
     # As pip does when it installs: the keeper writes no bytecode, and would compile itself at every start.
     compileall.compile_dir(ROOT / "tfguard", quiet=1)

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from tests import emulators
+from tests.support import emulators
 
 ACCESS_KEY = "testkey"
 SECRET_KEY = "testsecret"

@@ -12,10 +12,10 @@ from types import ModuleType
 
 import pytest
 
-from tests import emulators
 from tests.ci.actions import Job
 from tests.conftest import cannot
 from tests.e2e.conftest import ROOT, Stage, base_environ, stage  # noqa: F401 - a fixture
+from tests.support import emulators
 
 
 def check_out(into: Path) -> Path:

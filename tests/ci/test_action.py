@@ -12,7 +12,7 @@ import pytest
 from tests.ci.actions import Job
 from tests.e2e.conftest import GATED
 from tests.e2e.runners import cancel_on_github
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 

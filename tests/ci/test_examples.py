@@ -21,7 +21,7 @@ import yaml
 from tests.ci.gitlab import TEMPLATE
 from tests.conftest import S3
 from tests.e2e.conftest import ROOT, Stage
-from tests.serving import Request, serving
+from tests.support.serving import Request, serving
 from tfguard.cli import own_commands
 from tfguard.config import options
 

@@ -21,8 +21,8 @@ from tests.ci.actions import Job
 from tests.ci.conftest import check_out, install
 from tests.e2e.conftest import ROOT, base_environ
 from tests.e2e.runners import cancel_on_github
-from tests.eventually import eventually
-from tests.serving import Request, serving
+from tests.support.eventually import eventually
+from tests.support.serving import Request, serving
 
 pytestmark = pytest.mark.e2e
 

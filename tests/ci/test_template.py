@@ -16,12 +16,12 @@ import pytest
 import yaml
 
 import tfguard
-from tests import emulators
 from tests.ci.gitlab import TEMPLATE, TEMPLATE_FILE, lines_of, lock_file, put_image, run_part, start_part, wheel
 from tests.conftest import cannot
 from tests.e2e.conftest import GATED, ROOT, Result, Stage
 from tests.e2e.operated import kill_all_of
-from tests.serving import serving
+from tests.support import emulators
+from tests.support.serving import serving
 
 EXAMPLE = ROOT / "examples/gitlab/.gitlab-ci.yml"
 PROD = "version: 1\npipelines:\n  prod: {}\n"

@@ -18,7 +18,7 @@ from tfguard.config.file import find_config
 from tfguard.config.settings import var_file_arguments
 from tfguard.errors import ConfigError, UsageError
 
-SNAPSHOTS = Path(__file__).parent.parent / "messages" / "config"
+SNAPSHOTS = Path(__file__).parent / "messages"
 SECRET = "hunter2-planted"
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 Backend = Literal["dynamodb", "s3", "both", "local"]
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")

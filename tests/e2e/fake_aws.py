@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.serving import Request, serving
+from tests.support.serving import Request, serving
 
 
 @dataclass

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from tests.e2e.conftest import TFGUARD, Stage
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 #: A run may hold the lock for so long, at most.
 ENOUGH = 120

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from tests.e2e.conftest import Result, Stage
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 
 class Running:

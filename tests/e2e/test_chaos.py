@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import Stage
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

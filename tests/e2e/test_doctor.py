@@ -19,8 +19,8 @@ import pytest
 from tests.e2e.conftest import GATED, TFGUARD, Backend, Stage
 from tests.e2e.operated import guarded, kill_all_of
 from tests.e2e.refusing import Refusal, refusing
-from tests.eventually import eventually
-from tests.proxy import Proxy, proxy
+from tests.support.eventually import eventually
+from tests.support.proxy import Proxy, proxy
 from tfguard.backends.aws.facts import TableFacts
 from tfguard.doctor import lock
 from tfguard.doctor.table_and_bucket import judge_table

@@ -12,8 +12,8 @@ import pytest
 from tests.e2e.conftest import GATED, Backend, Stage
 from tests.e2e.operated import keeper_of, kill_keeper_of
 from tests.e2e.running import Running, running
-from tests.eventually import eventually
-from tests.proxy import Proxy, proxy
+from tests.support.eventually import eventually
+from tests.support.proxy import Proxy, proxy
 from tfguard.guard.front_rules import FROZEN_KEEPER_SECONDS
 from tfguard.process.front import MAX_RESTARTS
 

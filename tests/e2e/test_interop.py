@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import BACKENDS, GATED, Backend, Stage
 from tests.e2e.running import running
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 

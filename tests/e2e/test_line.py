@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.conftest import BACKENDS, Backend, Stage
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import Running, running
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -17,7 +17,7 @@ from tests.e2e.conftest import GATED, Result, Stage
 
 pytestmark = pytest.mark.e2e
 
-SNAPSHOTS = Path(__file__).parents[1] / "messages"
+SNAPSHOTS = Path(__file__).parents[1] / "report" / "messages"
 GITHUB = {
     "CI": "true",
     "GITHUB_ACTIONS": "true",

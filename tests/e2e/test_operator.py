@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import TFGUARD, Backend, Result, Stage
 from tests.e2e.operated import guarded, kill_all_of, plain
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import TFGUARD, Result, Stage
 from tests.e2e.running import running
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 

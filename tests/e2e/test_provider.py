@@ -22,8 +22,8 @@ import pytest
 from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
 from tests.e2e.conftest import TFGUARD, Stage
 from tests.e2e.running import running
-from tests.eventually import eventually
-from tests.proxy import proxy
+from tests.support.eventually import eventually
+from tests.support.proxy import proxy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -12,10 +12,10 @@ from typing import Any
 import pexpect
 import pytest
 
-from tests.ci.page import Rendered
 from tests.e2e.conftest import GATED, TFGUARD, Stage
 from tests.e2e.operated import kill_front_of
 from tests.e2e.running import running
+from tests.report.page import Rendered
 
 pytestmark = pytest.mark.e2e
 

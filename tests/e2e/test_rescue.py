@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import GATED, Backend, Result, Stage
 from tests.e2e.operated import guarded, keeper_of, kill_all_of, kill_front_of, kill_keeper_of
 from tests.e2e.refusing import Refusing, refusing
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 from tfguard.backends.aws.dynamodb import BEAT
 
 pytestmark = pytest.mark.e2e

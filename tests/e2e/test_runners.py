@@ -15,7 +15,7 @@ from tests.e2e.runners import (
     cancel_in_gitlab_shell,
     cancel_on_github,
 )
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

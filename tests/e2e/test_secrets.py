@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import GATED, Stage
 from tests.e2e.fake_aws import refusing
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 

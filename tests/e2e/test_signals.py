@@ -21,7 +21,7 @@ import pytest
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import TFGUARD, Stage
 from tests.e2e.operated import keeper_of, kill_keeper_of
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 from tfguard.process.front import MAX_RESTARTS
 
 pytestmark = pytest.mark.e2e

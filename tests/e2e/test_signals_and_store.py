@@ -12,8 +12,8 @@ import pytest
 
 from tests.e2e.conftest import GATED, Stage
 from tests.e2e.running import running
-from tests.eventually import eventually
-from tests.proxy import Proxy, proxy
+from tests.support.eventually import eventually
+from tests.support.proxy import Proxy, proxy
 
 pytestmark = pytest.mark.e2e
 

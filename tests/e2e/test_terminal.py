@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import GATED, TFGUARD, Stage
-from tests.eventually import eventually
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 

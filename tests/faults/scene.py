@@ -25,8 +25,8 @@ import psutil
 from tests.contract.kinds import DynamoDBKind, S3Kind
 from tests.e2e.conftest import TFGUARD, Result, base_environ
 from tests.e2e.running import Running
-from tests.eventually import eventually
 from tests.faults.proxy import FaultProxy
+from tests.support.eventually import eventually
 from tfguard.backends import open_store
 from tfguard.clock import SystemClock
 from tfguard.lock.store import LockRecord, S3Spec, Store

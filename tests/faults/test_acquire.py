@@ -9,10 +9,10 @@ from itertools import pairwise
 
 import pytest
 
-from tests.eventually import eventually
-from tests.fakes import plain
 from tests.faults.proxy import HANGS, HANGS_AFTER_LANDING, LATE, LOST, UNHEARD, Fate, failed, refused
 from tests.faults.scene import Scene, exit_record, is_gone, keeper_of, on_both_stores
+from tests.support.eventually import eventually
+from tests.support.fakes import plain
 
 pytestmark = pytest.mark.e2e
 

@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from tests.contract.kinds import lease, record
-from tests.eventually import eventually
 from tests.faults.scene import WORK, Scene, on_both_stores
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 

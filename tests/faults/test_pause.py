@@ -8,9 +8,9 @@ import psutil
 import pytest
 
 from tests.e2e.running import Running
-from tests.eventually import eventually
-from tests.fakes import FakeClock, T, draft
 from tests.faults.scene import Scene, family, keeper_of, on_both_stores, work_of
+from tests.support.eventually import eventually
+from tests.support.fakes import FakeClock, T, draft
 from tfguard.errors import LeaseLost
 from tfguard.guard.watchdog import Action, Watchdog
 from tfguard.lock.deadlines import Deadlines

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from tests.contract.kinds import lease, record
-from tests.eventually import eventually
 from tests.faults.proxy import HANGS, LATE, LOST, PASSES, TWICE, UNHEARD, Fate, failed, refused, slow
 from tests.faults.scene import Scene
+from tests.support.eventually import eventually
 from tfguard.errors import ActionDenied, StoreUnavailable
 from tfguard.lock.store import QueueRecord
 

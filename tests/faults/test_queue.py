@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import pytest
 
 from tests.e2e.running import Running
-from tests.eventually import eventually
-from tests.fakes import plain
 from tests.faults.scene import Scene, family, on_both_stores
-from tests.line_world import World
+from tests.support.eventually import eventually
+from tests.support.fakes import plain
+from tests.support.line_world import World
 from tfguard.lock.queue_record import decode
 
 pytestmark = pytest.mark.e2e

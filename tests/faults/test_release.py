@@ -16,9 +16,9 @@ import pytest
 
 from tests.contract.kinds import lease, record
 from tests.e2e.conftest import Result
-from tests.eventually import eventually
 from tests.faults.proxy import LATE, LOST, UNHEARD, Fate, failed, refused
 from tests.faults.scene import Scene, exit_record, on_both_stores
+from tests.support.eventually import eventually
 from tfguard.guard import keeper_rules
 from tfguard.lock import session
 from tfguard.process import keeper

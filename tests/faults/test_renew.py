@@ -6,9 +6,9 @@ import psutil
 import pytest
 
 from tests.e2e.running import Running
-from tests.eventually import eventually
 from tests.faults.proxy import HANGS, LOST, TWICE, UNHEARD, Fate, failed, refused
 from tests.faults.scene import Scene, lock_id_said, on_both_stores, work_of
+from tests.support.eventually import eventually
 from tfguard.lock.deadlines import Deadlines
 
 pytestmark = pytest.mark.e2e

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from tests.contract.kinds import lease, record
-from tests.eventually import eventually
-from tests.fakes import FakeClock, T, anothers, draft, plain
 from tests.faults.scene import LocalScene, Scene, family, is_gone, keeper_of, on_both_stores, work_of
+from tests.support.eventually import eventually
+from tests.support.fakes import FakeClock, T, anothers, draft, plain
 from tfguard.errors import LeaseLost
 from tfguard.lock.lease import Acquirer, Busy, HeldLock
 

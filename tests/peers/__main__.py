@@ -17,12 +17,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests import emulators
 from tests.conftest import S3, DynamoDB, _client
 from tests.e2e.conftest import ROOT
 from tests.faults.proxy import fault_proxy
 from tests.peers.clients import Client, NpmClient, PythonClient, Terraform, Tfguard
 from tests.peers.rows import ROWS, Cell, scene
+from tests.support import emulators
 
 README = ROOT / "README.md"
 _MARKED = re.compile(r"(<!-- peers -->\n).*?(<!-- /peers -->)", re.DOTALL)

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests import emulators
 from tests.conftest import DynamoDB
 from tests.e2e.conftest import Stage, base_environ
 from tests.faults.proxy import FaultProxy, Request
+from tests.support import emulators
 
 HERE = Path(__file__).parent
 #: The lease of everybody who has one, in seconds.

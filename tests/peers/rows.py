@@ -18,9 +18,9 @@ from pathlib import Path
 
 import psutil
 
-from tests.eventually import eventually
 from tests.faults.proxy import HANGS, UNHEARD
 from tests.peers.clients import LEASE_SECONDS, Client
+from tests.support.eventually import eventually
 
 WORK = Path(__file__).parents[1] / "faults" / "work.py"
 #: Longer than this nobody is waited for: what has not happened by then does not happen.

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from tests.fakes import FakeClock
+from tests.support.fakes import FakeClock
 from tfguard.backends import queuefile
 from tfguard.backends.aws import dynamodb, s3
 from tfguard.backends.urls import parse_store_url

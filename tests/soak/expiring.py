@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.faults.proxy import FaultProxy, Request, fault_proxy, refused
-from tests.serving import serving
+from tests.support.serving import serving
 
 
 class Issuer:

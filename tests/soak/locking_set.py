@@ -27,8 +27,8 @@ from pathlib import Path
 
 import psutil
 
-from tests.eventually import eventually
 from tests.faults.proxy import HANGS, HANGS_AFTER_LANDING, LOST, UNHEARD, FaultProxy, failed, fault_proxy, refused
+from tests.support.eventually import eventually
 
 ELEMENT = Path(__file__).with_name("element.py")
 LEASE_SECONDS = 3.0

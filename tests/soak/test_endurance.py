@@ -19,8 +19,8 @@ import pytest
 from tests.conftest import DynamoDB
 from tests.e2e.conftest import TFGUARD, Stage, base_environ
 from tests.e2e.running import running
-from tests.eventually import eventually
 from tests.soak.expiring import expiring
+from tests.support.eventually import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

@@ -1,0 +1,338 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import REGION, S3
+from tests.support.eventually import eventually
+from tfguard.backends.aws import credentials as aws_credentials
+from tfguard.backends.aws.credentials import Client, Credentials, Keys
+from tfguard.errors import StoreDenied, StoreMisconfigured
+from tfguard.lock.store import AssumeRole, AwsAccess
+
+SECRET = "hunter2hunter2"
+ROLE = AssumeRole(role_arn="arn:aws:iam::123456789012:role/ci", session_name="run-1", duration=900)
+
+
+@pytest.fixture
+def opened() -> Iterator[list[Any]]:
+    things: list[Any] = []
+    yield things
+    for thing in things:
+        thing.close()
+
+
+@pytest.fixture(autouse=True)
+def no_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
+
+
+def client(opened: list[Any], access: AwsAccess, service: str = "dynamodb", endpoint: str = "") -> Client:
+    credentials = Credentials(access)
+    opened.append(credentials)
+    made = credentials.client(service, endpoint)
+    opened.append(made)
+    return made
+
+
+def key_of(opened: list[Any]) -> str:
+    """The access key that the last client signs with."""
+    keys = opened[-2].get_frozen_credentials()
+    return str(keys.access_key)
+
+
+def static(**settings: Any) -> AwsAccess:
+    return AwsAccess(**{"region": REGION, "access_key": "testkey", "secret_key": SECRET, **settings})
+
+
+# --- which credentials ------------------------------------------------------------------------------------------
+
+
+def test_no_credentials_says_where_to_put_them(opened: list[Any]) -> None:
+    with pytest.raises(StoreDenied, match="Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"):
+        client(opened, AwsAccess(region=REGION))
+
+
+def test_the_backends_keys_go_before_the_environments(opened: list[Any], aws_env: None) -> None:
+    client(opened, static(access_key="fromconfig"))
+
+    assert key_of(opened) == "fromconfig"
+
+
+def test_the_environments_keys_go_before_its_profile(
+    opened: list[Any], aws_env: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files(monkeypatch, tmp_path)
+    monkeypatch.setenv("AWS_PROFILE", "ops")
+
+    client(opened, AwsAccess(region=REGION))
+
+    assert key_of(opened) == "testkey"
+
+
+def test_the_backends_profile_goes_before_the_environments_keys(
+    opened: list[Any], aws_env: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    files(monkeypatch, tmp_path)
+
+    client(opened, AwsAccess(region=REGION, profile="ops"))
+
+    assert key_of(opened) == "opskey"
+
+
+def test_of_several_credentials_files_the_last_with_the_profile_wins(opened: list[Any], tmp_path: Path) -> None:
+    paths = []
+    for name, profile in (("one", "ops"), ("two", "ops"), ("three", "dev")):
+        path = tmp_path / name
+        path.write_text(f"[{profile}]\naws_access_key_id = {name}\naws_secret_access_key = {SECRET}\n")
+        paths.append(str(path))
+
+    client(opened, AwsAccess(region=REGION, profile="ops", shared_credentials_files=tuple(paths)))
+
+    assert key_of(opened) == "two"
+
+
+def test_an_unknown_profile_is_named(opened: list[Any]) -> None:
+    with pytest.raises(StoreMisconfigured, match="nobody") as caught:
+        client(opened, AwsAccess(region=REGION, profile="nobody"))
+
+    assert "Correct `profile` or AWS_PROFILE" in str(caught.value)
+
+
+@pytest.mark.emulator
+def test_a_chain_of_roles_is_assumed(opened: list[Any], s3: S3) -> None:
+    second = AssumeRole(role_arn="arn:aws:iam::123456789012:role/deploy", tags={"team": "net"}, external_id="xyz")
+
+    made = client(opened, static(assume_role=(ROLE, second), sts_endpoint=s3.endpoint), "sts", s3.endpoint)
+
+    assert made.ask("get_caller_identity", "sts", {})["Arn"].endswith("assumed-role/deploy/tfguard")
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("by_file", [True, False], ids=["file", "text"])
+def test_a_web_identity_is_exchanged_for_a_role(opened: list[Any], s3: S3, tmp_path: Path, by_file: bool) -> None:
+    (tmp_path / "token").write_text("a.jwt.token\n")
+    token = {"web_identity_token_file": str(tmp_path / "token")} if by_file else {"web_identity_token": "a.jwt.token"}
+    role = AssumeRole(role_arn=ROLE.role_arn, **token)
+
+    client(opened, AwsAccess(region=REGION, assume_role_with_web_identity=role, sts_endpoint=s3.endpoint))
+
+    expires_at = opened[-2].expires_at()
+    assert timedelta(minutes=10) < expires_at - datetime.now(timezone.utc) < timedelta(hours=2)
+
+
+def test_a_web_identity_token_that_cannot_be_read_is_named(opened: list[Any], tmp_path: Path) -> None:
+    role = AssumeRole(role_arn=ROLE.role_arn, web_identity_token_file=str(tmp_path / "no-token"))
+
+    with pytest.raises(StoreDenied, match="web identity token cannot be read"):
+        client(opened, AwsAccess(region=REGION, assume_role_with_web_identity=role))
+
+
+def test_expired_credentials_of_the_environment_are_an_expiry(
+    opened: list[Any], aws_env: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CREDENTIAL_EXPIRATION", "2020-01-01T00:00:00Z")
+
+    with pytest.raises(StoreDenied) as caught:
+        client(opened, AwsAccess(region=REGION))
+
+    assert caught.value.is_expired
+
+
+def test_keys_do_not_show_themselves() -> None:
+    assert SECRET not in repr(Keys(access_key="a", secret_key=SECRET, token=SECRET))
+
+
+# --- where to -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("environ", "configured", "expected"),
+    [
+        ({"AWS_REGION": "eu-west-1", "AWS_DEFAULT_REGION": "eu-west-2"}, "", "eu-west-1"),
+        ({"AWS_DEFAULT_REGION": "eu-west-2"}, "", "eu-west-2"),
+        ({"AWS_REGION": "eu-west-1"}, "eu-west-3", "eu-west-3"),
+    ],
+)
+def test_the_region_is_terraforms(
+    opened: list[Any], monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], configured: str, expected: str
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    made = client(opened, static(region=configured))
+
+    assert made.botocore.meta.region_name == expected
+
+
+def test_no_region_is_a_matter_of_configuration(opened: list[Any]) -> None:
+    with pytest.raises(StoreMisconfigured, match="No AWS region is set"):
+        client(opened, static(region=""))
+
+
+@pytest.mark.parametrize(
+    ("environ", "configured", "expected"),
+    [
+        ({}, "", "https://dynamodb.us-east-1.amazonaws.com"),
+        ({"AWS_ENDPOINT_URL": "http://all"}, "", "http://all"),
+        ({"AWS_ENDPOINT_URL": "http://all", "AWS_DYNAMODB_ENDPOINT": "http://old"}, "", "http://old"),
+        ({"AWS_ENDPOINT_URL_DYNAMODB": "http://one", "AWS_DYNAMODB_ENDPOINT": "http://old"}, "", "http://one"),
+        ({"AWS_ENDPOINT_URL_DYNAMODB": "http://one"}, "http://configured", "http://configured"),
+        ({"AWS_USE_FIPS_ENDPOINT": "true"}, "", "https://dynamodb-fips.us-east-1.amazonaws.com"),
+    ],
+)
+def test_the_endpoint_is_terraforms(
+    opened: list[Any], monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], configured: str, expected: str
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+    made = client(opened, static(), endpoint=configured)
+
+    assert made.botocore.meta.endpoint_url == expected
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "is_aws"), [("", True), ("http://127.0.0.1:1", False), ("https://amazonaws.com.evil.example", False)]
+)
+def test_only_aws_is_taken_for_aws(opened: list[Any], endpoint: str, is_aws: bool) -> None:
+    assert client(opened, static(), endpoint=endpoint).is_aws is is_aws
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "is_used"),
+    [
+        ("", True),
+        ("example.com", False),
+        (".example.com,x", False),
+        ("*", False),
+        ("ample.com", True),
+        ("10.0.0.0/8", True),
+    ],
+)
+def test_no_proxy_exempts_hosts_and_domains(opened: list[Any], no_proxy: str, is_used: bool) -> None:
+    access = static(https_proxy="http://proxy:3128", no_proxy=no_proxy)
+
+    made = client(opened, access, endpoint="https://ddb.example.com")
+
+    proxies = made.botocore._endpoint.http_session._proxy_config._proxies
+    assert bool(proxies) is is_used
+
+
+# --- fresh ----------------------------------------------------------------------------------------------------------
+
+
+class Source:
+    """Hands out keys that live for `life` seconds, numbered."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, life: float | None) -> None:
+        self.given = 0
+        self._life = life
+        monkeypatch.setattr(aws_credentials, "_found_keys", self._next)
+        monkeypatch.setattr(aws_credentials, "RETRY_SECONDS", 0.01)
+
+    def _next(self, session: Any) -> Keys:
+        self.given += 1
+        life = self._life
+        expires_at = None if life is None else datetime.now(timezone.utc) + timedelta(seconds=life)
+        return Keys(access_key=f"key{self.given}", secret_key=SECRET, expires_at=expires_at)
+
+
+def test_credentials_are_refreshed_before_they_end(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source(monkeypatch, life=1.0)
+
+    client(opened, AwsAccess(region=REGION))
+
+    eventually(lambda: source.given >= 3, what="two refreshes")
+    assert opened[-2].expires_at() > datetime.now(timezone.utc)
+
+
+def test_credentials_without_an_end_are_resolved_once(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source(monkeypatch, life=None)
+    credentials = Credentials(AwsAccess(region=REGION))
+
+    opened += [credentials, credentials.client("dynamodb"), credentials.client("s3")]
+
+    assert source.given == 1
+    assert credentials.expires_at() is None
+
+
+def test_an_expired_token_is_renewed_without_waiting_for_it(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.exceptions import ClientError
+
+    Source(monkeypatch, life=None)
+    made = client(opened, AwsAccess(region=REGION))
+    error = {"Error": {"Code": "ExpiredTokenException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+
+    def refuse(**kwargs: Any) -> None:
+        raise ClientError(error, "GetItem")
+
+    made.botocore.meta.events.register("before-send", refuse)
+
+    with pytest.raises(StoreDenied):
+        made.ask("get_item", "table", {"TableName": "t", "Key": {"LockID": {"S": "a"}}})
+
+    eventually(lambda: opened[-2].get_frozen_credentials().access_key == "key2", what="new keys")
+
+
+def test_a_refresh_that_fails_leaves_the_old_keys(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Source(monkeypatch, life=None)
+    client(opened, AwsAccess(region=REGION))
+
+    def fail(session: Any) -> Keys:
+        source.given += 1
+        raise StoreDenied("gone", action="sign", resource="AWS credentials")
+
+    monkeypatch.setattr(aws_credentials, "_found_keys", fail)
+    opened[-2].renew_soon()
+
+    eventually(lambda: source.given >= 2, what="an attempt")
+    assert key_of(opened) == "key1"
+
+
+def test_a_request_never_waits_for_a_refresh(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import threading
+
+    Source(monkeypatch, life=None)
+    client(opened, AwsAccess(region=REGION))
+    entered, leave = threading.Event(), threading.Event()
+
+    def hang(session: Any) -> Keys:
+        entered.set()
+        leave.wait(10)
+        return Keys(access_key="late", secret_key=SECRET)
+
+    monkeypatch.setattr(aws_credentials, "_found_keys", hang)
+    opened[-2].renew_soon()
+    assert entered.wait(5)
+
+    started = time.monotonic()
+    assert key_of(opened) == "key1"
+
+    assert time.monotonic() - started < 0.5
+    leave.set()
+    eventually(lambda: key_of(opened) == "late", what="the late keys")
+
+
+# --- cost -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", ["tfguard.backends", "tfguard.backends.local", "tfguard.backends.urls"])
+def test_a_local_lock_does_not_pay_for_botocore(module: str) -> None:
+    check = f"import sys, {module}; sys.exit('botocore' in sys.modules)"
+
+    assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0
+
+
+def files(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
+    path = directory / "shared"
+    path.write_text(f"[ops]\naws_access_key_id = opskey\naws_secret_access_key = {SECRET}\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(path))

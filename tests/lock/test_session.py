@@ -1,0 +1,186 @@
+"""
+One lock's life on a clock that only the test moves: what the thread's tests (`test_worker`) cannot wait for.
+"""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from tests.support.fakes import LEASE, FakeClock, ScriptedStore, acquire, anothers, put, stored
+from tfguard.guard import messages
+from tfguard.lock import queue_record
+from tfguard.lock.session import Tenure
+from tfguard.lock.store import Holder, QueueRecord
+
+
+class WaitingClock(FakeClock):
+    """Whoever waits by it, makes it go on."""
+
+    sleep = FakeClock.advance
+
+    def event(self):
+        return Event(self)
+
+
+class Event(threading.Event):
+    def __init__(self, clock):
+        super().__init__()
+        self._clock = clock
+
+    def wait(self, timeout):
+        if not self.is_set():
+            self._clock.advance(timeout)
+        return self.is_set()
+
+
+def serve(store, clock, *, is_released=False, adopt=None, until=object, **facts):
+    """Serve one lock, and release or abandon it once something (`until`) is said of it; gives all that was said."""
+    said = []
+
+    def post(message):
+        said.append(message)
+        if not isinstance(message, until):
+            return
+        if not is_released:
+            tenure.abandon()
+        elif isinstance(message, messages.Held):
+            tenure.release(messages.Release(outcome="succeeded", exit_code=0))
+
+    tenure = Tenure(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
+    tenure.run([lambda: store])
+    return said
+
+
+def held(store, clock, **facts):
+    """Take the lock; gives what was said of it."""
+    return next(message for message in serve(store, clock, **facts) if isinstance(message, messages.Held))
+
+
+def test_each_acquisition_is_counted():
+    store, clock = ScriptedStore(), WaitingClock()
+    first = held(store, clock)
+    put(store.table, None)
+
+    assert (first.token, held(store, clock).token) == (1, 2)
+
+
+def test_who_was_asleep_until_others_could_take_over_is_given_no_token_unless_a_beat_lands():
+    clock = WaitingClock()
+    store = ScriptedStore(clock=clock)
+
+    def sleep_and_be_taken_over():
+        clock.advance(LEASE)
+        put(store.table, anothers(token=1))
+        counted = queue_record.QueueState().with_token(0)
+        store.inner.write_queue(None, QueueRecord(text=queue_record.encode(counted), revision=1))
+        store.always("replace", "before")
+        store.always("read", "before")
+
+    store.before_next("write_queue", sleep_and_be_taken_over)
+
+    assert held(store, clock).token == 0
+
+
+def test_who_counted_within_his_lease_has_his_token_even_if_the_next_beat_is_not_heard_of():
+    clock = WaitingClock()
+    store = ScriptedStore(clock=clock)
+    store.always("replace", "before")
+
+    assert held(store, clock).token == 1
+
+
+def test_an_unlock_while_the_acquisition_could_not_be_counted_is_noticed_at_once():
+    clock = WaitingClock()
+    store = ScriptedStore(clock=clock)
+
+    def be_unlocked_and_wait_in_vain():
+        put(store.table, None)
+        clock.advance(1.0)  # Two heartbeats.
+
+    store.before_next("write_queue", be_unlocked_and_wait_in_vain)
+    store.on("write_queue", "before")
+    started = clock.boottime()
+
+    said = serve(store, clock, until=messages.Lost)
+
+    assert [type(message) for message in said] == [messages.Held, messages.Lost]
+    assert clock.boottime() == started + 1.0
+
+
+def join(store):
+    """Somebody's ticket and, behind it, another's."""
+    line = queue_record.QueueState()
+    for name in ("me", "another"):
+        line = line.joined(queue_record.Ticket(id=name, holder=Holder(who=name)))
+    store.inner.write_queue(None, QueueRecord(text=queue_record.encode(line), revision=1))
+
+
+def tickets(store):
+    return [ticket.id for ticket in queue_record.decode(store.inner.read_queue().text).tickets]
+
+
+def test_who_has_the_lock_is_out_of_the_line():
+    store = ScriptedStore()
+    join(store)
+
+    held(store, WaitingClock(), ticket="me")
+
+    assert tickets(store) == ["another"]
+
+
+def test_who_could_not_leave_the_line_as_he_took_the_lock_leaves_it_as_he_releases():
+    store = ScriptedStore()
+    join(store)
+    store.on("write_queue", "before")
+
+    held(store, WaitingClock(), is_released=True, ticket="me")
+
+    assert tickets(store) == ["another"]
+    assert len(queue_record.decode(store.inner.read_queue().text).runs) == 1
+
+
+def test_who_was_throttled_while_he_waited_is_counted_all_the_same():
+    store, clock = ScriptedStore(), WaitingClock()
+    put(store.table, anothers())
+    store.on("read", "throttled")
+    store.before_next("read", lambda: None)
+    store.before_next("read", lambda: put(store.table, None))
+
+    assert held(store, clock).token == 1
+
+
+def test_to_a_successor_in_held_a_first_write_that_came_again_is_no_lock():
+    """Unlocked by a person; then a late copy of the predecessor's create landed."""
+    store, clock = ScriptedStore(), WaitingClock()
+    before = held(store, clock)
+    revived = stored(store.table)
+
+    adopt = messages.Adopt(
+        acquire=acquire(), stage="held", lock_id=before.lock_id, beat=before.beat + 3, base=before.base + 1
+    )
+    said = serve(store, clock, adopt=adopt)
+
+    assert [message.kind for message in said] == ["gone"]
+    assert stored(store.table) == revived
+
+
+def test_the_history_has_a_run_whole_though_its_keeper_died():
+    store, clock = ScriptedStore(), WaitingClock()
+    before = held(store, clock)
+    clock.advance(5)
+
+    adopt = messages.Adopt(
+        acquire=acquire(),
+        stage="releasing",
+        lock_id=before.lock_id,
+        beat=before.beat,
+        base=before.base,
+        held_at=before.base,
+        waited_seconds=3.0,
+    )
+    serve(store, clock, adopt=adopt)
+
+    run = queue_record.decode(store.inner.read_queue().text).runs[-1]
+    assert (run.waited_s, run.held_s) == (3.0, pytest.approx(5.0, abs=1))

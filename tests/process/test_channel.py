@@ -1,0 +1,110 @@
+"""What front and keeper say to each other arrives whole, in order, with its descriptors, and never raises."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from tests.support.eventually import eventually
+from tfguard.guard import messages
+from tfguard.lock.store import AwsAccess, DynamoDBSpec, LocalSpec, LockRecord, S3Spec
+
+
+@pytest.fixture
+def ends():
+    one, other = socket.socketpair()
+    front, keeper = messages.Channel(one, messages.ToFront), messages.Channel(other, messages.ToKeeper)
+    yield front, keeper
+    front.close()
+    keeper.close()
+
+
+def collect(channel, count):
+    found = []
+    while len(found) < count and channel.is_open:
+        found += channel.receive()
+    return found
+
+
+def test_messages_arrive_whole_and_in_order(ends):
+    front, keeper = ends
+    sent = [
+        messages.Interrupt(reason="SIGINT\n\"ünï'"),
+        messages.ChildHeard(),
+        messages.Release(outcome="failed", exit_code=-9),
+    ]
+
+    for message in sent:
+        front.send(message)
+
+    assert collect(keeper, 3) == sent
+
+
+def test_a_message_larger_than_a_read_arrives_whole(ends):
+    front, keeper = ends
+    message = messages.Lost(kind="another's", record=LockRecord(text="x" * 60_000, info=None))
+    for _ in range(3):
+        keeper.send(message)
+
+    assert collect(front, 3) == [message] * 3
+
+
+def test_descriptors_arrive_beside_their_message(ends):
+    front, keeper = ends
+    read, write = os.pipe()
+    front.send(messages.Spawn(argv=["x"], directory="/", environ={}), [write])
+    collect(keeper, 1)
+
+    (received,) = keeper.take_descriptors(1)
+
+    os.write(received, b"hello")
+    assert os.read(read, 5) == b"hello"
+    assert not os.get_inheritable(received)
+    for end in (read, write, received):
+        os.close(end)
+
+
+def test_the_other_ends_death_is_learnt_by_reading_and_never_raises(ends):
+    front, keeper = ends
+    keeper.close()
+
+    front.send(messages.ChildHeard())
+    eventually(lambda: front.receive() or not front.is_open)
+
+    assert not front.is_open
+
+
+@pytest.mark.parametrize(
+    ("specs", "heartbeat"),
+    [
+        ((DynamoDBSpec(table="t", lock_id="l", aws=AwsAccess()),), 10.0),
+        ((S3Spec(bucket="b", key="k", aws=AwsAccess()),), 15.0),
+        ((S3Spec(bucket="b", key="k", aws=AwsAccess()), DynamoDBSpec(table="t", lock_id="l", aws=AwsAccess())), 15.0),
+    ],
+)
+def test_what_a_lock_is_kept_in_decides_how_often_it_beats(specs, heartbeat):
+    assert _acquire(specs).deadlines().heartbeat == heartbeat
+
+
+def test_a_local_lock_has_no_deadlines():
+    assert _acquire((LocalSpec(path="/state"),)).deadlines() is None
+
+
+def _acquire(specs):
+    from tfguard.lock.store import Holder, Target
+
+    return messages.Acquire(
+        target=Target(label="l", path="p", backend="s3", workspace="default", stores=specs),
+        holder=Holder(who="ana@ci-7"),
+        operation="",
+        info="",
+        who="ana@ci-7",
+        version="",
+        lease_seconds=180.0,
+        timeout_seconds=0.0,
+        takeover="always",
+        is_changing=True,
+        environ={},
+    )

@@ -1,0 +1,89 @@
+"""Signals as events, in a process of its own: a listener changes the whole process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.eventually import eventually
+
+LISTEN = """
+import select, sys
+from tfguard.process.signals import SignalListener
+listener = SignalListener()
+print("ready", flush=True)
+while True:
+    select.select([listener], [], [])
+    for received in listener.take():
+        print(received.number, received.is_from_terminal, received.is_parent_death, flush=True)
+"""
+
+
+@pytest.fixture
+def listening():
+    process = subprocess.Popen([sys.executable, "-c", LISTEN], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.wait(30)
+    process.stdout.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+def test_what_ends_a_job_is_told_and_ends_nothing(listening, number):
+    listening.send_signal(number)
+
+    assert listening.stdout.readline() == f"{int(number)} False False\n"
+    assert listening.poll() is None
+
+
+def test_each_signal_of_a_sequence_is_told(listening):
+    listening.send_signal(signal.SIGINT)
+    assert listening.stdout.readline().startswith("2 ")
+
+    listening.send_signal(signal.SIGTERM)
+
+    assert listening.stdout.readline().startswith("15 ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_the_death_of_our_parent_is_told_as_a_sigterm():
+    middle = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {LISTEN!r}]); input()"
+    argv = [sys.executable, "-c", middle]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    parent = subprocess.Popen(argv, **pipes, text=True, start_new_session=True)
+    assert parent.stdout.readline() == "ready\n"
+
+    parent.kill()
+    parent.wait(30)
+
+    assert parent.stdout.readline() == "15 False True\n"
+    os.killpg(parent.pid, signal.SIGKILL)  # The orphan, which listens on.
+    parent.stdout.close()
+    parent.stdin.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_dying_of_a_signal_looks_to_the_shell_as_if_the_signal_had_killed_us(number):
+    code = f"from tfguard.process.signals import SignalListener, die_of; SignalListener(); die_of({int(number)})"
+
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == -number
+
+
+def test_a_program_that_we_become_gets_its_signals_as_if_we_had_never_been():
+    code = (
+        "import os, sys; from tfguard.process.signals import SignalListener, restore_defaults; SignalListener();"
+        "restore_defaults(); os.execvp(sys.executable, [sys.executable, '-c', 'print(1, flush=True); input()'])"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "1\n"
+
+    process.terminate()
+
+    assert eventually(process.poll, 30) == -signal.SIGTERM
+    process.stdin.close()
+    process.stdout.close()

