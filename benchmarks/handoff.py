@@ -14,10 +14,12 @@ from typing import Any
 
 from benchmarks.stage import KEYS, REGION, Bench
 from tfguard.backends import open_store
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.target import StoreSpec, Target
 from tfguard.clock import SystemClock
 from tfguard.guard import messages
-from tfguard.lock.queue import Ledger
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, S3Spec, StoreSpec, Target
+from tfguard.lock.queue import Queue
+from tfguard.lock.store import Holder
 from tfguard.lock.waiting import Waiter
 
 WAITERS = 6
@@ -53,7 +55,7 @@ class _Handovers:
     def go(self, number: int) -> None:
         clock, store = SystemClock(), open_store(self._spec)
         while len(self.gaps) < self._rounds:
-            ledger = Ledger(store, clock, time.sleep)
+            ledger = Queue(store, clock, time.sleep)
             waiter = Waiter(
                 _request(f"waiter-{number}"),
                 [store],

@@ -7,6 +7,7 @@ meanwhile. Wall-clock time is for people only and is never compared.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from datetime import datetime, timezone
@@ -63,3 +64,28 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)",
+)
+
+
+def created(at: datetime) -> str:
+    """Format an instant as Go's RFC3339Nano does: UTC, `Z`, no trailing zeros in the fraction."""
+    at = at.astimezone(timezone.utc)
+    fraction = f".{at.microsecond:06d}".rstrip("0").rstrip(".")
+    return at.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+
+
+def parse_created(text: str) -> datetime | None:
+    """Read a `Created`; nanoseconds are cut to microseconds. None where it is not RFC 3339."""
+    match = _RFC3339.fullmatch(text)
+    if match is None:
+        return None
+    offset = "+00:00" if match[8] in "Zz" else match[8]
+    fraction = (match[7] or "")[:6].ljust(6, "0")
+    try:
+        return datetime.fromisoformat(f"{text[:10]}T{text[11:19]}.{fraction}{offset}").astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None

@@ -1,9 +1,10 @@
-"""Folders and files that nobody but their owner reads or changes, whatever the umask."""
+"""Folders and files that nobody but their owner reads or changes, whatever the umask; and how bytes are written."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from pathlib import Path
 
 
@@ -25,3 +26,23 @@ def write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "wb") as file:
         file.write(data)
+
+
+def absolute(path: Path) -> Path:
+    """Make a path free of `..` as the kernel would, links included; its last part is left as it is called."""
+    if ".." not in path.parts:
+        return path.absolute()
+    return Path(os.path.realpath(path if path.name == ".." else path.parent), "" if path.name == ".." else path.name)
+
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Write all of it, in as many pieces as it takes. Raises OSError."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def write_to_stderr(text: str) -> None:
+    """Write for whoever reads stderr, whatever has become of it: never an error."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.flush()
+        write_all(2, text.encode("utf-8", "backslashreplace"))

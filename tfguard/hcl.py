@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 #: *broken*: a text without an end. *sign*: any other character; line ends are signs.
 Kind = Literal["word", "number", "text", "heredoc", "broken", "sign"]
@@ -83,3 +85,26 @@ def _heredoc(source: str, opening: re.Match[str]) -> int:
 def _after(source: str, mark: str, at: int) -> int:
     found = source.find(mark, at)
     return len(source) if found < 0 else found + len(mark)
+
+
+def hcl(value: Any) -> str:
+    """Write a plain value as an HCL expression on one line, in which nothing is a template."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{hcl(key)} = {hcl(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(hcl(item) for item in value) + "]"
+    if isinstance(value, str):
+        return _hcl_text(value)
+    return msgspec.json.encode(value).decode()
+
+
+def terraform_variable(value: Any) -> str:
+    """Give a variable's value as TF_VAR_* carries it: text as it is, everything else as an expression."""
+    return value if isinstance(value, str) else hcl(value)
+
+
+def _hcl_text(text: str) -> str:
+    # HCL has fewer escapes than JSON, and reads ${ and %{ as templates.
+    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+    escaped = "".join(named.get(c) or (c if c.isprintable() or ord(c) > 0x9F else f"\\u{ord(c):04x}") for c in text)
+    return '"' + escaped.replace("${", "$${").replace("%{", "%%{") + '"'

@@ -11,8 +11,9 @@ import pytest
 from tests.contract.kinds import record
 from tests.support.eventually import eventually
 from tfguard.backends.local import LocalStore
+from tfguard.backends.target import LocalSpec
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
-from tfguard.lock.store import LocalSpec, QueueRecord
+from tfguard.lock.store import QueueRecord
 
 CONFIGURATION = """
 resource "terraform_data" "slow" {

@@ -9,8 +9,9 @@ import pytest
 
 from tests.conftest import S3, DynamoDB
 from tfguard.backends import state
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.target import LocalSpec, Target
 from tfguard.errors import StoreUnavailable
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
 
 
 def local(path: Path) -> Target:

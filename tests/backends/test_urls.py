@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.target import LocalSpec
 from tfguard.backends.urls import parse_store_url
 from tfguard.errors import ConfigError
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, LocalSpec, S3Spec
 
 EAST = AwsAccess(region="eu-west-1")
 

@@ -12,9 +12,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tfguard import redaction
 from tfguard.cli import own_commands
 from tfguard.cli.main import OWN
-from tfguard.report import log
 
 ROOT = Path(__file__).parents[2]
 
@@ -161,10 +161,10 @@ def test_a_recommended_command_names_the_pipeline_however_it_was_given(tmp_path)
     ],
 )
 def test_a_name_tells_whether_its_value_is_a_secret(name, is_secret):
-    assert log.is_secret_name(name) == is_secret
+    assert redaction.is_secret_name(name) == is_secret
 
 
 def test_secrets_are_found_in_nested_settings():
     settings = {"bucket": "b", "assume_role": {"role_arn": "a"}, "nested": {"deeper": {"password": "hunter2"}}}
 
-    assert log.secrets_among(settings) == ["hunter2"]
+    assert redaction.secrets_among(settings) == ["hunter2"]

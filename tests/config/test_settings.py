@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from tfguard.config.file import load
-from tfguard.config.settings import Settings, backend_config_text, hcl, resolve, terraform_variable, var_file_arguments
+from tfguard.config.settings import Settings, backend_config_text, resolve, var_file_arguments
+from tfguard.hcl import hcl, terraform_variable
 
 Settle = Callable[..., Settings]
 

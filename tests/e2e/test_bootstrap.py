@@ -20,7 +20,7 @@ from tests.e2e.conftest import WORK, Backend, Result, Stage, base_environ
 from tests.e2e.policed import Permission, Policed, policed
 from tests.e2e.test_provider import MIRROR, needs_provider
 from tfguard.backends.aws.facts import BucketFacts, TableFacts, bucket_client, read_bucket, read_table, table_client
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 
 pytestmark = pytest.mark.e2e
 

@@ -22,9 +22,10 @@ from tests.e2e.refusing import Refusal, refusing
 from tests.support.eventually import eventually
 from tests.support.proxy import Proxy, proxy
 from tfguard.backends.aws.facts import TableFacts
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
+from tfguard.backends.target import Target
+from tfguard.bootstrap.judge import judge_table
 from tfguard.doctor import lock
-from tfguard.doctor.table_and_bucket import judge_table
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, Target
 
 pytestmark = pytest.mark.e2e
 

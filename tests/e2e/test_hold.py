@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import Backend, Stage
 from tests.e2e.operated import guarded
-from tfguard.lock.lockinfo import created
+from tfguard.clock import created
 
 pytestmark = pytest.mark.e2e
 

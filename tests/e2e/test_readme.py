@@ -14,12 +14,14 @@ import pytest
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import ROOT, TFGUARD, WORK, Stage
 from tfguard.backends.aws.dynamodb import DynamoDBStore
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
 from tfguard.cli.main import OWN
 from tfguard.cli.own_commands import group
+from tfguard.clock import created
 from tfguard.config.options import parse
 from tfguard.lock import queue_record
-from tfguard.lock.lockinfo import LockInfo, created
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, Lease, LockRecord, QueueRecord
+from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.store import Holder, Lease, LockRecord, QueueRecord
 from tfguard.terraform.command_line import KNOWN
 
 pytestmark = pytest.mark.e2e

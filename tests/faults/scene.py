@@ -28,8 +28,9 @@ from tests.e2e.running import Running
 from tests.faults.proxy import FaultProxy
 from tests.support.eventually import eventually
 from tfguard.backends import open_store
+from tfguard.backends.aws.spec import S3Spec
 from tfguard.clock import SystemClock
-from tfguard.lock.store import LockRecord, S3Spec, Store
+from tfguard.lock.store import LockRecord, Store
 
 WORK = Path(__file__).with_name("work.py")
 _BARE = ("-S", "-I")

@@ -13,8 +13,9 @@ from tests.support.eventually import eventually
 from tests.support.fakes import FakeClock, T, draft
 from tfguard.errors import LeaseLost
 from tfguard.guard.watchdog import Action, Watchdog
+from tfguard.lock.acquire import Acquirer, Busy
 from tfguard.lock.deadlines import Deadlines
-from tfguard.lock.lease import Acquirer, Busy, HeldLock
+from tfguard.lock.lease import HeldLock
 
 pytestmark = pytest.mark.e2e
 

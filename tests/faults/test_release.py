@@ -116,19 +116,19 @@ PHASES = (
     "process.keeper.Keeper.start_child",
     "process.keeper.Keeper._enforce",
     "process.keeper.Keeper._reap",
-    "guard.keeper_rules.Conduct._on_held",
-    "guard.keeper_rules.Conduct.on_exit",
-    "lock.session.Tenure._wait",
-    "lock.session.Tenure._hold",
-    "lock.session.Tenure._renew",
-    "lock.session.Tenure._release_for_a_lease",
-    "lock.session.Tenure._write_history",
+    "guard.keeper_rules.KeeperRules._on_held",
+    "guard.keeper_rules.KeeperRules.on_exit",
+    "lock.session.LockSession._wait",
+    "lock.session.LockSession._hold",
+    "lock.session.LockSession._renew",
+    "lock.session.LockSession._release_for_a_lease",
+    "lock.session.LockSession._write_history",
 )
 
 
 def every_method() -> list[str]:
     """All that a keeper does: its loop, its decisions, its lease."""
-    kinds = {"keeper": keeper.Keeper, "conduct": keeper_rules.Conduct, "tenure": session.Tenure}
+    kinds = {"keeper": keeper.Keeper, "conduct": keeper_rules.KeeperRules, "tenure": session.LockSession}
     return [
         f"{module}.{kind.__name__}.{name}"
         for module, kind in kinds.items()

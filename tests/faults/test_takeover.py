@@ -17,7 +17,8 @@ from tests.faults.scene import LocalScene, Scene, family, is_gone, keeper_of, on
 from tests.support.eventually import eventually
 from tests.support.fakes import FakeClock, T, anothers, draft, plain
 from tfguard.errors import LeaseLost
-from tfguard.lock.lease import Acquirer, Busy, HeldLock
+from tfguard.lock.acquire import Acquirer, Busy
+from tfguard.lock.lease import HeldLock
 
 pytestmark = pytest.mark.e2e
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tfguard.guard import messages
-from tfguard.guard.front_rules import FROZEN_KEEPER_SECONDS, Vigil
+from tfguard.guard.front_rules import FROZEN_KEEPER_SECONDS, FrontRules
 from tfguard.guard.watchdog import Action
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import Deadlines
 
 #: Frozen at 108 s.
@@ -15,94 +16,94 @@ FREEZE = 108.0
 
 
 @pytest.fixture
-def vigil():
+def rules():
     """Over a run that holds its lock since 0, with a Terraform that has had its SIGINT."""
-    made = Vigil(0.0)
+    made = FrontRules(0.0)
     made.hold(DEADLINES, 0.0)
     made.hear(messages.Started(pid=4711), 0.0)
     made.hear(messages.Told(event="child.signalled"), 0.0)
     return made
 
 
-def test_terraform_is_frozen_though_the_keeper_says_nothing(vigil):
-    before = vigil.decide(FREEZE - 1)
+def test_terraform_is_frozen_though_the_keeper_says_nothing(rules):
+    before = rules.decide(FREEZE - 1)
 
     assert Action.FREEZE not in before
-    assert vigil.decide(FREEZE) == [Action.FREEZE]
+    assert rules.decide(FREEZE) == [Action.FREEZE]
 
 
-def test_a_beat_that_lands_lets_terraform_go_on(vigil):
-    vigil.decide(FREEZE)
+def test_a_beat_that_lands_lets_terraform_go_on(rules):
+    rules.decide(FREEZE)
 
-    vigil.hear(messages.Beaten(beat=1, base=FREEZE), FREEZE + 1)
+    rules.hear(protocol.Beaten(beat=1, base=FREEZE), FREEZE + 1)
 
-    assert vigil.decide(FREEZE + 1) == [Action.THAW]
-
-
-def test_what_was_done_to_terraform_was_not_done_to_the_push_after_it(vigil):
-    vigil.decide(FREEZE)
-    vigil.hear(messages.Beaten(beat=1, base=FREEZE), FREEZE + 1)
-
-    vigil.hear(messages.Pushing(pid=4712), FREEZE + 2)
-
-    assert Action.FREEZE not in vigil.decide(FREEZE + 3)
-    assert vigil.decide(2 * FREEZE) == [Action.FREEZE]
+    assert rules.decide(FREEZE + 1) == [Action.THAW]
 
 
-def test_a_silent_keeper_is_let_be_while_terraform_may_run(vigil):
-    vigil.decide(FREEZE - 1)
+def test_what_was_done_to_terraform_was_not_done_to_the_push_after_it(rules):
+    rules.decide(FREEZE)
+    rules.hear(protocol.Beaten(beat=1, base=FREEZE), FREEZE + 1)
 
-    assert not vigil.is_keeper_frozen(FREEZE - 1)
+    rules.hear(messages.Pushing(pid=4712), FREEZE + 2)
+
+    assert Action.FREEZE not in rules.decide(FREEZE + 3)
+    assert rules.decide(2 * FREEZE) == [Action.FREEZE]
+
+
+def test_a_silent_keeper_is_let_be_while_terraform_may_run(rules):
+    rules.decide(FREEZE - 1)
+
+    assert not rules.is_keeper_frozen(FREEZE - 1)
 
 
 @pytest.mark.parametrize("woken_at", [FREEZE, FREEZE + 3600], ids=["no suspension", "an hour of suspension"])
-def test_a_silent_keeper_has_its_time_from_the_freeze_on(vigil, woken_at):
+def test_a_silent_keeper_has_its_time_from_the_freeze_on(rules, woken_at):
     """However long before that it has said its last word: who was suspended with us needs time to wake up."""
-    vigil.decide(woken_at)
+    rules.decide(woken_at)
 
-    is_frozen = [vigil.is_keeper_frozen(woken_at + after) for after in (0.0, FROZEN_KEEPER_SECONDS, 10.1)]
+    is_frozen = [rules.is_keeper_frozen(woken_at + after) for after in (0.0, FROZEN_KEEPER_SECONDS, 10.1)]
 
     assert is_frozen == [False, False, True]
 
 
-def test_a_keeper_that_speaks_while_terraform_is_frozen_has_its_time_from_its_last_word(vigil):
-    vigil.decide(FREEZE)
+def test_a_keeper_that_speaks_while_terraform_is_frozen_has_its_time_from_its_last_word(rules):
+    rules.decide(FREEZE)
 
-    vigil.hear(messages.Told(event="lease.warned", error="No answer"), FREEZE + 8)
+    rules.hear(messages.Told(event="lease.warned", error="No answer"), FREEZE + 8)
 
-    assert not vigil.is_keeper_frozen(FREEZE + 8 + FROZEN_KEEPER_SECONDS)
-    assert vigil.is_keeper_frozen(FREEZE + 8.1 + FROZEN_KEEPER_SECONDS)
-
-
-def test_a_successor_has_its_time_from_its_start(vigil):
-    vigil.decide(FREEZE)
-
-    vigil.start_keeper(FREEZE + 15)
-
-    assert not vigil.is_keeper_frozen(FREEZE + 20)
+    assert not rules.is_keeper_frozen(FREEZE + 8 + FROZEN_KEEPER_SECONDS)
+    assert rules.is_keeper_frozen(FREEZE + 8.1 + FROZEN_KEEPER_SECONDS)
 
 
-def test_without_a_keeper_terraform_is_ended_at_safe_until(vigil):
-    vigil.resign()
+def test_a_successor_has_its_time_from_its_start(rules):
+    rules.decide(FREEZE)
 
-    assert vigil.decide(FREEZE - 1) == []
-    assert vigil.decide(FREEZE) == [Action.FREEZE, Action.KILL]
+    rules.start_keeper(FREEZE + 15)
+
+    assert not rules.is_keeper_frozen(FREEZE + 20)
 
 
-def test_without_a_keeper_a_frozen_terraform_is_ended_at_once(vigil):
-    vigil.decide(FREEZE)
+def test_without_a_keeper_terraform_is_ended_at_safe_until(rules):
+    rules.resign()
 
-    vigil.resign()
+    assert rules.decide(FREEZE - 1) == []
+    assert rules.decide(FREEZE) == [Action.FREEZE, Action.KILL]
 
-    assert vigil.decide(FREEZE + 1) == [Action.KILL]
+
+def test_without_a_keeper_a_frozen_terraform_is_ended_at_once(rules):
+    rules.decide(FREEZE)
+
+    rules.resign()
+
+    assert rules.decide(FREEZE + 1) == [Action.KILL]
 
 
 def test_an_inherited_terraform_is_not_signalled_again():
-    vigil = Vigil(0.0)
-    vigil.hold(DEADLINES, 0.0)
-    vigil.hear(messages.Started(pid=4711), 0.0)
+    rules = FrontRules(0.0)
+    rules.hold(DEADLINES, 0.0)
+    rules.hear(messages.Started(pid=4711), 0.0)
 
-    vigil.inherit_child()
-    vigil.resign()
+    rules.inherit_child()
+    rules.resign()
 
-    assert vigil.decide(1.0) == []
+    assert rules.decide(1.0) == []

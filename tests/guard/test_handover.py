@@ -5,28 +5,28 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.actors import request
-from tfguard.guard import messages
-from tfguard.guard.handover import Journal
+from tfguard.guard.handover import Handover
+from tfguard.lock import protocol
 
 REQUEST = request("ana", lease=180.0, timeout=60.0, stores=1)
-HELD = messages.Held(lock_id="ours", beat=0, base=1.0, token=7, waited_seconds=12.0)
+HELD = protocol.Held(lock_id="ours", beat=0, base=1.0, token=7, waited_seconds=12.0)
 
 
 @pytest.fixture
 def journal():
     """Of a keeper that holds the lock."""
-    made = Journal()
-    made.note(messages.Trying(lock_id="ours", base=1.0))
+    made = Handover()
+    made.note(protocol.Trying(lock_id="ours", base=1.0))
     made.note(HELD)
     return made
 
 
 def test_before_anything_was_tried_a_successor_begins_anew():
-    assert Journal().handover(REQUEST, child=0) is REQUEST
+    assert Handover().handover(REQUEST, child=0) is REQUEST
 
 
 def test_a_successor_goes_on_from_the_last_beat_that_had_landed(journal):
-    journal.note(messages.Beaten(beat=3, base=31.0))
+    journal.note(protocol.Beaten(beat=3, base=31.0))
 
     told = journal.handover(REQUEST, child=4711)
 

@@ -6,14 +6,15 @@ import pytest
 
 from tests.simulation.actors import request
 from tfguard.guard import messages
-from tfguard.guard.keeper_rules import Conduct
+from tfguard.guard.keeper_rules import KeeperRules
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
 
 #: Warned at 30 s, interrupted at 60 s, frozen at 108 s.
 LEASE = 180.0
 SPAWN = messages.Spawn(argv=["terraform"], directory="", environ={})
 STOP = messages.Interrupt(reason="SIGTERM")
-DONE = messages.Release(outcome="succeeded", exit_code=0)
+DONE = protocol.Release(outcome="succeeded", exit_code=0)
 
 
 class NotingHands:
@@ -29,7 +30,7 @@ class NotingHands:
     def tell(self, message):
         self.said.append(message)
 
-    def is_tenure_served(self):
+    def is_session_served(self):
         return self.is_served
 
     def is_state_unsaved(self):
@@ -70,44 +71,44 @@ class NotingHands:
 
 
 class Keeper:
-    """A conduct and its clock. It holds the lock since 0 unless told otherwise."""
+    """A rules and its clock. It holds the lock since 0 unless told otherwise."""
 
     def __init__(self):
         self.hands = NotingHands()
-        self.conduct = Conduct(self.hands, 0.0)
+        self.rules = KeeperRules(self.hands, 0.0)
         self.now = 0.0
 
     def ask(self, message):
-        self.conduct.on_front(message, self.now)
+        self.rules.on_front(message, self.now)
         return self
 
     def hear(self, message):
-        self.conduct.on_tenure(message, self.now)
+        self.rules.on_session(message, self.now)
         return self
 
     def wait(self, seconds):
         self.now += seconds
-        self.conduct.enforce(self.now)
+        self.rules.enforce(self.now)
         return self
 
     def acquiring(self, **facts):
         return self.ask(asked(**facts))
 
     def holding(self, **facts):
-        return self.acquiring(**facts).hear(messages.Held(lock_id="ours", beat=0, base=self.now))
+        return self.acquiring(**facts).hear(protocol.Held(lock_id="ours", beat=0, base=self.now))
 
     def running(self, **facts):
         return self.holding(**facts).ask(SPAWN)
 
     def beat(self):
-        return self.hear(messages.Beaten(beat=1, base=self.now))
+        return self.hear(protocol.Beaten(beat=1, base=self.now))
 
     def exits(self, status=0):
-        self.conduct.on_exit(status, self.now)
+        self.rules.on_exit(status, self.now)
         return self
 
     def front_dies(self):
-        self.conduct.on_front_gone(self.now)
+        self.rules.on_front_gone(self.now)
         return self
 
 
@@ -149,7 +150,7 @@ def test_each_child_has_a_sigint_of_its_own(keeper):
     assert keeper.hands.count("interrupt_child") == 2
 
 
-@pytest.mark.parametrize("event", [STOP, messages.Lost(kind="gone")])
+@pytest.mark.parametrize("event", [STOP, protocol.Lost(kind="gone")])
 def test_nothing_starts_once_asked_to_stop_or_without_a_lock(keeper, event):
     keeper.holding()
     keeper.ask(event) if event is STOP else keeper.hear(event)
@@ -157,7 +158,7 @@ def test_nothing_starts_once_asked_to_stop_or_without_a_lock(keeper, event):
     keeper.ask(SPAWN)
 
     assert "start" not in keeper.hands.done
-    assert keeper.hands.told(messages.Failed)[0].kind == "interrupted"
+    assert keeper.hands.told(protocol.Failed)[0].kind == "interrupted"
 
 
 def test_one_child_at_a_time(keeper):
@@ -179,7 +180,7 @@ def test_a_beat_that_lands_lets_a_frozen_child_go_on(keeper):
 
 
 def test_another_holder_ends_the_child_at_once(keeper):
-    keeper.running().hear(messages.Lost(kind="another's")).wait(0)
+    keeper.running().hear(protocol.Lost(kind="another's")).wait(0)
 
     assert keeper.hands.done[-2:] == ["freeze", "kill"]
 
@@ -201,25 +202,25 @@ def test_a_release_that_meets_a_loss_is_answered_all_the_same(keeper):
     """The thread hears of both at once, and says only that the lock is lost."""
     keeper.running().exits().ask(DONE)
 
-    keeper.hear(messages.Lost(kind="another's"))
+    keeper.hear(protocol.Lost(kind="another's"))
 
-    assert keeper.hands.told(messages.Released) == [messages.Released(result="another's")]
-    assert keeper.conduct.is_done
+    assert keeper.hands.told(protocol.Released) == [protocol.Released(result="another's")]
+    assert keeper.rules.is_done
 
 
 def test_a_release_whose_thread_fails_is_answered_all_the_same(keeper):
     keeper.running().exits().ask(DONE)
 
-    keeper.hear(messages.Failed(kind="TfguardError", message="Unexpected"))
+    keeper.hear(protocol.Failed(kind="TfguardError", message="Unexpected"))
 
-    assert keeper.hands.told(messages.Released) == [messages.Released(result="failed")]
+    assert keeper.hands.told(protocol.Released) == [protocol.Released(result="failed")]
 
 
 def test_what_is_lost_is_not_released(keeper):
-    keeper.running().hear(messages.Lost(kind="gone")).exits().ask(DONE)
+    keeper.running().hear(protocol.Lost(kind="gone")).exits().ask(DONE)
 
     assert "release" not in keeper.hands.done
-    assert keeper.hands.told(messages.Released) == [messages.Released(result="gone")]
+    assert keeper.hands.told(protocol.Released) == [protocol.Released(result="gone")]
 
 
 def test_an_orphan_is_stopped_then_killed_and_its_lock_is_released_when_it_is_gone(keeper):
@@ -235,7 +236,7 @@ def test_an_orphan_is_stopped_then_killed_and_its_lock_is_released_when_it_is_go
 
 
 def test_a_lock_that_comes_when_the_front_is_gone_is_released(keeper):
-    keeper.acquiring().front_dies().hear(messages.Held(lock_id="ours", beat=0, base=0.0))
+    keeper.acquiring().front_dies().hear(protocol.Held(lock_id="ours", beat=0, base=0.0))
 
     assert "cancel_wait" in keeper.hands.done
     assert keeper.hands.done[-1] == "release"
@@ -244,7 +245,7 @@ def test_a_lock_that_comes_when_the_front_is_gone_is_released(keeper):
 def test_a_keeper_with_nothing_to_hold_goes_with_its_front(keeper):
     keeper.front_dies()
 
-    assert keeper.conduct.is_done
+    assert keeper.rules.is_done
 
 
 # --- a state that could not be saved --------------------------------------------------------------------------------
@@ -324,7 +325,7 @@ def test_a_successor_in_releasing_pushes_nothing_though_the_front_dies(keeper):
 
 def test_a_successor_counts_from_what_its_predecessor_last_knew(keeper):
     keeper.now = 100.0
-    keeper.conduct = Conduct(keeper.hands, 100.0)
+    keeper.rules = KeeperRules(keeper.hands, 100.0)
 
     keeper.ask(adopting()).wait(8)
 
@@ -333,26 +334,26 @@ def test_a_successor_counts_from_what_its_predecessor_last_knew(keeper):
 
 def test_a_successor_that_cannot_beat_lets_terraform_stop_until_it_is_unsafe_and_ends_it_then(keeper):
     """Its store cannot even be opened. To the front that is a lost lock, not one that could not be had."""
-    keeper.ask(adopting()).hear(messages.Failed(kind="StoreDenied", message="No credentials."))
+    keeper.ask(adopting()).hear(protocol.Failed(kind="StoreDenied", message="No credentials."))
 
     keeper.wait(107)
     assert keeper.hands.count("kill") == 0
     keeper.wait(1)
 
     assert keeper.hands.done[-2:] == ["freeze", "kill"]
-    assert keeper.hands.told(messages.Lost) == [messages.Lost(kind="expired")]
-    assert not keeper.hands.told(messages.Failed)
+    assert keeper.hands.told(protocol.Lost) == [protocol.Lost(kind="expired")]
+    assert not keeper.hands.told(protocol.Failed)
     assert keeper.hands.count("interrupt_child") == 0
 
 
 def test_a_successor_that_cannot_beat_leaves_the_lock_to_its_lease(keeper):
-    keeper.ask(adopting()).hear(messages.Failed(kind="StoreDenied", message="No credentials.")).exits(-9)
+    keeper.ask(adopting()).hear(protocol.Failed(kind="StoreDenied", message="No credentials.")).exits(-9)
 
     keeper.ask(DONE)
 
-    assert keeper.hands.told(messages.Released) == [messages.Released(result="failed")]
+    assert keeper.hands.told(protocol.Released) == [protocol.Released(result="failed")]
     assert "release" not in keeper.hands.done
-    assert keeper.conduct.is_done
+    assert keeper.rules.is_done
 
 
 def test_a_successor_does_not_signal_again(keeper):

@@ -10,9 +10,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tfguard.backends.aws.spec import AssumeRole, AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.target import LocalSpec, Target, without_secrets
 from tfguard.jobfiles import run_record
-from tfguard.jobfiles.run_record import KEPT_RECORDS, Mark, Notebook, RunRecord
-from tfguard.lock.store import AssumeRole, AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
+from tfguard.jobfiles.run_record import KEPT_RECORDS, ProcessMark, RecordWriter, RunRecord
 
 LOCAL = Target(label="x", path="x", backend="local", workspace="default", stores=(LocalSpec(path="/x"),))
 
@@ -44,7 +45,7 @@ def test_no_secret_stands_in_a_record() -> None:
     table = DynamoDBSpec(table="t", lock_id="b/k", aws=aws)
     target = msgspec.structs.replace(LOCAL, stores=(bucket, table), state=bucket)
 
-    bare, is_stripped = run_record.without_secrets(target)
+    bare, is_stripped = without_secrets(target)
 
     assert is_stripped
     assert b"s-" not in msgspec.json.encode(bare)
@@ -53,7 +54,7 @@ def test_no_secret_stands_in_a_record() -> None:
 def test_a_target_without_secrets_is_whole() -> None:
     target = msgspec.structs.replace(LOCAL, stores=(DynamoDBSpec(table="t", lock_id="b/k", aws=AwsAccess()),))
 
-    assert run_record.without_secrets(target) == (target, False)
+    assert without_secrets(target) == (target, False)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_a_process_that_ended_is_not_taken_for_a_later_one() -> None:
 
     assert was_alive
     assert not mark.is_alive()
-    assert not Mark(pid=os.getpid(), started="another").is_alive()
+    assert not ProcessMark(pid=os.getpid(), started="another").is_alive()
 
 
 def test_a_zombie_is_gone() -> None:
@@ -122,7 +123,7 @@ def test_what_nobody_settles_does_not_pile_up(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
 
-    Notebook(str(tmp_path / "file" / "r.json"), a_record()).note_held(lock_id="1")
+    RecordWriter(str(tmp_path / "file" / "r.json"), a_record()).note_held(lock_id="1")
 
     assert run_record.paths(tmp_path / "file") == [tmp_path / "file"]
 

@@ -6,7 +6,8 @@ import pytest
 
 from tests.support.fakes import FakeClock, ScriptedStore, draft
 from tfguard.errors import StoreUnavailable
-from tfguard.lock.lease import Acquirer, HeldLock
+from tfguard.lock.acquire import Acquirer
+from tfguard.lock.lease import HeldLock
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fakes import ScriptedStore, T, anothers, draft, expire, put, stored
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
-from tfguard.lock.lease import Acquirer, Busy
+from tfguard.lock.acquire import Acquirer, Busy
 from tfguard.lock.store import LockRecord
 
 

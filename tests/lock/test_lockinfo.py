@@ -10,16 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfguard.lock.lockinfo import (
-    MAX_BYTES,
-    LockInfo,
-    created,
-    decode,
-    decode_object,
-    new_lock_id,
-    parse_created,
-    printable,
-)
+from tfguard.clock import created, parse_created
+from tfguard.lock.lockinfo import MAX_BYTES, LockInfo, decode, decode_object, new_lock_id
+from tfguard.text import printable
 
 #: Any text that can be encoded at all.
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))

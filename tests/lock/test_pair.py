@@ -10,7 +10,8 @@ import pytest
 
 from tests.support.fakes import ScriptedStore, T, anothers, beaten, draft, expire, plain, put, stored
 from tfguard.errors import LeaseLost, StoreUnavailable
-from tfguard.lock.lease import Acquirer, Busy, HeldLease, HeldLock
+from tfguard.lock.acquire import Acquirer, Busy
+from tfguard.lock.lease import HeldLease, HeldLock
 from tfguard.lock.memory import MemoryTable
 
 

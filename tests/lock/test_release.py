@@ -11,7 +11,8 @@ import pytest
 from tests.lock.conftest import beat_unheard
 from tests.support.fakes import ScriptedStore, anothers, draft, put, stored
 from tfguard.errors import Conflict, LeaseLost, StoreDenied, StoreUnavailable
-from tfguard.lock.lease import Acquirer, HeldLease
+from tfguard.lock.acquire import Acquirer
+from tfguard.lock.lease import HeldLease
 
 
 def test_release_leaves_nothing(held, store):

@@ -11,7 +11,7 @@ import pytest
 from tests.lock.conftest import beat_unheard
 from tests.support.fakes import ScriptedStore, T, anothers, draft, put, stored
 from tfguard.errors import LeaseLost, StoreDenied, StoreUnavailable
-from tfguard.lock.lease import Acquirer
+from tfguard.lock.acquire import Acquirer
 from tfguard.lock.store import LockRecord
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from tests.support.fakes import LEASE, FakeClock, ScriptedStore, acquire, anothers, put, stored
 from tfguard.guard import messages
-from tfguard.lock import queue_record
-from tfguard.lock.session import Tenure
+from tfguard.lock import protocol, queue_record
+from tfguard.lock.session import LockSession
 from tfguard.lock.store import Holder, QueueRecord
 
 
@@ -45,17 +45,17 @@ def serve(store, clock, *, is_released=False, adopt=None, until=object, **facts)
             return
         if not is_released:
             tenure.abandon()
-        elif isinstance(message, messages.Held):
-            tenure.release(messages.Release(outcome="succeeded", exit_code=0))
+        elif isinstance(message, protocol.Held):
+            tenure.release(protocol.Release(outcome="succeeded", exit_code=0))
 
-    tenure = Tenure(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
+    tenure = LockSession(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
     tenure.run([lambda: store])
     return said
 
 
 def held(store, clock, **facts):
     """Take the lock; gives what was said of it."""
-    return next(message for message in serve(store, clock, **facts) if isinstance(message, messages.Held))
+    return next(message for message in serve(store, clock, **facts) if isinstance(message, protocol.Held))
 
 
 def test_each_acquisition_is_counted():
@@ -103,9 +103,9 @@ def test_an_unlock_while_the_acquisition_could_not_be_counted_is_noticed_at_once
     store.on("write_queue", "before")
     started = clock.boottime()
 
-    said = serve(store, clock, until=messages.Lost)
+    said = serve(store, clock, until=protocol.Lost)
 
-    assert [type(message) for message in said] == [messages.Held, messages.Lost]
+    assert [type(message) for message in said] == [protocol.Held, protocol.Lost]
     assert clock.boottime() == started + 1.0
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.fakes import ScriptedStore, T, anothers, beaten, draft, expire, plain, put, stored
 from tfguard.errors import LeaseLost, StoreUnavailable
-from tfguard.lock.lease import Acquirer, Busy, Watch, may_take_over
+from tfguard.lock.acquire import Acquirer, Busy, Watch, may_take_over
 
 
 def test_a_beating_lock_is_waited_for_for_ever(acquirer, store, clock):

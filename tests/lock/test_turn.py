@@ -9,11 +9,11 @@ import pytest
 from tests.simulation.actors import request
 from tests.support.fakes import FakeClock, ScriptedStore, anothers, put
 from tfguard.errors import StoreUnavailable
-from tfguard.lock.lease import Busy
-from tfguard.lock.queue import Ledger
+from tfguard.lock.acquire import Busy
+from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import Ticket
 from tfguard.lock.store import Holder
-from tfguard.lock.turn import Line
+from tfguard.lock.turn import Turn
 from tfguard.lock.waiting import Waiter
 
 
@@ -32,8 +32,8 @@ def ticket(name):
 
 
 def test_who_is_passed_over_comes_back_under_his_number_though_nobody_answered_when_he_joined(store, clock):
-    line = Line(Ledger(store, clock, clock.advance), ticket("me"), clock)
-    others = Ledger(store, clock, clock.advance)
+    line = Turn(Queue(store, clock, clock.advance), ticket("me"), clock)
+    others = Queue(store, clock, clock.advance)
     store.on("write_queue", "after")
     line.see_busy("first")
     line.may_try()  # Free for a moment; this reads the line.
@@ -47,9 +47,9 @@ def test_who_is_passed_over_comes_back_under_his_number_though_nobody_answered_w
 
 
 def test_a_dead_head_is_passed_over_after_a_second_and_leaves_the_line_with_us(store, clock):
-    ledger = Ledger(store, clock, clock.advance)
-    ledger.change(lambda state: state.joined(ticket("dead")))
-    line = Line(ledger, ticket("me"), clock)
+    queue = Queue(store, clock, clock.advance)
+    queue.change(lambda state: state.joined(ticket("dead")))
+    line = Turn(queue, ticket("me"), clock)
     line.see_busy("first")
     answers = []
 
@@ -77,9 +77,9 @@ def wait(line, clock, *, seconds, answers):
 @pytest.fixture
 def third(store, clock):
     """The third in line, behind two who never show a sign of life."""
-    ledger = Ledger(store, clock, clock.advance)
-    ledger.change(lambda state: state.joined(ticket("one")).joined(ticket("two")))
-    line = Line(ledger, ticket("me"), clock)
+    queue = Queue(store, clock, clock.advance)
+    queue.change(lambda state: state.joined(ticket("one")).joined(ticket("two")))
+    line = Turn(queue, ticket("me"), clock)
     line.see_busy("first")
     return line
 
@@ -134,9 +134,9 @@ class Lid:
 def test_a_waiter_that_slept_past_its_time_looks_once_more_and_gives_up(store, clock):
     put(store.table, anothers(lease_seconds=7200))
     lid = Lid(clock)
-    ledger = Ledger(store, clock, clock.advance)
+    queue = Queue(store, clock, clock.advance)
     wanted = request("me", lease=180.0, timeout=600.0, stores=1)
-    waiter = Waiter(wanted, [store], clock, ledger, post=print, tell=print, cancel=lid)
+    waiter = Waiter(wanted, [store], clock, queue, post=print, tell=print, cancel=lid)
 
     with pytest.raises(Busy):
         waiter.wait()

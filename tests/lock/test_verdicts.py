@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tfguard.clock import boot_id
-from tfguard.lock.lockinfo import LockInfo, created
+from tfguard.clock import boot_id, created
+from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord
 from tfguard.lock.verdicts import Verdict, exact_silence_seconds, in_words, judge, silence_seconds
 

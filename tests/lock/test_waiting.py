@@ -202,8 +202,8 @@ def test_throttling_stops_writing_and_doubles_the_pauses():
     calm = _requests_within(world, 20)
     for actor in world.actors:
         actor.store.queue_fault = THROTTLED
-        assert actor.ledger is not None
-        actor.ledger.note(THROTTLED)
+        assert actor.queue is not None
+        actor.queue.note(THROTTLED)
     writes = world.requests.kinds["write_queue"]
 
     throttled = _requests_within(world, 20)

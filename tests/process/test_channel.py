@@ -8,14 +8,18 @@ import socket
 import pytest
 
 from tests.support.eventually import eventually
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.target import LocalSpec
 from tfguard.guard import messages
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, LocalSpec, LockRecord, S3Spec
+from tfguard.lock import protocol
+from tfguard.lock.store import LockRecord
+from tfguard.process import channel
 
 
 @pytest.fixture
 def ends():
     one, other = socket.socketpair()
-    front, keeper = messages.Channel(one, messages.ToFront), messages.Channel(other, messages.ToKeeper)
+    front, keeper = channel.Channel(one, messages.ToFront), channel.Channel(other, messages.ToKeeper)
     yield front, keeper
     front.close()
     keeper.close()
@@ -33,7 +37,7 @@ def test_messages_arrive_whole_and_in_order(ends):
     sent = [
         messages.Interrupt(reason="SIGINT\n\"ünï'"),
         messages.ChildHeard(),
-        messages.Release(outcome="failed", exit_code=-9),
+        protocol.Release(outcome="failed", exit_code=-9),
     ]
 
     for message in sent:
@@ -44,7 +48,7 @@ def test_messages_arrive_whole_and_in_order(ends):
 
 def test_a_message_larger_than_a_read_arrives_whole(ends):
     front, keeper = ends
-    message = messages.Lost(kind="another's", record=LockRecord(text="x" * 60_000, info=None))
+    message = protocol.Lost(kind="another's", record=LockRecord(text="x" * 60_000, info=None))
     for _ in range(3):
         keeper.send(message)
 
@@ -93,7 +97,8 @@ def test_a_local_lock_has_no_deadlines():
 
 
 def _acquire(specs):
-    from tfguard.lock.store import Holder, Target
+    from tfguard.backends.target import Target
+    from tfguard.lock.store import Holder
 
     return messages.Acquire(
         target=Target(label="l", path="p", backend="s3", workspace="default", stores=specs),

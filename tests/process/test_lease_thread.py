@@ -15,8 +15,8 @@ from tests.support.fakes import LEASE, ScriptedStore, acquire, anothers, put, st
 from tfguard.clock import SystemClock
 from tfguard.errors import StoreDenied
 from tfguard.guard import messages
-from tfguard.lock import queue_record
-from tfguard.lock.lease import Acquirer
+from tfguard.lock import protocol, queue_record
+from tfguard.lock.acquire import Acquirer
 from tfguard.process import lease_thread
 
 
@@ -29,7 +29,7 @@ class Rig:
         self.worker = None
 
     def start(self, *, adopt=None, **facts):
-        self.worker = lease_thread.LeaseWorker(acquire(**facts), post=self._hear, tell=self._hear, adopt=adopt)
+        self.worker = lease_thread.LeaseThread(acquire(**facts), post=self._hear, tell=self._hear, adopt=adopt)
         self.worker.start()
         return self
 
@@ -51,7 +51,7 @@ class Rig:
         return next(log for message, log in self.said if isinstance(message, kind))
 
     def release(self):
-        self.worker.tenure.release(messages.Release(outcome="succeeded", exit_code=0))
+        self.worker.session.release(protocol.Release(outcome="succeeded", exit_code=0))
         self.end()
 
     def end(self):
@@ -70,8 +70,8 @@ def rig(store, monkeypatch):
     rig = Rig(store)
     yield rig
     store.heal()
-    rig.worker.tenure.abandon()
-    rig.worker.tenure.cancel()
+    rig.worker.session.abandon()
+    rig.worker.session.cancel()
     rig.worker.join(30)
 
 
@@ -79,29 +79,29 @@ def rig(store, monkeypatch):
 
 
 def test_the_journal_names_the_id_before_it_is_written(rig):
-    rig.start().hear(messages.Held)
+    rig.start().hear(protocol.Held)
 
-    assert "create" not in rig.log_before(messages.Trying)
-    assert rig.all(messages.Trying)[0].lock_id == rig.all(messages.Held)[0].lock_id
+    assert "create" not in rig.log_before(protocol.Trying)
+    assert rig.all(protocol.Trying)[0].lock_id == rig.all(protocol.Held)[0].lock_id
 
 
 def test_the_journal_says_releasing_before_anything_is_deleted(rig, store):
-    rig.start().hear(messages.Held)
+    rig.start().hear(protocol.Held)
 
     rig.release()
 
-    assert "delete" not in rig.log_before(messages.Releasing)
-    assert rig.all(messages.Released)[0].result == "released"
+    assert "delete" not in rig.log_before(protocol.Releasing)
+    assert rig.all(protocol.Released)[0].result == "released"
     assert stored(store.table) is None
 
 
 def test_each_beat_is_told_when_it_has_landed(rig, store):
-    rig.start().hear(messages.Held)
+    rig.start().hear(protocol.Held)
 
-    beaten = rig.hear(messages.Beaten, count=2)
+    beaten = rig.hear(protocol.Beaten, count=2)
 
     assert beaten.base <= SystemClock().boottime()
-    assert stored(store.table).beat >= beaten.beat > rig.all(messages.Held)[0].beat
+    assert stored(store.table).beat >= beaten.beat > rig.all(protocol.Held)[0].beat
 
 
 # --- giving up ----------------------------------------------------------------------------------------------------
@@ -110,13 +110,13 @@ def test_each_beat_is_told_when_it_has_landed(rig, store):
 def test_a_cancelled_wait_ends_within_a_second(rig, store):
     """A7"""
     put(store.table, anothers())
-    rig.start().hear(messages.Waiting)
+    rig.start().hear(protocol.Waiting)
     before = time.monotonic()
 
-    rig.worker.tenure.cancel()
+    rig.worker.session.cancel()
     rig.end()
 
-    assert rig.all(messages.Failed)[0].kind == "interrupted"
+    assert rig.all(protocol.Failed)[0].kind == "interrupted"
     assert time.monotonic() - before < 1.0
 
 
@@ -125,11 +125,11 @@ def test_a_wait_cancelled_while_a_write_is_in_flight_leaves_nothing(rig, store):
     with store.hanging("create"):
         rig.start()
         eventually(lambda: "create" in store.log)
-        rig.worker.tenure.cancel()
+        rig.worker.session.cancel()
     rig.end()
 
-    assert rig.all(messages.Failed)[0].kind == "interrupted"
-    assert not rig.all(messages.Held)
+    assert rig.all(protocol.Failed)[0].kind == "interrupted"
+    assert not rig.all(protocol.Held)
     assert stored(store.table) is None
 
 
@@ -137,12 +137,12 @@ def test_a_wait_cancelled_after_a_write_with_a_lost_answer_leaves_nothing(rig, s
     """A7, A4"""
     store.on("create", "after")
     store.on("read", None, "before")
-    rig.start().hear(messages.Waiting)
+    rig.start().hear(protocol.Waiting)
 
-    rig.worker.tenure.cancel()
+    rig.worker.session.cancel()
     rig.end()
 
-    assert stored(store.table) is None or rig.all(messages.Held)
+    assert stored(store.table) is None or rig.all(protocol.Held)
 
 
 def test_one_try_on_a_busy_lock_says_by_whom(rig, store):
@@ -151,7 +151,7 @@ def test_one_try_on_a_busy_lock_says_by_whom(rig, store):
 
     rig.start(timeout_seconds=0.0).end()
 
-    assert (rig.all(messages.Failed)[0].kind, rig.all(messages.Failed)[0].record) == ("busy", rival)
+    assert (rig.all(protocol.Failed)[0].kind, rig.all(protocol.Failed)[0].record) == ("busy", rival)
 
 
 def test_a_refusal_ends_the_wait_at_once(rig, store):
@@ -160,16 +160,16 @@ def test_a_refusal_ends_the_wait_at_once(rig, store):
 
     rig.start().end()
 
-    assert rig.all(messages.Failed)[0].kind == "StoreDenied"
+    assert rig.all(protocol.Failed)[0].kind == "StoreDenied"
 
 
 def test_an_outage_is_waited_out(rig, store):
     """A6"""
     store.on("read", "before", "throttled")
 
-    rig.start().hear(messages.Held)
+    rig.start().hear(protocol.Held)
 
-    assert rig.all(messages.Waiting)[0].trouble
+    assert rig.all(protocol.Waiting)[0].trouble
 
 
 # --- holding ------------------------------------------------------------------------------------------------------
@@ -177,38 +177,38 @@ def test_an_outage_is_waited_out(rig, store):
 
 def test_an_outage_while_holding_is_told_and_survived(rig, store):
     """R2, R6"""
-    rig.start().hear(messages.Held)
+    rig.start().hear(protocol.Held)
     store.on("replace", "before", "expired")
 
     rig.hear(messages.Told, count=2)
-    rig.hear(messages.Beaten)
+    rig.hear(protocol.Beaten)
 
-    assert not rig.all(messages.Lost)
+    assert not rig.all(protocol.Lost)
 
 
 @pytest.mark.parametrize(("rival", "kind"), [(None, "gone"), (anothers(), "another's")])
 def test_a_loss_is_told_and_nothing_is_touched_afterwards(rig, store, rival, kind):
     """L1, L2, D4"""
-    rig.start().hear(messages.Held)
+    rig.start().hear(protocol.Held)
     put(store.table, rival)
 
-    lost = rig.hear(messages.Lost)
+    lost = rig.hear(protocol.Lost)
     rig.end()
 
     assert (lost.kind, lost.record) == (kind, rival)
     assert stored(store.table) == rival
-    assert not rig.all(messages.Releasing)
+    assert not rig.all(protocol.Releasing)
 
 
 def test_an_abandoned_lock_is_left_alone(rig, store):
     """D4"""
-    held = rig.start().hear(messages.Held)
+    held = rig.start().hear(protocol.Held)
 
-    rig.worker.tenure.abandon()
+    rig.worker.session.abandon()
     rig.end()
 
     assert stored(store.table).id == held.lock_id
-    assert not rig.all(messages.Released)
+    assert not rig.all(protocol.Released)
 
 
 # --- releasing ----------------------------------------------------------------------------------------------------
@@ -216,25 +216,25 @@ def test_an_abandoned_lock_is_left_alone(rig, store):
 
 def test_a_release_is_tried_again(rig, store):
     """D2"""
-    rig.start().hear(messages.Held)
+    rig.start().hear(protocol.Held)
     store.on("delete", "before", "denied")
 
     rig.release()
 
-    assert rig.all(messages.Released)[0].result == "released"
+    assert rig.all(protocol.Released)[0].result == "released"
     assert len([told for told in rig.all(messages.Told) if told.event == "release.failed"]) == 2
     assert stored(store.table) is None
 
 
 def test_a_release_that_never_succeeds_ends_with_the_lease(rig, store):
     """D2"""
-    rig.start(lease_seconds=2.0).hear(messages.Held)
+    rig.start(lease_seconds=2.0).hear(protocol.Held)
     store.always("delete", "before")
 
     rig.release()
 
-    assert rig.all(messages.Released)[0].result == "failed"
-    assert rig.all(messages.Released)[0].error
+    assert rig.all(protocol.Released)[0].result == "failed"
+    assert rig.all(protocol.Released)[0].error
 
 
 # --- fencing tokens -----------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_tokens_only_grow(rig, store):
     tokens = []
     for _ in range(3):
         rig.start()
-        held = rig.hear(messages.Held, count=len(tokens) + 1)
+        held = rig.hear(protocol.Held, count=len(tokens) + 1)
         tokens.append(held.token)
         assert stored(store.table).lease.token == held.token
         rig.release()
@@ -255,7 +255,7 @@ def test_tokens_only_grow(rig, store):
 def test_a_token_is_above_the_dead_holders_though_the_queue_record_is_lost(rig, store):
     put(store.table, anothers(token=41, lease_seconds=0.5))
 
-    held = rig.start().hear(messages.Held)
+    held = rig.start().hear(protocol.Held)
 
     assert held.token == 42
     assert held.dead.lease.token == 41
@@ -265,11 +265,11 @@ def test_without_a_queue_record_there_is_no_token_and_still_a_lock(rig, store):
     store.always("read_queue", "denied")
     store.always("write_queue", "denied")
 
-    assert rig.start().hear(messages.Held).token == 0
+    assert rig.start().hear(protocol.Held).token == 0
 
 
 def test_a_run_is_in_the_history(rig, store):
-    rig.start().hear(messages.Held)
+    rig.start().hear(protocol.Held)
 
     rig.release()
 
@@ -282,8 +282,8 @@ def test_a_run_is_in_the_history(rig, store):
 
 def predecessor(rig, store):
     """A keeper that holds the lock, and then is no more. Gives what its journal says."""
-    held = rig.start().hear(messages.Held)
-    rig.worker.tenure.abandon()
+    held = rig.start().hear(protocol.Held)
+    rig.worker.session.abandon()
     rig.end()
     rig.said.clear()
     return held
@@ -292,9 +292,9 @@ def predecessor(rig, store):
 def test_a_successor_in_trying_puts_its_own_lock_in_its_predecessors_place(rig, store):
     held = predecessor(rig, store)
 
-    again = rig.adopt("trying", held.lock_id, base=held.base).hear(messages.Held)
+    again = rig.adopt("trying", held.lock_id, base=held.base).hear(protocol.Held)
 
-    assert not rig.all(messages.Waiting)
+    assert not rig.all(protocol.Waiting)
     assert stored(store.table).id == again.lock_id != held.lock_id
 
 
@@ -309,15 +309,15 @@ def test_an_old_lock_that_cannot_be_proven_now_is_kept_and_its_age_told(rig, sto
     monkeypatch.setattr(Acquirer, "try_acquire", take_slowly)
     store.always("replace", "before")
 
-    held = rig.start().hear(messages.Held)
+    held = rig.start().hear(protocol.Held)
 
     assert SystemClock().boottime() - held.base >= LEASE / 2
     assert stored(store.table).id == held.lock_id
-    assert not rig.all(messages.Failed)
+    assert not rig.all(protocol.Failed)
 
 
 def test_a_successor_in_trying_takes_a_free_lock(rig, store):
-    rig.adopt("trying", "an-id-that-was-never-written", base=SystemClock().boottime()).hear(messages.Held)
+    rig.adopt("trying", "an-id-that-was-never-written", base=SystemClock().boottime()).hear(protocol.Held)
 
     assert stored(store.table) is not None
 
@@ -325,9 +325,9 @@ def test_a_successor_in_trying_takes_a_free_lock(rig, store):
 def test_a_successor_in_held_goes_on_two_beats_further(rig, store):
     held = predecessor(rig, store)
 
-    rig.adopt("held", held.lock_id, beat=held.beat + 5, base=held.base).hear(messages.Beaten)
+    rig.adopt("held", held.lock_id, beat=held.beat + 5, base=held.base).hear(protocol.Beaten)
 
-    assert rig.all(messages.Beaten)[0].beat == held.beat + 7
+    assert rig.all(protocol.Beaten)[0].beat == held.beat + 7
     rig.release()
     assert stored(store.table) is None
 
@@ -337,7 +337,7 @@ def test_a_successor_in_held_counts_from_its_predecessors_base(rig, store):
     store.always("replace", "before")
     rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(messages.Told)
 
-    assert not rig.all(messages.Beaten)
+    assert not rig.all(protocol.Beaten)
 
 
 @pytest.mark.parametrize(("rival", "kind"), [(None, "gone"), (anothers(), "another's")])
@@ -347,13 +347,13 @@ def test_a_successor_in_held_says_what_it_finds_instead(rig, store, rival, kind)
 
     rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).end()
 
-    assert rig.all(messages.Lost)[0].kind == kind
+    assert rig.all(protocol.Lost)[0].kind == kind
     assert stored(store.table) == rival
 
 
 def test_a_lock_never_counts_from_later_than_its_record_says(rig, store):
     """Or a successor would take it for one that came again."""
-    held = rig.start().hear(messages.Held)
+    held = rig.start().hear(protocol.Held)
 
     assert held.base <= stored(store.table).lease.sent
 
@@ -363,7 +363,7 @@ def test_a_successor_in_releasing_finishes_the_release(rig, store):
 
     rig.adopt("releasing", held.lock_id, beat=held.beat, base=SystemClock().boottime()).end()
 
-    assert rig.all(messages.Released)[0].result == "released"
+    assert rig.all(protocol.Released)[0].result == "released"
     assert stored(store.table) is None
 
 
@@ -374,7 +374,7 @@ def test_to_a_successor_in_releasing_an_absent_record_is_success(rig, store, riv
 
     rig.adopt("releasing", held.lock_id, beat=held.beat, base=held.base).end()
 
-    assert rig.all(messages.Released)[0].result == "released"
+    assert rig.all(protocol.Released)[0].result == "released"
     assert stored(store.table) == rival
 
 
@@ -397,7 +397,7 @@ def test_a_successor_waits_out_an_outage_without_hammering_the_store(rig, store)
     rig.adopt("held", held.lock_id, beat=held.beat, base=held.base)
     eventually(lambda: store.log)
 
-    rig.worker.tenure.release(messages.Release(outcome="succeeded"))
+    rig.worker.session.release(protocol.Release(outcome="succeeded"))
     eventually(lambda: len(store.log) >= 3, 30)
 
     assert len(store.log) <= 3 + (time.monotonic() - before) / 0.5
@@ -424,10 +424,10 @@ def test_a_successor_whose_credentials_come_back_goes_on_beating(rig, store, mon
     held = predecessor(rig, store)
     refuse_to_open(monkeypatch, store, times=1)
 
-    rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(messages.Beaten)
+    rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(protocol.Beaten)
 
     assert [told.error for told in rig.all(messages.Told)] == ["No credentials."]
-    assert not rig.all(messages.Failed)
+    assert not rig.all(protocol.Failed)
 
 
 def test_a_successor_that_cannot_open_its_store_gives_up_with_the_lease(rig, store, monkeypatch):
@@ -436,5 +436,5 @@ def test_a_successor_that_cannot_open_its_store_gives_up_with_the_lease(rig, sto
 
     rig.adopt("held", held.lock_id, beat=held.beat, base=SystemClock().boottime() - LEASE).end()
 
-    assert rig.all(messages.Failed)[0].kind == "StoreDenied"
+    assert rig.all(protocol.Failed)[0].kind == "StoreDenied"
     assert stored(store.table).id == held.lock_id

@@ -7,11 +7,13 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from msgspec import structs
 
-from tfguard.guard import messages
-from tfguard.lock.lockinfo import LockInfo, created
+from tfguard.clock import created
+from tfguard.lock import protocol
+from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord
 from tfguard.report import live_line
-from tfguard.report.messages.phrases import COLUMNS, Subject, waiting
+from tfguard.report.messages.phrases import COLUMNS, Subject
+from tfguard.report.messages.waiting import ordinal, standing, waiting
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 ANA = Holder(who="ana@ci-7", command="apply", run="GitHub run 4812", link="https://ci.example/4812")
@@ -25,8 +27,8 @@ def record(*, is_leased: bool = True) -> LockRecord:
     return LockRecord(text=INFO.encode(), info=INFO, lease=lease if is_leased else None)
 
 
-def message(**facts: object) -> messages.Waiting:
-    base = messages.Waiting(record=record(), seen_seconds=4, expires_in_seconds=176, remaining_seconds=600)
+def message(**facts: object) -> protocol.Waiting:
+    base = protocol.Waiting(record=record(), seen_seconds=4, expires_in_seconds=176, remaining_seconds=600)
     return structs.replace(base, **facts)
 
 
@@ -46,11 +48,11 @@ def test_the_live_line_of_a_plain_terraform_says_that_it_has_no_heartbeat():
 
 
 def test_without_a_line_nothing_is_said_of_places():
-    assert live_line.standing(message()) == ""
+    assert standing(message()) == ""
 
 
 def test_an_estimate_is_said_once_there_is_one():
-    said = live_line.standing(message(place=3, length=3, usual_seconds=171.0))
+    said = standing(message(place=3, length=3, usual_seconds=171.0))
 
     assert said == "You are 3rd of 3; the last runs held it for about 3 min"
 
@@ -60,14 +62,14 @@ def test_an_estimate_is_said_once_there_is_one():
     [(1, "1st"), (2, "2nd"), (3, "3rd"), (4, "4th"), (11, "11th"), (12, "12th"), (21, "21st"), (112, "112th")],
 )
 def test_places_are_ordinals(number: int, word: str):
-    assert live_line.ordinal(number) == word
+    assert ordinal(number) == word
 
 
 @pytest.mark.parametrize("is_leased", [True, False])
 def test_the_message_with_a_place_keeps_to_three_lines_of_a_terminal(is_leased: bool):
-    standing = live_line.standing(message(place=112, length=113, usual_seconds=5400.0))
+    place = standing(message(place=112, length=113, usual_seconds=5400.0))
 
-    text = waiting(Subject("app"), record(is_leased=is_leased), NOW, remaining_seconds=7199, standing=standing)
+    text = waiting(Subject("app"), record(is_leased=is_leased), NOW, remaining_seconds=7199, standing=place)
 
     assert "You are 112th of 113; the last runs held it for about 90 min." in text
     assert len(text.splitlines()) <= 3

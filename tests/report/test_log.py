@@ -15,8 +15,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tfguard import redaction
+from tfguard.backends.aws.spec import AwsAccess
 from tfguard.errors import Outcome, UsageError
-from tfguard.lock.store import AwsAccess
 from tfguard.report import log
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ ROOT = Path(__file__).parents[2]
 def fresh_log(monkeypatch) -> None:
     """Give each test the log as a new process has it."""
     monkeypatch.setattr(log, "_sink", log._sink)
-    monkeypatch.setattr(log, "_secrets", ())
+    monkeypatch.setattr(redaction, "_secrets", ())
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
@@ -152,7 +153,7 @@ def test_no_planted_secret_is_ever_written(kind):
     planted = "hunter2-planted"
     stream = io.StringIO()
     log.configure(kind, 1, stream)
-    log.register_secrets([planted, planted + "-and-longer", "", "abc"])
+    redaction.register_secrets([planted, planted + "-and-longer", "", "abc"])
     logger = log.get_logger(secret_key="s3cr3t-by-key", password=12345678)
 
     logger.info(f"run.started {planted}", command=["apply", f"-var=x={planted}"], env={"TF_VAR_db": "s3cr3t-by-key"})
@@ -183,9 +184,9 @@ def test_the_fencing_token_is_no_secret():
 
 
 def test_short_texts_are_no_secrets():
-    log.register_secrets(["", "a", "apply"])
+    redaction.register_secrets(["", "a", "apply"])
 
-    assert log.redact("apply a plan") == "apply a plan"
+    assert redaction.redact("apply a plan") == "apply a plan"
 
 
 @pytest.mark.parametrize("kind", ["console", "json"])

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tfguard.lock.lockinfo import LockInfo, created
+from tfguard.clock import created
+from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord
-from tfguard.report.messages import phrases
+from tfguard.report.messages import phrases, running, starting, waiting
 from tfguard.report.messages.phrases import Subject
 
 SNAPSHOTS = Path(__file__).parent / "messages"
@@ -70,65 +71,65 @@ LONG = record(
 )
 
 CASES: dict[str, str] = {
-    "waiting": phrases.waiting(SUBJECT, OURS, NOW, remaining_seconds=600),
-    "waiting-laptop": phrases.waiting(BARE, LAPTOP, NOW, remaining_seconds=90),
-    "waiting-plain": phrases.waiting(BARE, PLAIN, NOW, remaining_seconds=570),
-    "waiting-dead": phrases.waiting(SUBJECT, DEAD, NOW, remaining_seconds=600, expires_in_seconds=119.7),
-    "waiting-garbage": phrases.waiting(BARE, GARBAGE, NOW, remaining_seconds=600),
-    "waiting-hold": phrases.waiting(SUBJECT, HELD_BY_HAND, NOW, remaining_seconds=600),
-    "waiting-local": phrases.waiting(LOCAL, PLAIN, NOW, remaining_seconds=600),
-    "waiting-local-mute": phrases.waiting(LOCAL, None, NOW, remaining_seconds=600),
-    "waiting-long": phrases.waiting(Subject("s" * 70 + "/terraform.tfstate"), LONG, NOW, remaining_seconds=600),
-    "trouble": phrases.trouble(SUBJECT, SILENT, 571.4),
-    "unavailable": phrases.unavailable(SUBJECT, SILENT, waited_seconds=600.2),
-    "unavailable-at-once": phrases.unavailable(SUBJECT, SILENT, waited_seconds=0.2),
-    "busy": phrases.busy(SUBJECT, OURS, NOW, waited_seconds=600.4),
-    "busy-laptop": phrases.busy(SUBJECT, LAPTOP, NOW, waited_seconds=600.4),
-    "busy-at-once": phrases.busy(SUBJECT, OURS, NOW, waited_seconds=0.1),
-    "busy-plain": phrases.busy(BARE, PLAIN, NOW, waited_seconds=600.4),
-    "busy-garbage": phrases.busy(BARE, GARBAGE, NOW, waited_seconds=600.4),
-    "busy-local": phrases.busy(LOCAL, PLAIN, NOW, waited_seconds=600.4),
-    "busy-named": phrases.busy(NAMED, LAPTOP, NOW, waited_seconds=600.4),
-    "takeover_refused": phrases.takeover_refused(SUBJECT, DEAD, NOW),
-    "busy-hold": phrases.busy(SUBJECT, HELD_BY_HAND, NOW, waited_seconds=600.4),
-    "took_over-hold": phrases.took_over(SUBJECT, HELD_BY_HAND, NOW),
-    "took_over": phrases.took_over(SUBJECT, DEAD, NOW),
-    "interrupted": phrases.interrupted("prod/network", "SIGTERM"),
-    "stopping": phrases.stopping(SUBJECT, "SIGTERM"),
-    "stopping_at_terminal": phrases.stopping_at_terminal(SUBJECT),
-    "still_stopping": phrases.still_stopping(SUBJECT, "SIGTERM"),
-    "aborting": phrases.aborting(SUBJECT),
-    "warned": phrases.warned(SUBJECT, 31.2, "AWS throttles dynamodb:PutItem on DynamoDB table tf-locks (SlowDown)."),
-    "frozen": phrases.frozen(SUBJECT, 108.4),
-    "thawed": phrases.thawed(SUBJECT),
-    "timed_out": phrases.timed_out(SUBJECT, 2700),
-    "lost-gone": phrases.lost(SUBJECT, "gone", None, NOW),
-    "lost-anothers": phrases.lost(SUBJECT, "another's", OURS, NOW),
-    "lost-expired": phrases.lost(SUBJECT, "expired", None, NOW),
-    "release_failed": phrases.release_failed(SUBJECT, DENIED, ID, 180),
-    "release_failed-local": phrases.release_failed(LOCAL, "The file system is full.", ID, None),
-    "lost_unnoticed-gone": phrases.lost_unnoticed(SUBJECT, "gone"),
-    "lost_unnoticed-anothers": phrases.lost_unnoticed(SUBJECT, "another's"),
-    "acquired": phrases.acquired(SUBJECT, ID, waited_seconds=0.1, is_nested=False),
-    "acquired-after": phrases.acquired(SUBJECT, ID, waited_seconds=92.3, is_nested=False),
-    "acquired-nested": phrases.acquired(SUBJECT, ID, waited_seconds=0, is_nested=True),
-    "unlocked": phrases.unlocked("prod/network"),
-    "plan_unlocked": phrases.plan_unlocked("prod/network"),
-    "denied_during_plan": phrases.denied_during_plan(phrases.about("prod/network", DENIED)),
-    "nested_ignored": phrases.nested_ignored("prod/network"),
-    "credentials_expire": phrases.credentials_expire("prod/network", NOW),
-    "initialising": phrases.initialising("prod/network", "not initialised"),
-    "creating_workspace": phrases.creating_workspace("prod/network", "blue"),
-    "unlisted_workspaces": phrases.unlisted_workspaces(
+    "waiting": waiting.waiting(SUBJECT, OURS, NOW, remaining_seconds=600),
+    "waiting-laptop": waiting.waiting(BARE, LAPTOP, NOW, remaining_seconds=90),
+    "waiting-plain": waiting.waiting(BARE, PLAIN, NOW, remaining_seconds=570),
+    "waiting-dead": waiting.waiting(SUBJECT, DEAD, NOW, remaining_seconds=600, expires_in_seconds=119.7),
+    "waiting-garbage": waiting.waiting(BARE, GARBAGE, NOW, remaining_seconds=600),
+    "waiting-hold": waiting.waiting(SUBJECT, HELD_BY_HAND, NOW, remaining_seconds=600),
+    "waiting-local": waiting.waiting(LOCAL, PLAIN, NOW, remaining_seconds=600),
+    "waiting-local-mute": waiting.waiting(LOCAL, None, NOW, remaining_seconds=600),
+    "waiting-long": waiting.waiting(Subject("s" * 70 + "/terraform.tfstate"), LONG, NOW, remaining_seconds=600),
+    "trouble": waiting.trouble(SUBJECT, SILENT, 571.4),
+    "unavailable": waiting.unavailable(SUBJECT, SILENT, waited_seconds=600.2),
+    "unavailable-at-once": waiting.unavailable(SUBJECT, SILENT, waited_seconds=0.2),
+    "busy": waiting.busy(SUBJECT, OURS, NOW, waited_seconds=600.4),
+    "busy-laptop": waiting.busy(SUBJECT, LAPTOP, NOW, waited_seconds=600.4),
+    "busy-at-once": waiting.busy(SUBJECT, OURS, NOW, waited_seconds=0.1),
+    "busy-plain": waiting.busy(BARE, PLAIN, NOW, waited_seconds=600.4),
+    "busy-garbage": waiting.busy(BARE, GARBAGE, NOW, waited_seconds=600.4),
+    "busy-local": waiting.busy(LOCAL, PLAIN, NOW, waited_seconds=600.4),
+    "busy-named": waiting.busy(NAMED, LAPTOP, NOW, waited_seconds=600.4),
+    "takeover_refused": waiting.takeover_refused(SUBJECT, DEAD, NOW),
+    "busy-hold": waiting.busy(SUBJECT, HELD_BY_HAND, NOW, waited_seconds=600.4),
+    "took_over-hold": waiting.took_over(SUBJECT, HELD_BY_HAND, NOW),
+    "took_over": waiting.took_over(SUBJECT, DEAD, NOW),
+    "interrupted": running.interrupted("prod/network", "SIGTERM"),
+    "stopping": running.stopping(SUBJECT, "SIGTERM"),
+    "stopping_at_terminal": running.stopping_at_terminal(SUBJECT),
+    "still_stopping": running.still_stopping(SUBJECT, "SIGTERM"),
+    "aborting": running.aborting(SUBJECT),
+    "warned": running.warned(SUBJECT, 31.2, "AWS throttles dynamodb:PutItem on DynamoDB table tf-locks (SlowDown)."),
+    "freezing": running.freezing(SUBJECT, 108.4),
+    "thawed": running.thawed(SUBJECT),
+    "timed_out": running.timed_out(SUBJECT, 2700),
+    "lost-gone": running.lost(SUBJECT, "gone", None, NOW),
+    "lost-anothers": running.lost(SUBJECT, "another's", OURS, NOW),
+    "lost-expired": running.lost(SUBJECT, "expired", None, NOW),
+    "release_failed": running.release_failed(SUBJECT, DENIED, ID, 180),
+    "release_failed-local": running.release_failed(LOCAL, "The file system is full.", ID, None),
+    "lost_unnoticed-gone": running.lost_unnoticed(SUBJECT, "gone"),
+    "lost_unnoticed-anothers": running.lost_unnoticed(SUBJECT, "another's"),
+    "acquired": waiting.acquired(SUBJECT, ID, waited_seconds=0.1, is_nested=False),
+    "acquired-after": waiting.acquired(SUBJECT, ID, waited_seconds=92.3, is_nested=False),
+    "acquired-nested": waiting.acquired(SUBJECT, ID, waited_seconds=0, is_nested=True),
+    "unlocked": starting.unlocked("prod/network"),
+    "plan_unlocked": starting.plan_unlocked("prod/network"),
+    "denied_during_plan": starting.denied_during_plan(phrases.about("prod/network", DENIED)),
+    "nested_ignored": waiting.nested_ignored("prod/network"),
+    "credentials_expire": waiting.credentials_expire("prod/network", NOW),
+    "initialising": starting.initialising("prod/network", "not initialised"),
+    "creating_workspace": starting.creating_workspace("prod/network", "blue"),
+    "unlisted_workspaces": starting.unlisted_workspaces(
         "prod/network", "AWS denies s3:ListBucket on bucket tf-state (AccessDenied)."
     ),
-    "nothing_to_apply": phrases.nothing_to_apply("prod/network"),
-    "not_approved": phrases.not_approved("prod/network"),
-    "unexpected": phrases.unexpected(ValueError("not\nexpected")),
+    "nothing_to_apply": starting.nothing_to_apply("prod/network"),
+    "not_approved": starting.not_approved("prod/network"),
+    "unexpected": starting.unexpected(ValueError("not\nexpected")),
 }
 
 #: Functions that make parts of messages.
-PARTS = {"fit", "about", "holder"}
+PARTS = {"standing", "ordinal", "broken", "died", "died_again"}
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -152,8 +153,9 @@ def test_each_message_is_at_most_three_lines_that_fit_and_starts_with_its_label(
 def test_every_message_has_a_snapshot_and_every_snapshot_a_message() -> None:
     functions = {
         name
-        for name, value in inspect.getmembers(phrases, inspect.isfunction)
-        if value.__module__ == phrases.__name__ and not name.startswith("_")
+        for module in (waiting, running, starting)
+        for name, value in inspect.getmembers(module, inspect.isfunction)
+        if value.__module__ == module.__name__ and not name.startswith("_")
     }
 
     assert {name.partition("-")[0] for name in CASES} == functions - PARTS
@@ -163,7 +165,7 @@ def test_every_message_has_a_snapshot_and_every_snapshot_a_message() -> None:
 def test_a_lock_id_from_a_stranger_cannot_become_a_command() -> None:
     hostile = record(lock_id="x; rm -rf ~ #\x1b[31m")
 
-    text = phrases.busy(BARE, hostile, NOW, waited_seconds=1)
+    text = waiting.busy(BARE, hostile, NOW, waited_seconds=1)
 
     words = shlex.split(text.splitlines()[-1].partition(": ")[2])
     assert words[:3] == ["tfguard", "unlock", "--id"]
@@ -174,7 +176,7 @@ def test_a_lock_id_from_a_stranger_cannot_become_a_command() -> None:
 def test_a_command_is_never_cut() -> None:
     subject = Subject("tf-state/app", f"tfguard -chdir={'deep/' * 20}app")
 
-    lines = phrases.busy(subject, OURS, NOW, waited_seconds=1).splitlines()
+    lines = waiting.busy(subject, OURS, NOW, waited_seconds=1).splitlines()
 
     assert lines[-1] == f"{subject.command} unlock --id {ID}"
 
@@ -183,7 +185,7 @@ def test_a_command_is_never_cut() -> None:
 def test_a_long_label_leaves_room_for_what_is_said_of_it(width: int) -> None:
     label = "bucket/" + "x" * width + "/terraform.tfstate"
 
-    first = phrases.lost(Subject(label), "gone", None, NOW).splitlines()[0]
+    first = running.lost(Subject(label), "gone", None, NOW).splitlines()[0]
 
     assert len(first) <= 120
     assert first.startswith("bucket/")
@@ -198,6 +200,6 @@ def test_a_holder_keeps_its_age_and_heartbeat_however_long_its_names_are() -> No
 
 
 def test_a_clock_that_runs_ahead_shows_no_negative_age() -> None:
-    text = phrases.waiting(BARE, record(age=-90), NOW, remaining_seconds=1)
+    text = waiting.waiting(BARE, record(age=-90), NOW, remaining_seconds=1)
 
     assert "(apply, 0 s, plain Terraform, no heartbeat)" in text

@@ -10,12 +10,13 @@ import pytest
 
 from tfguard.guard import messages
 from tfguard.guard.front_rules import KeeperDied
+from tfguard.guard.signals import Received
+from tfguard.lock import protocol
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord
-from tfguard.process.signals import Received
 from tfguard.report.messages.phrases import Subject
 from tfguard.report.narrator import Narrator
-from tfguard.report.reporter import Report
+from tfguard.report.reporter import Reporter
 
 START = datetime(2026, 11, 20, 21, 0, tzinfo=timezone.utc)
 
@@ -33,7 +34,7 @@ class FakeClock:
         return START + timedelta(seconds=self.seconds - 1000)
 
 
-class Recorder(Report):
+class Recorder(Reporter):
     """A report that keeps what it is told."""
 
     def __init__(self) -> None:
@@ -64,7 +65,7 @@ class Scene:
         """Hear of a busy lock twice a second, for so long."""
         for _ in range(round(seconds * 2)):
             self.narrator.hear(
-                messages.Waiting(
+                protocol.Waiting(
                     record=record, seen_seconds=seen, expires_in_seconds=60, remaining_seconds=600, trouble=trouble
                 )
             )
@@ -203,7 +204,7 @@ def test_a_silence_is_warned_of_once_with_its_cause_and_again_after_a_heartbeat(
         scene.narrator.hear(messages.Told(event="lease.warned", error="No answer: reset", silence_seconds=32))
 
     silence()
-    scene.narrator.hear(messages.Beaten(beat=2, base=0))
+    scene.narrator.hear(protocol.Beaten(beat=2, base=0))
     silence()
 
     assert scene.report.events == ["lease.warned"] * 2
@@ -214,7 +215,7 @@ def test_a_silence_is_warned_of_once_with_its_cause_and_again_after_a_heartbeat(
 def test_a_lost_lock_is_an_error_with_its_reason(kind, level):
     scene = Scene()
 
-    scene.narrator.hear(messages.Lost(kind=kind, record=held_by("bob") if kind != "gone" else None))
+    scene.narrator.hear(protocol.Lost(kind=kind, record=held_by("bob") if kind != "gone" else None))
 
     [(said_level, event, _, facts)] = scene.report.said
     assert (said_level, event, facts["reason"]) == (level, "lease.lost", kind)

@@ -6,10 +6,10 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from tfguard.lock.lockinfo import created
+from tfguard.clock import created
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder
-from tfguard.report.messages import planning
+from tfguard.report.messages import states
 from tfguard.report.messages.phrases import Subject
 
 NOW = datetime(2026, 11, 20, 21, 17, 33, tzinfo=timezone.utc)
@@ -25,7 +25,7 @@ def ran(minutes_ago: float, who: str = "ana@ci-7", command: str = "apply", link:
 
 
 def said(*runs: Run, planned_at: datetime | None = PLANNED_AT) -> list[str]:
-    return planning.stale(SUBJECT, planned_at, runs, NOW).splitlines()
+    return states.stale(SUBJECT, planned_at, runs, NOW).splitlines()
 
 
 def test_who_ran_since_is_named_with_a_link() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.report.page import Rendered
-from tfguard.report import log
+from tfguard import redaction
 from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, first_error, plain, render, render_json
 from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing_line
 
@@ -53,8 +53,8 @@ HOSTILE = (
 
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(log, "_secrets", ())
-    log.register_secrets([SECRET])
+    monkeypatch.setattr(redaction, "_secrets", ())
+    redaction.register_secrets([SECRET])
     return
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tfguard.config.options import Options
-from tfguard.report.reporter import Report
+from tfguard.report.reporter import Reporter
 from tfguard.run.context import make_context
 from tfguard.run.initialise import why_init
 
@@ -28,7 +28,7 @@ def why(folder: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, **files: s
         (folder / name).write_text(text)
     monkeypatch.chdir(folder)
     environ = {"TFGUARD_TERRAFORM": str(folder / "terraform")}
-    return why_init(make_context(Options(pipeline="prod"), environ, Report("console", -1)))
+    return why_init(make_context(Options(pipeline="prod"), environ, Reporter("console", -1)))
 
 
 @pytest.mark.parametrize(

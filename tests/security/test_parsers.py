@@ -18,7 +18,6 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.fakes import FakeClock
-from tfguard.backends import queuefile
 from tfguard.backends.aws import dynamodb, s3
 from tfguard.backends.urls import parse_store_url
 from tfguard.ci import identity
@@ -29,7 +28,7 @@ from tfguard.jobfiles import run_record, story
 from tfguard.lock import lockinfo, queue_record, verdicts
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord
-from tfguard.report.messages import operating, phrases
+from tfguard.report.messages import operating, phrases, running, waiting
 from tfguard.terraform import plan_json
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
@@ -156,10 +155,10 @@ def test_any_queue_record_is_a_line(text: str) -> None:
 
 @given(content=st.binary(max_size=60) | object_with(revision=NUMBERS, queue=TEXT).map(str.encode))
 def test_any_queue_file_is_a_line(content: bytes) -> None:
-    found = queuefile.decode(content)
+    found = queue_record.decode_record(content)
 
     assert queue_record.decode(found.text) is not None
-    assert queuefile.decode(queuefile.encode(found)) == found
+    assert queue_record.decode_record(queue_record.encode_record(found)) == found
 
 
 # --- what is shown of it --------------------------------------------------------------------------------------------
@@ -173,10 +172,10 @@ def test_whatever_a_record_says_is_told_on_clean_short_lines(
     verdict = verdicts.judge(record, clock, has_leases=has_leases)
     told = [
         verdicts.in_words(verdict, record, clock),
-        phrases.busy(SUBJECT, record, NOW, waited_seconds=seconds),
-        phrases.took_over(SUBJECT, record, NOW),
-        phrases.takeover_refused(SUBJECT, record, NOW),
-        phrases.lost(SUBJECT, "another's", record, NOW),
+        waiting.busy(SUBJECT, record, NOW, waited_seconds=seconds),
+        waiting.took_over(SUBJECT, record, NOW),
+        waiting.takeover_refused(SUBJECT, record, NOW),
+        running.lost(SUBJECT, "another's", record, NOW),
         operating.not_held(SUBJECT, record, NOW),
         operating.is_alive(SUBJECT, record, NOW),
         operating.has_changed(SUBJECT, record, NOW),

@@ -1,9 +1,9 @@
 """
 Who acts in the world: runs of tfguard (front, keeper and child), plain Terraforms, people.
 
-Real: everything that decides. The waiter with its place in line, the lease, the heartbeats and the release (`tenure`)
-run in a simulated thread; the keeper's decisions (`conduct`), the deadlines (`watchdog`), the front's own watch
-(`vigil`) and its journal are called as the processes call them.
+Real: everything that decides. The waiter with its place in line, the lease, the heartbeats and the release (`session`)
+run in a simulated thread; the keeper's decisions (`keeper_rules`), the deadlines (`watchdog`), the front's own watch
+(`front_rules`) and its journal are called as the processes call them.
 
 Modelled, in a few lines each: what needs a kernel. Terraform itself; the keeper's hands and its select loop; the
 sentinel; and of the front, that it spawns, relays a stop, releases, and starts a successor.
@@ -20,10 +20,13 @@ from typing import Any
 from tests.simulation.code import Code
 from tests.simulation.threads import Thread
 from tests.simulation.world import Machine, Process, Socket, Wire, World
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
+from tfguard.backends.target import Target
 from tfguard.errors import Conflict
 from tfguard.guard import messages
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, Target
+from tfguard.lock.store import Holder
 from tfguard.process.front import CANCEL_SECONDS, MAX_RESTARTS
 from tfguard.process.rescue import PAUSES_SECONDS
 
@@ -181,12 +184,12 @@ class Keeper:
         self.is_spared = False
         self.child: Child | None = None
         self._is_child_adopted = False
-        self._tenure: Any = None
+        self._session: Any = None
         self._thread: Thread | None = None
         self._inbox: deque[Any] = deque()
         self._pushes = 0
         self._unsaved_before = run.unsaved
-        self._conduct = run.code.keeper_rules.Conduct(self, run.machine.boottime())
+        self._rules = run.code.keeper_rules.KeeperRules(self, run.machine.boottime())
         self._looks = Looks(self.process, self._look)
 
     @property
@@ -195,33 +198,33 @@ class Keeper:
 
     @property
     def watchdog(self) -> Any:
-        return self._conduct.watchdog
+        return self._rules.watchdog
 
     # --- its loop -----------------------------------------------------------------------------------------------
 
     def _look(self, now: float) -> None:
-        self._conduct.enforce(now)
+        self._rules.enforce(now)
         self._after()
 
     def _on_front(self, message: Any) -> None:
         now = self.run.machine.boottime()
-        self._conduct.enforce(now)
+        self._rules.enforce(now)
         if message is EOF:
-            self._conduct.on_front_gone(now)
+            self._rules.on_front_gone(now)
         elif isinstance(message, messages.ChildGone):
             self._reap_adopted()
         else:
-            self._conduct.on_front(message, now)
+            self._rules.on_front(message, now)
         if isinstance(message, messages.Adopt) and message.stage == "held":
             self.run.world.observer.check_base(self.run, message.lock_id, self.watchdog.base)
-        self._conduct.enforce(now)
+        self._rules.enforce(now)
         self._after()
 
     def _on_tenure(self) -> None:
         now = self.run.machine.boottime()
-        self._conduct.enforce(now)
-        self._conduct.on_tenure(self._inbox.popleft(), now)
-        self._conduct.enforce(now)
+        self._rules.enforce(now)
+        self._rules.on_session(self._inbox.popleft(), now)
+        self._rules.enforce(now)
         self._after()
 
     def reap(self, child: Child, status: int) -> None:
@@ -229,8 +232,8 @@ class Keeper:
             return
         self.child = None
         now = self.run.machine.boottime()
-        self._conduct.enforce(now)
-        self._conduct.on_exit(status, now)
+        self._rules.enforce(now)
+        self._rules.on_exit(status, now)
         self._after()
 
     def on_child_gone(self, child: Child, status: int) -> None:
@@ -245,12 +248,12 @@ class Keeper:
             self.reap(self.child, 0)
 
     def _after(self) -> None:
-        if self._conduct.is_done and not self.is_done:
+        if self._rules.is_done and not self.is_done:
             self.is_done = True
             self.process.is_alive = False
             self.to_front.send(EOF)
         elif not self.is_done:
-            self._looks.plan(self.watchdog, self._conduct.timers())
+            self._looks.plan(self.watchdog, self._rules.timers())
 
     def kill(self) -> None:
         """Its thread dies with it; the sentinel gives the child its SIGINT, the kernel the front an end of file."""
@@ -262,15 +265,17 @@ class Keeper:
 
     # --- its thread ---------------------------------------------------------------------------------------------
 
-    def start_tenure(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
+    def start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         run = self.run
         self.ids.update([adopt.lock_id] if adopt else [])
         wires = [functools.partial(Wire, self.process, index) for index in range(len(run.world.stores))]
         if adopt is not None and adopt.errored_before is not None:
             self._unsaved_before = int(adopt.errored_before)
-        tenure = run.code.session.Tenure(request, run.machine, post=self._post, tell=self._tell_first, adopt=adopt)
-        self._tenure = tenure
-        self._thread = Thread(self.process, lambda: tenure.run(wires))
+        session = run.code.session.LockSession(
+            request, run.machine, post=self._post, tell=self._tell_first, adopt=adopt
+        )
+        self._session = session
+        self._thread = Thread(self.process, lambda: session.run(wires))
 
     def _post(self, message: Any) -> None:
         self.run.world.observer.on_said(self.run, message)
@@ -286,18 +291,18 @@ class Keeper:
     def tell(self, message: Any) -> None:
         self.to_front.send(message)
 
-    def is_tenure_served(self) -> bool:
+    def is_session_served(self) -> bool:
         return self._thread is not None and not self._thread.dead
 
     def cancel_wait(self) -> None:
-        self._tenure.cancel()
+        self._session.cancel()
 
-    def release(self, message: messages.Release, *, is_state_unsaved: bool = False) -> None:
+    def release(self, message: protocol.Release, *, is_state_unsaved: bool = False) -> None:
         self.run.world.observer.on_releasing(self.run)
-        self._tenure.release(message)
+        self._session.release(message)
 
     def abandon(self) -> None:
-        self._tenure.abandon()
+        self._session.abandon()
 
     # --- its hands: the child -----------------------------------------------------------------------------------
 
@@ -362,7 +367,7 @@ class Keeper:
 
 
 class Front:
-    """A front process: the real journal and the real vigil; the rest of it modelled."""
+    """A front process: the real handover and the real rules; the rest of it modelled."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -375,10 +380,10 @@ class Front:
         self._is_resigned = False
         self._stopped: messages.Interrupt | None = None
         self._stopped_at = 0.0
-        self._last_word: messages.Release | None = None
+        self._last_word: protocol.Release | None = None
         self._programs = list(run.programs)
-        self._journal = run.code.handover.Journal()
-        self._vigil = run.code.front_rules.Vigil(0.0)
+        self._handover = run.code.handover.Handover()
+        self._rules = run.code.front_rules.FrontRules(0.0)
         self._looks = Looks(self.process, self._look)
 
     # --- what the keeper says -----------------------------------------------------------------------------------
@@ -389,10 +394,10 @@ class Front:
         if message is EOF:
             self._on_keeper_gone()
             return
-        self._journal.note(message)
-        self._vigil.hear(message, self.run.machine.boottime())
-        if isinstance(message, messages.Held):
-            self._vigil.hold(self.run.request.deadlines(), message.base)
+        self._handover.note(message)
+        self._rules.hear(message, self.run.machine.boottime())
+        if isinstance(message, protocol.Held):
+            self._rules.hold(self.run.request.deadlines(), message.base)
             self._go_on()
         elif isinstance(message, messages.Started):
             self._is_spawning = False
@@ -402,13 +407,13 @@ class Front:
         elif isinstance(message, messages.Exited):
             self.child = None
             self._go_on(message.status)
-        elif isinstance(message, messages.Failed):
+        elif isinstance(message, protocol.Failed):
             self._on_failed(message)
-        elif isinstance(message, messages.Released):
+        elif isinstance(message, protocol.Released):
             self._leave(f"over, {message.result}")
         self._looks.now()
 
-    def _on_failed(self, message: messages.Failed) -> None:
+    def _on_failed(self, message: protocol.Failed) -> None:
         if self._is_spawning:
             self._is_spawning = False
             self._release()
@@ -419,7 +424,7 @@ class Front:
         """The lock is held, or a program has ended: the next one, or the end."""
         if self._programs and status == 0 and self._stopped is None:
             self._is_spawning = True
-            self._journal.begin(str(self.run.unsaved))
+            self._handover.begin(str(self.run.unsaved))
             spawn = messages.Spawn(argv=[self._programs.pop(0)], directory="", environ={})
             self.run.keeper.from_front.send(spawn)
         else:
@@ -427,7 +432,7 @@ class Front:
 
     def _release(self) -> None:
         if self._last_word is None:
-            self._last_word = messages.Release(outcome="interrupted" if self._stopped else "succeeded")
+            self._last_word = protocol.Release(outcome="interrupted" if self._stopped else "succeeded")
             self.run.keeper.from_front.send(self._last_word)
 
     def _leave(self, how: str) -> None:
@@ -446,11 +451,11 @@ class Front:
         if message.is_delivered and self.run.child is not None:
             self.run.child.interrupt(is_ours=False)
         self.run.keeper.from_front.send(message)
-        if self._journal.stage in {"idle", "trying"}:
+        if self._handover.stage in {"idle", "trying"}:
             self.process.after(CANCEL_SECONDS, self._give_up_waiting)
 
     def _give_up_waiting(self) -> None:
-        if not self.is_over and self._journal.stage in {"idle", "trying"}:
+        if not self.is_over and self._handover.stage in {"idle", "trying"}:
             self._leave("leaves a keeper that clears up")
 
     def kill(self) -> None:
@@ -462,13 +467,13 @@ class Front:
         child = self.child
         if child is None or self.is_over or self.run.code.wrong == "front sleeps":
             return
-        for action in self._vigil.decide(now):
+        for action in self._rules.decide(now):
             if action.name in {"FREEZE", "THAW", "KILL"}:
                 getattr(child, action.name.lower())()
-        if self._vigil.is_keeper_frozen(now) and self.run.keeper.is_alive:
+        if self._rules.is_keeper_frozen(now) and self.run.keeper.is_alive:
             self.run.world.tell(self.process.name, "kills its frozen keeper")
             self.run.keeper.kill()
-        self._looks.plan(self._vigil.watchdog, [self._vigil.keeper_silent_until + 1e-6])
+        self._looks.plan(self._rules.watchdog, [self._rules.keeper_silent_until + 1e-6])
 
     # --- a dead keeper ------------------------------------------------------------------------------------------
 
@@ -477,7 +482,7 @@ class Front:
         if self.restarts >= MAX_RESTARTS:
             self.run.world.tell(self.process.name, "gives up: its keepers die")
             self._is_resigned = True
-            self._vigil.resign()
+            self._rules.resign()
             self.is_over = self.child is None or self.child.is_gone
             self._looks.now()
             return
@@ -491,19 +496,19 @@ class Front:
             self.child = child
         if self.child is not None:
             self._is_inherited = True
-            self._vigil.inherit_child()
+            self._rules.inherit_child()
 
     def _succeed(self) -> None:
         if self.is_over:
             return
         was_spawning, self._is_spawning = self._is_spawning, False
         keeper = self.run.start_keeper(self.restarts)
-        self._vigil.start_keeper(self.run.machine.boottime())
-        message = self._journal.handover(self.run.request, self.run.pid if self.child else 0)
+        self._rules.start_keeper(self.run.machine.boottime())
+        message = self._handover.handover(self.run.request, self.run.pid if self.child else 0)
         keeper.from_front.send(message)
         if self._stopped is not None:
             keeper.from_front.send(self._stopped)
-        if self._last_word is not None and self._journal.stage == "held":
+        if self._last_word is not None and self._handover.stage == "held":
             keeper.from_front.send(self._last_word)
         if self.child is not None and self.child.is_gone:
             self.on_child_gone(self.child, _INTERRUPTED)

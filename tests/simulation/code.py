@@ -18,7 +18,7 @@ import tfguard
 _PACKAGE = Path(tfguard.__file__).parent
 #: What runs for real, each after what it imports of the others.
 MODULES = (
-    "lock.deadlines", "lock.takeover", "guard.watchdog", "guard.front_rules", "lock.lease", "lock.queue_record",
+    "lock.deadlines", "guard.watchdog", "guard.front_rules", "lock.lease", "lock.acquire", "lock.queue_record",
     "lock.queue", "lock.turn", "lock.waiting", "lock.session", "guard.keeper_rules", "guard.handover",
 )  # fmt: skip
 
@@ -54,7 +54,7 @@ class Code:
         self.wrong = wrong
         self._modules = _load(tuple(edits))
         self.queue_record.SIGN_SECONDS = 3.0
-        for name in ("lease", "session"):
+        for name in ("acquire", "lease", "session"):
             self._modules[name].__dict__["boot_id"] = lambda: "boot"
 
     def __getattr__(self, name: str) -> ModuleType:
@@ -65,7 +65,7 @@ class Code:
 
     def name_locks_by(self, new_id: Callable[[], str]) -> None:
         """Let lock IDs be such that a seed gives the same ones each time."""
-        for name in ("lease", "waiting"):
+        for name in ("acquire", "waiting"):
             self._modules[name].__dict__["new_lock_id"] = new_id
 
 

@@ -68,7 +68,7 @@ def _in(module: str, name: str, *changes: tuple[str, str], tests: tuple[str, ...
 
 MUTANTS = (
     _in(
-        "lock.lease",
+        "lock.acquire",
         "a new lease is counted from the answer",
         ("HeldLease(store, stored, sent_at, self._clock)", "HeldLease(store, stored, self._clock.boottime(), self._clock)"),
     ),
@@ -100,7 +100,7 @@ MUTANTS = (
         ),
     ),
     _in(
-        "lock.lease",
+        "lock.acquire",
         "a takeover replaces whatever is there",
         ("store.replace(seen, record) if seen", "store.replace(store.read() or seen, record) if seen"),
     ),
@@ -113,28 +113,28 @@ MUTANTS = (
         ),
     ),
     _in(
-        "lock.lease",
+        "lock.acquire",
         "our own record is taken for another's",
         ("elif (index, record.id) in self._sent:", "elif index < 0:"),
         ("if record is None or (index, record.id) in self._sent:", "if record is None:"),
         ("if record is None or record.id != self._id:", "if True:"),
     ),
     _in(
-        "lock.lease",
+        "lock.acquire",
         "an observation is timed from the question",
         ("        record = store.read()\n        self.watches", "        asked = self._clock.boottime()\n        record = store.read()\n        self.watches"),
         ("see(record, self._clock.boottime(), getattr", "see(record, asked, getattr"),
     ),
-    _in("lock.lease", "a lock is taken over before its lease is over", ("self.expires_in(now) <= 0", "self.expires_in(now) <= 5")),
+    _in("lock.acquire", "a lock is taken over before its lease is over", ("self.expires_in(now) <= 0", "self.expires_in(now) <= 5")),
     _in(
-        "lock.lease",
+        "lock.acquire",
         "a waiter goes by its own lease",
         (
             "if not self.watches[index].is_expired(self._clock.boottime()):",
             "if self.watches[index].since + self._draft.duration_ms / 1000 > self._clock.boottime():",
         ),
     ),
-    _in("lock.lease", "a plain lock expires too", ('return 0.0 if self._is_over else float("inf")', "return self.since + 30 - now"), tests=LEASE_TESTS),
+    _in("lock.acquire", "a plain lock expires too", ('return 0.0 if self._is_over else float("inf")', "return self.since + 30 - now"), tests=LEASE_TESTS),
     _in(
         "lock.lease",
         "a beat number is used twice",
@@ -142,9 +142,9 @@ MUTANTS = (
         (" and record.lease is not None and record.lease.sent == sent_at", ""),
     ),
     _in("lock.lease", "a successor starts below its predecessor's beats", (" and record.lease is not None and record.lease.sent == sent_at", ""), ("self._next_beat = max(self._next_beat, upto)", "pass"), tests=LEASE_TESTS),
-    _in("lock.lease", "a takeover uses its ID again", ("if seen is not None and index == 0:", "if index < 0:"), tests=LEASE_TESTS),
-    _in("lock.lease", "a successor goes on with an ID that is being deleted", ("            self._sent[index, lock_id] = base\n", "            self._id = lock_id\n            self._sent[index, lock_id] = base\n"), tests=LEASE_TESTS),
-    _in("lock.lease", "half a lock is not given back", ("self._undo(held or self._leftovers())", "pass"), tests=LEASE_TESTS),
+    _in("lock.acquire", "a takeover uses its ID again", ("if seen is not None and index == 0:", "if index < 0:"), tests=LEASE_TESTS),
+    _in("lock.acquire", "a successor goes on with an ID that is being deleted", ("            self._sent[index, lock_id] = base\n", "            self._id = lock_id\n            self._sent[index, lock_id] = base\n"), tests=LEASE_TESTS),
+    _in("lock.acquire", "half a lock is not given back", ("self._undo(held or self._leftovers())", "pass"), tests=LEASE_TESTS),
     _in(
         "lock.lease",
         "of two records only the first is beaten",
@@ -171,7 +171,7 @@ MUTANTS = (
     _in("lock.session", "who has the lock stays in line", ("dead.token if dead else 0, self._gone)", "dead.token if dead else 0)"), tests=("tests/lock/test_session.py",)),
     _in("lock.session", "who is counted too late has a token all the same", ("if self._clock.boottime() > lock.base + deadlines.freeze:", "if not deadlines:"), tests=("tests/lock/test_session.py",)),
     _in("lock.session", "the first heartbeat is counted from the last request", ("self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime()", "jittered(deadlines.heartbeat)"), tests=("tests/lock/test_session.py",)),
-    _in("lock.session", "a loss is kept from the main thread", ("            self._post(messages.Lost(kind=lost.kind, record=lost.record))\n", "")),
+    _in("lock.session", "a loss is kept from the main thread", ("            self._post(protocol.Lost(kind=lost.kind, record=lost.record))\n", "")),
     _in("lock.session", "a lock that may be another's is released as lost", ("        for store in self._stores:\n            record = self._insist(store.read, adopt.base, lambda: self._must_release)", "        for store in self._stores[:1]:\n            record = self._insist(store.read, adopt.base, lambda: self._must_release)")),
     _in("lock.session", "a successor takes a late copy for its lock", ("record.lease.sent < adopt.base", "record.lease.sent < 0"), tests=("tests/lock/test_session.py",)),
     _in("guard.keeper_rules", "the child is signalled by everyone who asks", ("        if self.watchdog.interrupt_once():\n", "        if self:\n")),
@@ -181,7 +181,7 @@ MUTANTS = (
     _in("guard.keeper_rules", "a push starts though the lock is being released", ("self._closing is not None or self._releasing is not None", "self._closing is not None"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "nobody but the keeper knows of a push", ("            self._hands.tell(messages.Pushing(pid=pid))", "            self"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a successor signals once more", ("self.watchdog.is_interrupted = message.is_interrupted", "self.watchdog.is_interrupted = False")),
-    _in("guard.keeper_rules", "a lock that nobody can beat is taken for none", ("isinstance(message, messages.Failed) and self._is_held:", "isinstance(message, messages.Failed) and not self:"), tests=("tests/guard/test_keeper_rules.py",)),
+    _in("guard.keeper_rules", "a lock that nobody can beat is taken for none", ("isinstance(message, protocol.Failed) and self._is_held:", "isinstance(message, protocol.Failed) and not self:"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "an orphan's lock is kept", ("        elif not self._is_front_alive:\n            self._release_orphaned(now)\n", "")),
     _in("guard.keeper_rules", "an inherited child is reported twice", ("        if not self._is_child_inherited:  # Of that", "        if self:  # Of that"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "the watchdog is asked, and not obeyed", ("            self._hands.act(action)\n", "")),

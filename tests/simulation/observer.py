@@ -26,8 +26,7 @@ from typing import Any
 
 from tests.simulation.actors import Child, Plain, Run
 from tests.simulation.world import Wire, World
-from tfguard.guard import messages
-from tfguard.lock import queue_record
+from tfguard.lock import protocol, queue_record
 from tfguard.lock.deadlines import JITTER, RETRY_SECONDS, TICK_SECONDS, Deadlines
 from tfguard.lock.store import LockRecord, QueueRecord
 
@@ -189,25 +188,25 @@ class Observer:
 
     def on_said(self, run: Run, message: Any) -> None:
         """A keeper's thread has found something out; nobody else has heard of it yet."""
-        if isinstance(message, messages.Waiting):
+        if isinstance(message, protocol.Waiting):
             self._on_busy(run, message)
-        elif isinstance(message, messages.Trying):
+        elif isinstance(message, protocol.Trying):
             run.ids.add(message.lock_id)
             run.keeper.ids.add(message.lock_id)
             if message.base > run.machine.boottime():
                 self.world.fail(f"{run.name} counts from the future")
-        elif isinstance(message, messages.Held):
+        elif isinstance(message, protocol.Held):
             self._on_held(run, message)
-        elif isinstance(message, messages.Beaten):
+        elif isinstance(message, protocol.Beaten):
             self._unanswered.pop(run.keeper.process.name, None)
             self.check_base(run, run.lock_id, message.base)
-        elif isinstance(message, messages.Lost):
+        elif isinstance(message, protocol.Lost):
             self._on_lost(run, message)
-        elif isinstance(message, messages.Failed):
+        elif isinstance(message, protocol.Failed):
             run.is_waiting = False
             self.world.tell(run.name, f"failed: {message.kind}")
 
-    def _on_busy(self, run: Run, message: messages.Waiting) -> None:
+    def _on_busy(self, run: Run, message: protocol.Waiting) -> None:
         self.waits += 1
         record = message.record
         if record is None or message.is_free or message.trouble:
@@ -223,7 +222,7 @@ class Observer:
     def _seen_since(self, run: Run, index: int) -> float:
         return self._first[run.keeper.process.name, index][1]
 
-    def _on_held(self, run: Run, message: messages.Held) -> None:
+    def _on_held(self, run: Run, message: protocol.Held) -> None:
         run.is_waiting = False
         run.lock_id = message.lock_id
         run.held_at = self.world.time
@@ -241,7 +240,7 @@ class Observer:
         self._tokens.add(message.token)
         self.check_base(run, message.lock_id, message.base)
 
-    def _on_lost(self, run: Run, message: messages.Lost) -> None:
+    def _on_lost(self, run: Run, message: protocol.Lost) -> None:
         self.losses += 1
         self.world.tell(run.name, f"lost: {message.kind}")
         current = [self.world.record(index) for index in self._stores]

@@ -18,12 +18,14 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
+from tfguard.backends.target import Target
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
 from tfguard.guard import messages
-from tfguard.lock.lease import Acquirer, Busy, Draft
+from tfguard.lock.acquire import Acquirer, Busy, Draft
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.memory import MemoryStore, MemoryTable
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, Holder, Lease, LockRecord, QueueRecord, Target
+from tfguard.lock.store import Holder, Lease, LockRecord, QueueRecord
 
 #: The lease of every record made here, in seconds.
 T = 180.0

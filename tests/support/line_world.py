@@ -1,5 +1,5 @@
 """
-Waiters by the hundred on one clock moved by hand: the real `Waiter`, line and ledger, a store in memory that counts.
+Waiters by the hundred on one clock moved by hand: the real `Waiter`, line and queue, a store in memory that counts.
 
 Requests take no time, so a hand-over is made of waiting alone. Used by tests and by the benchmark of scale.
 """
@@ -15,14 +15,16 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
+from tfguard.backends.target import Target
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
 from tfguard.guard import messages
-from tfguard.lock.lease import Busy, HeldLock
+from tfguard.lock.acquire import Busy
+from tfguard.lock.lease import HeldLock
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
 from tfguard.lock.memory import MemoryStore, MemoryTable
-from tfguard.lock.queue import Ledger
+from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import QueueState, decode
-from tfguard.lock.store import Holder, LockRecord, QueueRecord, Target
+from tfguard.lock.store import Holder, LockRecord, QueueRecord
 from tfguard.lock.waiting import Failure, Waiter
 
 BEAT_SECONDS = 10.0
@@ -122,7 +124,7 @@ class Actor:
     store: CountingStore
     state: Literal["waiting", "holding", "done", "gave up", "dead"] = "waiting"
     waiter: Waiter | None = None
-    ledger: Ledger | None = None
+    queue: Queue | None = None
     told: list[Any] = field(default_factory=list)
     again: Callable[[], None] | None = None
 
@@ -203,12 +205,12 @@ class World:
     # --- the actors ---------------------------------------------------------------------------------------------
 
     def _come(self, actor: Actor, hold: float, timeout: float, order: Literal["fifo", "none"]) -> None:
-        actor.ledger = Ledger(actor.store, self.clock, lambda seconds: None)
+        actor.queue = Queue(actor.store, self.clock, lambda seconds: None)
         actor.waiter = Waiter(
             _request(actor.name, timeout, order),
             [actor.store],
             self.clock,
-            actor.ledger,
+            actor.queue,
             post=actor.told.append,
             tell=lambda message: None,
             cancel=threading.Event(),
@@ -218,7 +220,7 @@ class World:
     def _look(self, actor: Actor, hold: float) -> None:
         if actor.state == "dead":
             return
-        assert actor.waiter is not None and actor.ledger is not None
+        assert actor.waiter is not None and actor.queue is not None
         try:
             lock = actor.waiter.look()
         except (Busy, StoreUnavailable) as error:
@@ -231,7 +233,7 @@ class World:
         except (Failure, StoreDenied):
             actor.state = "gave up"
         else:
-            actor.ledger.count_acquisition(0, actor.waiter.gone)
+            actor.queue.count_acquisition(0, actor.waiter.gone)
             self._hold(actor, hold, lock.release)
             self.at(self.clock.seconds + BEAT_SECONDS, lambda: self._beat(actor, lock))
 

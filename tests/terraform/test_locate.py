@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 from tests.conftest import S3, DynamoDB
 from tests.support.eventually import eventually
+from tfguard.backends.aws.locate import state_key
+from tfguard.backends.aws.spec import AssumeRole, AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.target import LocalSpec, Target, Unlockable
 from tfguard.errors import ConfigError
-from tfguard.lock.store import AssumeRole, AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, Target
 from tfguard.terraform.command_line import parse
-from tfguard.terraform.locate import Unlockable, resolve_target, state_key
+from tfguard.terraform.locate import resolve_target
 from tfguard.terraform.workdir import WorkingDirectory
 
 S3_BACKEND = 'terraform {\n  backend "s3" {}\n}\n'

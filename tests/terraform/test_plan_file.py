@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfguard.backends.target import PlannedBackend
 from tfguard.terraform import plan_file
-from tfguard.terraform.plan_file import PlannedBackend, UnreadablePlan, read_planned_at, read_planned_backend
+from tfguard.terraform.plan_file import UnreadablePlan, read_planned_at, read_planned_backend
 
 
 def number(value: int) -> bytes:

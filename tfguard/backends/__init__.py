@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfguard.lock.store import LocalSpec, S3Spec, Store, StoreSpec
+from tfguard.backends.aws.attributes import Attributes
+from tfguard.backends.aws.locate import s3_lock
+from tfguard.backends.aws.spec import S3Spec
+from tfguard.backends.local import local_lock
+from tfguard.backends.target import LocalSpec, PlannedBackend, StoreSpec, Target, Unlockable
+from tfguard.lock.store import Store
+from tfguard.text import printable
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.credentials import Credentials
@@ -33,3 +41,36 @@ def open_store(spec: StoreSpec, access: Credentials | None = None) -> Store:
     from tfguard.backends.aws.dynamodb import DynamoDBStore
 
     return DynamoDBStore(spec, access)
+
+
+#: Why no store of ours can hold the lock of these backends while Terraform runs.
+_WHY_NOT = {
+    "azurerm": "without it Terraform cannot write",
+    "cloud": "HCP Terraform keeps it",
+    "remote": "HCP Terraform keeps it",
+    "http": "only the server knows what it is",
+}
+
+
+def locate(
+    backend: PlannedBackend, directory: Path, workspace: str, environ: Mapping[str, str], *, source: str
+) -> Target | Unlockable:
+    """
+    Find the lock that Terraform would take in `directory` with this backend. `source` names, for messages, what
+    says so: a plan, or the directory's cache.
+
+    Raises:
+        ConfigError: An attribute is not what Terraform would have written.
+    """
+    settings = Attributes(backend.config, source)
+    if backend.type == "s3":
+        return s3_lock(settings, workspace, environ)
+    if backend.type == "local":
+        return local_lock(settings, directory, workspace)
+    kind = printable(backend.type, 20)
+    why = _WHY_NOT.get(backend.type, "it has no store for it")
+    return Unlockable(
+        f"tfguard cannot hold the lock of the {kind} backend: {why}.\n"
+        "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: …}",
+        needs_lock=True,
+    )

@@ -23,16 +23,19 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from tfguard.backends import queuefile
+from tfguard.backends.aws.attributes import Attributes
+from tfguard.backends.target import LocalSpec, Target
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
-from tfguard.lock import lockinfo
-from tfguard.lock.lockinfo import printable
+from tfguard.files import absolute
+from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX
-from tfguard.lock.store import LocalSpec, LockRecord, QueueRecord
+from tfguard.lock.store import LockRecord, QueueRecord
+from tfguard.text import printable
 
 #: LockRecord.version of a lock whose state file we made ourselves.
 _MADE = "made"
@@ -117,10 +120,10 @@ class LocalStore:
     def read_queue(self) -> QueueRecord | None:
         with self._answers("read beside"):
             try:
-                content = _read(self._queue_path, queuefile.MAX_BYTES)
+                content = _read(self._queue_path, queue_record.MAX_STORED_BYTES)
             except FileNotFoundError:
                 return None
-        return queuefile.decode(content)
+        return queue_record.decode_record(content)
 
     def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
         with self._answers("write beside"):
@@ -131,7 +134,7 @@ class LocalStore:
                 stored = self.read_queue()
                 if (stored is None) != (seen is None) or (stored and seen and stored.revision != seen.revision):
                     raise Conflict(self._queue_path)
-                _rewrite(self._queue_path, queuefile.encode(record))
+                _rewrite(self._queue_path, queue_record.encode_record(record))
         return msgspec.structs.replace(record, version="")
 
     def close(self) -> None:
@@ -314,3 +317,18 @@ def _rewrite(path: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(scratch)
         raise
+
+
+def local_lock(settings: Attributes, directory: Path, workspace: str) -> Target:
+    if workspace == "default":
+        shown = settings.text("path") or "terraform.tfstate"
+    else:
+        # `path` is for the default workspace only.
+        shown = os.path.normpath(
+            os.path.join(settings.text("workspace_dir") or "terraform.tfstate.d", workspace, "terraform.tfstate")
+        )
+    path = str(absolute(directory / shown))
+    label = shown if os.path.isabs(shown) else f"{directory.name}/{shown}"
+    return Target(
+        label=printable(label), path=shown, backend="local", workspace=workspace, stores=(LocalSpec(path=path),)
+    )

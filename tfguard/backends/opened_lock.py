@@ -18,24 +18,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tfguard.backends import open_store
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.target import LocalSpec, Target
 from tfguard.clock import Clock, SystemClock
 from tfguard.errors import Conflict, TfguardError
 from tfguard.lock import queue_record
+from tfguard.lock.acquire import Acquirer, Draft
 from tfguard.lock.deadlines import Deadlines
-from tfguard.lock.lease import Acquirer, Draft
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
 from tfguard.lock.names import beside_lock, probe_suffix
-from tfguard.lock.store import (
-    AwsAccess,
-    DynamoDBSpec,
-    Holder,
-    LocalSpec,
-    LockRecord,
-    QueueRecord,
-    S3Spec,
-    Store,
-    Target,
-)
+from tfguard.lock.store import Holder, LockRecord, QueueRecord, Store
 from tfguard.lock.verdicts import exact_silence_seconds
 from tfguard.lock.waiting import prove
 
@@ -67,7 +59,7 @@ class Changed(Exception):
         self.seen = seen
 
 
-class OperatedLock:
+class OpenedLock:
     """The stores of one lock. Every method raises what `Store` raises."""
 
     def __init__(self, target: Target, keys: Keys | None = None) -> None:
@@ -215,23 +207,23 @@ def scratch(spec: DynamoDBSpec | S3Spec) -> DynamoDBSpec | S3Spec:
 
 
 @contextlib.contextmanager
-def opened(target: Target, keys: Keys | None = None) -> Iterator[OperatedLock]:
+def opened(target: Target, keys: Keys | None = None) -> Iterator[OpenedLock]:
     """Open a lock's stores for a while; `keys` gives credentials that several locks share."""
-    lock = OperatedLock(target, keys)
+    lock = OpenedLock(target, keys)
     try:
         yield lock
     finally:
         lock.close()
 
 
-def watch_seconds(lock: OperatedLock, seen: list[Seen]) -> float:
+def watch_seconds(lock: OpenedLock, seen: list[Seen]) -> float:
     """How long a holder must be silent before it is not taken for alive: two heartbeats, and a hiccup."""
     beats = [lock.heartbeat_seconds(each.record) for each in seen if _has_heartbeat(each)]
     return 2.2 * max(beats) + 1.0 if beats else 0.0
 
 
 def is_silent(
-    lock: OperatedLock,
+    lock: OpenedLock,
     shown: list[Seen],
     clock: Clock,
     *,

@@ -14,9 +14,10 @@ from contextlib import closing
 
 import msgspec
 
+from tfguard.backends.aws.spec import DynamoDBSpec
+from tfguard.backends.target import LocalSpec, Target
 from tfguard.errors import StoreUnavailable, TfguardError
 from tfguard.lock.names import COPY_MARK, DIGEST_SUFFIX
-from tfguard.lock.store import DynamoDBSpec, LocalSpec, Target
 
 _MAX_STATE_BYTES = 512 * 1024 * 1024
 

@@ -12,10 +12,11 @@ import os
 from collections.abc import Mapping
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.target import LocalSpec, StoreSpec
 from tfguard.errors import ConfigError
-from tfguard.lock.lockinfo import printable
 from tfguard.lock.names import LOCK_SUFFIX
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, LocalSpec, S3Spec, StoreSpec
+from tfguard.text import printable
 
 _EXPECTED = "Expected dynamodb://TABLE?region=…, s3://BUCKET/PREFIX?region=…, file:///DIRECTORY or a relative path."
 _OPTIONS = {

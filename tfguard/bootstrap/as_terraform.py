@@ -15,7 +15,7 @@ from tfguard.bootstrap.blueprint import (
     UNFINISHED_UPLOAD_DAYS,
     Blueprint,
 )
-from tfguard.config.settings import hcl
+from tfguard.hcl import hcl
 
 
 def as_terraform(plan: Blueprint) -> str:

@@ -13,11 +13,11 @@ from typing import Any
 
 from msgspec import structs
 
-from tfguard.backends.aws.attributes import Settings, endpoint
+from tfguard.backends.aws.attributes import Attributes, endpoint
+from tfguard.backends.aws.locate import DEFAULT_PREFIX, lock_object, state_key
+from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
 from tfguard.errors import ConfigError
-from tfguard.lock.lockinfo import printable
-from tfguard.lock.store import DynamoDBSpec, S3Spec
-from tfguard.terraform.locate import DEFAULT_PREFIX, lock_object, state_key
+from tfguard.text import printable
 
 #: Old versions of an object are kept for so many days, and the newest of them for good: a state that seldom changes
 #: keeps its last ones. They have to end at some time, since each heartbeat on a `.tflock` object makes one.
@@ -85,7 +85,7 @@ def draw(config: Mapping[str, Any], workspace: str, environ: Mapping[str, str]) 
     Raises:
         ConfigError: It names no bucket, or has an attribute of a type that Terraform would refuse.
     """
-    settings = Settings(config, "the backend", "Correct it in the backend block, or in `backend_config`.")
+    settings = Attributes(config, "the backend", "Correct it in the backend block, or in `backend_config`.")
     bucket, key = settings.text("bucket"), settings.text("key")
     if not bucket:
         raise ConfigError("The backend names no bucket.\nName it as you would to init: --backend-config bucket=NAME")

@@ -39,7 +39,7 @@ from tfguard.bootstrap.blueprint import (
     Blueprint,
 )
 from tfguard.errors import ConfigError, StoreMisconfigured, StoreUnavailable
-from tfguard.lock.lockinfo import printable
+from tfguard.text import printable
 
 #: A step is tried so often while AWS gives no usable answer.
 TRIES = 6

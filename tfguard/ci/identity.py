@@ -21,7 +21,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import msgspec
 
-from tfguard.lock.lockinfo import printable
+from tfguard.text import printable
 
 ProviderName = Literal[
     "github",

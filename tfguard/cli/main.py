@@ -1,8 +1,8 @@
 """
 The command line: which command is ours, which is Terraform's, and what every error becomes.
 
-The only place that turns errors into words and exit codes. click serves our own commands (`own`); Terraform's are not
-parsed here at all, and pay nothing for it.
+The only place that turns errors into words and exit codes. click serves our own commands (`own_commands`);
+Terraform's are not parsed here at all, and pay nothing for it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
+from tfguard import redaction
 from tfguard.config import options
 from tfguard.config.options import Options
 from tfguard.errors import Interrupted, TfguardError, UsageError
+from tfguard.files import write_to_stderr
 from tfguard.report import log
-from tfguard.report.messages import phrases
-from tfguard.report.reporter import Report, write
+from tfguard.report.messages import phrases, starting
+from tfguard.report.reporter import Reporter
 
 if TYPE_CHECKING:
     from tfguard.jobfiles.story import ReportFile
@@ -68,7 +70,7 @@ class _Teller:
     """Turns errors into words, in the form that was asked for as far as that is known yet."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        log.register_secrets(log.secrets_among(environ))
+        redaction.register_secrets(redaction.secrets_among(environ))
         is_json = environ.get("TFGUARD_LOG_FORMAT") == "json"
         self.label = self.again = "tfguard"
         self.listen("json" if is_json else "console", 0)
@@ -76,7 +78,7 @@ class _Teller:
     def listen(self, log_format: log.Format, verbosity: int, reports: Sequence[ReportFile] = ()) -> None:
         """Settle the form."""
         log.configure(log_format, verbosity)
-        self.report = Report(log_format, verbosity, reports)
+        self.report = Reporter(log_format, verbosity, reports)
 
     def address(self, options: Options) -> None:
         """Settle what it is about, for labels and for the commands that messages recommend."""
@@ -99,8 +101,8 @@ class _Teller:
         if os.environ.get("TFGUARD_TRACEBACK"):
             import traceback
 
-            write(log.redact("".join(traceback.format_exception(error))))
-        self.report.say("error", "run.failed", phrases.unexpected(error), label=self.label, reason="internal")
+            write_to_stderr(redaction.redact("".join(traceback.format_exception(error))))
+        self.report.say("error", "run.failed", starting.unexpected(error), label=self.label, reason="internal")
 
 
 def _leave(code: int, stopped_by: int) -> NoReturn:

@@ -14,7 +14,7 @@ import click
 
 from tfguard.config.options import Options
 from tfguard.errors import UsageError
-from tfguard.report.reporter import Report
+from tfguard.report.reporter import Reporter
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -52,7 +52,7 @@ class Call:
 
     options: Options
     environ: Mapping[str, str]
-    report: Report
+    report: Reporter
 
     def about(self, pipeline: str | None) -> Options:
         """Take PIPELINE as an argument for what -p means. Raises UsageError where both name one, and not the same."""

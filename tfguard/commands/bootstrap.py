@@ -16,19 +16,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from tfguard import redaction
 from tfguard.bootstrap.blueprint import Blueprint, check_bucket_name, check_table_name, draw
 from tfguard.config.options import Options
 from tfguard.errors import ActionDenied, ConfigError, UsageError
-from tfguard.lock.lockinfo import printable
-from tfguard.report import log
-from tfguard.report.reporter import Report, write
+from tfguard.files import write_to_stderr
+from tfguard.report.reporter import Reporter
 from tfguard.run.context import Context, make_context
 from tfguard.run.intended_backend import intended_backend, require_plain, wrong_backend
+from tfguard.text import printable
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.credentials import Client
     from tfguard.backends.aws.facts import BucketFacts, TableFacts
-    from tfguard.doctor.examination import Finding
+    from tfguard.findings import Finding
 
 Form = Literal["terraform", "iam"]
 
@@ -68,7 +69,7 @@ class Site:
 def run_bootstrap(
     options: Options,
     environ: Mapping[str, str],
-    report: Report,
+    report: Reporter,
     *,
     given: Sequence[str] = (),
     is_sure: bool,
@@ -114,7 +115,7 @@ def run_bootstrap(
 
 
 def print_as(
-    form: Form, options: Options, environ: Mapping[str, str], report: Report, *, given: Sequence[str] = ()
+    form: Form, options: Options, environ: Mapping[str, str], report: Reporter, *, given: Sequence[str] = ()
 ) -> int:
     """
     Print the same as Terraform code, or the IAM policies that runs need. Asks AWS nothing.
@@ -144,7 +145,7 @@ def _label(context: Context, plan: Blueprint) -> str:
 
 def _plan(context: Context, given: Sequence[str]) -> Blueprint:
     found = intended_backend(context, given)
-    log.register_secrets(log.secrets_among(found.config))
+    redaction.register_secrets(redaction.secrets_among(found.config))
     if found.type != "s3":
         raise ConfigError(wrong_backend(found.type))
     require_plain(found)
@@ -166,7 +167,7 @@ def _clients(plan: Blueprint) -> Iterator[tuple[Client, Client | None]]:
 def _survey(plan: Blueprint, s3: Client, dynamodb: Client | None) -> Site:
     from tfguard.backends.aws.facts import read_bucket, read_table
     from tfguard.bootstrap.build import speaks_tls
-    from tfguard.doctor.table_and_bucket import where_else
+    from tfguard.bootstrap.judge import where_else
 
     try:
         bucket = read_bucket(s3, plan.state.bucket)
@@ -183,7 +184,7 @@ def _survey(plan: Blueprint, s3: Client, dynamodb: Client | None) -> Site:
 
 def _findings(site: Site) -> Iterator[Finding]:
     from tfguard.bootstrap.judge import inspect_bucket, inspect_table, planned_bucket, planned_table
-    from tfguard.doctor.examination import Finding as Found
+    from tfguard.findings import Finding as Found
 
     plan, is_over_tls = site.plan, site.is_over_tls
     if site.bucket is None or site.needs_bucket:
@@ -204,7 +205,7 @@ def _findings(site: Site) -> Iterator[Finding]:
 
 
 def _print(findings: Sequence[Finding]) -> None:
-    from tfguard.doctor.lines import as_lines
+    from tfguard.findings import as_lines
 
     width = max(len(finding.check) for finding in findings)
     lines = [line for finding in findings for line in as_lines(finding, width)]
@@ -222,7 +223,7 @@ def _is_confirmed(context: Context, plan: Blueprint, again: str) -> bool:
     if not sys.stdin.isatty():
         command = f"{context.options.again} bootstrap {again}".rstrip()
         raise UsageError(f"nothing was created: there is no terminal to ask on.\nTo go without: {command} --yes")
-    write("Create what is marked with +? Only 'yes' is accepted: ")
+    write_to_stderr("Create what is marked with +? Only 'yes' is accepted: ")
     if sys.stdin.readline().strip() == "yes":
         return True
     context.report.say("warning", "bootstrap.refused", f"{_label(context, plan)}: not confirmed: nothing was created.")

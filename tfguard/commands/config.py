@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from tfguard import redaction
 from tfguard.config.changed import changed_since, is_concerned
 from tfguard.config.document import KeyPath, dotted
 from tfguard.config.file import UNSHOWN, find_config, inspect, load
@@ -19,8 +20,7 @@ from tfguard.config.options import Options
 from tfguard.config.schema import schema
 from tfguard.config.settings import resolved
 from tfguard.errors import ConfigError
-from tfguard.report import log
-from tfguard.report.reporter import Report
+from tfguard.report.reporter import Reporter
 from tfguard.report.table import print_table
 
 _HIDDEN = "(not shown)"
@@ -50,7 +50,7 @@ def show(options: Options, environ: Mapping[str, str], *, has_origins: bool, is_
     return 0
 
 
-def validate(options: Options, environ: Mapping[str, str], report: Report) -> int:
+def validate(options: Options, environ: Mapping[str, str], report: Reporter) -> int:
     """
     Check tfguard.yml, whole, and tell of everything that is wrong.
 
@@ -116,4 +116,4 @@ def _text(value: Any) -> str:
 
 def _print_json(facts: Any) -> None:
     text = msgspec.json.format(msgspec.json.encode(facts)).decode()
-    print(log.redact(text))  # noqa: T201 - asked for
+    print(redaction.redact(text))  # noqa: T201 - asked for

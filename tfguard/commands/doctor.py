@@ -15,25 +15,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tfguard.backends.opened_lock import OperatedLock
+from tfguard import redaction
+from tfguard.backends.opened_lock import OpenedLock
+from tfguard.backends.target import Target, Unlockable
 from tfguard.config.options import Options
 from tfguard.errors import ConfigError, Conflict, TfguardError, UsageError
-from tfguard.guard import messages
-from tfguard.lock.lockinfo import printable
-from tfguard.lock.store import Target
+from tfguard.files import write_to_stderr
+from tfguard.lock import protocol
 from tfguard.process.front import Front
-from tfguard.report import log
 from tfguard.report.messages import phrases
 from tfguard.report.narrator import Narrator
-from tfguard.report.reporter import Report, write
-from tfguard.run.context import Context, find_target, make_context, make_task
+from tfguard.report.reporter import Reporter
+from tfguard.run.context import Context, find_target, make_context
 from tfguard.run.initialise import ensure_initialised
 from tfguard.run.runner import Runner
+from tfguard.run.task import make_task
 from tfguard.terraform import command_line
-from tfguard.terraform.locate import Unlockable
+from tfguard.text import printable
 
 if TYPE_CHECKING:
-    from tfguard.doctor.examination import Finding
+    from tfguard.findings import Finding
 
 #: Of the column of checks: their longest name.
 _WIDTH = len("dynamodb_table")
@@ -49,7 +50,7 @@ _NOT_PROVED = (
 _PROBE = ("state", "rm", "-dry-run", "-lock=true", "-lock-timeout=0s", "terraform_data.tfguard_prove_lock")
 
 
-def run_doctor(options: Options, environ: Mapping[str, str], report: Report, *, is_json: bool) -> int:
+def run_doctor(options: Options, environ: Mapping[str, str], report: Reporter, *, is_json: bool) -> int:
     """
     Make every check that applies, and print what it found; gives 1 where one has failed.
 
@@ -62,8 +63,9 @@ def run_doctor(options: Options, environ: Mapping[str, str], report: Report, *, 
 
 def _findings(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:
     from tfguard.doctor import machine
-    from tfguard.doctor.examination import Finding as Found
-    from tfguard.doctor.examination import Patient, StatePatient, examine, failed
+    from tfguard.doctor.examination import Patient, StatePatient, examine
+    from tfguard.findings import Finding as Found
+    from tfguard.findings import failed
 
     for finding in examine(Patient(context, environ), machine.CHECKS):
         yield finding
@@ -74,7 +76,7 @@ def _findings(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]
     target = find_target(context, command_line.parse(("apply",), {}))
     assert isinstance(target, Target)  # The check of the directory has seen it.
     try:
-        lock = OperatedLock(target)
+        lock = OpenedLock(target)
     except TfguardError as error:
         yield Found("lock", *failed(error))
         return
@@ -88,7 +90,7 @@ def _findings(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]
 
 def _print_findings(context: Context, findings: Iterable[Finding], *, is_json: bool) -> int:
     """Print each as soon as it is known, or all as one JSON document; gives 1 where one is a failure."""
-    from tfguard.doctor.lines import as_lines
+    from tfguard.findings import as_lines
 
     found: list[Finding] = []
     try:
@@ -100,11 +102,11 @@ def _print_findings(context: Context, findings: Iterable[Finding], *, is_json: b
         if is_json:
             facts = {"label": context.label(), "findings": found}
             text = msgspec.json.format(msgspec.json.encode(facts)).decode()
-            print(log.redact(text), flush=True)  # noqa: T201 - asked for
+            print(redaction.redact(text), flush=True)  # noqa: T201 - asked for
     return 1 if any(finding.mark == "failure" for finding in found) else 0
 
 
-def repair_digest(options: Options, environ: Mapping[str, str], report: Report, *, is_sure: bool) -> int:
+def repair_digest(options: Options, environ: Mapping[str, str], report: Reporter, *, is_sure: bool) -> int:
     """
     Under the lock, write the digest of the state as it is, after it was shown and confirmed.
 
@@ -128,7 +130,7 @@ def repair_digest(options: Options, environ: Mapping[str, str], report: Report, 
         if isinstance(target, Unlockable):
             raise ConfigError(phrases.about(context.label(), target.reason))
 
-        def body(_: messages.Held, __: dict[str, str]) -> int:
+        def body(_: protocol.Held, __: dict[str, str]) -> int:
             return _repair(target, context.label(target), is_sure=is_sure)
 
         task = make_task(context, target, invocation, command="doctor")
@@ -140,32 +142,32 @@ def _repair(target: Target, label: str, *, is_sure: bool) -> int:
 
     found, facts = state.mismatch(target), state.read_facts(target)
     if found is None:
-        write(f"{label}: the state and its digest agree: nothing to repair.\n")
+        write_to_stderr(f"{label}: the state and its digest agree: nothing to repair.\n")
         return 0
     if facts is None or facts.md5 != found.actual:
         raise ConfigError(
             f"{label}: nothing was repaired: {found.place} is missing, or is no state that Terraform could read.\n"
             "Restore a version of it from the bucket first."
         )
-    write(
+    write_to_stderr(
         f"{label}: the state has serial {facts.serial}, lineage {printable(facts.lineage, 40)},"
         f" {facts.resources} resource{'' if facts.resources == 1 else 's'}.\n"
         f"Its digest is {facts.md5}; the table {found.table} says {printable(found.stored, 40)}.\n"
     )
     if not is_sure:
-        write("Take this state for the right one? Only 'yes' is accepted: ")
+        write_to_stderr("Take this state for the right one? Only 'yes' is accepted: ")
         if sys.stdin.readline().strip() != "yes":
-            write(f"{label}: not confirmed: nothing was repaired.\n")
+            write_to_stderr(f"{label}: not confirmed: nothing was repaired.\n")
             return 1
     try:
         state.repair_digest(target, found)
     except Conflict as error:
         raise ConfigError(f"{label}: nothing was repaired: the digest has changed meanwhile.\nLook again.") from error
-    write(f"{label}: repaired: the digest in the table is that of the state.\n")
+    write_to_stderr(f"{label}: repaired: the digest in the table is that of the state.\n")
     return 0
 
 
-def prove_lock(options: Options, environ: Mapping[str, str], report: Report, *, is_json: bool) -> int:
+def prove_lock(options: Options, environ: Mapping[str, str], report: Reporter, *, is_json: bool) -> int:
     """
     Make every check, and as the last one prove the lock: hold it, let the real Terraform try to take it, and expect
     Terraform to be refused with our lock ID.
@@ -192,8 +194,8 @@ def prove_lock(options: Options, environ: Mapping[str, str], report: Report, *, 
 
 
 def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:
-    from tfguard.doctor.examination import Finding as Found
-    from tfguard.doctor.examination import failure, ok
+    from tfguard.findings import Finding as Found
+    from tfguard.findings import failure, ok
 
     invocation = command_line.parse(("plan",), {})
     target = find_target(context, invocation)
@@ -206,7 +208,7 @@ def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:
         )
     answer = failure("the lock was not held long enough to tell", "Try again.")
 
-    def body(held: messages.Held, environ: dict[str, str]) -> int:
+    def body(held: protocol.Held, environ: dict[str, str]) -> int:
         nonlocal answer
         bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
         status, output = front.run_captured(

@@ -13,27 +13,27 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from tfguard.backends.target import Target, Unlockable
 from tfguard.config.options import Options
 from tfguard.errors import ConfigError, ProgramNotExecutable, ProgramNotFound
-from tfguard.guard import messages
-from tfguard.lock.lockinfo import printable
-from tfguard.lock.store import Target
+from tfguard.lock import protocol
 from tfguard.process.front import Front
 from tfguard.report import log
 from tfguard.report.messages import phrases
 from tfguard.report.narrator import Narrator
-from tfguard.report.reporter import Report
-from tfguard.run.context import Context, find_target, make_context, make_task, named_target
+from tfguard.report.reporter import Reporter
+from tfguard.run.context import Context, find_target, make_context, named_target
 from tfguard.run.initialise import ensure_initialised
 from tfguard.run.runner import Runner
+from tfguard.run.task import make_task
 from tfguard.terraform import command_line
-from tfguard.terraform.locate import Unlockable
+from tfguard.text import printable
 
 
 def run_exec(
     options: Options,
     environ: Mapping[str, str],
-    report: Report,
+    report: Reporter,
     argv: Sequence[str],
     *,
     name: str | None = None,
@@ -56,7 +56,7 @@ def run_exec(
             lock_options = shlex.join(["--name", name, "--store", store])
             task = replace(task, subject=replace(task.subject, lock_options=lock_options))
 
-        def body(_: messages.Held, environ: dict[str, str]) -> int:
+        def body(_: protocol.Held, environ: dict[str, str]) -> int:
             log.warm_up()
             keep = report.page.begin(task.subject.label).write if report.page is not None else None
             return front.run([program, *argv[1:]], directory=str(context.current), environ=environ, keep=keep)

@@ -8,15 +8,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfguard.backends.opened_lock import opened
-from tfguard.clock import SystemClock
+from tfguard.clock import SystemClock, parse_created
 from tfguard.commands.status import ending, run_facts
 from tfguard.config.options import Options
 from tfguard.durations import spoken_duration
-from tfguard.lock.lockinfo import parse_created, printable, printable_json
 from tfguard.lock.verdicts import age_seconds
-from tfguard.report.reporter import Report
+from tfguard.report.reporter import Reporter
 from tfguard.report.table import print_table
-from tfguard.run.operated import operated_target
+from tfguard.run.context import operated_target
+from tfguard.text import printable, printable_json
 
 _HEADINGS = ("ENDED", "AGO", "TOKEN", "COMMAND", "WHO", "WAITED", "HELD", "OUTCOME", "RUN")
 
@@ -24,7 +24,7 @@ _HEADINGS = ("ENDED", "AGO", "TOKEN", "COMMAND", "WHO", "WAITED", "HELD", "OUTCO
 def run_history(
     options: Options,
     environ: Mapping[str, str],
-    report: Report,
+    report: Reporter,
     *,
     is_json: bool,
     name: str | None = None,

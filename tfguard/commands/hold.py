@@ -11,18 +11,19 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from tfguard import __version__
-from tfguard.backends.opened_lock import OperatedLock, opened
+from tfguard.backends.opened_lock import OpenedLock, opened
+from tfguard.backends.target import Target
 from tfguard.ci import identity as ci_identity
-from tfguard.clock import SystemClock
+from tfguard.clock import SystemClock, created
 from tfguard.config.options import Options
 from tfguard.durations import parse_duration
 from tfguard.errors import LockBusy, UsageError
-from tfguard.lock.lease import Busy, Draft
-from tfguard.lock.lockinfo import LockInfo, created
-from tfguard.lock.store import Holder, Target
+from tfguard.lock.acquire import Busy, Draft
+from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.store import Holder
 from tfguard.report.messages import operating, phrases
-from tfguard.report.reporter import Report
-from tfguard.run.operated import operated_target
+from tfguard.report.reporter import Reporter
+from tfguard.run.context import operated_target
 
 #: The shortest and the longest hold, in seconds.
 _SHORTEST, _LONGEST = 1.0, 30 * 86400.0
@@ -34,7 +35,7 @@ _MAX_REASON = 200
 def run_hold(
     options: Options,
     environ: Mapping[str, str],
-    report: Report,
+    report: Reporter,
     *,
     reason: str,
     duration: str,
@@ -82,7 +83,7 @@ def _checked(reason: str, duration: str) -> float:
     return seconds
 
 
-def _check_free(lock: OperatedLock, subject: phrases.Subject, now: datetime) -> None:
+def _check_free(lock: OpenedLock, subject: phrases.Subject, now: datetime) -> None:
     """Say who holds a plain Terraform's lock too; an ended hold is left to `take`."""
     there = lock.read()
     if there and not (there[0].record.lease and there[0].record.lease.hold_until):

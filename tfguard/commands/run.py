@@ -12,27 +12,28 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from tfguard.backends.target import Unlockable
 from tfguard.commands.terraform import child_arguments
 from tfguard.config.options import Options
 from tfguard.config.settings import var_file_arguments
 from tfguard.errors import ConfigError, Outcome, UsageError
-from tfguard.guard import messages
+from tfguard.lock import protocol
 from tfguard.process.front import Front
 from tfguard.report import log
-from tfguard.report.messages import phrases
+from tfguard.report.messages import phrases, starting
 from tfguard.report.narrator import Narrator
-from tfguard.report.reporter import Report
-from tfguard.run.context import Context, find_target, make_context, make_task
+from tfguard.report.reporter import Reporter
+from tfguard.run.context import Context, find_target, make_context
 from tfguard.run.initialise import ensure_initialised, initialise, pinned
 from tfguard.run.runner import Runner
-from tfguard.run.shown import run_shown
+from tfguard.run.shown import run_on_page
+from tfguard.run.task import make_task
 from tfguard.terraform import command_line
-from tfguard.terraform.locate import Unlockable
 
 _CHANGES = 2
 
 
-def run_pipeline(options: Options, environ: Mapping[str, str], report: Report) -> int:
+def run_pipeline(options: Options, environ: Mapping[str, str], report: Reporter) -> int:
     """
     Run the steps of a pipeline; gives the exit status of the first that failed, else 0.
 
@@ -75,7 +76,7 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
         raise ConfigError(phrases.about(context.label(), target.reason))
     task = replace(make_task(context, target, invocation), is_plan="apply" not in steps)
 
-    def body(held: messages.Held, environ: dict[str, str]) -> int:
+    def body(held: protocol.Held, environ: dict[str, str]) -> int:
         log.warm_up()
         with _plan_file() as path:
             return _Steps(front, context, held, environ, path).run(steps)
@@ -110,7 +111,7 @@ class _Steps:
     """The steps that run under the lock."""
 
     def __init__(
-        self, front: Front, context: Context, held: messages.Held, environ: dict[str, str], plan_file: Path
+        self, front: Front, context: Context, held: protocol.Held, environ: dict[str, str], plan_file: Path
     ) -> None:
         self._front = front
         self._context = context
@@ -125,12 +126,12 @@ class _Steps:
         if "apply" not in steps:
             return 0 if status == _CHANGES else status
         if status == 0:
-            self._say("info", phrases.nothing_to_apply(self._context.label()))
+            self._say("info", starting.nothing_to_apply(self._context.label()))
             return 0
         if status != _CHANGES:
             return status
         if not self._is_approved():
-            self._say("warning", phrases.not_approved(self._context.label()))
+            self._say("warning", starting.not_approved(self._context.label()))
             return 0
         # The plan's own arguments are inside it: Terraform takes no variables beside a saved plan.
         return self._terraform(["apply", "-input=false", *self._extra("apply"), str(self._plan_file)])
@@ -155,7 +156,7 @@ class _Steps:
     def _terraform(self, words: list[str]) -> int:
         invocation = command_line.parse(words, self._environ)
         argv, environ = child_arguments(self._context, invocation, self._held, self._environ)
-        return run_shown(self._front, self._context, invocation, argv, environ)
+        return run_on_page(self._front, self._context, invocation, argv, environ)
 
     def _is_approved(self) -> bool:
         if self._context.settings.approve == "auto":

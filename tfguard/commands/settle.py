@@ -15,20 +15,19 @@ from pathlib import Path
 
 import msgspec
 
-from tfguard import errors
-from tfguard.backends.opened_lock import Changed, OperatedLock, Seen, is_silent, opened
+from tfguard import errors, redaction
+from tfguard.backends.opened_lock import Changed, OpenedLock, Seen, is_silent, opened
+from tfguard.backends.target import LocalSpec, Target
 from tfguard.ci import identity
-from tfguard.clock import SystemClock
+from tfguard.clock import SystemClock, created
 from tfguard.config.options import Options
 from tfguard.jobfiles import run_record, story
 from tfguard.jobfiles.run_record import RunRecord
-from tfguard.lock.lockinfo import created
 from tfguard.lock.queue_record import Run
-from tfguard.lock.store import Holder, LocalSpec, LockRecord, Target
-from tfguard.report import log
+from tfguard.lock.store import Holder, LockRecord
 from tfguard.report.job_page import JobPage
 from tfguard.report.messages import operating, phrases
-from tfguard.report.reporter import Level, Report
+from tfguard.report.reporter import Level, Reporter
 from tfguard.run import context
 from tfguard.terraform import command_line
 from tfguard.terraform.locate import resolve_target
@@ -42,7 +41,7 @@ LOOK_SECONDS = 0.25
 RETRY_SECONDS = 2.0
 
 
-def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: float, place: str = "") -> int:
+def run_settle(environ: Mapping[str, str], report: Reporter, *, timeout_seconds: float, place: str = "") -> int:
     """
     Settle every run of this job; gives 0 when none of them holds its lock any more.
 
@@ -74,7 +73,7 @@ def run_settle(environ: Mapping[str, str], report: Report, *, timeout_seconds: f
     return 0
 
 
-def _tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Report) -> int:
+def _tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Reporter) -> int:
     """Tell of killed runs that held no lock, which have no record: nothing is to be released. Gives how many."""
     count = 0
     for path in folder.glob(f"*{run_record.STORY_SUFFIX}"):
@@ -109,7 +108,7 @@ def _is_of_this_job(record: RunRecord, environ: Mapping[str, str]) -> bool:
 class _Settling:
     """One run's record, until it is settled."""
 
-    def __init__(self, path: Path, environ: Mapping[str, str], report: Report, until: float) -> None:
+    def __init__(self, path: Path, environ: Mapping[str, str], report: Reporter, until: float) -> None:
         self._path = path
         self._environ = environ
         self._report = report
@@ -160,7 +159,7 @@ class _Settling:
         time.sleep(LOOK_SECONDS if held else 0)
         return not held
 
-    def _release(self, record: RunRecord, lock: OperatedLock) -> bool:
+    def _release(self, record: RunRecord, lock: OpenedLock) -> bool:
         shown = [seen for seen in lock.read() if seen.record.id == record.lock_id]
         if not shown:
             return True
@@ -173,7 +172,7 @@ class _Settling:
         self._report_release(record, lock, shown[0].record)
         return True
 
-    def _is_silent(self, record: RunRecord, lock: OperatedLock, shown: list[Seen]) -> bool:
+    def _is_silent(self, record: RunRecord, lock: OpenedLock, shown: list[Seen]) -> bool:
         """Watch one lease, or as much of it as there is time for. Raises LockBusy when time is up."""
         seconds = max(_lease_seconds(seen.record) for seen in shown)
         left = max(0.0, self._until - time.monotonic())
@@ -194,7 +193,7 @@ class _Settling:
             return next((seen.record for seen in lock.read()), None)
         return None
 
-    def _report_release(self, record: RunRecord, lock: OperatedLock, held: LockRecord) -> None:
+    def _report_release(self, record: RunRecord, lock: OpenedLock, held: LockRecord) -> None:
         run = Run(
             holder=held.lease.holder if held.lease else Holder(who=record.who, command=record.command),
             ended_at=created(self._clock.now()),
@@ -227,7 +226,7 @@ class _Settling:
         page = JobPage.of_killed(self._environ, self._path, self._notes)
         if page is None:
             return
-        log.register_secrets(context.secrets_of(self._target(record)))  # What was printed is kept as it was.
+        redaction.register_secrets(context.secrets_of(self._target(record)))  # What was printed is kept as it was.
         outcome = record.outcome or errors.Outcome.ORPHANED.value
         code = _status_of_killed(page) if record.exit_code is None else record.exit_code
         facts = {"label": record.label, "lock_id": record.lock_id, "token": record.token or None}

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 from tfguard.backends.opened_lock import Seen, opened
-from tfguard.clock import SystemClock
+from tfguard.clock import SystemClock, parse_created
 from tfguard.config.file import find_config, load
 from tfguard.config.options import Options
 from tfguard.durations import spoken_duration
 from tfguard.errors import ConfigError
-from tfguard.lock.lockinfo import parse_created, printable, printable_json
 from tfguard.lock.queue_record import Run, Ticket
 from tfguard.lock.store import LockRecord
 from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds
-from tfguard.report.reporter import Report
+from tfguard.report.reporter import Reporter
 from tfguard.report.table import print_table
+from tfguard.run.context import operated_target
 from tfguard.run.fleet import Look, look_around, look_at_pipelines
-from tfguard.run.operated import operated_target
+from tfguard.text import printable, printable_json
 
 _CLOCK = SystemClock()
 
@@ -29,7 +29,7 @@ _CLOCK = SystemClock()
 def run_status(
     options: Options,
     environ: Mapping[str, str],
-    report: Report,
+    report: Reporter,
     *,
     is_json: bool,
     name: str | None = None,
@@ -49,7 +49,7 @@ def run_status(
     return 0
 
 
-def run_status_of_all(options: Options, environ: Mapping[str, str], report: Report, *, is_json: bool) -> int:
+def run_status_of_all(options: Options, environ: Mapping[str, str], report: Reporter, *, is_json: bool) -> int:
     """
     Print what is known of every pipeline's lock; exit 0 whatever that is. Never runs init.
 
@@ -65,7 +65,7 @@ def run_status_of_all(options: Options, environ: Mapping[str, str], report: Repo
     return 0
 
 
-def run_status_of_backend(options: Options, environ: Mapping[str, str], report: Report, *, is_json: bool) -> int:
+def run_status_of_backend(options: Options, environ: Mapping[str, str], report: Reporter, *, is_json: bool) -> int:
     """
     Print every lock that is held in the table, or bucket, of this directory's backend, whosever it is.
 

@@ -12,29 +12,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from tfguard.backends.target import Unlockable
 from tfguard.config.options import Options
 from tfguard.config.settings import var_file_arguments
 from tfguard.errors import ConfigError, ProgramNotExecutable, UsageError
-from tfguard.guard import messages
+from tfguard.lock import protocol
 from tfguard.process import launch
 from tfguard.process.front import Front
 from tfguard.report import log
-from tfguard.report.messages import phrases
+from tfguard.report.messages import phrases, starting
 from tfguard.report.narrator import Narrator
-from tfguard.report.reporter import Report
-from tfguard.run.context import Context, find_target, make_context, make_task
+from tfguard.report.reporter import Reporter
+from tfguard.run.context import Context, find_target, make_context
 from tfguard.run.initialise import ensure_initialised, initialise
 from tfguard.run.runner import Runner
-from tfguard.run.shown import forgiven, is_told, run_shown
+from tfguard.run.shown import github_exit_status, has_page_for, run_on_page
+from tfguard.run.task import make_task
 from tfguard.terraform import command_line
 from tfguard.terraform.command_line import Invocation
-from tfguard.terraform.locate import Unlockable
 
 #: Commands that read the backend: for a pipeline its directory is initialised first.
 _READS_BACKEND = frozenset({"console", "force-unlock", "graph", "output", "providers", "show", "state", "workspace"})
 
 
-def run_terraform(options: Options, environ: Mapping[str, str], report: Report) -> int:
+def run_terraform(options: Options, environ: Mapping[str, str], report: Reporter) -> int:
     """
     Run one Terraform command line; gives the exit status, or does not return (`execve`).
 
@@ -50,7 +51,7 @@ def run_terraform(options: Options, environ: Mapping[str, str], report: Report) 
     context: Context | None = None
     if invocation.verdict != "lock" and not options.pipeline:
         context = make_context(options, environ, report)
-        if not is_told(context, invocation):
+        if not has_page_for(context, invocation):
             _replace_without_lock(context, invocation)
     narrator = Narrator(report, phrases.Subject(options.pipeline or "tfguard"))
     # First: the keeper imports boto3 while we read the configuration.
@@ -82,16 +83,16 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
         return _unlockable(runner, context, invocation, target)
     task = make_task(context, target, invocation)
 
-    def body(held: messages.Held, environ: dict[str, str]) -> int:
+    def body(held: protocol.Held, environ: dict[str, str]) -> int:
         log.warm_up()
         argv, environ = child_arguments(context, invocation, held, environ)
-        return run_shown(front, context, invocation, argv, environ)
+        return run_on_page(front, context, invocation, argv, environ)
 
-    return forgiven(context, invocation, runner.run(task, body))
+    return github_exit_status(context, invocation, runner.run(task, body))
 
 
 def child_arguments(
-    context: Context, invocation: Invocation, held: messages.Held, environ: dict[str, str]
+    context: Context, invocation: Invocation, held: protocol.Held, environ: dict[str, str]
 ) -> tuple[list[str], dict[str, str]]:
     """Terraform's arguments: without its own locking where we hold its lock, with it in `named` mode."""
     lock = context.settings.lock
@@ -125,7 +126,7 @@ def _unlockable(runner: Runner, context: Context, invocation: Invocation, found:
 
 def _plan_unlocked(runner: Runner, context: Context, invocation: Invocation) -> int:
     label = context.label()
-    context.report.say("info", "lock.skipped", phrases.plan_unlocked(label), label=label)
+    context.report.say("info", "lock.skipped", starting.plan_unlocked(label), label=label)
     argv, environ = command_line.child_arguments(invocation, context.environ)
     return _run_unlocked(runner, context, invocation, argv, environ)
 
@@ -139,10 +140,10 @@ def _run_unlocked(
     runner: Runner, context: Context, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
 ) -> int:
     """Run it without a lock of ours: as the page wants it, else become it."""
-    if not is_told(context, invocation):
+    if not has_page_for(context, invocation):
         _replace_ourselves(context, argv, environ, runner.front)
     environ = {name: value for name, value in environ.items() if name != "TFGUARD_CI_LOG"}
-    return _told(runner, context, invocation, lambda: run_shown(runner.front, context, invocation, argv, environ))
+    return _told(runner, context, invocation, lambda: run_on_page(runner.front, context, invocation, argv, environ))
 
 
 def _told(runner: Runner, context: Context, invocation: Invocation, body: Callable[[], int]) -> int:
@@ -152,7 +153,7 @@ def _told(runner: Runner, context: Context, invocation: Invocation, body: Callab
     is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
     codes = frozenset({0, 2}) if is_detailed else frozenset({0})
     status = runner.run_unlocked(phrases.Subject(context.label(), command=context.options.again), body, codes)
-    return forgiven(context, invocation, status)
+    return github_exit_status(context, invocation, status)
 
 
 def _replace_without_lock(context: Context, invocation: Invocation) -> NoReturn:
@@ -163,7 +164,7 @@ def _replace_without_lock(context: Context, invocation: Invocation) -> NoReturn:
 def _tell_of_no_lock(context: Context, invocation: Invocation) -> None:
     if invocation.verdict == "unlocked":
         label = context.label()
-        context.report.say("warning", "lock.skipped", phrases.unlocked(label), label=label)
+        context.report.say("warning", "lock.skipped", starting.unlocked(label), label=label)
 
 
 def _environ(context: Context) -> Mapping[str, str]:

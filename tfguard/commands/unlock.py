@@ -11,17 +11,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tfguard.backends.opened_lock import Changed, OperatedLock, Seen, is_silent, opened, watch_seconds
+from tfguard.backends.opened_lock import Changed, OpenedLock, Seen, is_silent, opened, watch_seconds
 from tfguard.ci import identity
-from tfguard.clock import SystemClock
+from tfguard.clock import SystemClock, created
 from tfguard.config.options import Options
 from tfguard.errors import LockBusy, UsageError
-from tfguard.lock.lockinfo import created
+from tfguard.files import write_to_stderr
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder
 from tfguard.report.messages import operating, phrases
-from tfguard.report.reporter import Level, Report, write
-from tfguard.run.operated import operated_target
+from tfguard.report.reporter import Level, Reporter
+from tfguard.run.context import operated_target
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Decision:
 def run_unlock(
     options: Options,
     environ: Mapping[str, str],
-    report: Report,
+    report: Reporter,
     decision: Decision,
     *,
     name: str | None = None,
@@ -60,7 +60,7 @@ def run_unlock(
 
 class _Unlocking:
     def __init__(
-        self, lock: OperatedLock, subject: phrases.Subject, report: Report, decision: Decision, who: str
+        self, lock: OpenedLock, subject: phrases.Subject, report: Reporter, decision: Decision, who: str
     ) -> None:
         self._lock = lock
         self._subject = subject
@@ -129,7 +129,7 @@ class _Unlocking:
         if self._decision.is_sure:
             self._say("warning", "lock.unlocking", phrases.fit(f"{self._subject.label}: unlocking.", effect))
             return True
-        write(operating.question(self._subject, record, self._clock.now(), effect))
+        write_to_stderr(operating.question(self._subject, record, self._clock.now(), effect))
         return sys.stdin.readline().strip() == "yes"
 
     def _on_changed(self, shown: list[Seen], changed: Changed) -> int:

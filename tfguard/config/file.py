@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from tfguard.config.document import Document, KeyPath, Problem, clip, dotted, read_document, shown_path
 from tfguard.config.rules import SHORTEST_LEASE_SECONDS, combination_findings, pipeline_name_finding, value_findings
-from tfguard.config.schema import HIDDEN, Finding, did_you_mean, file_findings
+from tfguard.config.schema import HIDDEN, KeyFinding, did_you_mean, file_findings
 from tfguard.config.variables import has_variables
 from tfguard.errors import ConfigError
 
@@ -157,7 +157,7 @@ def nested(leaves: Leaves) -> dict[str, Any]:
     return data
 
 
-def shown_value(finding: Finding, path: KeyPath) -> str:
+def shown_value(finding: KeyFinding, path: KeyPath) -> str:
     """Say what was found, for a message: `, got '5'`; nothing where it might be a secret, or says nothing."""
     value = finding.value
     if value is HIDDEN or value == "" or isinstance(value, (dict, list)) or (path and path[0] in UNSHOWN):
@@ -187,7 +187,7 @@ def _collide(one: KeyPath, other: KeyPath) -> bool:
     return one != other and (one[: len(other)] == other or other[: len(one)] == one)
 
 
-def _rule_findings(config: Config, environ: Mapping[str, str]) -> Iterator[Finding]:
+def _rule_findings(config: Config, environ: Mapping[str, str]) -> Iterator[KeyFinding]:
     shortest = shortest_lease(environ)
     blocks: dict[KeyPath, Any] = {("defaults",): config.data.get("defaults") or {}}
     blocks |= {("pipelines", name): block or {} for name, block in (config.data.get("pipelines") or {}).items()}
@@ -207,17 +207,17 @@ def _rule_findings(config: Config, environ: Mapping[str, str]) -> Iterator[Findi
     yield from _look_alikes(config.names)
 
 
-def _look_alikes(names: list[str]) -> Iterator[Finding]:
+def _look_alikes(names: list[str]) -> Iterator[KeyFinding]:
     """Names that differ by case alone would share a folder on macOS."""
     seen: dict[str, str] = {}
     for name in names:
         first = seen.setdefault(name.casefold(), name)
         if first != name:
             what = f"differs from {clip(first, 40)} by case alone"
-            yield Finding(("pipelines", name), what, "Rename one of the two.")
+            yield KeyFinding(("pipelines", name), what, "Rename one of the two.")
 
 
-def _problem(document: Document, finding: Finding) -> Problem:
+def _problem(document: Document, finding: KeyFinding) -> Problem:
     inside = finding.path[2:] if finding.path[:1] == ("pipelines",) else finding.path[1:]
     missing_version = finding.path == ("version",) and finding.value is HIDDEN
     key = "" if missing_version else dotted(finding.path)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tfguard.errors import UsageError
-from tfguard.lock.lockinfo import printable
+from tfguard.text import printable
 
 #: A shell sets this variable when it asks what may be typed next.
 ASKED_AT_TAB = "_TFGUARD_COMPLETE"

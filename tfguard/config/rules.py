@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from tfguard.config.document import KeyPath, clip
-from tfguard.config.schema import Finding
+from tfguard.config.schema import KeyFinding
 from tfguard.config.variables import has_variables
 from tfguard.durations import parse_duration
 
@@ -34,7 +34,7 @@ _WORKSPACE = re.compile(r"[A-Za-z0-9_.~$&+:=@-]+")
 _STEPS = ("init", "plan", "apply")
 
 
-def pipeline_name_finding(name: str) -> Finding | None:
+def pipeline_name_finding(name: str) -> KeyFinding | None:
     """Refuse names that could leave the folder of their data, or be taken for an option."""
     parts = name.split("/")
     if not name.isprintable() or name != name.strip() or len(name) > MAX_NAME_LENGTH:
@@ -45,20 +45,22 @@ def pipeline_name_finding(name: str) -> Finding | None:
         what = "a name has no empty part, no . or .. between slashes, and no backslash"
     else:
         return None
-    return Finding(("pipelines", name), what, "Rename it: letters, digits, - _ . and single slashes are always good.")
+    return KeyFinding(
+        ("pipelines", name), what, "Rename it: letters, digits, - _ . and single slashes are always good."
+    )
 
 
-def value_findings(data: Mapping[str, Any], *, is_raw: bool, shortest_lease: float) -> Iterator[Finding]:
+def value_findings(data: Mapping[str, Any], *, is_raw: bool, shortest_lease: float) -> Iterator[KeyFinding]:
     """Walk the values of one pipeline, or of `defaults`, whose types are right. Lease in seconds."""
     for name in data.get("env") or {}:
         yield from _env_name(name)
     for name in data.get("vars") or {}:
         if not _IDENTIFIER.fullmatch(name):
-            yield Finding(("vars", name), "no name of a Terraform variable", "Write letters, digits, _ and -.")
+            yield KeyFinding(("vars", name), "no name of a Terraform variable", "Write letters, digits, _ and -.")
     for path, rule in _RULES.items():
         value = _at(data, path)
         if value is not None and not (is_raw and _is_open(value)) and (broken := rule(value)):
-            yield Finding(path, *broken, value)
+            yield KeyFinding(path, *broken, value)
     for path in (("var_files",), ("backend_config",), ("paths",)):
         yield from _empty_items(_at(data, path), path)
     for number, pattern in enumerate(_at(data, ("retry", "init", "patterns")) or ()):
@@ -66,10 +68,12 @@ def value_findings(data: Mapping[str, Any], *, is_raw: bool, shortest_lease: flo
             yield from _pattern(pattern, ("retry", "init", "patterns", number))
     lease = _at(data, ("lock", "lease"))
     if lease is not None and not (is_raw and _is_open(lease)) and _seconds(lease) < shortest_lease:
-        yield Finding(("lock", "lease"), "expected 30s or more", "Shorter leases lose runs to a slow network.", lease)
+        yield KeyFinding(
+            ("lock", "lease"), "expected 30s or more", "Shorter leases lose runs to a slow network.", lease
+        )
 
 
-def combination_findings(data: Mapping[str, Any], own: frozenset[KeyPath]) -> Iterator[Finding]:
+def combination_findings(data: Mapping[str, Any], own: frozenset[KeyPath]) -> Iterator[KeyFinding]:
     """
     Look for keys that cannot stand together, in a pipeline with its defaults merged in.
 
@@ -80,39 +84,41 @@ def combination_findings(data: Mapping[str, Any], own: frozenset[KeyPath]) -> It
     mode = lock.get("mode", "state")
     for key in ("name", "store"):
         if mode == "named" and not lock.get(key):
-            yield Finding(("lock", "mode"), f"named needs lock.{key}", f"Add lock.{key}, or remove mode: named.")
+            yield KeyFinding(("lock", "mode"), f"named needs lock.{key}", f"Add lock.{key}, or remove mode: named.")
         if mode == "state" and ("lock", key) in own:
-            yield Finding(("lock", key), "is for mode: named only", f"Add mode: named, or remove lock.{key}.")
+            yield KeyFinding(("lock", key), "is for mode: named only", f"Add mode: named, or remove lock.{key}.")
     env, variables = data.get("env") or {}, data.get("vars") or {}
     if "TF_WORKSPACE" in env and "workspace" in data:
-        yield Finding(("env", "TF_WORKSPACE"), "the key workspace says it too", "Keep workspace, and remove this one.")
+        yield KeyFinding(
+            ("env", "TF_WORKSPACE"), "the key workspace says it too", "Keep workspace, and remove this one."
+        )
     for name in variables:
         if f"TF_VAR_{name}" in env:
-            yield Finding(("env", f"TF_VAR_{name}"), f"vars.{clip(name, 30)} says it too", "Keep one of the two.")
+            yield KeyFinding(("env", f"TF_VAR_{name}"), f"vars.{clip(name, 30)} says it too", "Keep one of the two.")
 
 
-def _env_name(name: str) -> Iterator[Finding]:
+def _env_name(name: str) -> Iterator[KeyFinding]:
     if not _ENV_NAME.fullmatch(name):
-        yield Finding(("env", name), "no name of an environment variable", "Write letters, digits and _.")
+        yield KeyFinding(("env", name), "no name of an environment variable", "Write letters, digits and _.")
     elif FORBIDDEN_ENV.fullmatch(name):
-        yield Finding(
+        yield KeyFinding(
             ("env", name),
             "may not be set here",
             "It steers more than Terraform: set it where tfguard is started.",
         )
 
 
-def _empty_items(value: Any, path: KeyPath) -> Iterator[Finding]:
+def _empty_items(value: Any, path: KeyPath) -> Iterator[KeyFinding]:
     for number, item in enumerate(value if isinstance(value, list) else ()):
         if item == "":
-            yield Finding((*path, number), "an empty path", "Write a path, or remove the item.")
+            yield KeyFinding((*path, number), "an empty path", "Write a path, or remove the item.")
 
 
-def _pattern(pattern: str, path: KeyPath) -> Iterator[Finding]:
+def _pattern(pattern: str, path: KeyPath) -> Iterator[KeyFinding]:
     try:
         re.compile(pattern)
     except re.error as error:
-        yield Finding(path, f"no regular expression ({clip(error.msg, 40)})", "Write it in Python's syntax.")
+        yield KeyFinding(path, f"no regular expression ({clip(error.msg, 40)})", "Write it in Python's syntax.")
 
 
 def _not_empty(value: Any) -> tuple[str, str] | None:

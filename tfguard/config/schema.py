@@ -137,7 +137,7 @@ class FileKeys(_Keys, frozen=True, kw_only=True):
 HIDDEN: Any = ...
 
 
-class Finding(NamedTuple):
+class KeyFinding(NamedTuple):
     """One thing that is wrong. `path` begins where the walk began; `value` may be shown if it is not `HIDDEN`."""
 
     path: KeyPath
@@ -146,7 +146,7 @@ class Finding(NamedTuple):
     value: Any = HIDDEN
 
 
-def file_findings(data: Any) -> Iterator[Finding]:
+def file_findings(data: Any) -> Iterator[KeyFinding]:
     """Walk a whole file as written, but for `x-*`. Texts with variables are taken on trust until they are used."""
     if data is None:
         data = {}
@@ -155,7 +155,7 @@ def file_findings(data: Any) -> Iterator[Finding]:
     yield from _findings(data, _type(FileKeys), (), is_raw=True)
 
 
-def pipeline_findings(data: dict[str, Any]) -> Iterator[Finding]:
+def pipeline_findings(data: dict[str, Any]) -> Iterator[KeyFinding]:
     """Walk one pipeline after its variables were put in."""
     yield from _findings(data, _type(PipelineKeys), (), is_raw=False)
 
@@ -207,14 +207,14 @@ def _type(struct: type[msgspec.Struct]) -> Any:
     return msgspec.inspect.type_info(struct)
 
 
-def _findings(value: Any, kind: Any, path: KeyPath, *, is_raw: bool) -> Iterator[Finding]:
+def _findings(value: Any, kind: Any, path: KeyPath, *, is_raw: bool) -> Iterator[KeyFinding]:
     is_duration = False
     while isinstance(kind, msgspec.inspect.Metadata):
         is_duration, kind = is_duration or bool((kind.extra or {}).get("is_duration")), kind.type
     if isinstance(value, str) and "\0" in value:
-        yield Finding(path, "a NUL character", "Neither arguments nor the environment can carry one.")
+        yield KeyFinding(path, "a NUL character", "Neither arguments nor the environment can carry one.")
     elif is_raw and isinstance(value, str) and (reference := malformed_reference(value)):
-        yield Finding(
+        yield KeyFinding(
             path, f"{clip(reference, 30)} is no variable", "Write ${NAME} or ${NAME:-default}; $$ is a plain dollar."
         )
     elif is_raw and has_variables(value) and not isinstance(kind, _CONTAINERS):
@@ -225,7 +225,7 @@ def _findings(value: Any, kind: Any, path: KeyPath, *, is_raw: bool) -> Iterator
         yield from _WALKS[type(kind)](value, kind, path, is_raw)
 
 
-def _struct(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+def _struct(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[KeyFinding]:
     if value is None and path:
         return
     if not isinstance(value, dict):
@@ -234,15 +234,15 @@ def _struct(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Find
     fields = {field.encode_name: field for field in kind.fields}
     for name, field in fields.items():
         if field.required and name not in value:
-            yield Finding((*path, name), f"{name}: 1 is missing", f"Begin the file with the line {name}: 1")
+            yield KeyFinding((*path, name), f"{name}: 1 is missing", f"Begin the file with the line {name}: 1")
     for key, item in value.items():
         if key in fields:
             yield from _findings(item, fields[key].type, (*path, key), is_raw=is_raw)
         else:
-            yield Finding((*path, key), "unknown key", did_you_mean(key, sorted(fields)))
+            yield KeyFinding((*path, key), "unknown key", did_you_mean(key, sorted(fields)))
 
 
-def _map(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+def _map(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[KeyFinding]:
     if value is None:
         return
     if not isinstance(value, dict):
@@ -251,11 +251,11 @@ def _map(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding
     for key, item in value.items():
         if isinstance(kind.key_type, msgspec.inspect.LiteralType) and key not in kind.key_type.values:
             known = sorted(str(word) for word in kind.key_type.values)
-            yield Finding((*path, key), "no command of Terraform", did_you_mean(key, known))
+            yield KeyFinding((*path, key), "no command of Terraform", did_you_mean(key, known))
         yield from _findings(item, kind.value_type, (*path, key), is_raw=is_raw)
 
 
-def _list(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+def _list(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[KeyFinding]:
     if not isinstance(value, list):
         yield _wrong_type(value, "a list", path)
         return
@@ -263,28 +263,28 @@ def _list(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Findin
         yield from _findings(item, kind.item_type, (*path, number), is_raw=is_raw)
 
 
-def _text(value: Any, _of: Any, path: KeyPath, _is_raw: bool) -> Iterator[Finding]:
+def _text(value: Any, _of: Any, path: KeyPath, _is_raw: bool) -> Iterator[KeyFinding]:
     if not isinstance(value, str):
         yield _wrong_type(value, "text", path)
 
 
-def _literal(value: Any, kind: Any, path: KeyPath, _is_raw: bool) -> Iterator[Finding]:
+def _literal(value: Any, kind: Any, path: KeyPath, _is_raw: bool) -> Iterator[KeyFinding]:
     known = [word for word in kind.values if isinstance(word, type(value)) and not isinstance(value, bool)]
     if value not in known:
         *others, last = sorted(str(word) for word in kind.values)
         words = f"{', '.join(others)} or {last}" if others else last
         near = difflib.get_close_matches(value, kind.values, n=1) if isinstance(value, str) and known else []
         advice = f"Did you mean {near[0]}?" if near else f"Write {words}; this tfguard knows nothing else."
-        yield Finding(path, f"expected {words}", advice, value)
+        yield KeyFinding(path, f"expected {words}", advice, value)
 
 
-def _integer(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+def _integer(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[KeyFinding]:
     number = int(value) if not is_raw and isinstance(value, str) and value.isdecimal() else value
     if not isinstance(number, int) or isinstance(number, bool) or not kind.ge <= number <= kind.le:
-        yield Finding(path, f"expected a number from {kind.ge} to {kind.le}", "Write one of these numbers.", value)
+        yield KeyFinding(path, f"expected a number from {kind.ge} to {kind.le}", "Write one of these numbers.", value)
 
 
-def _union(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+def _union(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[KeyFinding]:
     for choice in kind.types:
         accepted = list if isinstance(choice, msgspec.inspect.ListType) else (dict, type(None))
         if isinstance(value, accepted):
@@ -293,27 +293,27 @@ def _union(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Findi
     yield _wrong_type(value, "a map, or a list of files", path)
 
 
-def _anything(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[Finding]:
+def _anything(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[KeyFinding]:
     inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in inside:
         yield from _findings(item, kind, (*path, key), is_raw=is_raw)
 
 
-def _duration(value: Any, path: KeyPath) -> Iterator[Finding]:
+def _duration(value: Any, path: KeyPath) -> Iterator[KeyFinding]:
     try:
         if value == 0 and type(value) is int:
             return
         parse_duration(value if isinstance(value, str) else "")
     except ValueError:
-        yield Finding(path, "expected a duration", "Write it like 90s, 10m or 1h30m.", value)
+        yield KeyFinding(path, "expected a duration", "Write it like 90s, 10m or 1h30m.", value)
 
 
-def _wrong_type(value: Any, expected: str, path: KeyPath) -> Finding:
+def _wrong_type(value: Any, expected: str, path: KeyPath) -> KeyFinding:
     advice = {
         "text": "Put it in quotes if it is meant as text.",
         "a list": "Write it like [a, b], or one item a line after a dash.",
     }.get(expected, "Write keys and values below it, indented: key: value.")
-    return Finding(path, f"expected {expected}, got {_kind(value)}", advice)
+    return KeyFinding(path, f"expected {expected}, got {_kind(value)}", advice)
 
 
 def _kind(value: Any) -> str:
@@ -325,7 +325,7 @@ def _kind(value: Any) -> str:
     return names.get(type(value), "something else")
 
 
-_Walk = Callable[[Any, Any, KeyPath, bool], Iterator[Finding]]
+_Walk = Callable[[Any, Any, KeyPath, bool], Iterator[KeyFinding]]
 _CONTAINERS = (
     msgspec.inspect.StructType,
     msgspec.inspect.DictType,

@@ -18,10 +18,11 @@ import msgspec
 from tfguard.config.document import KeyPath, Problem, clip, dotted, shown_path
 from tfguard.config.file import Config, Leaf, Leaves, nested, overlay, shortest_lease, shown_value
 from tfguard.config.rules import combination_findings, value_findings
-from tfguard.config.schema import HIDDEN, Finding, Step, pipeline_findings
+from tfguard.config.schema import HIDDEN, KeyFinding, Step, pipeline_findings
 from tfguard.config.variables import UnsetVariable, expand, has_variables
 from tfguard.durations import parse_duration
 from tfguard.errors import ConfigError, UsageError
+from tfguard.hcl import hcl, terraform_variable
 
 BUILT_IN: dict[KeyPath, Any] = {
     ("dir",): ".",
@@ -181,29 +182,6 @@ def backend_config_text(settings: Settings) -> str:
     return "".join(f"{key} = {hcl(value)}\n" for key, value in settings.backend_config.items())
 
 
-def hcl(value: Any) -> str:
-    """Write a plain value as an HCL expression on one line, in which nothing is a template."""
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{hcl(key)} = {hcl(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(hcl(item) for item in value) + "]"
-    if isinstance(value, str):
-        return _hcl_text(value)
-    return msgspec.json.encode(value).decode()
-
-
-def terraform_variable(value: Any) -> str:
-    """Give a variable's value as TF_VAR_* carries it: text as it is, everything else as an expression."""
-    return value if isinstance(value, str) else hcl(value)
-
-
-def _hcl_text(text: str) -> str:
-    # HCL has fewer escapes than JSON, and reads ${ and %{ as templates.
-    named = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
-    escaped = "".join(named.get(c) or (c if c.isprintable() or ord(c) > 0x9F else f"\\u{ord(c):04x}") for c in text)
-    return '"' + escaped.replace("${", "$${").replace("%{", "%%{") + '"'
-
-
 def _written(config: Config | None, pipeline: str | None) -> Leaves:
     if config is None:
         if pipeline is not None:
@@ -245,7 +223,7 @@ def _check(config: Config | None, leaves: Leaves, environ: Mapping[str, str], fl
         _refuse(config, leaves, finding, flags)
 
 
-def _refuse(config: Config | None, leaves: Leaves, finding: Finding, flags: frozenset[KeyPath]) -> NoReturn:
+def _refuse(config: Config | None, leaves: Leaves, finding: KeyFinding, flags: frozenset[KeyPath]) -> NoReturn:
     path = next((finding.path[:end] for end in range(len(finding.path), 0, -1) if finding.path[:end] in leaves), ())
     leaf = leaves.get(path, Leaf(None, "the command line"))
     inside = finding.path[len(path) :]

@@ -8,28 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
-import msgspec
-
-from tfguard.backends.opened_lock import OperatedLock
+from tfguard.backends.opened_lock import OpenedLock
+from tfguard.backends.target import Target
 from tfguard.errors import ActionDenied, StoreDenied, StoreUnavailable, TfguardError
-from tfguard.lock.store import Target
+from tfguard.findings import Answer, Finding, failed
 from tfguard.run.context import Context
 
-#: `absent` is what `tfguard bootstrap` would create.
-Mark = Literal["ok", "warning", "failure", "absent"]
 #: After these every further question to a store would end as the first did.
 _FINAL = (StoreUnavailable, StoreDenied)
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """What one check found; `advice` says what to do, empty where all is well."""
-
-    check: str
-    mark: Mark
-    says: str
-    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,23 +38,10 @@ class StatePatient(Patient):
     """The same, and the state's lock, once it is known."""
 
     target: Target
-    lock: OperatedLock
+    lock: OpenedLock
 
 
-Answer = tuple[Mark, str, str]
 Looked = TypeVar("Looked", bound=Patient)
-
-
-def ok(says: str) -> Answer:
-    return "ok", says, ""
-
-
-def warning(says: str, advice: str) -> Answer:
-    return "warning", says, advice
-
-
-def failure(says: str, advice: str) -> Answer:
-    return "failure", says, advice
 
 
 def examine(patient: Looked, checks: Mapping[str, Callable[[Looked], Answer | None]]) -> Iterator[Finding]:
@@ -91,10 +66,3 @@ def examine(patient: Looked, checks: Mapping[str, Callable[[Looked], Answer | No
         else:
             if answer is not None:
                 yield Finding(name, *answer)
-
-
-def failed(error: TfguardError) -> Answer:
-    """What an error says, and what it says to do."""
-    first, *rest = str(error).splitlines() or [type(error).__name__]
-    way_out = "Check the network and the endpoint." if isinstance(error, StoreUnavailable) else ""
-    return failure(first, " ".join(rest) or way_out)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timezone
 
+from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
 from tfguard.backends.state import find_copies, mismatch
+from tfguard.backends.target import LocalSpec
 from tfguard.clock import SystemClock
-from tfguard.doctor.examination import Answer, StatePatient, failure, ok, warning
+from tfguard.doctor.examination import StatePatient
 from tfguard.doctor.permissions import copy_rights, listing_rights, lock_rights, queue_rights
 from tfguard.doctor.table_and_bucket import bucket_date, region, table, versioning
 from tfguard.durations import spoken_duration
 from tfguard.errors import TfguardError
-from tfguard.lock.store import DynamoDBSpec, LocalSpec, S3Spec
+from tfguard.findings import Answer, failure, ok, warning
 from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge
 from tfguard.report.messages.states import fetching
 from tfguard.run.context import cache_dir

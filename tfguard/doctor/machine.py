@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable
 
 from tfguard import __version__
-from tfguard.doctor.examination import Answer, Patient, failure, ok, warning
+from tfguard.backends.target import Unlockable
+from tfguard.doctor.examination import Patient
+from tfguard.findings import Answer, failure, ok, warning
 from tfguard.lock.names import UNSAVED_STATE
 from tfguard.run.context import cache_dir, find_target
 from tfguard.run.initialise import why_init
 from tfguard.terraform import command_line
 from tfguard.terraform.binary import binary_version
-from tfguard.terraform.locate import Unlockable
 
 _SHELLS = {"sh", "bash", "dash", "zsh", "ash", "busybox"}
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from tfguard.backends.aws.permissions import Tried, try_copy, try_listing, try_lock, try_queue
-from tfguard.doctor.examination import Answer, StatePatient, failure, ok, warning
+from tfguard.backends.aws.spec import S3Spec
+from tfguard.doctor.examination import StatePatient
 from tfguard.errors import ActionDenied
-from tfguard.lock.store import S3Spec
+from tfguard.findings import Answer, failure, ok, warning
 
 
 def lock_rights(patient: StatePatient) -> Answer | None:

@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from datetime import datetime
 
-import msgspec
-
-from tfguard.backends.aws.answers import code_of
 from tfguard.backends.aws.facts import (
-    LOCK_KEY,
-    TableFacts,
     bucket_client,
     bucket_region,
     is_unknown_action,
@@ -18,12 +12,11 @@ from tfguard.backends.aws.facts import (
     read_table,
     table_client,
 )
-from tfguard.doctor.examination import Answer, StatePatient, failure, ok, warning
+from tfguard.backends.aws.spec import DynamoDBSpec
+from tfguard.bootstrap.judge import judge_table, where_else
+from tfguard.doctor.examination import StatePatient
 from tfguard.errors import ActionDenied, StoreMisconfigured, TfguardError
-from tfguard.lock.store import DynamoDBSpec
-
-#: In these a table takes requests. While it is created or restored it does not.
-_USABLE = {"ACTIVE", "UPDATING"}
+from tfguard.findings import Answer, failure, ok, warning
 
 
 def region(patient: StatePatient) -> Answer | None:
@@ -54,27 +47,6 @@ def region(patient: StatePatient) -> Answer | None:
     return ok(f"{wanted}, as the backend says") if actual else None
 
 
-def where_else(spec: DynamoDBSpec, wanted: str) -> str:
-    """Name the region that AWS_REGION points to and that has the table, where the wanted one has none; else nothing."""
-    if _is_there(spec, wanted) is not False:
-        return ""
-    others = {os.environ.get(name, "") for name in ("AWS_REGION", "AWS_DEFAULT_REGION")} - {"", wanted}
-    return next((other for other in sorted(others) if _is_there(spec, other)), "")
-
-
-def _is_there(spec: DynamoDBSpec, place: str) -> bool | None:
-    """Whether a region has the table; None where nobody tells."""
-    try:
-        aws = msgspec.structs.replace(spec.aws, region=place)
-        with table_client(msgspec.structs.replace(spec, aws=aws)) as client:
-            client.ask("get_item", f"table {spec.table}", {"TableName": spec.table, "Key": {"LockID": {"S": "-"}}})
-    except StoreMisconfigured as error:
-        return False if code_of(error) == "ResourceNotFoundException" else None
-    except TfguardError:
-        return None
-    return True
-
-
 def table(patient: StatePatient) -> Answer | None:
     """Whether the table is one that can hold a lock: its key, its status, its place in the world."""
     spec = _table_of(patient)
@@ -92,25 +64,6 @@ def table(patient: StatePatient) -> Answer | None:
     if facts is None:
         return failure(f"there is no table {spec.table} in this region", f"{patient.again} bootstrap creates it.")
     return judge_table(facts)
-
-
-def judge_table(facts: TableFacts) -> Answer:
-    """Judge a table by what AWS tells of it."""
-    if facts.key != LOCK_KEY:
-        key = ", ".join(f"{name} ({kind}, {role.lower()})" for name, kind, role in facts.key)
-        return failure(
-            f"table {facts.name} cannot hold locks: its key is {key}",
-            "Terraform needs a single hash key of type string, named exactly LockID: create another table.",
-        )
-    if facts.status not in _USABLE:
-        return failure(f"table {facts.name} is {facts.status}, not ACTIVE", "Wait until it is, or mend it.")
-    if facts.replicas and not facts.is_strongly_consistent:
-        return failure(
-            f"table {facts.name} is replicated to {', '.join(facts.replicas)}: there the last writer wins",
-            "Two runs in two regions can hold one lock. Use a table without replicas, or use_lockfile.",
-        )
-    replicas = "its replicas are strongly consistent" if facts.replicas else "it has no replicas"
-    return ok(f"table {facts.name} is {facts.status}, its key is LockID, and {replicas}")
 
 
 def versioning(patient: StatePatient) -> Answer | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tfguard.guard import messages
 from tfguard.guard.watchdog import Action, Watchdog
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import Deadlines
 
 #: A keeper that says nothing for this long while Terraform is frozen is frozen itself, and is replaced.
@@ -28,7 +29,7 @@ class KeeperDied:
     leaves_child: bool
 
 
-class Vigil:
+class FrontRules:
     """Watches one run. Instants are boottime; `watchdog` decides about Terraform."""
 
     def __init__(self, now: float) -> None:
@@ -47,11 +48,11 @@ class Vigil:
     def hear(self, message: Any, now: float) -> None:
         """The keeper has said something."""
         self._heard_at = now
-        if isinstance(message, messages.Beaten):
+        if isinstance(message, protocol.Beaten):
             self.watchdog.landed(message.base)
         elif isinstance(message, messages.Told) and message.event == "child.signalled":
             self.watchdog.is_interrupted = True
-        elif isinstance(message, messages.Lost):
+        elif isinstance(message, protocol.Lost):
             self.watchdog.lose(message.kind)
         elif isinstance(message, (messages.Started, messages.Pushing)):
             self.watchdog.start_child()

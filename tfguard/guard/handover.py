@@ -13,9 +13,10 @@ from typing import Any, Literal
 import msgspec
 
 from tfguard.guard import messages
+from tfguard.lock import protocol
 
 
-class Journal(msgspec.Struct):
+class Handover(msgspec.Struct):
     """
     The front's copy. `base` is the instant from which the lease counts, as the keeper last told it, `held_at` the first
     of them, after `waited_seconds`; `errored_before` the `rescue.stamp` of what lay there before the run's first
@@ -38,17 +39,17 @@ class Journal(msgspec.Struct):
 
     def note(self, message: Any) -> None:
         """Take down a message of the keeper's, if it belongs here."""
-        if isinstance(message, messages.Trying):
+        if isinstance(message, protocol.Trying):
             self.stage, self.lock_id, self.base = "trying", message.lock_id, message.base
-        elif isinstance(message, messages.Held) and not message.is_nested:
+        elif isinstance(message, protocol.Held) and not message.is_nested:
             self.stage, self.lock_id, self.token = "held", message.lock_id, message.token
             self.beat, self.base = message.beat, message.base
             self.held_at, self.waited_seconds = message.base, message.waited_seconds
-        elif isinstance(message, messages.Beaten):
+        elif isinstance(message, protocol.Beaten):
             self.beat, self.base = message.beat, message.base
-        elif isinstance(message, messages.Releasing):
+        elif isinstance(message, protocol.Releasing):
             self.stage = "releasing"
-        elif isinstance(message, messages.Failed):
+        elif isinstance(message, protocol.Failed):
             self.stage = "idle"
 
     def handover(self, request: messages.Acquire, child: int) -> messages.Acquire | messages.Adopt:

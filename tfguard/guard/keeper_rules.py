@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from tfguard.guard import messages
 from tfguard.guard.watchdog import Action, Watchdog
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
 
 #: How long a child without a front may take to stop before it is killed, where the request does not say.
@@ -22,7 +23,7 @@ ORPHAN_TIMEOUT_SECONDS = 1800.0
 _TOLD = {Action.FREEZE: "child.frozen", Action.THAW: "child.thawed", Action.KILL: "child.killed"}
 
 
-class Hands(Protocol):
+class KeeperHands(Protocol):
     """What a keeper can do. Nothing here blocks, and nothing decides."""
 
     def tell(self, message: Any) -> None:
@@ -31,11 +32,11 @@ class Hands(Protocol):
 
     # --- the lease's thread -------------------------------------------------------------------------------------
 
-    def start_tenure(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
+    def start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         """Start the thread that waits, beats and releases."""
         ...
 
-    def is_tenure_served(self) -> bool:
+    def is_session_served(self) -> bool:
         """Whether that thread is still there to be told anything."""
         ...
 
@@ -43,7 +44,7 @@ class Hands(Protocol):
         """Have it give up waiting."""
         ...
 
-    def release(self, message: messages.Release, *, is_state_unsaved: bool = False) -> None:
+    def release(self, message: protocol.Release, *, is_state_unsaved: bool = False) -> None:
         """Have it release. `is_state_unsaved`: keep a copy of the state that could not be pushed first."""
         ...
 
@@ -116,7 +117,7 @@ class Hands(Protocol):
         ...
 
 
-class Conduct:
+class KeeperRules:
     """
     One keeper's decisions about one lock, and the programs run under it one after another.
 
@@ -124,7 +125,7 @@ class Conduct:
     whenever time may have passed unseen. `is_done`: there is nothing left for this keeper to do.
     """
 
-    def __init__(self, hands: Hands, now: float) -> None:
+    def __init__(self, hands: KeeperHands, now: float) -> None:
         self.is_done = False
         self.watchdog = Watchdog(None, now)
         self._hands = hands
@@ -141,9 +142,9 @@ class Conduct:
         self._times_out_at: float | None = None
         self._orphan_killed_at = float("inf")
         self._outcome = "orphaned"
-        self._closing: messages.Release | None = None
-        self._release_after_child: messages.Release | None = None
-        self._releasing: messages.Release | None = None
+        self._closing: protocol.Release | None = None
+        self._release_after_child: protocol.Release | None = None
+        self._releasing: protocol.Release | None = None
         self._push_at = float("inf")
 
     # --- what the front says ------------------------------------------------------------------------------------
@@ -160,13 +161,13 @@ class Conduct:
             self._on_interrupt(message, now)
         elif isinstance(message, messages.ChildHeard):
             self._spare()
-        elif isinstance(message, messages.Release):
+        elif isinstance(message, protocol.Release):
             self._release(message, now)
 
     def _start_tenure(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         self._request = request
         self._has_tenure = True
-        self._hands.start_tenure(request, adopt)
+        self._hands.start_session(request, adopt)
 
     def _adopt(self, message: messages.Adopt) -> None:
         self._start_tenure(message.acquire, message)
@@ -176,14 +177,14 @@ class Conduct:
             self._is_held = True
             self._hands.note_held(lock_id=message.lock_id, token=message.token)
         elif message.stage == "releasing":
-            self._releasing = messages.Release(outcome="")  # The thread goes on with it by itself.
+            self._releasing = protocol.Release(outcome="")  # The thread goes on with it by itself.
         if message.child:
             self._has_child = self._is_child_inherited = True
             self._hands.adopt_child(message.child)
 
     def _spawn(self, message: messages.Spawn, now: float) -> None:
         if self._is_stopping or self.watchdog.lost or self._has_child:
-            self._hands.tell(messages.Failed(kind="interrupted", message=""))
+            self._hands.tell(protocol.Failed(kind="interrupted", message=""))
             return
         pid = self._hands.start_child(message)
         if not pid:
@@ -235,9 +236,9 @@ class Conduct:
     # --- the end of the run -------------------------------------------------------------------------------------
 
     def _release_orphaned(self, now: float) -> None:
-        self._release(messages.Release(outcome=self._outcome), now)
+        self._release(protocol.Release(outcome=self._outcome), now)
 
-    def _release(self, message: messages.Release, now: float) -> None:
+    def _release(self, message: protocol.Release, now: float) -> None:
         if self._closing is not None or self._releasing is not None:
             return  # It is under way: after its last word to the thread nothing more may be started.
         if self._has_child:  # A push that a dead predecessor has left to us, say: it may be writing.
@@ -246,23 +247,23 @@ class Conduct:
         if self._has_tenure:
             self._hands.note(outcome=message.outcome, exit_code=message.exit_code)
         if not self._has_tenure:
-            self._finish(messages.Released(result="nothing"))
+            self._finish(protocol.Released(result="nothing"))
         elif self.watchdog.lost is not None:
             self._hands.abandon()
             kind = self.watchdog.lost
             if self._hands.is_state_unsaved():
                 self._hands.tell(messages.Rescued(result="lost", path=self._hands.unsaved_path()))
-            self._finish(messages.Released(result="failed" if kind == "expired" else kind))
-        elif not self._hands.is_tenure_served():
-            self._finish(messages.Released(result="nothing"))
+            self._finish(protocol.Released(result="failed" if kind == "expired" else kind))
+        elif not self._hands.is_session_served():
+            self._finish(protocol.Released(result="nothing"))
         elif self._hands.is_state_unsaved():
             self._closing = message
             self._push(now)
         else:
             self._hand_over(message)
 
-    def _hand_over(self, message: messages.Release, *, is_state_unsaved: bool = False) -> None:
-        """The thread releases and says so; should it lose the lock first, `on_tenure` hears of that instead."""
+    def _hand_over(self, message: protocol.Release, *, is_state_unsaved: bool = False) -> None:
+        """The thread releases and says so; should it lose the lock first, `on_session` hears of that instead."""
         self._releasing = message
         self._hands.release(message, is_state_unsaved=is_state_unsaved)
 
@@ -297,7 +298,7 @@ class Conduct:
         """Release; a state that could not be pushed is copied first, by the one who has the credentials."""
         message, self._closing = self._closing, None
         assert message is not None
-        if self.watchdog.lost is not None or not self._hands.is_tenure_served():
+        if self.watchdog.lost is not None or not self._hands.is_session_served():
             self._release(message, now)
         elif status == 0:
             self._hands.tell(messages.Rescued(result="pushed", path=self._hands.set_pushed_aside()))
@@ -305,44 +306,44 @@ class Conduct:
         else:
             self._hand_over(message, is_state_unsaved=True)
 
-    def _finish(self, last: messages.Released) -> None:
+    def _finish(self, last: protocol.Released) -> None:
         self._note_released(last)
         self._hands.tell(last)
         self.is_done = True
 
-    def _note_released(self, message: messages.Released) -> None:
+    def _note_released(self, message: protocol.Released) -> None:
         """The lock is not ours any more; where its release failed, the record goes on to say that it is."""
         if message.result not in ("failed", "nothing"):
             self._hands.note(release=message.result, held_s=round(message.held_seconds, 1))
 
     # --- what the lease's thread says ---------------------------------------------------------------------------
 
-    def on_tenure(self, message: Any, now: float) -> None:
+    def on_session(self, message: Any, now: float) -> None:
         """The lease's thread has found something out; the front hears of all of it."""
-        if isinstance(message, messages.Held):
+        if isinstance(message, protocol.Held):
             self._on_held(message)
-        elif isinstance(message, messages.Beaten):
+        elif isinstance(message, protocol.Beaten):
             self.watchdog.landed(message.base)
-        elif isinstance(message, messages.Lost):
+        elif isinstance(message, protocol.Lost):
             self.watchdog.lose(message.kind)
-        elif isinstance(message, messages.Failed) and self._is_held:
+        elif isinstance(message, protocol.Failed) and self._is_held:
             # A successor whose store cannot be opened, say. What is held is not failed to be had: nobody beats it.
-            self.on_tenure(messages.Lost(kind="expired"), now)
+            self.on_session(protocol.Lost(kind="expired"), now)
             return
-        elif isinstance(message, messages.Failed):
+        elif isinstance(message, protocol.Failed):
             self._has_tenure = False
             self.is_done = not self._is_front_alive
-        elif isinstance(message, messages.Released):
+        elif isinstance(message, protocol.Released):
             self._note_released(message)
             self.is_done = True
         self._hands.tell(message)
-        if isinstance(message, messages.Held) and not self._is_front_alive:
+        if isinstance(message, protocol.Held) and not self._is_front_alive:
             self._release_orphaned(now)
-        if isinstance(message, (messages.Lost, messages.Failed)) and self._releasing is not None:
+        if isinstance(message, (protocol.Lost, protocol.Failed)) and self._releasing is not None:
             asked, self._releasing = self._releasing, None
             self._release(asked, now)
 
-    def _on_held(self, message: messages.Held) -> None:
+    def _on_held(self, message: protocol.Held) -> None:
         assert self._request is not None
         if message.is_nested:
             self._has_tenure = False

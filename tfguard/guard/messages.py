@@ -6,19 +6,16 @@ Secrets (backend credentials, environments) travel here and nowhere else: never 
 
 from __future__ import annotations
 
-import array
-import contextlib
-import os
-import socket
-import threading
-from typing import Any, Literal, Union
+from typing import Literal, Union
 
 import msgspec
 
+from tfguard.backends.aws.spec import S3Spec
+from tfguard.backends.target import LocalSpec, Target
 from tfguard.jobfiles.run_record import RunRecord
 from tfguard.lock.deadlines import Deadlines
-from tfguard.lock.queue_record import Run
-from tfguard.lock.store import Holder, LocalSpec, LockRecord, S3Spec, Target
+from tfguard.lock.protocol import Beaten, Failed, Held, Lost, Release, Released, Releasing, Trying, Waiting
+from tfguard.lock.store import Holder
 
 # --- front → keeper -------------------------------------------------------------------------------------------------
 
@@ -136,69 +133,11 @@ class ChildGone(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The front has reaped the child that a successor keeper watches."""
 
 
-class Release(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The run is over: release, write history, go. Answered by Released."""
-
-    outcome: str
-    exit_code: int | None = None
-
-
 # --- keeper → front -------------------------------------------------------------------------------------------------
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The keeper is up and has imported what it needs."""
-
-
-class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """
-    The lock is busy. `seen_seconds`: how long the record has shown no new heartbeat; `expires_in_seconds` until it
-    may be taken over, None if never; `remaining_seconds` until we give up. `is_free`: it could be had, and is left
-    to those ahead of us. We are in place `place` (1: next) of a line
-    of `length`, 0 where there is none; `usual_seconds` is for how long the last runs held the lock, if that is known.
-    """
-
-    record: LockRecord | None
-    seen_seconds: float
-    expires_in_seconds: float | None
-    remaining_seconds: float
-    trouble: str = ""
-    is_free: bool = False
-    place: int = 0
-    length: int = 0
-    usual_seconds: float | None = None
-
-
-class Trying(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Journal: this lock ID is about to be written, for the first time at `base` (boottime)."""
-
-    lock_id: str
-    base: float
-
-
-class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """
-    The lock is ours. `dead` is the record of the holder from whom we took it over; `runs` are those before, if asked.
-
-    A local lock's file descriptor comes with it: the front holds it too, in case the keeper dies.
-    """
-
-    lock_id: str
-    beat: int
-    base: float
-    token: int = 0
-    waited_seconds: float = 0.0
-    dead: LockRecord | None = None
-    is_nested: bool = False
-    credentials_expire_at: str = ""
-    runs: tuple[Run, ...] = ()
-
-
-class Beaten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Journal: this beat has landed; the lease counts from `base`."""
-
-    beat: int
-    base: float
 
 
 class Started(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -223,13 +162,6 @@ class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     reason: str = ""
     silence_seconds: float = 0.0
     error: str = ""
-
-
-class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """We no longer have the lease: *gone*, *another's* (whose: `record`), or *expired*."""
-
-    kind: Literal["gone", "another's", "expired"]
-    record: LockRecord | None = None
 
 
 class Pushing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -261,98 +193,8 @@ class DigestDiffers(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     actual: str
 
 
-class Releasing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Journal: from now on an absent record is success."""
-
-
-class Released(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The end. `result` as in `lease.ReleaseResult`, `failed` (with `error`), or `nothing` to release."""
-
-    result: Literal["released", "gone", "another's", "failed", "nothing"]
-    held_seconds: float = 0.0
-    heartbeats: int = 0
-    error: str = ""
-
-
-class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """
-    We could not get the lock. `kind` names the class of `errors`, or one of *busy*, *takeover-refused*,
-    *no-workspace*, *unlisted*, *interrupted*, *errored* (`message`: where a former run's unsaved state is).
-    """
-
-    kind: str
-    message: str
-    record: LockRecord | None = None
-    seen_seconds: float = 0.0
-    waited_seconds: float = 0.0
-
-
 ToKeeper = Union[Acquire, Adopt, Spawn, Interrupt, ChildHeard, ChildGone, Release]
 ToFront = Union[
     Ready, Waiting, Trying, Held, Beaten, Started, Exited, Told, Lost, Pushing, Rescued, DigestDiffers, Releasing,
     Released, Failed,
 ]  # fmt: skip
-
-
-class Channel:
-    """
-    One end of the socketpair: whole messages out, whole messages in, descriptors in the order they were sent.
-
-    One thread receives, any may send. `send` never raises: whether the other end lives is learnt by reading.
-    """
-
-    def __init__(self, end: socket.socket, incoming: Any) -> None:
-        self.socket = end
-        self.is_open = True
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(incoming)
-        self._encoder = msgspec.json.Encoder()
-        self._buffer = b""
-        self._descriptors: list[int] = []
-        self._sending = threading.Lock()
-
-    def fileno(self) -> int:
-        return self.socket.fileno()
-
-    def send(self, message: ToKeeper | ToFront, descriptors: list[int] | None = None) -> None:
-        """Send one message, with descriptors if there are any (they stay open here)."""
-        line = self._encoder.encode(message) + b"\n"
-        with self._sending, contextlib.suppress(OSError):
-            if descriptors:
-                sent = socket.send_fds(self.socket, [line], descriptors)
-                line = line[sent:]
-            self.socket.sendall(line)
-
-    def receive(self) -> list[Any]:
-        """Read once (blocking if nothing is there) and give the messages now complete; sets `is_open` at the end."""
-        try:
-            data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))
-        except InterruptedError:
-            return []
-        except OSError:
-            data, ancillary = b"", []
-        self._descriptors += _descriptors_of(ancillary)
-        if not data:
-            self.is_open = False
-            return []
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [self._decoder.decode(line) for line in lines]
-
-    def take_descriptors(self, count: int) -> list[int]:
-        """Give the oldest `count` descriptors received, now the caller's to close."""
-        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
-        return taken
-
-    def close(self) -> None:
-        """Close this end; the other end reads end-of-file."""
-        self.is_open = False
-        self.socket.close()
-
-
-def _descriptors_of(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
-    found = array.array("i")
-    for level, kind, data in ancillary:
-        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
-            found.frombytes(data[: len(data) - len(data) % found.itemsize])
-    for descriptor in found:
-        os.set_inheritable(descriptor, False)
-    return list(found)

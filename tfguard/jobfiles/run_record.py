@@ -23,10 +23,9 @@ from typing import Any
 import msgspec
 
 from tfguard import files
-from tfguard.clock import boot_id
+from tfguard.backends.target import Target
+from tfguard.clock import boot_id, created
 from tfguard.jobfiles.transcript import Transcript
-from tfguard.lock.lockinfo import created
-from tfguard.lock.store import AwsAccess, DynamoDBSpec, S3Spec, StoreSpec, Target
 
 #: How many records of runs that ended are kept where nobody settles, as on a laptop.
 KEPT_RECORDS = 20
@@ -41,7 +40,7 @@ _MAX_BYTES = 256 * 1024
 _CHOOSERS = ("TF_DATA_DIR", "TF_WORKSPACE")
 
 
-class Mark(msgspec.Struct, frozen=True, kw_only=True):
+class ProcessMark(msgspec.Struct, frozen=True, kw_only=True):
     """A process, told apart from a later one with the same PID by the instant it started."""
 
     pid: int
@@ -76,9 +75,9 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     token: int = 0
     boot: str = ""
     namespace: str = ""
-    front: Mark | None = None
-    keeper: Mark | None = None
-    child: Mark | None = None
+    front: ProcessMark | None = None
+    keeper: ProcessMark | None = None
+    child: ProcessMark | None = None
     held_at: str = ""
     waited_s: float = 0.0
     held_s: float = 0.0
@@ -97,7 +96,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return any(mark is not None and mark.is_alive() for mark in (self.front, self.keeper, self.child))
 
 
-class Notebook:
+class RecordWriter:
     """
     The record of one run, kept by its keeper. Nothing here raises: a record that cannot be written is not there.
 
@@ -228,10 +227,10 @@ def _make_folder(place: Path) -> None:
 # --- processes ------------------------------------------------------------------------------------------------------
 
 
-def mark(pid: int) -> Mark | None:
+def mark(pid: int) -> ProcessMark | None:
     """Mark a living process; None if it is gone."""
     started = _started(pid)
-    return Mark(pid=pid, started=started) if started else None
+    return ProcessMark(pid=pid, started=started) if started else None
 
 
 def pid_namespace() -> str:
@@ -266,39 +265,3 @@ def _started(pid: int) -> str:
 def choosers(environ: Mapping[str, str]) -> dict[str, str]:
     """What of the environment decides about the state."""
     return {name: environ[name] for name in _CHOOSERS if name in environ}
-
-
-def without_secrets(target: Target) -> tuple[Target, bool]:
-    """Give the target as it may stand in a file, and whether something had to be left out."""
-    stores = tuple(_bare_spec(spec) for spec in target.stores)
-    bare = msgspec.structs.replace(target, stores=stores, probe=None, state=None)
-    return bare, stores != target.stores
-
-
-def _bare_spec(spec: StoreSpec) -> StoreSpec:
-    if isinstance(spec, S3Spec):
-        return msgspec.structs.replace(
-            spec, aws=_bare_access(spec.aws), endpoint=_bare_url(spec.endpoint), sse_customer_key=""
-        )
-    if isinstance(spec, DynamoDBSpec):
-        return msgspec.structs.replace(spec, aws=_bare_access(spec.aws), endpoint=_bare_url(spec.endpoint))
-    return spec
-
-
-def _bare_access(access: AwsAccess) -> AwsAccess:
-    web = access.assume_role_with_web_identity
-    return msgspec.structs.replace(
-        access,
-        access_key="",
-        secret_key="",
-        token="",
-        http_proxy=_bare_url(access.http_proxy),
-        https_proxy=_bare_url(access.https_proxy),
-        sts_endpoint=_bare_url(access.sts_endpoint),
-        assume_role_with_web_identity=msgspec.structs.replace(web, web_identity_token="") if web else None,
-    )
-
-
-def _bare_url(url: str) -> str:
-    """A URL with a password in it is left out whole."""
-    return "" if "@" in url else url

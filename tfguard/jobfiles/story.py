@@ -14,7 +14,7 @@ from pathlib import Path
 import msgspec
 
 from tfguard.jobfiles import run_record
-from tfguard.jobfiles.run_record import STORY_SUFFIX, Mark
+from tfguard.jobfiles.run_record import STORY_SUFFIX, ProcessMark
 from tfguard.terraform.plan_json import PlannedChanges
 
 _MAX_BYTES = 8 * 1024 * 1024
@@ -50,7 +50,7 @@ class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     reports: tuple[ReportFile, ...] = ()
     holder: str = ""
     stopped_by: int = 0
-    front: Mark | None = None
+    front: ProcessMark | None = None
 
     def save(self, record: Path) -> None:
         """Write it beside a record. Where that cannot be, a killed run's story is shorter."""
@@ -74,5 +74,5 @@ def _without_following(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)
 
 
-def own_mark() -> Mark | None:
+def own_mark() -> ProcessMark | None:
     return run_record.mark(os.getpid())

@@ -12,10 +12,11 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from datetime import datetime, timezone
 from typing import Any
 
 import msgspec
+
+from tfguard.clock import _RFC3339
 
 #: A lock record larger than this is not one of Terraform's, and nothing we want in memory or on a terminal.
 MAX_BYTES = 64 * 1024
@@ -23,12 +24,6 @@ MAX_BYTES = 64 * 1024
 _FIELDS = ("ID", "Operation", "Info", "Who", "Version", "Created", "Path")
 _GO_ESCAPES = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 _GO_ESCAPED = re.compile("[<>&\u2028\u2029]")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-#: Of these, what JSON allows to stand in a text as it is.
-_INVISIBLE = re.compile(_CONTROL.pattern.replace(r"\x00-\x1f", ""))
-_RFC3339 = re.compile(
-    r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d+))?(Z|z|[+-]\d\d:\d\d)",
-)
 
 
 class LockInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,35 +77,3 @@ def decode_object(text: str) -> dict[str, Any] | None:
 def new_lock_id() -> str:
     """A lock ID nobody has used before, in the form of Terraform's (8-4-4-4-12 lower hex)."""
     return str(uuid.uuid4())
-
-
-def created(at: datetime) -> str:
-    """Format an instant as Go's RFC3339Nano does: UTC, `Z`, no trailing zeros in the fraction."""
-    at = at.astimezone(timezone.utc)
-    fraction = f".{at.microsecond:06d}".rstrip("0").rstrip(".")
-    return at.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
-
-
-def parse_created(text: str) -> datetime | None:
-    """Read a `Created`; nanoseconds are cut to microseconds. None where it is not RFC 3339."""
-    match = _RFC3339.fullmatch(text)
-    if match is None:
-        return None
-    offset = "+00:00" if match[8] in "Zz" else match[8]
-    fraction = (match[7] or "")[:6].ljust(6, "0")
-    try:
-        return datetime.fromisoformat(f"{text[:10]}T{text[11:19]}.{fraction}{offset}").astimezone(timezone.utc)
-    except (ValueError, OverflowError):
-        return None
-
-
-def printable(text: str, limit: int = 200) -> str:
-    """Make text from a stranger's record safe for a terminal and a log: one line, no escapes, bounded."""
-    clean = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
-    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
-
-
-def printable_json(facts: Any) -> str:
-    """Give indented JSON that says exactly these facts, and does nothing to a terminal or a CI's log on its way."""
-    text = msgspec.json.format(msgspec.json.encode(facts)).decode()
-    return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -3,7 +3,7 @@ The queue record of one lock, as one run reads and changes it.
 
 Advisory throughout: nothing in here raises, and whatever goes wrong costs a place in line, a token or a line of
 history, never the lock. The table carries everybody's heartbeats, often at one unit a second: whoever is throttled
-(`is_throttled`) leaves for a while what he would write over and over (`line`), not what he writes once in a run.
+(`is_throttled`) leaves for a while what he would write over and over (`turn`), not what he writes once in a run.
 Whoever is denied stops for good.
 """
 
@@ -25,7 +25,7 @@ _AGAIN_SECONDS = 0.02
 THROTTLED_SECONDS = 30.0
 
 
-class Ledger:
+class Queue:
     """
     The queue record, changed by compare and swap. Used by one thread.
 

@@ -2,7 +2,7 @@
 The queue record of a lock: the line of those who wait, the last fencing token, the last runs.
 
 Advisory: a record that is missing, garbage or denied costs a place, a token or a line of history, never exclusion.
-Pure: text in, text out, and decisions from what was seen and one's own clock; `ledger` reads and writes it.
+Pure: text in, text out, and decisions from what was seen and one's own clock; `queue` reads and writes it.
 
 A waiter's *ticket* has a number in order of arrival and a *sign of life*, a counter that the waiter raises now and
 then. Who does not raise it is dead, judged by change on the observer's own clock, as leases are. Nobody's clock is
@@ -17,7 +17,7 @@ from typing import Any
 
 import msgspec
 
-from tfguard.lock.store import Count, Holder
+from tfguard.lock.store import Count, Holder, QueueRecord
 
 #: How many runs are kept, small enough for one DynamoDB item together with the line.
 KEPT_RUNS = 20
@@ -228,3 +228,26 @@ def _parts(parts: dict[str, msgspec.Raw], name: str, kind: type) -> tuple[Any, .
 def encode(state: QueueState) -> str:
     """Give the text to store."""
     return msgspec.json.encode(state).decode()
+
+
+#: More than that is not read: it is nobody's queue.
+MAX_STORED_BYTES = 1024 * 1024
+
+
+class _Body(msgspec.Struct, frozen=True):
+    revision: int
+    queue: str
+
+
+def encode_record(record: QueueRecord) -> bytes:
+    """Write the record as what is stored; its version belongs to the store."""
+    return msgspec.json.encode(_Body(revision=record.revision, queue=record.text))
+
+
+def decode_record(content: bytes, version: str = "") -> QueueRecord:
+    """Read what is stored. What is not ours becomes a record all the same, so that it can be replaced."""
+    try:
+        body = msgspec.json.decode(content, type=_Body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return QueueRecord(text=content.decode("utf-8", "replace"), version=version)
+    return QueueRecord(text=body.queue, revision=body.revision, version=version)

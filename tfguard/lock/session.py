@@ -1,9 +1,9 @@
 """
 One lock from the first look to the release: wait for it (`waiting`), count it, beat, release it, write its history.
 
-It owns the leases and nothing else: children, signals and deadlines belong to the keeper's main thread (`conduct`),
-which hears from here only by messages. It blocks on its stores and its clock, so the simulation serves a tenure with
-stores and a clock of its own.
+It owns the leases and nothing else: children, signals and deadlines belong to the keeper's main thread
+(`guard.keeper_rules`), which hears from here only by messages. It blocks on its stores and its clock, so the simulation
+serves a session with stores and a clock of its own.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from typing import Any, TypeVar
 import tenacity
 
 from tfguard import errors
-from tfguard.clock import WaitingClock, boot_id
+from tfguard.clock import WaitingClock, boot_id, created
 from tfguard.guard import messages
-from tfguard.lock import queue_record
+from tfguard.lock import protocol, queue_record
+from tfguard.lock.acquire import Busy
 from tfguard.lock.deadlines import RETRY_SECONDS, Deadlines, jittered
-from tfguard.lock.lease import Busy, HeldLease, HeldLock
-from tfguard.lock.lockinfo import created
-from tfguard.lock.queue import Ledger
+from tfguard.lock.lease import HeldLease, HeldLock
+from tfguard.lock.queue import Queue
 from tfguard.lock.store import LockRecord, Store
 from tfguard.lock.waiting import Failure, Waiter, check_workspace
 
 _T = TypeVar("_T")
 
 
-class Tenure:
+class LockSession:
     """
     Served by one thread (`run`), told what to do by another.
 
@@ -60,7 +60,7 @@ class Tenure:
         self._token = adopt.token if adopt else 0
         self._cancel = clock.event()
         self._wake = clock.event()
-        self._release: messages.Release | None = None
+        self._release: protocol.Release | None = None
         self._is_abandoned = False
         self._errored = ""
         self._push_error = ""
@@ -76,7 +76,7 @@ class Tenure:
         """The ID of the lock held, empty if there is none."""
         return self._lock.id if self._lock else ""
 
-    def release(self, message: messages.Release, *, errored: str = "", error: str = "") -> None:
+    def release(self, message: protocol.Release, *, errored: str = "", error: str = "") -> None:
         """
         The child is gone: release, write history, end.
 
@@ -107,7 +107,7 @@ class Tenure:
             self._fail("busy", "", busy.record)
         except errors.TfguardError as error:
             if self._must_release:
-                self._post(messages.Released(result="failed", error=str(error)))
+                self._post(protocol.Released(result="failed", error=str(error)))
             else:
                 self._fail(type(error).__name__, str(error))
         except Exception as error:
@@ -122,7 +122,7 @@ class Tenure:
     def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
-        self._ledger = Ledger(self._stores[-1], self._clock, self._clock.sleep)
+        self._queue = Queue(self._stores[-1], self._clock, self._clock.sleep)
         if self._adopt is not None and self._adopt.stage != "trying":
             self._continue(self._adopt)
         elif not self._is_nested():
@@ -149,7 +149,7 @@ class Tenure:
             self._beat()
         else:
             self._lock = HeldLock(leases) if leases else None
-            self._release = messages.Release(outcome="")
+            self._release = protocol.Release(outcome="")
         self._finish()
 
     @property
@@ -187,7 +187,7 @@ class Tenure:
         record = records[0]
         assert record is not None
         token = record.lease.token if record.lease else 0
-        self._post(messages.Held(lock_id=wanted, beat=0, base=0.0, token=token, is_nested=True))
+        self._post(protocol.Held(lock_id=wanted, beat=0, base=0.0, token=token, is_nested=True))
         return True
 
     def _is_live(self, record: LockRecord) -> bool:
@@ -201,7 +201,7 @@ class Tenure:
             self._request,
             self._stores,
             self._clock,
-            self._ledger,
+            self._queue,
             post=self._post,
             tell=self._tell,
             cancel=self._cancel,
@@ -226,7 +226,7 @@ class Tenure:
             self._check_digest()
         waited = self._held_at - self._started_at
         self._post(
-            messages.Held(
+            protocol.Held(
                 lock_id=lock.id,
                 beat=lock.beat,
                 base=lock.base,
@@ -234,7 +234,7 @@ class Tenure:
                 waited_seconds=waited,
                 dead=lock.dead,
                 credentials_expire_at=self._credentials_expire_at(),
-                runs=self._ledger.runs if self._request.wants_history else (),
+                runs=self._queue.runs if self._request.wants_history else (),
             )
         )
         self._beat()
@@ -279,14 +279,14 @@ class Tenure:
             landed = self._lock.renew()
         except errors.LeaseLost as lost:
             self._is_abandoned = True
-            self._post(messages.Lost(kind=lost.kind, record=lost.record))
+            self._post(protocol.Lost(kind=lost.kind, record=lost.record))
             return False
         except errors.TfguardError as error:
             self._post(messages.Told(event="lease.warned", error=str(error)))
             return False
         if landed:
             self._heartbeats += 1
-            self._post(messages.Beaten(beat=self._lock.beat, base=self._lock.base))
+            self._post(protocol.Beaten(beat=self._lock.beat, base=self._lock.base))
         return landed
 
     def _finish(self) -> None:
@@ -295,16 +295,16 @@ class Tenure:
         if self._errored:
             self._keep_errored()
             self._check_digest()
-        self._tell(messages.Releasing())
+        self._tell(protocol.Releasing())
         result, error = self._release_for_a_lease()
         if result in {"gone", "another's"}:
             self._write_history(
-                messages.Release(outcome=errors.Outcome.LOCK_LOST.value, exit_code=errors.LeaseLost.exit_code)
+                protocol.Release(outcome=errors.Outcome.LOCK_LOST.value, exit_code=errors.LeaseLost.exit_code)
             )
         elif result == "released":
             self._write_history(self._release)
         self._post(
-            messages.Released(
+            protocol.Released(
                 result=result,  # type: ignore[arg-type]  # narrowed by _release_for_a_lease
                 held_seconds=self._clock.boottime() - self._held_at,
                 heartbeats=self._heartbeats,
@@ -339,7 +339,7 @@ class Tenure:
         Nor is there one for whoever may have been taken over before he was counted: it would be above the holder's.
         """
         dead = lock.dead.lease if lock.dead else None
-        self._token = self._ledger.count_acquisition(dead.token if dead else 0, self._gone)
+        self._token = self._queue.count_acquisition(dead.token if dead else 0, self._gone)
         deadlines = self._deadlines()
         if not self._token or deadlines is None:
             return
@@ -348,7 +348,7 @@ class Tenure:
         if self._clock.boottime() > lock.base + deadlines.freeze:
             self._token = 0
 
-    def _write_history(self, release: messages.Release) -> None:
+    def _write_history(self, release: protocol.Release) -> None:
         dead = self._lock.dead if self._lock else None
         run = queue_record.Run(
             holder=self._request.holder,
@@ -361,13 +361,13 @@ class Tenure:
             took_over=dead.id if dead else "",
         )
         is_pushed = self._request.operation == "state-push" and release.outcome == errors.Outcome.SUCCEEDED.value
-        self._ledger.write_run(run, ticket=self._request.ticket, is_errored_resolved=is_pushed)
+        self._queue.write_run(run, ticket=self._request.ticket, is_errored_resolved=is_pushed)
 
     # --- a state that Terraform could not save ------------------------------------------------------------------
 
     def _refuse_errored(self, lock: HeldLock) -> None:
         """Release and fail where a former run's state waits to be pushed. Costs nothing where none does."""
-        place = self._ledger.errored
+        place = self._queue.errored
         if not place or self._request.ignores_errored:
             return
         from tfguard.backends.state import is_there
@@ -375,7 +375,7 @@ class Tenure:
         if is_there(self._request.target, place):
             lock.release()
             raise Failure("errored", place)
-        self._ledger.change(lambda state: state.with_errored(""))
+        self._queue.change(lambda state: state.with_errored(""))
 
     def _keep_errored(self) -> None:
         from tfguard.backends.state import keep_copy
@@ -385,7 +385,7 @@ class Tenure:
         except errors.TfguardError as error:
             self._post(messages.Rescued(result="left", path=self._errored, error=str(error)))
             return
-        self._ledger.change(lambda state: state.with_errored(place))
+        self._queue.change(lambda state: state.with_errored(place))
         self._post(messages.Rescued(result="kept", path=self._errored, place=place, error=self._push_error))
 
     def _check_digest(self) -> None:
@@ -400,7 +400,7 @@ class Tenure:
 
     def _fail(self, kind: str, message: str, record: LockRecord | None = None) -> None:
         self._post(
-            messages.Failed(
+            protocol.Failed(
                 kind=kind,
                 message=message,
                 record=record,
@@ -409,13 +409,13 @@ class Tenure:
         )
 
 
-def _loss(record: LockRecord | None, adopt: messages.Adopt) -> messages.Lost | None:
+def _loss(record: LockRecord | None, adopt: messages.Adopt) -> protocol.Lost | None:
     """Say how the lock that a dead keeper held was lost; None if this record shows it still."""
     if record is not None and record.id != adopt.lock_id:
-        return messages.Lost(kind="another's", record=record)
+        return protocol.Lost(kind="another's", record=record)
     # Beats only grow: if it shows less than had landed, it was unlocked, and its first write arrived again, late.
     if record is None or (record.lease is not None and record.lease.sent < adopt.base):
-        return messages.Lost(kind="gone")
+        return protocol.Lost(kind="gone")
     return None
 
 

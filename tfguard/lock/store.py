@@ -10,7 +10,7 @@ Everything here crosses the socket between front and keeper, so it is plain data
 
 from __future__ import annotations
 
-from typing import Annotated, Protocol, Union
+from typing import Annotated, Protocol
 
 import msgspec
 
@@ -77,7 +77,7 @@ class LockRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 class QueueRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
-    The line, the last fencing token and the last runs, as text of `queue`'s own making. Advisory.
+    The line, the last fencing token and the last runs, as text of `queue_record`'s own making. Advisory.
 
     `revision` is compared by `write_queue`; `version` belongs to the store.
     """
@@ -142,125 +142,3 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of connections and files. A lock that lives in the kernel is let go too."""
         ...
-
-
-class AssumeRole(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Terraform's `assume_role` or `assume_role_with_web_identity`; durations in seconds."""
-
-    role_arn: str
-    session_name: str = ""
-    duration: int = 0
-    external_id: str = ""
-    policy: str = ""
-    policy_arns: tuple[str, ...] = ()
-    source_identity: str = ""
-    tags: dict[str, str] = {}
-    transitive_tag_keys: tuple[str, ...] = ()
-    web_identity_token: str = ""
-    web_identity_token_file: str = ""
-
-    def __repr__(self) -> str:
-        return "AssumeRole(…)"
-
-
-class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """
-    How Terraform would reach AWS for this backend: what its configuration says, the rest from the environment.
-
-    Empty means unset: botocore then resolves it from the environment of the process. Holds secrets: never logged.
-    """
-
-    region: str = ""
-    access_key: str = ""
-    secret_key: str = ""
-    token: str = ""
-    profile: str = ""
-    shared_config_files: tuple[str, ...] = ()
-    shared_credentials_files: tuple[str, ...] = ()
-    assume_role: tuple[AssumeRole, ...] = ()
-    assume_role_with_web_identity: AssumeRole | None = None
-    sts_endpoint: str = ""
-    sts_region: str = ""
-    use_fips: bool = False
-    use_dualstack: bool = False
-    ca_bundle: str = ""
-    insecure: bool = False
-    http_proxy: str = ""
-    https_proxy: str = ""
-    no_proxy: str = ""
-    metadata_endpoint: str = ""
-    metadata_endpoint_mode: str = ""
-    skip_metadata_api_check: bool = False
-
-    def __repr__(self) -> str:
-        return "AwsAccess(…)"
-
-
-class DynamoDBSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="dynamodb"):
-    """A lock item in a table with the string hash key `LockID`. `lock_id` is that key's value."""
-
-    table: str
-    lock_id: str
-    aws: AwsAccess
-    endpoint: str = ""
-
-
-class S3Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="s3"):
-    """A `.tflock` object. `key` is the lock object's own key, suffix included."""
-
-    bucket: str
-    key: str
-    aws: AwsAccess
-    endpoint: str = ""
-    use_path_style: bool = False
-    encrypt: bool = False
-    kms_key_id: str = ""
-    sse_customer_key: str = ""
-    acl: str = ""
-    skip_checksum: bool = False
-
-    def __repr__(self) -> str:
-        return f"S3Spec(bucket={self.bucket!r}, key={self.key!r}, …)"
-
-
-class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="local"):
-    """A lock that the kernel keeps on a local file. `path` is the state file, absolute."""
-
-    path: str
-
-
-StoreSpec = Union[DynamoDBSpec, S3Spec, LocalSpec]
-
-
-class WorkspaceProbe(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """
-    How to ask whether a non-default workspace exists, as Terraform's S3 backend does: list `prefix` in `bucket`.
-
-    Where it does not exist, Terraform creates it under an implicit lock of its own that ignores `-lock=false` and
-    would collide with ours, so it has to exist first. `state_key` is the workspace's own state object.
-    """
-
-    bucket: str
-    prefix: str
-    state_key: str
-    workspace: str
-    aws: AwsAccess
-    endpoint: str = ""
-    use_path_style: bool = False
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """
-    One lock to take: its `label` for people, its `path` (LockInfo.Path), the stores that hold it together.
-
-    With two stores (`.tflock`, then DynamoDB) both are taken, in that order, with the same lock ID. `state` is the
-    state's own object, where it is in S3.
-    """
-
-    label: str
-    path: str
-    backend: str
-    workspace: str
-    stores: tuple[StoreSpec, ...]
-    probe: WorkspaceProbe | None = None
-    state: S3Spec | None = None

@@ -24,7 +24,7 @@ from typing import Literal
 
 from tfguard.clock import Clock
 from tfguard.lock.deadlines import jittered
-from tfguard.lock.queue import Ledger
+from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import QueueState, Ticket, View
 
 Order = Literal["fifo", "none"]
@@ -50,16 +50,16 @@ _AGED_SECONDS = 300.0
 _UNPLACED_JITTER = 0.4
 
 
-class Line:
+class Turn:
     """
     One waiter's place. `ticket` is his; with `order` *none* he never stands in line.
 
     Tell it what each look showed (`see_busy`, `see_free`, `see_nothing`); ask it `may_try` and `pause`.
     """
 
-    def __init__(self, ledger: Ledger, ticket: Ticket, clock: Clock, order: Order = "fifo") -> None:
+    def __init__(self, queue: Queue, ticket: Ticket, clock: Clock, order: Order = "fifo") -> None:
         self.passed: tuple[str, ...] = ()
-        self._ledger = ledger
+        self._queue = queue
         self._ticket = ticket
         self._clock = clock
         self._order = order
@@ -80,7 +80,7 @@ class Line:
     @property
     def is_kept(self) -> bool:
         """Whether there is an order that we could know of."""
-        return self._order == "fifo" and not self._ledger.is_off
+        return self._order == "fifo" and not self._queue.is_off
 
     @property
     def has_place(self) -> bool:
@@ -127,7 +127,7 @@ class Line:
     def see_nothing(self, error: Exception) -> None:
         """A look had no answer."""
         self._free_since = None
-        self._ledger.note(error)
+        self._queue.note(error)
         self._forgive_since(self._heard_at)
 
     def may_try(self, *, is_last: bool = False) -> bool:
@@ -154,7 +154,7 @@ class Line:
 
     def pause(self) -> float:
         """Seconds until the next look."""
-        slower = 2.0 if self._ledger.is_throttled else 1.0
+        slower = 2.0 if self._queue.is_throttled else 1.0
         if self.is_kept and self._free_since is not None:
             # Free, and left to those ahead of us: pauses must stay short, or we could not tell that it stayed free.
             return slower * jittered(HEAD_SECONDS)
@@ -169,7 +169,7 @@ class Line:
     def leave(self) -> None:
         """Give up our place."""
         if self._has_asked:
-            self._ledger.change(lambda state: state.without([self._ticket.id]))
+            self._queue.change(lambda state: state.without([self._ticket.id]))
 
     @property
     def leaving(self) -> tuple[str, ...]:
@@ -177,17 +177,17 @@ class Line:
         return (self._ticket.id, *self.passed)
 
     def _read(self) -> None:
-        state = self._ledger.read()
+        state = self._queue.read()
         if state is None:
             self._forgive_since(self._read_at)
         else:
             self._see(state)
 
     def _join(self) -> None:
-        if self._ledger.is_throttled:
+        if self._queue.is_throttled:
             return
         self._has_asked = True
-        state = self._ledger.change(lambda state: state.joined(self._ticket))
+        state = self._queue.change(lambda state: state.joined(self._ticket))
         if state is not None:
             self._see(state)
             self._signed_at = self._read_at
@@ -195,14 +195,12 @@ class Line:
     def _sign(self) -> None:
         """Show that we live, and take the dead out of the line."""
         now = self._clock.boottime()
-        if self._ledger.is_throttled:
+        if self._queue.is_throttled:
             self._forgive_since(self._signed_at)  # Nobody signs now: nobody's silence means anything.
             return
         self._read()
         dead = self._view.silent(now)
-        state = self._ledger.change(
-            lambda state: state.without_signs(dead).joined(self._ticket).signed(self._ticket.id)
-        )
+        state = self._queue.change(lambda state: state.without_signs(dead).joined(self._ticket).signed(self._ticket.id))
         self._signed_at = now
         if state is not None:
             self._see(state)

@@ -2,7 +2,7 @@
 What a lock record says about its holder, to somebody who looks once.
 
 A verdict is for people: it may rest on the record's own wall clock. Nobody takes a lock because of one; a takeover
-is judged by watching (`lease`), an unlock by watching and asking (`operator`).
+is judged by watching (`lease`), an unlock by watching and asking (`backends.opened_lock`).
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from __future__ import annotations
 from datetime import datetime
 from enum import Enum
 
-from tfguard.clock import Clock, boot_id
+from tfguard.clock import Clock, boot_id, parse_created
 from tfguard.durations import format_duration
-from tfguard.lock.lockinfo import parse_created, printable
+from tfguard.lock.acquire import hold_has_ended
 from tfguard.lock.store import LockRecord
-from tfguard.lock.takeover import hold_has_ended
+from tfguard.text import printable
 
 
 class Verdict(str, Enum):

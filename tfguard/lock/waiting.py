@@ -15,14 +15,16 @@ from typing import Any
 import tenacity
 
 from tfguard import errors
-from tfguard.clock import Clock
+from tfguard.clock import Clock, created
 from tfguard.guard import messages
-from tfguard.lock.lease import Acquirer, Busy, Draft, HeldLock
-from tfguard.lock.lockinfo import LockInfo, created, new_lock_id
-from tfguard.lock.queue import Ledger
+from tfguard.lock import protocol
+from tfguard.lock.acquire import Acquirer, Busy, Draft
+from tfguard.lock.lease import HeldLock
+from tfguard.lock.lockinfo import LockInfo, new_lock_id
+from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import Ticket
 from tfguard.lock.store import LockRecord, Store
-from tfguard.lock.turn import Line
+from tfguard.lock.turn import Turn
 
 #: Without an answer the pause doubles from the first to the second, in seconds, with full jitter.
 _BACKOFF_SECONDS = (0.5, 20.0)
@@ -31,7 +33,7 @@ _LAST_SECONDS = 0.05
 
 
 class Failure(Exception):
-    """We end without the lock. `kind` as in `wire.Failed`."""
+    """We end without the lock. `kind` as in `protocol.Failed`."""
 
     def __init__(self, kind: str, message: str = "", record: LockRecord | None = None) -> None:
         super().__init__(message or kind)
@@ -42,7 +44,7 @@ class Failure(Exception):
 
 class Waiter:
     """
-    One request for one lock. `post` and `tell` as in `worker`; `cancel` ends the wait at once.
+    One request for one lock. `post` and `tell` as in `session`; `cancel` ends the wait at once.
 
     After `wait` or `look` has given the lock, `gone` names the tickets that leave the line with it.
     """
@@ -52,7 +54,7 @@ class Waiter:
         request: messages.Acquire,
         stores: Sequence[Store],
         clock: Clock,
-        ledger: Ledger,
+        queue: Queue,
         *,
         post: Callable[[Any], None],
         tell: Callable[[Any], None],
@@ -66,13 +68,13 @@ class Waiter:
         self._failures = 0
         self._started_at = clock.boottime()
         ticket = Ticket(id=request.ticket or new_lock_id(), holder=request.holder, since=created(clock.now()))
-        self._line = Line(ledger, ticket, clock, request.order)
+        self._line = Turn(queue, ticket, clock, request.order)
         self._acquirer = Acquirer(
             stores,
             _draft(request),
             clock,
             policy=request.takeover,
-            on_trying=lambda lock_id, base: tell(messages.Trying(lock_id=lock_id, base=base)),
+            on_trying=lambda lock_id, base: tell(protocol.Trying(lock_id=lock_id, base=base)),
             may_try=lambda: self._line.may_try(is_last=self._remaining() <= _LAST_SECONDS),
         )
         if adopt is not None:
@@ -154,7 +156,7 @@ class Waiter:
         now = self._clock.boottime()
         expires_in = max((each.expires_in(now) for each in watches if each.record), default=float("inf"))
         self._post(
-            messages.Waiting(
+            protocol.Waiting(
                 record=error.record if isinstance(error, Busy) else watch.record,
                 seen_seconds=now - watch.since if watch.record else 0.0,
                 expires_in_seconds=None if expires_in == float("inf") else expires_in,

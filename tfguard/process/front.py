@@ -11,7 +11,6 @@ The front never talks to a store and never imports boto3.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import selectors
 import signal
@@ -21,16 +20,19 @@ from typing import Any, Literal, TypeVar
 
 from tfguard.clock import SystemClock
 from tfguard.errors import Interrupted, TfguardError
+from tfguard.files import write_to_stderr
 from tfguard.guard import messages
-from tfguard.guard.front_rules import KeeperDied, Vigil
-from tfguard.guard.handover import Journal
+from tfguard.guard.front_rules import FrontRules, KeeperDied
+from tfguard.guard.handover import Handover
+from tfguard.guard.signals import Received, reaction
 from tfguard.guard.watchdog import Action
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
-from tfguard.process import child, launch
+from tfguard.process import channel, child, launch
 from tfguard.process.relay import Relay, Stream, sinks
 from tfguard.process.rescue import errored_path, stamp
-from tfguard.process.signals import Received, SignalListener, become_subreaper, reaction, restore_defaults
-from tfguard.report.reporter import write
+from tfguard.process.signals import SignalListener, become_subreaper, restore_defaults
+from tfguard.process.terminal import is_foreground
 
 T = TypeVar("T")
 
@@ -43,10 +45,10 @@ _CAPTURED_BYTES = 65536
 _DONE_BY = {Action.FREEZE: child.freeze, Action.THAW: child.thaw, Action.KILL: child.kill}
 
 
-class AcquireFailed(Exception):
+class Refused(Exception):
     """The keeper could not get the lock; `answer` says why."""
 
-    def __init__(self, answer: messages.Failed) -> None:
+    def __init__(self, answer: protocol.Failed) -> None:
         super().__init__(answer.kind)
         self.answer = answer
 
@@ -66,7 +68,7 @@ class Front:
     def __init__(self, listener: Callable[[Any], None], environ: Mapping[str, str]) -> None:
         self.stopped_by: Received | None = None
         self.stop_count = 0
-        self.lost: messages.Lost | None = None
+        self.lost: protocol.Lost | None = None
         self.is_timed_out = False
         self.last_words = ""
         self._listener = listener
@@ -75,21 +77,21 @@ class Front:
         self._signals = SignalListener()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ)
-        self._vigil = Vigil(self._clock.boottime())
-        self._journal = Journal()
+        self._rules = FrontRules(self._clock.boottime())
+        self._handover = Handover()
         self._request: messages.Acquire | None = None
         self._lock_fd = -1
         self._restarts = 0
         self._is_resigned = False
         self._child = 0
         self._is_spawning = False
-        self._last_word: messages.Release | None = None
+        self._last_word: protocol.Release | None = None
         self._inherited: child.AdoptedChild | None = None
         self._answers: list[Any] = []
         self._heard_at = -HEARD_SECONDS
         self._is_leaving = False
         self._is_answered = False
-        self._shares_group = _is_foreground()
+        self._shares_group = is_foreground()
         if not self._shares_group:
             # Nothing here stops at a key; a stray SIGTSTP would stop our watch, not Terraform.
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)
@@ -98,18 +100,18 @@ class Front:
 
     # --- the run ------------------------------------------------------------------------------------------------
 
-    def acquire(self, request: messages.Acquire) -> messages.Held:
+    def acquire(self, request: messages.Acquire) -> protocol.Held:
         """Take the lock. Raises AcquireFailed; Interrupted if a signal ended the wait; KeeperGone."""
         self._check_stopped()
         self._request = request
-        self._journal = Journal()
+        self._handover = Handover()
         self._channel.send(request)
-        answer = self._await((messages.Held, messages.Failed), give_up=self._waited_long_enough)
-        if isinstance(answer, messages.Held):
+        answer = self._await((protocol.Held, protocol.Failed), give_up=self._waited_long_enough)
+        if isinstance(answer, protocol.Held):
             return answer
         self._request = None
         self._check_stopped()
-        raise AcquireFailed(answer)
+        raise Refused(answer)
 
     def run(
         self,
@@ -130,15 +132,15 @@ class Front:
         """
         self._check_stopped()
         relays = self._spawn(argv, directory, environ, stdout, keep)
-        answer = self._await((messages.Exited, messages.Failed))
+        answer = self._await((messages.Exited, protocol.Failed))
         self._child = 0
         for relay in relays:
             relay.finish()
             self._pump(lambda relay=relay: relay.is_finished(0.02) or None, tick=0.0)  # type: ignore[misc]
         self.last_words = b"".join(relay.last_words for relay in relays).decode("utf-8", "replace")
-        if isinstance(answer, messages.Failed):
+        if isinstance(answer, protocol.Failed):
             self._check_stopped()
-            raise AcquireFailed(answer)
+            raise Refused(answer)
         return int(answer.status)
 
     def run_captured(self, argv: Sequence[str], *, directory: str, environ: Mapping[str, str]) -> tuple[int, str]:
@@ -146,11 +148,11 @@ class Front:
         with tempfile.TemporaryFile() as file, open(os.devnull, "rb") as nothing:
             self._check_stopped()
             self._send_spawn(argv, directory, environ, [nothing.fileno(), file.fileno(), file.fileno()])
-            answer = self._await((messages.Exited, messages.Failed))
+            answer = self._await((messages.Exited, protocol.Failed))
             self._child = 0
-            if isinstance(answer, messages.Failed):
+            if isinstance(answer, protocol.Failed):
                 self._check_stopped()
-                raise AcquireFailed(answer)
+                raise Refused(answer)
             file.seek(max(0, file.tell() - _CAPTURED_BYTES))
             return int(answer.status), file.read().decode("utf-8", "replace")
 
@@ -158,7 +160,7 @@ class Front:
         """Ask on the terminal, serving signals meanwhile; gives the line, empty where there is nobody to ask."""
         if not self._shares_group:
             return ""
-        write(question)
+        write_to_stderr(question)
         self._selector.register(0, selectors.EVENT_READ)
         self._is_answered = False
         try:
@@ -168,18 +170,18 @@ class Front:
         self._check_stopped()
         return os.read(0, 4096).decode("utf-8", "replace").strip()
 
-    def release(self, outcome: str, exit_code: int | None) -> messages.Released:
+    def release(self, outcome: str, exit_code: int | None) -> protocol.Released:
         """End the run: release whatever is held. A second signal meanwhile leaves it to the keeper alone."""
         self._is_leaving = True
         already = self.stop_count
-        self._last_word = messages.Release(outcome=outcome, exit_code=exit_code)
+        self._last_word = protocol.Release(outcome=outcome, exit_code=exit_code)
         self._channel.send(self._last_word)
         answer = self._await(
-            (messages.Released,),
+            (protocol.Released,),
             give_up=lambda: self.stop_count >= already + 2 and not self._is_resigned,
         )
         if answer is None:
-            return messages.Released(result="failed", error="interrupted; the keeper goes on releasing it")
+            return protocol.Released(result="failed", error="interrupted; the keeper goes on releasing it")
         return answer  # type: ignore[no-any-return]
 
     def close(self) -> None:
@@ -245,9 +247,9 @@ class Front:
     def _start_keeper(self) -> None:
         launched = launch.take(self._environ)
         self._keeper = launched.process
-        self._channel = messages.Channel(launched.socket, messages.ToFront)
+        self._channel = channel.Channel(launched.socket, messages.ToFront)
         self._selector.register(self._channel, selectors.EVENT_READ)
-        self._vigil.start_keeper(self._clock.boottime())
+        self._rules.start_keeper(self._clock.boottime())
 
     def _on_channel(self) -> None:
         for message in self._channel.receive():
@@ -256,26 +258,26 @@ class Front:
             self._on_keeper_gone()
 
     def _on_keeper(self, message: Any) -> None:
-        self._journal.note(message)
-        self._vigil.hear(message, self._clock.boottime())
-        if isinstance(message, messages.Held):
+        self._handover.note(message)
+        self._rules.hear(message, self._clock.boottime())
+        if isinstance(message, protocol.Held):
             self._on_held(message)
         elif isinstance(message, messages.Told) and message.event == "run.timed_out":
             self.is_timed_out = True
-        elif isinstance(message, messages.Lost):
+        elif isinstance(message, protocol.Lost):
             self.lost = message
         elif isinstance(message, messages.Started):
             self._child, self._is_spawning = message.pid, False
         elif isinstance(message, messages.Pushing):
             self._child = message.pid
-        if isinstance(message, (messages.Held, messages.Failed, messages.Exited, messages.Released)):
+        if isinstance(message, (protocol.Held, protocol.Failed, messages.Exited, protocol.Released)):
             self._answers.append(message)
         self._listener(message)
 
-    def _on_held(self, message: messages.Held) -> None:
+    def _on_held(self, message: protocol.Held) -> None:
         assert self._request is not None
         if not message.is_nested:
-            self._vigil.hold(self._request.deadlines(), message.base)
+            self._rules.hold(self._request.deadlines(), message.base)
         for descriptor in self._channel.take_descriptors(1):
             self._lock_fd = descriptor
 
@@ -283,7 +285,7 @@ class Front:
         self._selector.unregister(self._channel)
         self._channel.close()
         self._keeper.wait()
-        if any(isinstance(message, messages.Released) for message in self._answers):
+        if any(isinstance(message, protocol.Released) for message in self._answers):
             return
         self._inherit()
         is_last = self._restarts >= MAX_RESTARTS
@@ -299,15 +301,15 @@ class Front:
     def _resign(self) -> None:
         """Nobody is left to beat or to release. What still runs is watched to its end; nothing else begins."""
         self._is_resigned = True
-        self._vigil.resign()
+        self._rules.resign()
         if self._inherited is None:
             self._answer_release()
             self._check_stopped()
 
     def _answer_release(self) -> None:
         """There is no keeper to answer a release that is asked for all the same."""
-        result: Literal["failed", "nothing"] = "nothing" if self._journal.stage == "idle" else "failed"
-        self._answers.append(messages.Released(result=result, error="No keeper is left to release it."))
+        result: Literal["failed", "nothing"] = "nothing" if self._handover.stage == "idle" else "failed"
+        self._answers.append(protocol.Released(result=result, error="No keeper is left to release it."))
 
     def _inherit(self) -> None:
         """The sentinel has given Terraform its SIGINT, and the kernel has given Terraform to us."""
@@ -320,15 +322,15 @@ class Front:
             self._child = child.spawned_by(self._keeper.pid)  # Pushing what Terraform could not save: it may write.
         if self._child:
             self._inherited = child.AdoptedChild(self._child)
-            self._vigil.inherit_child()
+            self._rules.inherit_child()
 
     def _hand_over(self, request: messages.Acquire) -> None:
         """Tell a successor where its predecessor had come to, and what that one may not have heard."""
-        message = self._journal.handover(request, self._child)
+        message = self._handover.handover(request, self._child)
         self._channel.send(message, [self._lock_fd] if self._lock_fd >= 0 else None)
         if self.stopped_by is not None:
             self._channel.send(self._interrupt_for(self.stopped_by))
-        if self._last_word is not None and self._journal.stage == "held":
+        if self._last_word is not None and self._handover.stage == "held":
             self._channel.send(self._last_word)
 
     def _reap_inherited(self) -> None:
@@ -384,7 +386,7 @@ class Front:
     ) -> None:
         self._is_spawning = True
         if self._request is not None:
-            self._journal.begin(stamp(errored_path(self._request.rescue)))
+            self._handover.begin(stamp(errored_path(self._request.rescue)))
         message = messages.Spawn(
             argv=list(argv),
             directory=directory,
@@ -426,25 +428,18 @@ class Front:
         if not self._child:
             return
         now = self._clock.boottime()
-        for action in self._vigil.decide(now):
+        for action in self._rules.decide(now):
             if action in _DONE_BY:
                 _DONE_BY[action](child.AdoptedChild(self._child))
             if action is Action.KILL and self.lost is None:
                 self._lose()
-        if self._vigil.is_keeper_frozen(now) and self._keeper.poll() is None:
+        if self._rules.is_keeper_frozen(now) and self._keeper.poll() is None:
             self._keeper.kill()
 
     def _lose(self) -> None:
         """Terraform still ran at `safe_until`, and there is no keeper to say so."""
-        self.lost = messages.Lost(kind="expired")
+        self.lost = protocol.Lost(kind="expired")
         self._listener(self.lost)
 
 
 _GAVE_UP: Any = object()
-
-
-def _is_foreground() -> bool:
-    """Whether stdin is our controlling terminal, and we its foreground group."""
-    with contextlib.suppress(OSError):
-        return os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp()
-    return False

@@ -5,8 +5,8 @@ It waits in line, acquires, starts Terraform as its own child, enforces the dead
 and on the worst one alike. It ignores the signals that end a job; it ends when the front says so, or, once the front
 is gone, when Terraform is gone and the lock is released.
 
-What it does when is `conduct`'s to decide; here are its eyes and hands: sockets, pipes, processes. The main thread
-owns the child and the deadlines and never waits for the network; `worker` owns the leases.
+What it does when is `guard.keeper_rules`' to decide; here are its eyes and hands: sockets, pipes, processes. The
+main thread owns the child and the deadlines and never waits for the network; `lease_thread` owns the leases.
 
 Not promised: whatever kills keeper, front and Terraform together leaves the lock to its lease.
 """
@@ -24,13 +24,15 @@ from typing import Any
 
 from tfguard.clock import SystemClock
 from tfguard.guard import messages
-from tfguard.guard.keeper_rules import Conduct
+from tfguard.guard.keeper_rules import KeeperRules
 from tfguard.guard.watchdog import Action
-from tfguard.jobfiles.run_record import Notebook
+from tfguard.jobfiles.run_record import RecordWriter
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.process import child, sentinel
+from tfguard.process.channel import Channel
 from tfguard.process.drain import Drain
-from tfguard.process.lease_thread import LeaseWorker
+from tfguard.process.lease_thread import LeaseThread
 from tfguard.process.rescue import Rescuer
 
 #: What ends a job ends the front, not us: we still have a Terraform to bring home.
@@ -40,25 +42,25 @@ _DONE_BY = {Action.FREEZE: child.freeze, Action.THAW: child.thaw, Action.KILL: c
 
 
 class Keeper:
-    """One lock, and the programs run under it one after another: the `Hands` of its own `Conduct`."""
+    """One lock, and the programs run under it one after another: the `KeeperHands` of its own `KeeperRules`."""
 
-    def __init__(self, channel: messages.Channel, lifeline: int = -1) -> None:
+    def __init__(self, channel: Channel, lifeline: int = -1) -> None:
         self._channel = channel
         self._lifeline = lifeline
         self._clock = SystemClock()
-        self._conduct = Conduct(self, self._clock.boottime())
+        self._rules = KeeperRules(self, self._clock.boottime())
         self._inbox: deque[Any] = deque()
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
-        self._worker: LeaseWorker | None = None
+        self._worker: LeaseThread | None = None
         self._child: child.Process | None = None
         self._stdio: list[int] = []
         self._relays: list[Drain] = []
         self._sentinel: sentinel.Sentinel | None = None
         self._sentinel_looks_at = float("inf")
-        self._notebook = Notebook("", None)
+        self._record = RecordWriter("", None)
         self._rescuer = Rescuer(None)
 
     # --- the loop -----------------------------------------------------------------------------------------------
@@ -70,7 +72,7 @@ class Keeper:
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._channel.send(messages.Ready())
-        while not self._conduct.is_done:
+        while not self._rules.is_done:
             ready = self._selector.select(TICK_SECONDS)
             self._enforce()  # First: after a suspension nothing else may come before the freeze.
             for key, _ in ready:
@@ -83,10 +85,10 @@ class Keeper:
 
     def _enforce(self) -> None:
         now = self._clock.boottime()
-        self._conduct.enforce(now)
+        self._rules.enforce(now)
         if self._child is None:
             return
-        self._ensure_sentinel().expect(self._conduct.watchdog.safe_until)
+        self._ensure_sentinel().expect(self._rules.watchdog.safe_until)
         if now >= self._sentinel_looks_at:
             self._raise_sentinel()
         for relay in self._relays:
@@ -103,7 +105,7 @@ class Keeper:
         for relay in self._relays:
             relay.close(self._selector)
         self._relays = []
-        self._conduct.on_exit(status, self._clock.boottime())
+        self._rules.on_exit(status, self._clock.boottime())
 
     def _serve(self, source: Any) -> None:
         if source is self._channel:
@@ -123,7 +125,7 @@ class Keeper:
         """What the lease's thread has posted; a defect that has ended it ends us as a whole."""
         if isinstance(message, Exception):
             raise message
-        self._conduct.on_tenure(message, self._clock.boottime())
+        self._rules.on_session(message, self._clock.boottime())
 
     def _post(self, message: Any) -> None:
         self._inbox.append(message)
@@ -137,16 +139,16 @@ class Keeper:
             self._child.is_reaped = True
             self._reap()  # Now: the next message may be to start another.
         else:
-            self._conduct.on_front(message, self._clock.boottime())
+            self._rules.on_front(message, self._clock.boottime())
 
     def _on_spawn(self, message: messages.Spawn) -> None:
         """Its descriptors come with it, and are ours to close whatever is decided."""
         descriptors = self._channel.take_descriptors(3 + len(message.relayed))
         self._stdio, relayed = descriptors[:3], descriptors[3:]
-        self._relays = [Drain(end, self._notebook.keep_text) for end in relayed]
+        self._relays = [Drain(end, self._record.keep_text) for end in relayed]
         self._rescuer.begin()
         try:
-            self._conduct.on_front(message, self._clock.boottime())
+            self._rules.on_front(message, self._clock.boottime())
         finally:
             for descriptor in self._stdio:
                 os.close(descriptor)
@@ -157,42 +159,42 @@ class Keeper:
     def _on_front_gone(self) -> None:
         self._selector.unregister(self._channel)
         self._channel.close()
-        self._conduct.on_front_gone(self._clock.boottime())
+        self._rules.on_front_gone(self._clock.boottime())
 
     # --- hands: the front, the lease's thread -------------------------------------------------------------------
 
     def tell(self, message: Any) -> None:
         descriptor = -1
-        if isinstance(message, messages.Held) and not message.is_nested and self._worker is not None:
-            descriptor = self._worker.tenure.local_fd
+        if isinstance(message, protocol.Held) and not message.is_nested and self._worker is not None:
+            descriptor = self._worker.session.local_fd
         self._channel.send(message, [descriptor] if descriptor >= 0 else None)
 
-    def start_tenure(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
+    def start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         descriptors = self._channel.take_descriptors(1) if adopt else []
         lock_fd = descriptors[0] if descriptors else -1
-        self._notebook = Notebook(request.record_path, request.record)
+        self._record = RecordWriter(request.record_path, request.record)
         self._rescuer = Rescuer(request.rescue, adopt.errored_before if adopt else None)
-        self._worker = LeaseWorker(request, post=self._post, tell=self._channel.send, adopt=adopt, lock_fd=lock_fd)
+        self._worker = LeaseThread(request, post=self._post, tell=self._channel.send, adopt=adopt, lock_fd=lock_fd)
         self._worker.start()
         self._ensure_sentinel()  # Now, while the worker waits for the store.
 
-    def is_tenure_served(self) -> bool:
+    def is_session_served(self) -> bool:
         return self._worker is not None and self._worker.is_alive()
 
     def cancel_wait(self) -> None:
         assert self._worker is not None
-        self._worker.tenure.cancel()
+        self._worker.session.cancel()
 
-    def release(self, message: messages.Release, *, is_state_unsaved: bool = False) -> None:
+    def release(self, message: protocol.Release, *, is_state_unsaved: bool = False) -> None:
         assert self._worker is not None
         if is_state_unsaved:
-            self._worker.tenure.release(message, errored=self._rescuer.path, error=self._rescuer.error)
+            self._worker.session.release(message, errored=self._rescuer.path, error=self._rescuer.error)
         else:
-            self._worker.tenure.release(message)
+            self._worker.session.release(message)
 
     def abandon(self) -> None:
         assert self._worker is not None
-        self._worker.tenure.abandon()
+        self._worker.session.abandon()
 
     # --- hands: the child ---------------------------------------------------------------------------------------
 
@@ -207,16 +209,16 @@ class Keeper:
                 sentinel=self._ensure_sentinel().fileno(),
             )
         except OSError as error:
-            self.tell(messages.Failed(kind="ProgramNotExecutable", message=f"{message.argv[0]}: {error}"))
+            self.tell(protocol.Failed(kind="ProgramNotExecutable", message=f"{message.argv[0]}: {error}"))
             return 0
-        self._notebook.note_child(self._child.pid)
+        self._record.note_child(self._child.pid)
         return self._child.pid
 
     def guard_child(self) -> None:
         self._register(self._ensure_sentinel())
 
     def adopt_child(self, pid: int) -> None:
-        self._notebook.note_child(pid)
+        self._record.note_child(pid)
         self._child = child.AdoptedChild(pid)
         self._ensure_sentinel()  # It has had its SIGINT: nothing to watch, but a later step may come.
 
@@ -257,13 +259,13 @@ class Keeper:
 
     def set_pushed_aside(self) -> str:
         assert self._worker is not None
-        return self._rescuer.set_aside(self._worker.tenure.lock_id)
+        return self._rescuer.set_aside(self._worker.session.lock_id)
 
     def note_held(self, **facts: Any) -> None:
-        self._notebook.note_held(**facts)
+        self._record.note_held(**facts)
 
     def note(self, **facts: Any) -> None:
-        self._notebook.note(**facts)
+        self._record.note(**facts)
 
     # --- the sentinel -------------------------------------------------------------------------------------------
 
@@ -275,10 +277,10 @@ class Keeper:
 
     def _register(self, watcher: sentinel.Sentinel) -> None:
         assert self._child is not None
-        local_fd = self._worker.tenure.local_fd if self._worker is not None else -1
+        local_fd = self._worker.session.local_fd if self._worker is not None else -1
         held = [local_fd] if local_fd >= 0 else []
         watcher.watch(self._child.pid, [*(relay.fileno() for relay in self._relays), *held])
-        if self._conduct.watchdog.is_interrupted:
+        if self._rules.watchdog.is_interrupted:
             watcher.spare()
 
     def _raise_sentinel(self) -> None:
@@ -294,7 +296,7 @@ class Keeper:
     def _on_everybody_signalled(self) -> None:
         if self._child is not None and self._sentinel_looks_at < float("inf"):
             self._sentinel_looks_at = float("inf")
-            self._conduct.on_everybody_signalled(self._clock.boottime())
+            self._rules.on_everybody_signalled(self._clock.boottime())
 
     def _on_sentinel(self, source: sentinel.Sentinel) -> None:
         if source.has_heard():
@@ -321,7 +323,7 @@ def main(descriptor: int, lifeline: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
-    channel = messages.Channel(end, messages.ToKeeper)
+    channel = Channel(end, messages.ToKeeper)
     try:
         Keeper(channel, lifeline).run()
     except Exception as error:  # noqa: BLE001 - a keeper that has died has a successor; half a keeper has none

@@ -1,5 +1,5 @@
 """
-The keeper's thread that talks to the stores: it opens them, with the run's own credentials, and serves a `Tenure`.
+The keeper's thread that talks to the stores: it opens them, with the run's own credentials, and serves a `LockSession`.
 
 A request that hangs delays a heartbeat, never a deadline: those are the main thread's.
 """
@@ -13,15 +13,16 @@ from collections.abc import Callable
 from typing import Any
 
 from tfguard.backends import open_store
+from tfguard.backends.target import LocalSpec, StoreSpec
 from tfguard.clock import SystemClock
 from tfguard.guard import messages
-from tfguard.lock.session import Tenure
-from tfguard.lock.store import LocalSpec, Store, StoreSpec
+from tfguard.lock.session import LockSession
+from tfguard.lock.store import Store
 
 
-class LeaseWorker(threading.Thread):
+class LeaseThread(threading.Thread):
     """
-    Serves one tenure, which the main thread talks to. `post` and `tell` as there; a defect is posted as the exception.
+    Serves one lock's session, to which the main thread talks. `post` and `tell` as there; a defect is posted too.
 
     `lock_fd` is the descriptor of a local lock that a predecessor left to us, -1 if there is none.
     """
@@ -36,7 +37,7 @@ class LeaseWorker(threading.Thread):
         lock_fd: int = -1,
     ) -> None:
         super().__init__(name="lease", daemon=True)
-        self.tenure = Tenure(request, SystemClock(), post=post, tell=tell, adopt=adopt)
+        self.session = LockSession(request, SystemClock(), post=post, tell=tell, adopt=adopt)
         self._request = request
         self._post = post
         self._lock_fd = lock_fd
@@ -45,7 +46,7 @@ class LeaseWorker(threading.Thread):
         os.environ.clear()
         os.environ.update(self._request.environ)
         try:
-            self.tenure.run(functools.partial(self._open, spec) for spec in self._request.target.stores)
+            self.session.run(functools.partial(self._open, spec) for spec in self._request.target.stores)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody beats any more
             self._post(error)
 

@@ -28,50 +28,14 @@ import signal
 import sys
 import threading
 from collections import deque
-from dataclasses import dataclass
+
+from tfguard.guard.signals import Received
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _SI_KERNEL = 128
 _IS_LINUX = sys.platform == "linux"
-
-
-@dataclass(frozen=True)
-class Received:
-    """One signal. `is_from_terminal`: the kernel sent it to the whole foreground group."""
-
-    number: int
-    is_from_terminal: bool = False
-    is_parent_death: bool = False
-
-
-@dataclass(frozen=True)
-class Reaction:
-    """What becomes of a first signal: whether Terraform has had its own, else how long to wait before our SIGINT."""
-
-    is_delivered: bool
-    grace_seconds: float = 0.0
-
-
-#: (signal, who sent it) → what Terraform gets. The table in the module's docstring, as data.
-REACTIONS: dict[tuple[int, str], Reaction] = {
-    (signal.SIGINT, "terminal"): Reaction(is_delivered=True),
-    (signal.SIGQUIT, "terminal"): Reaction(is_delivered=True),
-    (signal.SIGHUP, "terminal"): Reaction(is_delivered=False),
-    (signal.SIGTERM, "process"): Reaction(is_delivered=False, grace_seconds=1.0),
-}
-_AT_ONCE = Reaction(is_delivered=False)
-
-
-def reaction(received: Received, *, shares_terminal: bool, has_child_heard: bool) -> Reaction:
-    """Look up what to do at the first signal. `has_child_heard`: the child has just said so."""
-    if has_child_heard:
-        return Reaction(is_delivered=True)
-    if received.is_parent_death:
-        return _AT_ONCE
-    sender = "terminal" if received.is_from_terminal and shares_terminal else "process"
-    return REACTIONS.get((received.number, sender), _AT_ONCE)
 
 
 class SignalListener:

@@ -24,7 +24,7 @@ from typing import Any
 
 import msgspec
 
-from tfguard import files
+from tfguard import files, redaction
 from tfguard.ci import identity
 from tfguard.jobfiles import run_record, story
 from tfguard.jobfiles.story import PlanFiles, ReportFile, Story
@@ -148,7 +148,7 @@ class JobPage:
         if facts.get("holder"):
             self.story.holder = msgspec.json.encode(facts["holder"], enc_hook=str).decode()
         if level != "info" and _ANNOTATED.fullmatch(event):
-            self._annotate(level, log.redact(text))
+            self._annotate(level, redaction.redact(text))
         if "exit_code" in facts and event == "run.failed":  # Nothing was run: no line will end it.
             self.finish({**facts, "outcome": getattr(facts.get("reason"), "value", facts.get("reason"))})
 

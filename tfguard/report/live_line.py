@@ -9,11 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from tfguard import redaction
+from tfguard.clock import parse_created
 from tfguard.durations import spoken_duration
-from tfguard.guard import messages
-from tfguard.lock.lockinfo import parse_created, printable
-from tfguard.report import log
+from tfguard.lock import protocol
 from tfguard.report.messages import phrases
+from tfguard.report.messages.waiting import standing
+from tfguard.text import printable
 
 if TYPE_CHECKING:
     from tfguard.clock import Clock
@@ -22,25 +24,7 @@ _WORD = 60
 _REFRESH_PER_SECOND = 2
 
 
-def standing(message: messages.Waiting) -> str:
-    """Say what place we have, and how long it may take: `You are 2nd of 5; the last runs held it for about 3 min`."""
-    place = f"You are {ordinal(message.place)} of {message.length}" if message.place else ""
-    usual = f"the last runs held it for about {_about(message.usual_seconds)}" if message.usual_seconds else ""
-    text = "; ".join(part for part in (place, usual) if part)
-    return text[:1].upper() + text[1:]
-
-
-def ordinal(number: int) -> str:
-    """`1st`, `2nd`, `3rd`, `4th`, `11th`."""
-    endings = {1: "st", 2: "nd", 3: "rd"}
-    return f"{number}{'th' if 10 < number % 100 < 14 else endings.get(number % 10, 'th')}"
-
-
-def _about(seconds: float) -> str:
-    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"
-
-
-def parts(label: str, message: messages.Waiting, now: datetime) -> list[str]:
+def parts(label: str, message: protocol.Waiting, now: datetime) -> list[str]:
     """The facts of the live line, in their order: label, holder, what he does, for how long, last heartbeat, place."""
     record = message.record
     if record is None or record.info is None or record.lease is None:
@@ -59,7 +43,7 @@ def parts(label: str, message: messages.Waiting, now: datetime) -> list[str]:
     return [fact for fact in facts if fact]
 
 
-def _place(message: messages.Waiting) -> list[str]:
+def _place(message: protocol.Waiting) -> list[str]:
     text = standing(message)
     return [text[:1].lower() + text[1:]] if text else []
 
@@ -80,9 +64,9 @@ class LiveLine:
         self._clock = clock
         self._live: Any = None
         self._label = ""
-        self._message: messages.Waiting | None = None
+        self._message: protocol.Waiting | None = None
 
-    def show(self, label: str, message: messages.Waiting) -> None:
+    def show(self, label: str, message: protocol.Waiting) -> None:
         """Show the line, or what has become of it."""
         self._label, self._message = label, message
         if self._live is None:
@@ -110,5 +94,5 @@ class LiveLine:
 
         text = ""
         if self._message is not None:
-            text = "⏳ " + log.redact(" · ".join(parts(self._label, self._message, self._clock.now())))
+            text = "⏳ " + redaction.redact(" · ".join(parts(self._label, self._message, self._clock.now())))
         return Text(text, no_wrap=True, overflow="ellipsis")

@@ -13,11 +13,12 @@ from msgspec import structs
 from tfguard.clock import Clock, SystemClock
 from tfguard.guard import messages
 from tfguard.guard.front_rules import KeeperDied
+from tfguard.guard.signals import Received
+from tfguard.lock import protocol
 from tfguard.lock.store import LockRecord
-from tfguard.process.signals import Received
 from tfguard.report import live_line
-from tfguard.report.messages import keeping, phrases, states
-from tfguard.report.reporter import Level, Report
+from tfguard.report.messages import phrases, running, states, waiting
+from tfguard.report.reporter import Level, Reporter
 
 #: While the lock is busy something is said at every change, and this often.
 REPEAT_SECONDS = 30.0
@@ -26,7 +27,7 @@ REPEAT_SECONDS = 30.0
 class Narrator:
     """Hears every message of one run. `subject` is set as soon as it is known what the run is about."""
 
-    def __init__(self, report: Report, subject: phrases.Subject, clock: Clock | None = None) -> None:
+    def __init__(self, report: Reporter, subject: phrases.Subject, clock: Clock | None = None) -> None:
         self.subject = subject
         self.is_interactive = False
         self.run_timeout_seconds = 0.0
@@ -42,9 +43,9 @@ class Narrator:
         self._is_warned = False
         self._error = ""
         self._spoken_by: dict[type, Callable[[Any], None]] = {
-            messages.Waiting: self._on_waiting,
+            protocol.Waiting: self._on_waiting,
             messages.Told: self._on_told,
-            messages.Lost: self._on_lost,
+            protocol.Lost: self._on_lost,
             messages.Rescued: self._on_rescued,
             messages.DigestDiffers: self._on_digest,
             Received: self._on_signal,
@@ -53,17 +54,17 @@ class Narrator:
 
     def hear(self, message: Any) -> None:
         """Say what there is to say of a message, a signal, or a keeper's death."""
-        if not isinstance(message, (messages.Waiting, messages.Trying)):
+        if not isinstance(message, (protocol.Waiting, protocol.Trying)):
             self._live.hide()
         speak = self._spoken_by.get(type(message), self._note)
         speak(message)
 
     def _note(self, message: Any) -> None:
         """What only the log, or what is said next, needs to know of."""
-        if isinstance(message, messages.Beaten):
+        if isinstance(message, protocol.Beaten):
             self._is_warned, self._error = False, ""
             self._report.detail("lease.renewed", label=self.subject.label, beat=message.beat)
-        elif isinstance(message, messages.Held):
+        elif isinstance(message, protocol.Held):
             self._shown = None
         elif isinstance(message, messages.Started):
             self._is_running = True
@@ -76,7 +77,7 @@ class Narrator:
         self._live.hide()
         self._report.say(level, event, text, label=self.subject.label, **facts)
 
-    def _on_waiting(self, message: messages.Waiting) -> None:
+    def _on_waiting(self, message: protocol.Waiting) -> None:
         if message.is_free or (message.record is None and not message.trouble and not self.subject.is_local):
             return  # It was released: the next look will tell who has it.
         if self._report.is_live and not message.trouble:
@@ -89,18 +90,18 @@ class Narrator:
             return
         self._shown, self._shown_at = sight, now
         if message.trouble:
-            text = phrases.trouble(self.subject, message.trouble, message.remaining_seconds)
+            text = waiting.trouble(self.subject, message.trouble, message.remaining_seconds)
             self._say("warning", "store.failed", text, error=message.trouble)
             return
         is_silent = message.seen_seconds > REPEAT_SECONDS and message.expires_in_seconds is not None
-        text = phrases.waiting(
+        text = waiting.waiting(
             self.subject,
             message.record,
             self._clock.now(),
             remaining_seconds=message.remaining_seconds,
             expires_in_seconds=message.expires_in_seconds if is_silent else None,
             # There is no room for both when it is to end, and how long others usually took.
-            standing=live_line.standing(structs.replace(message, usual_seconds=None) if is_silent else message),
+            standing=waiting.standing(structs.replace(message, usual_seconds=None) if is_silent else message),
         )
         facts = holder_facts(message.record)
         self._say("info", "lease.awaited", text, **facts, remaining_s=round(message.remaining_seconds))
@@ -126,14 +127,14 @@ class Narrator:
         elif message.event == "child.signalled":
             self._on_signalled(message)
         elif message.event == "child.frozen":
-            self._say("error", message.event, phrases.frozen(self.subject, silence), silence_s=round(silence))
+            self._say("error", message.event, running.freezing(self.subject, silence), silence_s=round(silence))
         elif message.event == "child.thawed":
-            self._say("warning", message.event, phrases.thawed(self.subject))
+            self._say("warning", message.event, running.thawed(self.subject))
         elif message.event == "keeper.broken":
-            text = keeping.broken(self.subject, message.error)
+            text = running.broken(self.subject, message.error)
             self._say("error", message.event, text, error=message.error)
         elif message.event == "run.timed_out":
-            self._say("error", message.event, phrases.timed_out(self.subject, self.run_timeout_seconds))
+            self._say("error", message.event, running.timed_out(self.subject, self.run_timeout_seconds))
 
     def _on_warned(self, message: messages.Told) -> None:
         """The worker tells the cause of each failure, the watchdog when it is time to say so; said once a silence."""
@@ -141,26 +142,26 @@ class Narrator:
         if message.silence_seconds <= 0 or self._is_warned:
             return
         self._is_warned = True
-        text = phrases.warned(self.subject, message.silence_seconds, self._error)
+        text = running.warned(self.subject, message.silence_seconds, self._error)
         self._say("warning", "lease.warned", text, silence_s=round(message.silence_seconds), error=self._error)
 
     def _on_signalled(self, message: messages.Told) -> None:
         if self._is_stopping:
             return
         self._is_stopping = True
-        text = phrases.stopping(self.subject, message.reason)
+        text = running.stopping(self.subject, message.reason)
         self._say("warning", message.event, text, reason=message.reason)
 
     def _on_keeper_died(self, message: KeeperDied) -> None:
         self._is_stopping = self._is_stopping or message.leaves_child
         if not message.is_last:
-            text = keeping.died(self.subject, is_running=message.leaves_child)
+            text = running.died(self.subject, is_running=message.leaves_child)
             self._say("warning", "keeper.died", text)
         elif message.leaves_child:  # Else the run ends now, with that very error.
-            self._say("error", "keeper.died", keeping.died_again(self.subject))
+            self._say("error", "keeper.died", running.died_again(self.subject))
 
-    def _on_lost(self, message: messages.Lost) -> None:
-        text = phrases.lost(self.subject, message.kind, message.record, self._clock.now())
+    def _on_lost(self, message: protocol.Lost) -> None:
+        text = running.lost(self.subject, message.kind, message.record, self._clock.now())
         self._say("error", "lease.lost", text, reason=message.kind, **holder_facts(message.record))
 
     def _on_signal(self, received: Received) -> None:
@@ -172,12 +173,12 @@ class Narrator:
         at_terminal = received.is_from_terminal and self.is_interactive
         if at_terminal and not self._is_stopping:
             self._is_stopping = True
-            self._say("warning", "signal.received", phrases.stopping_at_terminal(self.subject), signal=name)
+            self._say("warning", "signal.received", running.stopping_at_terminal(self.subject), signal=name)
         elif at_terminal and not self._is_aborting:
             self._is_aborting = True
-            self._say("warning", "signal.received", phrases.aborting(self.subject), signal=name)
+            self._say("warning", "signal.received", running.aborting(self.subject), signal=name)
         elif self._is_stopping or self._stops > 1:
-            self._say("warning", "signal.received", phrases.still_stopping(self.subject, name), signal=name)
+            self._say("warning", "signal.received", running.still_stopping(self.subject, name), signal=name)
 
 
 def holder_facts(record: LockRecord | None) -> Mapping[str, Any]:

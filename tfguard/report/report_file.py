@@ -13,9 +13,9 @@ from pathlib import Path
 
 from tfguard.errors import UsageError
 from tfguard.jobfiles.story import ReportFile
-from tfguard.lock.lockinfo import printable
 from tfguard.report import summary
 from tfguard.report.summary import Page
+from tfguard.text import printable
 
 _SUFFIXES = (".md", ".json")
 _EXAMPLE = "For example: tfguard --report plan.md --report-limit 65000 plan"

@@ -7,12 +7,12 @@ alone. `--quiet` leaves only what went wrong; `--verbose` shows each event with 
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from tfguard import redaction
+from tfguard.files import write_to_stderr
 from tfguard.report import log
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Level = Literal["info", "warning", "error"]
 
 
-class Report:
+class Reporter:
     """Says things once, in the form that was asked for. Never raises."""
 
     page: JobPage | None = None
@@ -43,7 +43,7 @@ class Report:
             getattr(self._log, level)(event, message=" ".join(text.splitlines()), **facts)
             return
         if level != "info" or not self._is_quiet:
-            write(log.redact(text) + "\n")
+            write_to_stderr(redaction.redact(text) + "\n")
         self._log.debug(event, **facts)
 
     @property
@@ -76,12 +76,3 @@ def _job_page(reports: Sequence[ReportFile]) -> JobPage | None:
     from tfguard.report.job_page import JobPage
 
     return JobPage.of(os.environ, reports)
-
-
-def write(text: str) -> None:
-    """Write to stderr, whatever has become of it."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.flush()
-        data = text.encode("utf-8", "backslashreplace")
-        while data:
-            data = data[os.write(2, data) :]

@@ -16,10 +16,10 @@ from typing import Any
 
 import msgspec
 
+from tfguard import redaction
 from tfguard.jobfiles.transcript import left_out
-from tfguard.lock.lockinfo import printable
-from tfguard.report import log
 from tfguard.terraform.plan_json import PlannedChanges
+from tfguard.text import printable
 
 #: GitHub refuses the summary of a step altogether if it is above 1 MiB.
 LIMIT_BYTES = 1024 * 1024
@@ -81,7 +81,7 @@ def render_json(page: Page, limit_bytes: int = LIMIT_BYTES) -> bytes:
 def plain(text: str) -> str:
     """Give Terraform's text without colours, control signs and secrets."""
     bare = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\t", "    ")
-    return log.redact("\n".join(printable(line, len(line) + 1) for line in bare.split("\n"))).strip("\n")
+    return redaction.redact("\n".join(printable(line, len(line) + 1) for line in bare.split("\n"))).strip("\n")
 
 
 def first_error(text: str) -> str:
@@ -186,7 +186,7 @@ def _code(text: str) -> str:
 
 
 def _line(text: str) -> str:
-    return printable(log.redact(text), _MAX_WORD)  # In this order: half a secret would not be known for one.
+    return printable(redaction.redact(text), _MAX_WORD)  # In this order: half a secret would not be known for one.
 
 
 def _as_entity(sign: re.Match[str]) -> str:

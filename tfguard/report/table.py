@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from tfguard.lock.lockinfo import printable
-from tfguard.report import log
+from tfguard import redaction
+from tfguard.text import printable
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -24,7 +24,7 @@ _WIDEST = 10_000
 
 def print_table(headings: Sequence[str], rows: Rows) -> None:
     """Write a table to stdout. A last column may be of any length; in a pipe no cell is cut below 300 characters."""
-    clean = [[printable(log.redact(cell), _LONGEST_CELL) for cell in row] for row in rows]
+    clean = [[printable(redaction.redact(cell), _LONGEST_CELL) for cell in row] for row in rows]
     if sys.stdout.isatty():
         _print_rich(headings, clean)
     else:

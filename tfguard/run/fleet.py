@@ -15,16 +15,16 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from tfguard.backends.opened_lock import OperatedLock, Seen, opened
+from tfguard.backends.aws.spec import AwsAccess
+from tfguard.backends.opened_lock import OpenedLock, Seen, opened
+from tfguard.backends.target import LocalSpec, StoreSpec, Target, Unlockable
 from tfguard.config.file import Config
 from tfguard.config.options import Options
 from tfguard.errors import ConfigError, TfguardError
 from tfguard.lock.queue_record import QueueState
-from tfguard.lock.store import AwsAccess, LocalSpec, StoreSpec, Target
-from tfguard.report.reporter import Report
+from tfguard.report.reporter import Reporter
 from tfguard.run.context import find_target, make_context
 from tfguard.terraform import command_line
-from tfguard.terraform.locate import Unlockable
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.credentials import Credentials
@@ -66,7 +66,7 @@ class Keyring:
             each.close()
 
 
-def look_at_pipelines(config: Config, options: Options, environ: Mapping[str, str], report: Report) -> list[Look]:
+def look_at_pipelines(config: Config, options: Options, environ: Mapping[str, str], report: Reporter) -> list[Look]:
     """Look at every pipeline's lock, in the file's order."""
     with ExitStack() as stack:
         keyring = stack.enter_context(_closing(Keyring()))
@@ -84,7 +84,7 @@ def look_around(target: Target) -> list[Look]:
 
     with ExitStack() as stack:
         keyring = stack.enter_context(_closing(Keyring()))
-        found: list[tuple[str, OperatedLock | str]] = []
+        found: list[tuple[str, OpenedLock | str]] = []
         for spec in target.stores:
             if isinstance(spec, LocalSpec):
                 raise ConfigError("a local state's lock stands alone: there is no table or bucket to look through.")
@@ -102,10 +102,10 @@ def _open(
     config: Config,
     options: Options,
     environ: Mapping[str, str],
-    report: Report,
+    report: Reporter,
     keyring: Keyring,
     stack: ExitStack,
-) -> tuple[str, OperatedLock | str]:
+) -> tuple[str, OpenedLock | str]:
     try:
         context = make_context(replace(options, pipeline=name, chdir=None), environ, report, config=config)
         target = find_target(context, command_line.parse(("apply",), {}))
@@ -117,12 +117,12 @@ def _open(
         return name, _reason(error)
 
 
-def _look_at(found: list[tuple[str, OperatedLock | str]]) -> list[Look]:
+def _look_at(found: list[tuple[str, OpenedLock | str]]) -> list[Look]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda pair: _look(*pair), found))
 
 
-def _look(label: str, lock: OperatedLock | str) -> Look:
+def _look(label: str, lock: OpenedLock | str) -> Look:
     if isinstance(lock, str):
         return Look(label, problem=lock)
     try:

@@ -19,13 +19,13 @@ import tenacity
 from tfguard import files, git
 from tfguard.config.settings import backend_config_text
 from tfguard.errors import ConfigError, Outcome, TfguardError
-from tfguard.lock.lockinfo import printable
 from tfguard.process.front import Front
-from tfguard.report.messages import phrases
+from tfguard.report.messages import phrases, starting
 from tfguard.run.context import Context
 from tfguard.run.intended_backend import wanted_values
 from tfguard.terraform import command_line
 from tfguard.terraform.workdir import differing_backend_config
+from tfguard.text import printable
 
 #: Errors of a network or a registry that another try may cure. `retry.init.patterns` adds to them.
 TRANSIENT = (
@@ -66,7 +66,7 @@ def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> No
     label = context.label()
     if context.settings.init == "never":
         raise ConfigError(phrases.fit(f"{label}: {why}, and init is never.", f"Run: {context.options.again} init"))
-    context.report.say("info", "init.started", phrases.initialising(label, why), label=label)
+    context.report.say("info", "init.started", starting.initialising(label, why), label=label)
     initialise(front, context, pinned(context), stdout=stdout)
 
 

@@ -14,9 +14,9 @@ from functools import reduce
 from typing import Any
 
 from tfguard.errors import ConfigError
-from tfguard.lock.lockinfo import printable
 from tfguard.run.context import Context
 from tfguard.terraform.backend_block import Declared, find_block, read_assignment, read_backend_file
+from tfguard.text import printable
 
 _FLAG = re.compile(r"--?backend-config=(.+)", re.DOTALL)
 

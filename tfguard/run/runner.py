@@ -1,7 +1,7 @@
 """
 A run, from the lock to the report: acquire, run programs under it, release, say how it ended.
 
-The runner knows runs, never backends: what the lock is, `backend` has found out; how it is held, the keeper knows.
+The runner knows runs, never backends. What the lock is, `terraform.locate` finds out; how it is held, the keeper knows.
 """
 
 from __future__ import annotations
@@ -9,27 +9,26 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import tenacity
 
 from tfguard import errors
-from tfguard.clock import SystemClock
+from tfguard.clock import SystemClock, parse_created
 from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
 from tfguard.guard import messages
-from tfguard.jobfiles.run_record import RunRecord
-from tfguard.lock.lockinfo import new_lock_id, parse_created
+from tfguard.lock import protocol
+from tfguard.lock.lockinfo import new_lock_id
 from tfguard.lock.names import UNSAVED_STATE
-from tfguard.lock.store import Holder, Target
-from tfguard.process.front import AcquireFailed, Front
+from tfguard.process.front import Front, Refused
 from tfguard.process.launch import without_tracking
-from tfguard.report.messages import phrases, planning, states
+from tfguard.report.messages import phrases, running, starting, states, waiting
 from tfguard.report.narrator import Narrator, holder_facts
-from tfguard.report.reporter import Report
+from tfguard.report.reporter import Reporter
+from tfguard.run.task import Task
 from tfguard.terraform.plan_file import read_planned_at
 
 #: Credentials that end sooner than this may end before an unlimited run does.
@@ -39,61 +38,17 @@ _WORKSPACE_TRIES = 5
 _STALE = "Saved plan is stale"
 
 
-@dataclass(frozen=True)
-class Terms:
-    """How a lock is to be taken and held. Times in seconds."""
-
-    timeout_seconds: float
-    lease_seconds: float
-    takeover: Literal["always", "plan-only", "never"] = "always"
-    run_timeout_seconds: float | None = None
-    orphan_timeout_seconds: float = 1800.0
-    order: Literal["fifo", "none"] = "fifo"
-
-
-@dataclass(frozen=True)
-class Task:
-    """
-    What is to be done under which lock.
-
-    `environ` is Terraform's, and what credentials are resolved from. `binary` is the Terraform that creates a missing
-    workspace. `version` goes into LockInfo. In `state_directory` Terraform leaves a state that it could not save;
-    `push_argv` pushes it. `pushed_file`: this run itself pushes that file. `plan_file` is the plan that it applies.
-    """
-
-    subject: phrases.Subject
-    target: Target
-    terms: Terms
-    holder: Holder
-    operation: str
-    is_changing: bool
-    environ: Mapping[str, str]
-    directory: str
-    binary: str
-    version: str = ""
-    info: str = ""
-    is_plan: bool = False
-    success_codes: frozenset[int] = field(default_factory=lambda: frozenset({0}))
-    record: RunRecord | None = None
-    record_path: str = ""
-    state_directory: str = ""
-    push_argv: tuple[str, ...] = ()
-    pushed_file: str = ""
-    plan_file: str = ""
-    ignores_errored: bool = False
-
-
 class Runner:
     """One run under one lock. `body` of `run` is called while the lock is held, and gives Terraform's exit status."""
 
-    def __init__(self, front: Front, report: Report, narrator: Narrator) -> None:
+    def __init__(self, front: Front, report: Reporter, narrator: Narrator) -> None:
         self.front = front
         self.report = report
         self._narrator = narrator
         self._clock = SystemClock()
         self._started_at = 0.0
 
-    def run(self, task: Task, body: Callable[[messages.Held, dict[str, str]], int]) -> int:
+    def run(self, task: Task, body: Callable[[protocol.Held, dict[str, str]], int]) -> int:
         """
         Take the lock, call `body` with it and the environment for children, release, report.
 
@@ -137,15 +92,15 @@ class Runner:
         self._narrator.subject = subject
         try:
             exit_code, outcome = self._judge(body(), success_codes)
-        except AcquireFailed as failed:
+        except Refused as failed:
             raise self._as_error(subject, failed.answer) from failed
         self.report.finish(label=subject.label, outcome=outcome.value, exit_code=exit_code)
         return exit_code
 
-    def _run_body(self, task: Task, held: messages.Held, body: Callable[[messages.Held, dict[str, str]], int]) -> int:
+    def _run_body(self, task: Task, held: protocol.Held, body: Callable[[protocol.Held, dict[str, str]], int]) -> int:
         try:
             return body(held, self._child_environ(task, held))
-        except AcquireFailed as failed:  # A program could not be started.
+        except Refused as failed:  # A program could not be started.
             raise self._as_error(task.subject, failed.answer, is_plan=task.is_plan) from failed
 
     def _tell_terms(self, task: Task) -> None:
@@ -166,7 +121,7 @@ class Runner:
         """Say why the run ends, before the line that ends it."""
         label, text = task.subject.label, str(error)
         if isinstance(error, Interrupted):
-            text = phrases.interrupted(label, signal.Signals(error.signal_number).name)
+            text = running.interrupted(label, signal.Signals(error.signal_number).name)
         elif not text.startswith(label[:10]):
             text = phrases.about(label, text)
         facts = holder_facts(error.record) if isinstance(error, LockBusy) else {}
@@ -182,12 +137,12 @@ class Runner:
 
     # --- acquiring ----------------------------------------------------------------------------------------------
 
-    def _acquire(self, task: Task) -> messages.Held:
+    def _acquire(self, task: Task) -> protocol.Held:
         request = self._request(task)
         while True:
             try:
                 held = self.front.acquire(request)
-            except AcquireFailed as failed:
+            except Refused as failed:
                 request = self._after_failure(task, request, failed.answer)
             else:
                 self._tell_of(task, request, held)
@@ -232,38 +187,38 @@ class Runner:
             environ=without_tracking(environ),
         )
 
-    def _after_failure(self, task: Task, request: messages.Acquire, answer: messages.Failed) -> messages.Acquire:
+    def _after_failure(self, task: Task, request: messages.Acquire, answer: protocol.Failed) -> messages.Acquire:
         """Give the request to try again with, or raise what a person must hear."""
         now = self._clock.now()
         if answer.kind == "no-workspace":
             self._create_workspace(task)
             return request
         if answer.kind == "takeover-refused":
-            text = phrases.takeover_refused(task.subject, answer.record, now)
+            text = waiting.takeover_refused(task.subject, answer.record, now)
             if self.front.ask(f"{text}\nTake it over now? Only 'yes' is accepted: ") != "yes":
                 raise LockBusy(text, record=answer.record)
             return msgspec.structs.replace(request, takeover="always")
         if answer.kind == "busy":
-            text = phrases.busy(task.subject, answer.record, now, waited_seconds=answer.waited_seconds)
+            text = waiting.busy(task.subject, answer.record, now, waited_seconds=answer.waited_seconds)
             raise LockBusy(text, record=answer.record)
         raise self._as_error(task.subject, answer, is_plan=task.is_plan)
 
     @staticmethod
-    def _as_error(subject: phrases.Subject, answer: messages.Failed, *, is_plan: bool = False) -> TfguardError:
+    def _as_error(subject: phrases.Subject, answer: protocol.Failed, *, is_plan: bool = False) -> TfguardError:
         kind: type[TfguardError]
         if answer.kind == "errored":
             text, kind = states.is_pending(subject, answer.message), errors.ConfigError
         elif answer.kind == "unlisted":
-            text, kind = phrases.unlisted_workspaces(subject.label, answer.message), errors.StoreDenied
+            text, kind = starting.unlisted_workspaces(subject.label, answer.message), errors.StoreDenied
         elif answer.kind == "StoreUnavailable":
             waited = answer.waited_seconds
-            text = phrases.unavailable(subject, answer.message, waited_seconds=waited)
+            text = waiting.unavailable(subject, answer.message, waited_seconds=waited)
             kind = errors.StoreUnavailable
         else:
             text = phrases.about(subject.label, answer.message)
             kind = getattr(errors, answer.kind, TfguardError)
         if kind is errors.ActionDenied and is_plan:
-            text = phrases.denied_during_plan(text)
+            text = starting.denied_during_plan(text)
         error = TfguardError(text)
         error.exit_code, error.outcome = kind.exit_code, kind.outcome
         return error
@@ -271,7 +226,7 @@ class Runner:
     def _create_workspace(self, task: Task) -> None:
         """Let Terraform create the workspace under its own lock, by a command that touches nothing else."""
         workspace = task.target.workspace
-        text = phrases.creating_workspace(task.subject.label, workspace)
+        text = starting.creating_workspace(task.subject.label, workspace)
         self.report.say("info", "workspace.created", text, label=task.subject.label, workspace=workspace)
         environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
         retrying = tenacity.Retrying(
@@ -296,23 +251,23 @@ class Runner:
         )
         return None if status == 0 else output
 
-    def _tell_of(self, task: Task, request: messages.Acquire, held: messages.Held) -> None:
+    def _tell_of(self, task: Task, request: messages.Acquire, held: protocol.Held) -> None:
         label = task.subject.label
         if request.nested_id and not held.is_nested:
-            self.report.say("warning", "lease.nested_ignored", phrases.nested_ignored(label), label=label)
+            self.report.say("warning", "lease.nested_ignored", waiting.nested_ignored(label), label=label)
         if held.dead is not None:
-            text = phrases.took_over(task.subject, held.dead, self._clock.now())
+            text = waiting.took_over(task.subject, held.dead, self._clock.now())
             self.report.say("warning", "lease.taken_over", text, label=label, **holder_facts(held.dead))
         expire_at = parse_created(held.credentials_expire_at)
         if expire_at is not None:
             left = (expire_at - self._clock.now()).total_seconds()
             if left < (task.terms.run_timeout_seconds or SHORT_CREDENTIALS_SECONDS):
-                text = phrases.credentials_expire(label, expire_at)
+                text = waiting.credentials_expire(label, expire_at)
                 self.report.say("warning", "credentials.expiring", text, label=label)
         self.report.say(
             "info",
             "lease.acquired",
-            phrases.acquired(task.subject, held.lock_id, waited_seconds=held.waited_seconds, is_nested=held.is_nested),
+            waiting.acquired(task.subject, held.lock_id, waited_seconds=held.waited_seconds, is_nested=held.is_nested),
             label=label,
             lock=task.target.path,
             lock_id=held.lock_id,
@@ -320,14 +275,14 @@ class Runner:
             waited_s=round(held.waited_seconds, 1),
         )
 
-    def _tell_of_stale(self, task: Task, held: messages.Held) -> None:
+    def _tell_of_stale(self, task: Task, held: protocol.Held) -> None:
         """Say who ran since the plan was made that Terraform has refused."""
         planned_at = read_planned_at(Path(task.plan_file)) if task.plan_file else None
-        text = planning.stale(task.subject, planned_at, held.runs, self._clock.now())
+        text = states.stale(task.subject, planned_at, held.runs, self._clock.now())
         self.report.say("error", "plan.stale", text, label=task.subject.label)
 
     @staticmethod
-    def _child_environ(task: Task, held: messages.Held) -> dict[str, str]:
+    def _child_environ(task: Task, held: protocol.Held) -> dict[str, str]:
         environ = dict(task.environ)
         environ["TFGUARD_LOCK_ID"] = held.lock_id
         environ.pop("TFGUARD_FENCING_TOKEN", None)
@@ -352,17 +307,17 @@ class Runner:
             return code, Outcome.PLAN_STALE
         return code, Outcome.SUCCEEDED if code in success_codes else Outcome.FAILED
 
-    def _release(self, task: Task, held: messages.Held, outcome: Outcome, exit_code: int) -> int:
+    def _release(self, task: Task, held: protocol.Held, outcome: Outcome, exit_code: int) -> int:
         """Release, report, and give the exit status: of a loss, where only the release has noticed one."""
         released = self.front.release(outcome.value, exit_code)
         self.front.close()
         if released.result == "failed":
             lease = None if task.subject.is_local else task.terms.lease_seconds
-            text = phrases.release_failed(task.subject, released.error, held.lock_id, lease)
+            text = running.release_failed(task.subject, released.error, held.lock_id, lease)
             self.report.say("warning", "release.failed", text, label=task.subject.label, error=released.error)
         elif released.result in ("gone", "another's") and self.front.lost is None:
             outcome, exit_code = Outcome.LOCK_LOST, LeaseLost.exit_code
-            text = phrases.lost_unnoticed(task.subject, released.result)
+            text = running.lost_unnoticed(task.subject, released.result)
             self.report.say("error", "lease.lost", text, label=task.subject.label, reason=released.result)
         self._report_end(task, held, released, outcome, exit_code)
         return exit_code
@@ -370,8 +325,8 @@ class Runner:
     def _report_end(
         self,
         task: Task,
-        held: messages.Held | None,
-        released: messages.Released | None,
+        held: protocol.Held | None,
+        released: protocol.Released | None,
         outcome: Outcome,
         exit_code: int,
     ) -> None:

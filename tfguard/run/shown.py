@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tfguard.errors import TfguardError
 from tfguard.jobfiles.story import PlanFiles
-from tfguard.process.front import AcquireFailed, Front
+from tfguard.process.front import Front, Refused
 from tfguard.report.job_page import JobPage, is_data
 from tfguard.run.context import Context
 from tfguard.terraform.command_line import Invocation
@@ -28,7 +28,7 @@ _TOLD = frozenset({("init",), ("get",), ("validate",), ("fmt",), ("test",), ("fo
 }
 
 
-def is_told(context: Context, invocation: Invocation) -> bool:
+def has_page_for(context: Context, invocation: Invocation) -> bool:
     """Whether there is a page, and it tells of this command even where it runs without a lock."""
     page = context.report.page
     if page is None:
@@ -36,7 +36,7 @@ def is_told(context: Context, invocation: Invocation) -> bool:
     return bool(page.story.reports) or (_is_for_people(invocation) and not is_data(invocation.argv))
 
 
-def run_shown(
+def run_on_page(
     front: Front, context: Context, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
 ) -> int:
     """Run Terraform with `argv` under what is held; gives its exit status as `Front.run` does."""
@@ -60,7 +60,7 @@ def _is_for_people(invocation: Invocation) -> bool:
     return invocation.command is not None or invocation.words in _TOLD
 
 
-def forgiven(context: Context, invocation: Invocation, status: int) -> int:
+def github_exit_status(context: Context, invocation: Invocation, status: int) -> int:
     """On GitHub, where every status but 0 fails the step, 2 of `-detailed-exitcode` is told by the outputs alone."""
     page = context.report.page
     is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
@@ -84,7 +84,7 @@ def _read(front: Front, context: Context, page: JobPage, files: PlanFiles, envir
     """Let Terraform show the saved plan as JSON into a file of ours. What cannot be read is left out."""
     bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
     words = [*context.terraform, "show", "-json", files.plan]
-    with contextlib.suppress(OSError, TfguardError, AcquireFailed):
+    with contextlib.suppress(OSError, TfguardError, Refused):
         if page.is_github or page.is_gitlab:
             os.chmod(files.plan, 0o600)
         target = os.open(files.shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)

@@ -18,7 +18,7 @@ import msgspec
 
 from tfguard import hcl
 from tfguard.errors import ConfigError
-from tfguard.lock.lockinfo import printable
+from tfguard.text import printable
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))|(\$\$\{|%%\{)", re.DOTALL)
 _TEMPLATE = re.compile(r"(?<!\$)\$\{|(?<!%)%\{")

@@ -12,46 +12,18 @@ Nothing is asked over the network here, and nothing is created.
 
 from __future__ import annotations
 
-import os
-import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from msgspec import structs
 
-from tfguard.backends.aws.attributes import Settings, aws_access, endpoint
+from tfguard.backends import locate
+from tfguard.backends.target import PlannedBackend, Target, Unlockable
 from tfguard.errors import ConfigError
-from tfguard.lock.lockinfo import printable
-from tfguard.lock.names import LOCK_SUFFIX
-from tfguard.lock.store import DynamoDBSpec, LocalSpec, S3Spec, StoreSpec, Target, WorkspaceProbe
 from tfguard.terraform.command_line import Invocation
-from tfguard.terraform.plan_file import PlannedBackend, UnreadablePlan, read_planned_backend
-from tfguard.terraform.workdir import WorkingDirectory, absolute, is_workspace_name
-
-#: Where the states of workspaces stand unless the backend says otherwise.
-DEFAULT_PREFIX = "env:"
-
-#: Why no store of ours can hold the lock of these backends while Terraform runs.
-_WHY_NOT = {
-    "azurerm": "without it Terraform cannot write",
-    "cloud": "HCP Terraform keeps it",
-    "remote": "HCP Terraform keeps it",
-    "http": "only the server knows what it is",
-}
-
-
-@dataclass(frozen=True)
-class Unlockable:
-    """
-    There is no lock here that tfguard could hold. Terraform may run untouched, unless `needs_lock`.
-
-    `reason` is for people: what is so, and where there is something to do, that on further lines. `needs_lock`: there
-    is a state to guard, and running without our lock would break the promise that the user relies on.
-    """
-
-    reason: str
-    needs_lock: bool = False
+from tfguard.terraform.plan_file import UnreadablePlan, read_planned_backend
+from tfguard.terraform.workdir import WorkingDirectory, is_workspace_name
+from tfguard.text import printable
 
 
 def resolve_target(
@@ -91,14 +63,14 @@ def _of_plan(workdir: WorkingDirectory, name: str, environ: Mapping[str, str]) -
     if isinstance(planned, UnreadablePlan):
         return Unlockable(f"{printable(name, 60)}: {planned.reason}")
     # Up to 1.14 Terraform applies in the directory's workspace, whatever the plan says; later it refuses a mismatch.
-    return _resolve(workdir, planned, workdir.workspace(), environ, source=f"plan {printable(name, 40)}")
+    return locate(planned, workdir.directory, workdir.workspace(), environ, source=f"plan {printable(name, 40)}")
 
 
 def _of_directory(workdir: WorkingDirectory, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:
     require_initialised(workdir)
     cache = workdir.backend
     planned = PlannedBackend(cache.type, cache.config, workspace) if cache else PlannedBackend("local", {}, workspace)
-    return _resolve(workdir, planned, workspace, environ, source=_shown(workdir.cache_path))
+    return locate(planned, workdir.directory, workspace, environ, source=_shown(workdir.cache_path))
 
 
 def require_initialised(workdir: WorkingDirectory) -> None:
@@ -127,102 +99,3 @@ def require_initialised(workdir: WorkingDirectory) -> None:
 def _shown(path: Path) -> str:
     text = printable(str(path), 4096)
     return text if len(text) <= 50 else "…" + text[-49:]
-
-
-def _resolve(
-    workdir: WorkingDirectory, backend: PlannedBackend, workspace: str, environ: Mapping[str, str], *, source: str
-) -> Target | Unlockable:
-    settings = Settings(backend.config, source)
-    if backend.type == "s3":
-        return _s3(settings, workspace, environ)
-    if backend.type == "local":
-        return _local(settings, workdir.directory, workspace)
-    kind = printable(backend.type, 20)
-    why = _WHY_NOT.get(backend.type, "it has no store for it")
-    return Unlockable(
-        f"tfguard cannot hold the lock of the {kind} backend: {why}.\n"
-        "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: …}",
-        needs_lock=True,
-    )
-
-
-def state_key(key: str, prefix: str, workspace: str) -> str:
-    """Give the key of a workspace's state, joined and cleaned as Go's path.Join does."""
-    if workspace == "default":
-        return key
-    joined = posixpath.normpath("/".join(part for part in (prefix, workspace, key) if part))
-    return joined[1:] if joined.startswith("//") else joined
-
-
-def _s3(settings: Settings, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:
-    table, use_lockfile = settings.text("dynamodb_table"), settings.flag("use_lockfile")
-    if not table and not use_lockfile:
-        return Unlockable(
-            "the s3 backend has no lock configured, so nobody can be kept out.\n"
-            "Set use_lockfile = true in its backend block and run: tfguard init -reconfigure\n"
-            "To run without a lock nevertheless: -lock=false",
-            needs_lock=True,
-        )
-    bucket, key = settings.required("bucket"), settings.required("key")
-    prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else DEFAULT_PREFIX
-    object_key = state_key(key, prefix, workspace)
-    tflock = lock_object(settings, object_key, environ)
-    stores: list[StoreSpec] = []
-    if use_lockfile:
-        stores.append(tflock)
-    if table:
-        dynamodb = endpoint(settings, "dynamodb", environ)
-        lock_id = f"{bucket}/{object_key}"
-        stores.append(DynamoDBSpec(table=table, lock_id=lock_id, aws=tflock.aws, endpoint=dynamodb))
-    probe = WorkspaceProbe(
-        bucket=bucket,
-        prefix=f"{prefix}/" if prefix else "",
-        state_key=object_key,
-        workspace=workspace,
-        aws=tflock.aws,
-        endpoint=tflock.endpoint,
-        use_path_style=tflock.use_path_style,
-    )
-    path = f"{bucket}/{object_key}"
-    return Target(
-        label=printable(path),
-        path=path,
-        backend="s3",
-        workspace=workspace,
-        stores=tuple(stores),
-        # Terraform takes the default workspace for existing, always.
-        probe=None if workspace == "default" else probe,
-        state=structs.replace(tflock, key=object_key),
-    )
-
-
-def lock_object(settings: Settings, object_key: str, environ: Mapping[str, str]) -> S3Spec:
-    """Describe the `.tflock` object of a state, and with it how to reach its bucket."""
-    path_style = settings.flag("use_path_style")
-    return S3Spec(
-        bucket=settings.required("bucket"),
-        key=object_key + LOCK_SUFFIX,
-        aws=aws_access(settings, environ),
-        endpoint=endpoint(settings, "s3", environ),
-        use_path_style=bool(settings.flag("force_path_style") if path_style is None else path_style),
-        encrypt=settings.flag("encrypt") or False,
-        kms_key_id=settings.text("kms_key_id"),
-        sse_customer_key=settings.text("sse_customer_key") or environ.get("AWS_SSE_CUSTOMER_KEY", ""),
-        acl=settings.text("acl"),
-        skip_checksum=settings.flag("skip_s3_checksum") or False,
-    )
-
-
-def _local(settings: Settings, directory: Path, workspace: str) -> Target:
-    if workspace == "default":
-        shown = settings.text("path") or "terraform.tfstate"
-    else:
-        # `path` is for the default workspace only.
-        shown = os.path.normpath(
-            os.path.join(settings.text("workspace_dir") or "terraform.tfstate.d", workspace, "terraform.tfstate")
-        )
-    path = str(absolute(directory / shown))
-    label = shown if os.path.isabs(shown) else f"{directory.name}/{shown}"
-    return Target(
-        label=printable(label), path=shown, backend="local", workspace=workspace, stores=(LocalSpec(path=path),)
-    )

@@ -9,15 +9,15 @@ What we cannot read — a cloud plan, an encrypted one, anything else — comes 
 from __future__ import annotations
 
 import stat
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
 
-from tfguard.lock.lockinfo import parse_created
+from tfguard.backends.target import PlannedBackend
+from tfguard.clock import parse_created
 
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 _MAX_PLAN_BYTES = 512 * 1024 * 1024
@@ -27,15 +27,6 @@ _MAX_BACKEND_BYTES = 1024 * 1024
 _PLAN_BACKEND, _PLAN_TIMESTAMP = 13, 21
 _BACKEND_TYPE, _BACKEND_CONFIG, _BACKEND_WORKSPACE = 1, 2, 3
 _DYNAMIC_VALUE_MSGPACK = 1
-
-
-@dataclass(frozen=True)
-class PlannedBackend:
-    """The backend a plan was made with, and the workspace selected then. `config` may hold secrets."""
-
-    type: str
-    config: Mapping[str, Any] = field(repr=False)
-    workspace: str
 
 
 @dataclass(frozen=True)

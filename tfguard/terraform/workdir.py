@@ -19,8 +19,9 @@ import msgspec
 
 from tfguard import hcl
 from tfguard.errors import ConfigError
-from tfguard.lock.lockinfo import printable
+from tfguard.files import absolute
 from tfguard.terraform.backend_block import Declared, blocks_of
+from tfguard.text import printable
 
 _MAX_CACHE_BYTES = 4 * 1024 * 1024
 _MAX_SOURCE_BYTES = 4 * 1024 * 1024
@@ -158,13 +159,6 @@ class WorkingDirectory:
         if len(data) > limit:
             raise ConfigError(f"{_shown(path)} is too large to be Terraform's.\nRemove it and run: tfguard init")
         return text
-
-
-def absolute(path: Path) -> Path:
-    """Make a path free of `..` as the kernel would, links included; its last part is left as it is called."""
-    if ".." not in path.parts:
-        return path.absolute()
-    return Path(os.path.realpath(path if path.name == ".." else path.parent), "" if path.name == ".." else path.name)
 
 
 def is_workspace_name(name: str) -> bool:

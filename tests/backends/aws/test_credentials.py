@@ -14,8 +14,8 @@ from tests.conftest import REGION, S3
 from tests.support.eventually import eventually
 from tfguard.backends.aws import credentials as aws_credentials
 from tfguard.backends.aws.credentials import Client, Credentials, Keys
+from tfguard.backends.aws.spec import AssumeRole, AwsAccess
 from tfguard.errors import StoreDenied, StoreMisconfigured
-from tfguard.lock.store import AssumeRole, AwsAccess
 
 SECRET = "hunter2hunter2"
 ROLE = AssumeRole(role_arn="arn:aws:iam::123456789012:role/ci", session_name="run-1", duration=900)

@@ -11,8 +11,9 @@ import pytest
 from tests.conftest import DynamoDB
 from tests.contract.kinds import ACCESS, DynamoDBKind, lease, record
 from tfguard.backends import open_store
+from tfguard.backends.aws.spec import DynamoDBSpec
 from tfguard.errors import Conflict, StoreMisconfigured, StoreUnavailable
-from tfguard.lock.store import DynamoDBSpec, QueueRecord
+from tfguard.lock.store import QueueRecord
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ import pytest
 from tests.conftest import S3, DynamoDB
 from tests.contract.kinds import DynamoDBKind, S3Kind, lease, record
 from tfguard.backends.aws.permissions import try_lock, try_queue
+from tfguard.backends.target import Target
 from tfguard.errors import Conflict
-from tfguard.lock.store import Target
 
 pytestmark = [pytest.mark.emulator, pytest.mark.usefixtures("aws_env")]
 

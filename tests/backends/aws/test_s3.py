@@ -13,8 +13,9 @@ from tests.contract.kinds import ACCESS, S3Kind, lease, record
 from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Client, Credentials
 from tfguard.backends.aws.s3 import workspace_exists
+from tfguard.backends.aws.spec import S3Spec, WorkspaceProbe
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
-from tfguard.lock.store import QueueRecord, S3Spec, WorkspaceProbe
+from tfguard.lock.store import QueueRecord
 
 CUSTOMER_KEY = base64.b64encode(bytes(range(32))).decode()
 

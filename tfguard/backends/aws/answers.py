@@ -24,7 +24,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
-from tfguard.lock.lockinfo import printable
+from tfguard.text import printable
 
 WHERE_CREDENTIALS_COME_FROM = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role is given (OIDC, EC2, ECS)."

@@ -18,14 +18,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tfguard.backends.aws.spec import AssumeRole, AwsAccess
 from tfguard.durations import parse_duration
 from tfguard.errors import ConfigError
-from tfguard.lock.store import AssumeRole, AwsAccess
 
 _DEPRECATED = {"dynamodb": "dynamodb_endpoint", "s3": "endpoint", "sts": "sts_endpoint"}
 
 
-class Settings:
+class Attributes:
     """
     A backend's configuration, read with its types checked. For messages, `source` names the file and `advice` says how
     to correct it; values never show.
@@ -99,7 +99,7 @@ class Settings:
             raise self._wrong(name)
         return dict(value)
 
-    def block(self, name: str) -> Settings | None:
+    def block(self, name: str) -> Attributes | None:
         """Give a nested block, written as an object or as a list of one; None where it is unset or empty."""
         value = self._config.get(name)
         if isinstance(value, (list, tuple)) and len(value) <= 1:
@@ -108,10 +108,10 @@ class Settings:
             return None
         if not isinstance(value, dict):
             raise self._wrong(name)
-        return Settings(value, self._source, self._advice)
+        return Attributes(value, self._source, self._advice)
 
 
-def endpoint(settings: Settings, service: str, environ: Mapping[str, str]) -> str:
+def endpoint(settings: Attributes, service: str, environ: Mapping[str, str]) -> str:
     """Give the endpoint set for `dynamodb`, `s3` or `sts`; empty where botocore resolves it as Terraform does."""
     block = settings.block("endpoints")
     return (
@@ -122,7 +122,7 @@ def endpoint(settings: Settings, service: str, environ: Mapping[str, str]) -> st
     )
 
 
-def aws_access(settings: Settings, environ: Mapping[str, str]) -> AwsAccess:
+def aws_access(settings: Attributes, environ: Mapping[str, str]) -> AwsAccess:
     """
     Resolve everything but bucket, key and endpoints. Holds secrets: never logged.
 
@@ -158,7 +158,7 @@ def aws_access(settings: Settings, environ: Mapping[str, str]) -> AwsAccess:
     )
 
 
-def _switch(settings: Settings, name: str, variable: str) -> bool:
+def _switch(settings: Attributes, name: str, variable: str) -> bool:
     value = settings.flag(name)
     if value is not None:
         return value
@@ -166,13 +166,13 @@ def _switch(settings: Settings, name: str, variable: str) -> bool:
     return variable not in ("", "false", "False", "FALSE")
 
 
-def _config_files(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
+def _config_files(settings: Attributes, environ: Mapping[str, str]) -> tuple[str, ...]:
     one = environ.get("AWS_SHARED_CONFIG_FILE", "")
     files = settings.texts("shared_config_files") or ((one,) if one else ())
     return tuple(_home(file, environ) for file in files)
 
 
-def _credentials_files(settings: Settings, environ: Mapping[str, str]) -> tuple[str, ...]:
+def _credentials_files(settings: Attributes, environ: Mapping[str, str]) -> tuple[str, ...]:
     one = settings.text("shared_credentials_file")
     files = settings.texts("shared_credentials_files") or ((one,) if one else ())
     return tuple(_home(file, environ) for file in files)
@@ -183,11 +183,11 @@ def _home(path: str, environ: Mapping[str, str]) -> str:
     return home + path[1:] if home and (path == "~" or path.startswith("~/")) else path
 
 
-def _legacy_role(settings: Settings) -> Settings | None:
+def _legacy_role(settings: Attributes) -> Attributes | None:
     """The role as top-level attributes, as Terraform had it before 1.10 and OpenTofu still has it."""
     if not settings.text("role_arn") or settings.block("assume_role"):
         return None
-    return Settings(
+    return Attributes(
         {
             "role_arn": settings.text("role_arn"),
             "session_name": settings.text("session_name"),
@@ -202,7 +202,7 @@ def _legacy_role(settings: Settings) -> Settings | None:
     )
 
 
-def _role(role: Settings) -> AssumeRole:
+def _role(role: Attributes) -> AssumeRole:
     return AssumeRole(
         role_arn=role.text("role_arn"),
         session_name=role.text("session_name"),
@@ -216,7 +216,7 @@ def _role(role: Settings) -> AssumeRole:
     )
 
 
-def _web_identity(role: Settings, environ: Mapping[str, str]) -> AssumeRole:
+def _web_identity(role: Attributes, environ: Mapping[str, str]) -> AssumeRole:
     return AssumeRole(
         role_arn=role.text("role_arn") or environ.get("AWS_ROLE_ARN", ""),
         session_name=role.text("session_name") or environ.get("AWS_ROLE_SESSION_NAME", ""),

@@ -23,8 +23,8 @@ from botocore.credentials import ReadOnlyCredentials
 
 from tfguard.backends.aws.answers import answers, no_credentials, said
 from tfguard.backends.aws.sessions import create_client, new_session
+from tfguard.backends.aws.spec import AssumeRole, AwsAccess, S3Spec, WorkspaceProbe
 from tfguard.errors import StoreDenied, StoreMisconfigured
-from tfguard.lock.store import AssumeRole, AwsAccess, S3Spec, WorkspaceProbe
 
 #: Refresh this long before the end, or when a third of the life is left, whichever is later. botocore's own
 #: sources start to renew 15 minutes before the end, so asking them earlier would only bring the old ones back.

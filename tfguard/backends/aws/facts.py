@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from tfguard.backends.aws.answers import code_of
 from tfguard.backends.aws.credentials import Client, Credentials
+from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
 from tfguard.errors import ActionDenied, StoreMisconfigured
-from tfguard.lock.store import DynamoDBSpec, S3Spec
 
 Value = TypeVar("Value")
 

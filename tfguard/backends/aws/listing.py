@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 
 from tfguard.backends.aws.credentials import Credentials
+from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
 from tfguard.lock.names import LOCK_SUFFIX
-from tfguard.lock.store import DynamoDBSpec, S3Spec
 
 
 def locks_beside(spec: DynamoDBSpec | S3Spec, access: Credentials) -> Iterator[tuple[str, DynamoDBSpec | S3Spec]]:

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from tfguard.backends.aws.dynamodb import DynamoDBStore
 from tfguard.backends.aws.s3 import S3Store
+from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
+from tfguard.backends.target import LocalSpec, Target
 from tfguard.errors import ActionDenied, Conflict
 from tfguard.lock.names import COPY_MARK, QUEUE_SUFFIX, beside_lock
-from tfguard.lock.store import DynamoDBSpec, LocalSpec, S3Spec, Target
 
 Attempts = Mapping[str, Callable[[], object]]
 

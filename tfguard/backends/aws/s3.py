@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
-from tfguard.backends import queuefile
 from tfguard.backends.aws.answers import said
 from tfguard.backends.aws.credentials import AwsStore, Client, Credentials
+from tfguard.backends.aws.spec import S3Spec, WorkspaceProbe
 from tfguard.errors import Conflict, StoreMisconfigured
-from tfguard.lock import lockinfo
+from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX, beside_lock, probe_suffix
-from tfguard.lock.store import Lease, LockRecord, QueueRecord, S3Spec, WorkspaceProbe
+from tfguard.lock.store import Lease, LockRecord, QueueRecord
 
 _LEASE_KEY = ',"tfguard":'
 _WRONG_ETAG = '"00000000000000000000000000000000"'
@@ -59,12 +59,12 @@ class S3Store(AwsStore):
         self._delete(self._spec.key, _etag(seen.version))
 
     def read_queue(self) -> QueueRecord | None:
-        found = self._get(self._queue_key, queuefile.MAX_BYTES)
-        return None if found is None else queuefile.decode(*found)
+        found = self._get(self._queue_key, queue_record.MAX_STORED_BYTES)
+        return None if found is None else queue_record.decode_record(*found)
 
     def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
         condition = {"IfNoneMatch": "*"} if seen is None else {"IfMatch": _etag(seen.version)}
-        etag = self._put(self._queue_key, queuefile.encode(record), **condition)
+        etag = self._put(self._queue_key, queue_record.encode_record(record), **condition)
         return msgspec.structs.replace(record, version=etag)
 
     def prove_conditional(self, record: LockRecord) -> None:

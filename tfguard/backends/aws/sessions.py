@@ -25,9 +25,9 @@ from botocore.config import Config
 from urllib3.exceptions import InsecureRequestWarning
 
 from tfguard.backends.aws.answers import said
+from tfguard.backends.aws.spec import AwsAccess
 from tfguard.errors import StoreMisconfigured
-from tfguard.lock.lockinfo import printable
-from tfguard.lock.store import AwsAccess
+from tfguard.text import printable
 
 CONNECT_SECONDS = 2
 READ_SECONDS = 3

@@ -1,5 +1,5 @@
 """
-What status, unlock and settle say: like `messages`, at most three lines of 120 columns each, a way out last.
+What status, unlock and settle say: like `phrases`, at most three lines of 120 columns each, a way out last.
 """
 
 from __future__ import annotations
@@ -7,9 +7,9 @@ from __future__ import annotations
 from datetime import datetime
 
 from tfguard.durations import format_duration, spoken_duration
-from tfguard.lock.lockinfo import printable
 from tfguard.lock.store import LockRecord
 from tfguard.report.messages.phrases import Subject, about, fit, holder
+from tfguard.text import printable
 
 
 def is_free(subject: Subject) -> str:

@@ -1,0 +1,78 @@
+"""One end of the socket between front and keeper."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import socket
+import threading
+from typing import Any
+
+import msgspec
+
+from tfguard.guard.messages import ToFront, ToKeeper
+
+
+class Channel:
+    """
+    One end of the socketpair: whole messages out, whole messages in, descriptors in the order they were sent.
+
+    One thread receives, any may send. `send` never raises: whether the other end lives is learnt by reading.
+    """
+
+    def __init__(self, end: socket.socket, incoming: Any) -> None:
+        self.socket = end
+        self.is_open = True
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(incoming)
+        self._encoder = msgspec.json.Encoder()
+        self._buffer = b""
+        self._descriptors: list[int] = []
+        self._sending = threading.Lock()
+
+    def fileno(self) -> int:
+        return self.socket.fileno()
+
+    def send(self, message: ToKeeper | ToFront, descriptors: list[int] | None = None) -> None:
+        """Send one message, with descriptors if there are any (they stay open here)."""
+        line = self._encoder.encode(message) + b"\n"
+        with self._sending, contextlib.suppress(OSError):
+            if descriptors:
+                sent = socket.send_fds(self.socket, [line], descriptors)
+                line = line[sent:]
+            self.socket.sendall(line)
+
+    def receive(self) -> list[Any]:
+        """Read once (blocking if nothing is there) and give the messages now complete; sets `is_open` at the end."""
+        try:
+            data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))
+        except InterruptedError:
+            return []
+        except OSError:
+            data, ancillary = b"", []
+        self._descriptors += _descriptors_of(ancillary)
+        if not data:
+            self.is_open = False
+            return []
+        *lines, self._buffer = (self._buffer + data).split(b"\n")
+        return [self._decoder.decode(line) for line in lines]
+
+    def take_descriptors(self, count: int) -> list[int]:
+        """Give the oldest `count` descriptors received, now the caller's to close."""
+        taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
+        return taken
+
+    def close(self) -> None:
+        """Close this end; the other end reads end-of-file."""
+        self.is_open = False
+        self.socket.close()
+
+
+def _descriptors_of(ancillary: list[tuple[int, int, bytes]]) -> list[int]:
+    found = array.array("i")
+    for level, kind, data in ancillary:
+        if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+            found.frombytes(data[: len(data) - len(data) % found.itemsize])
+    for descriptor in found:
+        os.set_inheritable(descriptor, False)
+    return list(found)

@@ -1,0 +1,145 @@
+"""What is said while a program runs under the lock, and when it ends otherwise than it should."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tfguard.durations import format_duration
+from tfguard.lock.store import LockRecord
+from tfguard.report.messages.phrases import Subject, about, do, first_line, fit, held, say
+
+
+def interrupted(label: str, signal_name: str) -> str:
+    """A signal came before Terraform was started, or between two programs."""
+    return say(label, f"stopped by {signal_name}: nothing more is run; the lock, if held, is released.")
+
+
+def stopping(subject: Subject, reason: str) -> str:
+    """Terraform gets its one SIGINT."""
+    return say(subject.label, f"{reason}: Terraform is asked once to stop; the lock is kept until it has.")
+
+
+def stopping_at_terminal(subject: Subject) -> str:
+    """The terminal has given Terraform the first Ctrl-C itself."""
+    return say(
+        subject.label,
+        "interrupt: Terraform is stopping; the lock is kept until it has.",
+        "Ctrl-C again makes Terraform abort at once and may lose what it has just created.",
+    )
+
+
+def still_stopping(subject: Subject, signal_name: str) -> str:
+    """A further signal, which Terraform does not get."""
+    return say(subject.label, f"{signal_name}: still waiting for Terraform to stop; it is not signalled again.")
+
+
+def aborting(subject: Subject) -> str:
+    """The terminal has given Terraform the second Ctrl-C."""
+    return say(
+        subject.label,
+        "second interrupt: Terraform aborts; what it was creating may be missing from the state.",
+        do("Afterwards compare", f"{subject.command} plan"),
+    )
+
+
+def warned(subject: Subject, silence_seconds: float, error: str) -> str:
+    """No heartbeat for a sixth of the lease."""
+    return say(
+        subject.label,
+        f"no heartbeat has landed for {format_duration(round(silence_seconds))}. {first_line(error)}".rstrip(),
+        "After a third of the lease (lock.lease) without one, Terraform is interrupted; after three fifths, frozen.",
+    )
+
+
+def freezing(subject: Subject, silence_seconds: float) -> str:
+    """`safe_until` has come."""
+    silence = format_duration(round(silence_seconds))
+    return say(
+        subject.label,
+        f"no heartbeat for {silence}: Terraform is frozen, since another run may soon be in.",
+        "It goes on as soon as a heartbeat proves that the lock is still ours.",
+    )
+
+
+def thawed(subject: Subject) -> str:
+    """A heartbeat has landed after all."""
+    return say(subject.label, "a heartbeat has landed, and nobody was in between: Terraform goes on.")
+
+
+def timed_out(subject: Subject, seconds: float) -> str:
+    """The run timeout has come: exit 124."""
+    return say(
+        subject.label,
+        f"the run has taken longer than run_timeout ({format_duration(seconds)}): Terraform is asked once to stop.",
+    )
+
+
+def lost(subject: Subject, kind: str, record: LockRecord | None, now: datetime) -> str:
+    """We no longer have the lock: how, and by whom: exit 76."""
+    compare = f"{subject.command} plan"
+    if kind == "another's":
+        return "\n".join(
+            (
+                held(subject, ": the lock was lost to ", record, now, ". Terraform is killed."),
+                "Its next write would have overwritten the other's. An errored.tfstate is kept, never pushed.",
+                do("When the other is done, compare", compare),
+            )
+        )
+    how = "somebody unlocked it while we held it" if kind == "gone" else "its lease ran out without a heartbeat"
+    return say(
+        subject.label,
+        f"the lock was lost: {how}. Terraform is stopped.",
+        do("Look at who is in now", subject.status),
+        do("Then compare", compare),
+    )
+
+
+def release_failed(subject: Subject, error: str, lock_id: str, lease_seconds: float | None) -> str:
+    """The lock is left behind, until when, and what frees it."""
+    first = f"the lock could not be released. {first_line(error)}".rstrip()
+    if subject.is_local or lease_seconds is None:
+        return say(subject.label, first, "It ends with this process: there is nothing to unlock.")
+    lease = format_duration(lease_seconds)
+    return say(
+        subject.label,
+        first,
+        f"The next tfguard takes it over {lease} after its last heartbeat; a plain Terraform never does.",
+        do("To free it now", subject.unlock(lock_id)),
+    )
+
+
+def lost_unnoticed(subject: Subject, kind: str) -> str:
+    """The release found that somebody has unlocked it since the last heartbeat: exit 76."""
+    how = "somebody unlocked it, and another run holds it" if kind == "another's" else "somebody unlocked it"
+    return say(
+        subject.label,
+        f"the lock was lost before the run had ended: {how}.",
+        do("Check that nothing else ran meanwhile", f"{subject.command} plan"),
+    )
+
+
+_IS_ASKED = "Terraform has been asked once to stop"
+
+
+_IS_KEPT = f"{_IS_ASKED}; the lock is kept until it has."
+
+
+def broken(subject: Subject, error: str) -> str:
+    """A defect of ours has ended it. What becomes of the run is said when it is gone."""
+    first = error.partition("\n")[0]
+    return fit(about(subject.label, f"the keeper broke down. {first}"), "This is a defect of tfguard's.")
+
+
+def died(subject: Subject, *, is_running: bool) -> str:
+    """Another takes its place."""
+    return fit(
+        about(subject.label, "the keeper process died; another takes its place."), _IS_KEPT if is_running else ""
+    )
+
+
+def died_again(subject: Subject) -> str:
+    """None takes its place, and Terraform runs on."""
+    return fit(
+        about(subject.label, "the keeper process died again and again: nobody renews or releases the lock any more."),
+        _IS_KEPT if subject.is_local else f"{_IS_ASKED}; what still runs three fifths into the lease is killed.",
+    )

@@ -1,0 +1,61 @@
+"""What is said before a program starts."""
+
+from __future__ import annotations
+
+from tfguard.report.messages.phrases import first_line, fit, say, word
+from tfguard.text import printable
+
+
+def unlocked(label: str) -> str:
+    """The user said -lock=false."""
+    return say(label, "-lock=false was asked for: running without the lock.")
+
+
+def plan_unlocked(label: str) -> str:
+    """The configuration said so."""
+    return say(label, "lock.plan is skip: planning without the lock, on a state that may be changing.")
+
+
+def denied_during_plan(message: str) -> str:
+    """A plan was refused its lock: say how to plan without one."""
+    first, *rest = message.splitlines()
+    return fit(first, *rest[-1:], "Or plan without the lock: set lock.plan: skip in tfguard.yml.")
+
+
+def initialising(label: str, why: str) -> str:
+    """Init comes first."""
+    return say(label, f"{why}.", "Running init first. To forbid that: init: never in tfguard.yml.")
+
+
+def creating_workspace(label: str, workspace: str) -> str:
+    """Terraform would create it under a lock of its own, in our way."""
+    return say(label, f"workspace {word(workspace)} does not exist yet: Terraform creates it first.")
+
+
+def unlisted_workspaces(label: str, error: str) -> str:
+    """Terraform would take its implicit lock each time: exit 77."""
+    return say(
+        label,
+        first_line(error),
+        "Terraform then locks a non-default workspace by itself each time, which collides with our lock.",
+        "Allow s3:ListBucket on the bucket, or use lock.mode: named in tfguard.yml.",
+    )
+
+
+def nothing_to_apply(label: str) -> str:
+    """`tfguard run` ends here."""
+    return say(label, "the plan has no changes: nothing to apply.")
+
+
+def not_approved(label: str) -> str:
+    """The answer was not yes."""
+    return say(label, "not approved: nothing was applied.")
+
+
+def unexpected(error: BaseException) -> str:
+    """A defect of ours: exit 70."""
+    return fit(
+        f"tfguard: unexpected {type(error).__name__}: {printable(str(error), 200)}",
+        "This is a defect in tfguard. A lock that it held is released, or left to its lease.",
+        "To see where, run it again with TFGUARD_TRACEBACK=1.",
+    )

@@ -1,0 +1,134 @@
+"""What is said until the lock is ours, or is not to be had."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from tfguard.durations import format_duration
+from tfguard.lock import protocol
+from tfguard.lock.store import LockRecord
+from tfguard.report.messages.phrases import Subject, do, first_line, fit, held, say, watch, way_out
+
+
+def waiting(
+    subject: Subject,
+    record: LockRecord | None,
+    now: datetime,
+    *,
+    remaining_seconds: float,
+    expires_in_seconds: float | None = None,
+    standing: str = "",
+) -> str:
+    """The lock is busy: who holds it, where to watch, our place in line (`standing`), how long we shall still wait."""
+    wait = f"Waiting up to {format_duration(round(remaining_seconds))}"
+    takeover = ""
+    if expires_in_seconds is not None:
+        takeover = f"; without a heartbeat it is taken over in {format_duration(max(0, round(expires_in_seconds)))}"
+    lines = [held(subject, " is held by ", record, now, "."), watch(record)]
+    is_plain = record is not None and record.lease is None and bool(record.id)
+    if is_plain and record is not None and not subject.is_local:
+        place = f"{standing}." if standing else ""
+        unlock = do(f"{wait}. If it is dead", subject.unlock(record.id))
+        return "\n".join(line for line in (*lines, place, unlock) if line)
+    place = f"{standing}. " if standing else ""
+    return "\n".join(line for line in (*lines, fit(f"{place}{wait} (--lock-timeout){takeover}.")) if line)
+
+
+def trouble(subject: Subject, error: str, remaining_seconds: float) -> str:
+    """The store does not answer while we wait."""
+    return say(
+        subject.label,
+        first_line(error),
+        f"Trying again for up to {format_duration(round(remaining_seconds))} (--lock-timeout).",
+    )
+
+
+def unavailable(subject: Subject, error: str, *, waited_seconds: float) -> str:
+    """The store has not answered for as long as we were to wait: exit 69."""
+    waited = f"Gave up after {format_duration(round(waited_seconds))}" if waited_seconds >= 1 else "Tried once"
+    return say(
+        subject.label,
+        first_line(error),
+        f"{waited}; nothing was run. Check the network and the endpoint.",
+        "To try for longer: --lock-timeout=30m before the command.",
+    )
+
+
+def busy(subject: Subject, record: LockRecord | None, now: datetime, *, waited_seconds: float) -> str:
+    """We gave up waiting: exit 75."""
+    waited = f"gave up after {format_duration(round(waited_seconds))}" if waited_seconds >= 1 else "did not wait"
+    lines = (
+        held(subject, " is held by ", record, now, f"; {waited}."),
+        watch(record) or "To wait longer: --lock-timeout=30m before the command.",
+        way_out(subject, record),
+    )
+    return "\n".join(lines)
+
+
+def takeover_refused(subject: Subject, record: LockRecord | None, now: datetime) -> str:
+    """The holder is dead, and `lock.takeover` forbids us to take its lock: exit 75."""
+    return "\n".join(
+        (
+            held(subject, ": ", record, now, " has died; lock.takeover forbids a takeover."),
+            do("Look at what it did", f"{subject.command} plan -lock=false"),
+            do("Then", subject.unlock(record.id)) if record and record.id else way_out(subject, record),
+        )
+    )
+
+
+def took_over(subject: Subject, dead: LockRecord, now: datetime) -> str:
+    """We took the lock of a dead holder, or of a hold that has ended."""
+    if dead.lease and dead.lease.hold_until:
+        return held(subject, ": the hold by ", dead, now, " is over.")
+    may_miss = bool(dead.lease and dead.lease.is_changing)
+    link = watch(dead).removeprefix("Watch it: ")
+    lines = (
+        held(subject, ": took the lock over from ", dead, now, ", which has died."),
+        "The state may miss what that run created, until a later run succeeds." if may_miss else "",
+        f"Its run: {link}" if link else "",
+    )
+    return "\n".join(line for line in lines if line)
+
+
+def acquired(subject: Subject, lock_id: str, *, waited_seconds: float, is_nested: bool) -> str:
+    """The lock is ours."""
+    if is_nested:
+        return say(subject.label, f"locked by the tfguard around us ({lock_id}).")
+    waited = f" after {format_duration(round(waited_seconds))}" if waited_seconds >= 1 else ""
+    return say(subject.label, f"locked{waited} ({lock_id}).")
+
+
+def nested_ignored(label: str) -> str:
+    """We are inside a run that has lost the lock, or holds another."""
+    return say(
+        label,
+        "TFGUARD_LOCK_ID is set, but that run does not hold this lock: taking it ourselves.",
+        "If this is not meant to run inside another tfguard: unset TFGUARD_LOCK_ID.",
+    )
+
+
+def credentials_expire(label: str, at: datetime) -> str:
+    """Known credentials end before the run may."""
+    return say(
+        label,
+        f"the credentials for the lock expire at {at:%H:%M:%S} UTC, perhaps before this run ends.",
+        "If they cannot be refreshed, heartbeats stop then: use a longer session, or a shorter run_timeout.",
+    )
+
+
+def standing(message: protocol.Waiting) -> str:
+    """Say what place we have, and how long it may take: `You are 2nd of 5; the last runs held it for about 3 min`."""
+    place = f"You are {ordinal(message.place)} of {message.length}" if message.place else ""
+    usual = f"the last runs held it for about {_about(message.usual_seconds)}" if message.usual_seconds else ""
+    text = "; ".join(part for part in (place, usual) if part)
+    return text[:1].upper() + text[1:]
+
+
+def ordinal(number: int) -> str:
+    """`1st`, `2nd`, `3rd`, `4th`, `11th`."""
+    endings = {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{'th' if 10 < number % 100 < 14 else endings.get(number % 10, 'th')}"
+
+
+def _about(seconds: float) -> str:
+    return f"{max(1, round(seconds))} s" if seconds < 90 else f"{round(seconds / 60)} min"

@@ -1,0 +1,143 @@
+"""What is to be done under which lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tfguard import __version__
+from tfguard.backends.target import Target, without_secrets
+from tfguard.errors import ConfigError
+from tfguard.jobfiles import run_record
+from tfguard.jobfiles.run_record import RunRecord
+from tfguard.lock.names import UNSAVED_STATE
+from tfguard.lock.store import Holder
+from tfguard.report.messages import phrases
+from tfguard.run.context import Context, cache_dir
+from tfguard.terraform.binary import binary_version
+from tfguard.terraform.command_line import Invocation, parse
+from tfguard.terraform.locate import resolve_target
+
+
+def make_task(context: Context, target: Target, invocation: Invocation, *, command: str = "") -> Task:
+    """Describe the run to the runner. `command` is what people see; the invocation's words if empty."""
+    found, identity = context.settings, context.identity
+    timeout = invocation.lock_timeout_seconds
+    origin = " ".join(part for part in (identity.run, identity.link) if part)
+    is_plan = invocation.words == ("plan",)
+    return Task(
+        subject=context.subject(target),
+        target=target,
+        terms=Terms(
+            timeout_seconds=found.lock.timeout_seconds if timeout is None else timeout,
+            lease_seconds=found.lock.lease_seconds,
+            takeover=found.lock.takeover,
+            order=found.lock.order,
+            run_timeout_seconds=found.run_timeout_seconds,
+            orphan_timeout_seconds=float(context.environ.get("TFGUARD_TEST_ORPHAN_TIMEOUT", 1800)),
+        ),
+        holder=Holder(who=identity.who, command=command or invocation.display, run=identity.run, link=identity.link),
+        operation=invocation.command.operation if invocation.command and not command else command,
+        is_changing=invocation.command.is_changing if invocation.command else True,
+        environ=context.environ,
+        directory=str(context.directory),
+        binary=str(context.binary.path),
+        version=binary_version(context.binary, context.environ, cache_dir(context.environ)),
+        info=f"tfguard {__version__}" + (f", {origin}" if origin else ""),
+        is_plan=is_plan,
+        record=_record(context, target, command or invocation.display),
+        record_path=str(context.report.page.record) if context.report.page else run_record.new_path(context.environ),
+        state_directory=found.directory,
+        push_argv=_push_argv(context, target, invocation),
+        pushed_file=_pushed_file(context, invocation),
+        plan_file=os.path.join(found.directory, invocation.plan_file) if invocation.plan_file else "",
+        ignores_errored=context.options.ignores_errored or invocation.words == ("state", "push"),
+        success_codes=frozenset({0, 2}) if is_plan and invocation.is_set("detailed-exitcode") else frozenset({0}),
+    )
+
+
+def _push_argv(context: Context, target: Target, invocation: Invocation) -> tuple[str, ...]:
+    """The command that pushes a state under this very lock; none where it would push to another state."""
+    if target.backend == "named":
+        return (*context.terraform, "state", "push", "-lock-timeout=60s")
+    if invocation.plan_file is not None:
+        try:
+            own = resolve_target(context.workdir(), parse(("apply",), {}), context.environ)
+        except ConfigError:
+            return ()
+        if not isinstance(own, Target) or (own.path, own.stores) != (target.path, target.stores):
+            return ()
+    return (*context.terraform, "state", "push", "-lock=false")
+
+
+def _pushed_file(context: Context, invocation: Invocation) -> str:
+    """The file that `state push errored.tfstate` pushes, empty for any other command."""
+    if invocation.words != ("state", "push") or len(invocation.positionals) != 1:
+        return ""
+    path = os.path.join(context.settings.directory, invocation.positionals[0])
+    return path if os.path.basename(path) == UNSAVED_STATE else ""
+
+
+def _record(context: Context, target: Target, command: str) -> run_record.RunRecord:
+    """What a later `settle` has to know of this run."""
+    bare, is_stripped = without_secrets(target)
+    return run_record.RunRecord(
+        label=context.label(target),
+        again=context.options.again,
+        target=bare,
+        is_stripped=is_stripped,
+        directory=context.settings.directory,
+        pipeline=context.options.pipeline or "",
+        config=os.path.abspath(context.options.config) if context.options.config else "",
+        choosers=run_record.choosers(context.environ),
+        who=context.identity.who,
+        command=command,
+        run=context.identity.run,
+        lease_seconds=context.settings.lock.lease_seconds,
+    )
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a lock is to be taken and held. Times in seconds."""
+
+    timeout_seconds: float
+    lease_seconds: float
+    takeover: Literal["always", "plan-only", "never"] = "always"
+    run_timeout_seconds: float | None = None
+    orphan_timeout_seconds: float = 1800.0
+    order: Literal["fifo", "none"] = "fifo"
+
+
+@dataclass(frozen=True)
+class Task:
+    """
+    What is to be done under which lock.
+
+    `environ` is Terraform's, and what credentials are resolved from. `binary` is the Terraform that creates a missing
+    workspace. `version` goes into LockInfo. In `state_directory` Terraform leaves a state that it could not save;
+    `push_argv` pushes it. `pushed_file`: this run itself pushes that file. `plan_file` is the plan that it applies.
+    """
+
+    subject: phrases.Subject
+    target: Target
+    terms: Terms
+    holder: Holder
+    operation: str
+    is_changing: bool
+    environ: Mapping[str, str]
+    directory: str
+    binary: str
+    version: str = ""
+    info: str = ""
+    is_plan: bool = False
+    success_codes: frozenset[int] = field(default_factory=lambda: frozenset({0}))
+    record: RunRecord | None = None
+    record_path: str = ""
+    state_directory: str = ""
+    push_argv: tuple[str, ...] = ()
+    pushed_file: str = ""
+    plan_file: str = ""
+    ignores_errored: bool = False
