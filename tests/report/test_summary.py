@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tests.report.page import Rendered
@@ -156,7 +156,12 @@ def test_a_label_is_read_as_it_was_given() -> None:
     assert shown(Page(label, "succeeded")).outline[0][1] == f"✅ {label}: succeeded"
 
 
+#: A sign of four bytes; and signs that are longer as they are written: for JSON, for HTML, for both, for Markdown.
+LONG_SIGNS = ("\U0001f600", "\\", "'", '"', "$")
+
+
 @settings(max_examples=60, deadline=None)
+@example(LONG_SIGNS[0] * 300, LONG_SIGNS[0] * 300, SMALLEST_LIMIT_BYTES)
 @given(st.text(max_size=300), st.text(max_size=300), st.integers(SMALLEST_LIMIT_BYTES, 20_000))
 def test_whatever_is_written_the_page_stays_whole_and_within_its_limit(label: str, text: str, limit: int) -> None:
     changes = PlannedChanges(add=1, has_changes=True, rows=((label, text),) * 300)
@@ -169,6 +174,40 @@ def test_whatever_is_written_the_page_stays_whole_and_within_its_limit(label: st
     assert found.broken == []
     assert found.outline[0][0] == "h3"
     assert json.loads(data)["outcome"] == "failed"
+
+
+@pytest.mark.parametrize("sign", LONG_SIGNS)
+def test_the_smallest_page_has_room_for_the_facts_of_a_run_whatever_they_are_written_in(sign: str) -> None:
+    word = sign * 2000
+    changes = PlannedChanges(add=1, has_changes=True, rows=((word, word),) * 300)
+    page = Page(word, "failed", 1, word, word, word, 3.2, 41.7, changes=changes, text=f"Error: {word}", notes=(word,))
+
+    markdown, data = render(page, SMALLEST_LIMIT_BYTES), render_json(page, SMALLEST_LIMIT_BYTES)
+
+    shown, facts = Rendered(markdown), json.loads(data)
+    assert len(markdown.encode()) <= SMALLEST_LIMIT_BYTES and len(data) <= SMALLEST_LIMIT_BYTES
+    assert shown.outline[0][1].startswith(f"❌ {sign}{sign}") and shown.outline[0][1].endswith("…: failed (exit 1)")
+    assert [facts[name][:2] for name in ("label", "who", "run")] == [sign * 2] * 3
+    assert (facts["exit_code"], facts["changes"]["resource_count"], facts["held_seconds"]) == (1, 300, 41.7)
+    for text in (shown.all("pre", within="details")[0], facts["text"]):
+        assert "bytes left out …" in text
+
+
+def test_a_link_that_is_too_long_is_left_out_of_the_page_and_never_cut() -> None:
+    page = Page("prod", "succeeded", who="ana@ci-7", link="https://ci.example/" + "x" * 2000)
+
+    assert "ci.example" not in render(page)
+    assert "ana@ci-7" in render(page)
+    assert b"ci.example" not in render_json(page)
+
+
+def test_a_report_as_json_keeps_notes_and_error_short_rather_than_leave_them_out() -> None:
+    notes = tuple(f"note {number}: {'x' * 2000}" for number in range(20))
+
+    facts = msgspec.json.decode(render_json(Page("prod", "failed", text=f"Error: {'y' * 9000}", notes=notes), 8000))
+
+    assert [note.split(":")[0] for note in facts["notes"]] == [note.split(":")[0] for note in notes]
+    assert facts["first_error"].startswith("Error: yyy")
 
 
 @pytest.mark.parametrize("word", ["token", "tf_var_", "://a:", "\x1b]", "Plan: 1\n", "<", "Error: x\n"])

@@ -2,6 +2,9 @@
 A run told on one page, as Markdown for people or as JSON for programs: how it ended, what it was, what it changes, and
 Terraform's own words, folded.
 
+A limit counts the bytes of what is written: escaped, a sign may take six. What has no bound of its own is cut until its
+written form fits; what always stands there is bounded so that the smallest page has room for it.
+
 Everything shown is a stranger's text. It stands in HTML, where Markdown is not read, escaped and without control signs;
 in `<code>` or `<pre>`, where `@somebody` is nobody's name; and what is known to be secret is cut out.
 """
@@ -10,7 +13,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +26,12 @@ from tfguard.text import printable
 
 #: GitHub refuses the summary of a step altogether if it is above 1 MiB.
 LIMIT_BYTES = 1024 * 1024
-#: Whatever is less does not hold a run's facts.
+#: Whatever is less does not hold a run's facts: three words and a link, as they are written, and what is ours.
 SMALLEST_LIMIT_BYTES = 4000
 _MAX_WORD = 300
+_MAX_WORD_BYTES = 600
+#: A link that is cut leads nowhere: a longer one is left out.
+_MAX_LINK_BYTES = 1000
 _MAX_NOTES = 20
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 #: What Markdown would read even between tags.
@@ -56,26 +62,38 @@ def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
     """Give the page as Markdown of at most `limit_bytes`; Terraform's text is cut in its middle to fit."""
     text = plain(page.text)
     parts = [_head(page)]
-    for make in (_notes, _counts, _table, _error):
-        # Half of what is left: a huge part must not push out the next.
-        parts += [part] if (part := make(page, text, _room(parts, limit_bytes) // 2)) else []
-    room = _room(parts, limit_bytes)
-    parts += [_DETAILS.format(_escaped(text, room))] if text and room > 0 else []
-    # An empty line at the end, too: a tag's block goes on to the next one, and a page may follow.
-    return "\n\n".join([*parts, ""])
+    # Half of what is left: a huge part must not push out the next.
+    for make, share in ((_notes, 2), (_counts, 2), (_table, 2), (_error, 2), (_output, 1)):
+        part = make(page, text, _room(parts, limit_bytes) // share)
+        if part and _size(_joined([*parts, part])) <= limit_bytes:
+            parts.append(part)
+    return _joined(parts)
 
 
 def render_json(page: Page, limit_bytes: int = LIMIT_BYTES) -> bytes:
-    """Give the facts as JSON; to fit, Terraform's text is cut, then the list of resources."""
-    facts, limit = _facts(page, limit_bytes), limit_bytes
-    whole, changes = facts["text"], facts["changes"] or {"resources": []}
-    while (excess := len(data := _encoded(facts)) - limit_bytes) > 0 and limit > 0:
-        limit = max(0, min(limit, len(whole.encode())) - excess)
-        facts["text"] = cut(whole, limit)
-    while len(data) > limit_bytes and changes["resources"]:
-        changes["resources"] = changes["resources"][: len(changes["resources"]) // 2]
-        data = _encoded(facts)
-    return data
+    """
+    Give the facts as JSON of at most `limit_bytes`.
+
+    To fit, Terraform's text is cut, then the list of resources; if that is not enough, the notes and the first error.
+    """
+    facts = _facts(page, limit_bytes)
+
+    def shorten(within: dict[str, Any], name: str, most: int, cut_to: Callable[[int], Any]) -> None:
+        def fits(limit: int) -> bool:
+            within[name] = cut_to(limit)
+            return len(_encoded(facts)) <= limit_bytes
+
+        fits(_largest(most, fits))
+
+    text, notes, error, changes = facts["text"], facts["notes"], facts["first_error"], facts["changes"]
+    shorten(facts, "text", _size(text), lambda limit: cut(text, limit))
+    if changes is not None:
+        resources = changes["resources"]
+        shorten(changes, "resources", len(resources), lambda count: resources[:count])
+    longest = max(map(_size, notes), default=0)
+    shorten(facts, "notes", longest, lambda limit: [cut(note, limit) for note in notes] if limit else [])
+    shorten(facts, "first_error", _size(error), lambda limit: cut(error, limit))
+    return _encoded(facts)
 
 
 def plain(text: str) -> str:
@@ -100,14 +118,28 @@ def first_error(text: str) -> str:
 
 
 def cut(text: str, limit_bytes: int) -> str:
-    """Cut the middle out of what is too long, and say so."""
+    """Cut the middle out of what is too long, and say so. What says so is given in any case, for all of the text."""
     data = text.encode("utf-8", "replace")
     if len(data) <= limit_bytes:
         return text
-    half = max(0, (limit_bytes - len(left_out(len(data)).encode())) // 2)
-    kept = (data[:half], data[len(data) - half :])
-    note = left_out(len(data) - 2 * half)
-    return kept[0].decode("utf-8", "ignore") + note + kept[1].decode("utf-8", "ignore")
+    half = max(0, (limit_bytes - _size(left_out(len(data)))) // 2)
+    head, tail = data[:half].decode("utf-8", "ignore"), data[len(data) - half :].decode("utf-8", "ignore")
+    return head + left_out(len(data) - _size(head + tail)) + tail
+
+
+def _largest(most: int, fits: Callable[[int], bool]) -> int:
+    """Give the largest number up to `most` that fits, as nearly as halving finds it; 0 if none does."""
+    if fits(most):
+        return most
+    least = 0
+    while most - least > 1:
+        middle = (least + most) // 2
+        least, most = (middle, most) if fits(middle) else (least, middle)
+    return least
+
+
+def _size(text: str) -> int:
+    return len(text.encode("utf-8", "replace"))
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------------
@@ -117,17 +149,23 @@ _DETAILS = "<details><summary>Terraform's output</summary>\n\n<pre>{}</pre>\n\n<
 
 def _room(parts: Iterable[str], limit_bytes: int) -> int:
     """How many bytes are left for more parts, if Terraform's text is to be the last."""
-    return limit_bytes - len(_DETAILS) - 2 - sum(len(part.encode()) + 2 for part in parts)
+    return limit_bytes - len(_DETAILS) - 2 - _size(_joined(parts))
+
+
+def _joined(parts: Iterable[str]) -> str:
+    # An empty line at the end, too: a tag's block goes on to the next one, and a page may follow.
+    return "\n\n".join([*parts, ""])
 
 
 def _head(page: Page) -> str:
     code = "" if page.exit_code is None else f" (exit {page.exit_code})"
     who = _code(" · ".join(part for part in (page.who, page.run) if part))
-    link = f'<a href="{html.escape(page.link)}">{who}</a>' if page.link else who
+    link = _link(page, html.escape)
+    linked = f'<a href="{html.escape(link)}">{who}</a>' if link else who
     lines = [
         # The one line that Markdown does read.
-        f"### {_MARKS.get(page.outcome, '❌')} {_MARKDOWN.sub(_as_entity, _code(page.label))}: {page.outcome}{code}",
-        f"<p>{link}</p>" if who else "",
+        f"### {_MARKS.get(page.outcome, '❌')} {_code(page.label, _without_markdown)}: {page.outcome}{code}",
+        f"<p>{linked}</p>" if who else "",
         _times(page),
     ]
     return "\n\n".join(line for line in lines if line)
@@ -144,7 +182,7 @@ def _notes(page: Page, _text: str, room: int) -> str:
     shown: list[str] = []
     for note in page.notes[-_MAX_NOTES:]:
         part = f"<pre>{_escaped(plain(note), room)}</pre>"
-        room -= len(part.encode()) + 2
+        room -= _size(part) + 2
         shown += [part] if room > 0 else []
     return "\n\n".join(shown)
 
@@ -166,7 +204,7 @@ def _table(page: Page, _text: str, room: int) -> str:
     rows: list[str] = []
     for action, address in page.changes.rows:
         row = f"<tr><td>{_code(action)}</td><td>{_code(address)}</td></tr>"
-        room -= len(row.encode())
+        room -= _size(row)
         if room < len(table) + 100:
             rows.append(f"<tr><td></td><td>and {len(page.changes.rows) - len(rows)} more</td></tr>")
             break
@@ -179,26 +217,41 @@ def _error(page: Page, text: str, room: int) -> str:
     return f"<pre>{_escaped(found, room)}</pre>" if found else ""
 
 
-def _code(text: str) -> str:
+def _output(_page: Page, text: str, room: int) -> str:
+    return _DETAILS.format(_escaped(text, room)) if text else ""
+
+
+def _code(text: str, written: Callable[[str], str] = html.escape) -> str:
     """One line of a stranger's."""
-    shown = html.escape(_line(text))
+    shown = written(_word(text, written))
     return f"<code>{shown}</code>" if shown else ""
 
 
-def _line(text: str) -> str:
-    return printable(redaction.redact(text), _MAX_WORD)  # In this order: half a secret would not be known for one.
-
-
-def _as_entity(sign: re.Match[str]) -> str:
-    return f"&#{ord(sign[0])};"
+def _without_markdown(text: str) -> str:
+    return _MARKDOWN.sub(lambda sign: f"&#{ord(sign[0])};", html.escape(text))
 
 
 def _escaped(text: str, room: int) -> str:
     """Escape text for between tags, cut so that it then has room."""
-    limit = room
-    while len((shown := html.escape(cut(text, limit), quote=False)).encode()) > room and limit > 0:
-        limit -= max(1, (len(shown.encode()) - room) // 2)
-    return shown
+
+    def shown(limit: int) -> str:
+        return html.escape(cut(text, limit), quote=False)
+
+    return shown(_largest(max(0, min(room, _size(text))), lambda limit: _size(shown(limit)) <= room))
+
+
+def _word(text: str, written: Callable[[str], str]) -> str:
+    """One line of a stranger's, within the bytes that a word may take as it is written."""
+    safe = redaction.redact(text)  # Before it is cut: half a secret would not be known for one.
+
+    def fits(limit: int) -> bool:
+        return _size(written(printable(safe, limit))) <= _MAX_WORD_BYTES
+
+    return printable(safe, _largest(_MAX_WORD, fits))
+
+
+def _link(page: Page, written: Callable[[str], str]) -> str:
+    return page.link if _size(written(page.link)) <= _MAX_LINK_BYTES else ""
 
 
 # --- JSON -----------------------------------------------------------------------------------------------------------
@@ -206,6 +259,14 @@ def _escaped(text: str, room: int) -> str:
 
 def _encoded(facts: dict[str, Any]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
+
+
+def _as_json(text: str) -> str:
+    return msgspec.json.encode(text).decode()
+
+
+def _line(text: str) -> str:
+    return _word(text, _as_json)
 
 
 def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
@@ -216,7 +277,7 @@ def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
         "exit_code": page.exit_code,
         "who": _line(page.who),
         "run": _line(page.run),
-        "link": page.link,
+        "link": _link(page, _as_json),
         "lock_id": page.lock_id,
         "fencing_token": page.token,
         "waited_seconds": page.waited,
