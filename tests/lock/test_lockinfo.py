@@ -67,7 +67,7 @@ def test_characters_are_escaped_where_go_escapes_them(raw, encoded):
 def test_what_is_written_is_read_back(info):
     text = info.encode()
 
-    assert len(text) > MAX_BYTES or decode(text) == info
+    assert len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES or decode(text) == info
 
 
 @given(INFOS)
@@ -128,6 +128,7 @@ def test_what_terraform_cannot_read_is_no_lock_info(text):
 def test_a_lock_of_unreasonable_size_or_depth_is_not_read():
     """A5"""
     assert decode('{"ID":"x","Who":"' + "a" * MAX_BYTES + '"}') is None
+    assert decode('{"ID":"x","Who":"' + "\U0001f600" * (MAX_BYTES // 4) + '"}') is None
     assert decode('{"ID":"x","Who":' + "[" * 20_000 + "]" * 20_000 + "}") is None
 
 

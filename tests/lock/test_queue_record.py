@@ -72,6 +72,13 @@ def test_a_full_record_takes_no_more_tickets_and_loses_none():
     assert names(state) == [f"{number:036d}" for number in range(len(state.tickets))]
 
 
+def test_a_record_of_unreasonable_size_is_not_read():
+    many = '{"token":7,"errored":"%s"}'
+
+    assert decode(many % ("\U0001f600" * (MAX_BYTES // 4))).token == 7
+    assert decode(many % ("\U0001f600" * (MAX_BYTES // 2))) == QueueState()
+
+
 def test_a_hundred_waiters_and_the_history_fit_into_a_quarter_of_an_item():
     holder = Holder(who="w" * 500, command="c" * 500, run="r" * 500, link="https://ci/" + "p" * 200)
     state = line()

@@ -65,7 +65,7 @@ def decode(text: str) -> LockInfo | None:
 
 def decode_object(text: str) -> dict[str, Any] | None:
     """Parse a JSON object of bounded size and depth; None where it is anything else."""
-    if len(text) > MAX_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
         return None
     try:
         value = msgspec.json.decode(text)

@@ -190,7 +190,7 @@ class View:
 
 def decode(text: str) -> QueueState:
     """Read a queue record. Garbage reads as an empty one, and one part that is garbage does not spoil the others."""
-    if len(text) > 2 * MAX_BYTES:
+    if len(text.encode("utf-8", "surrogatepass")) > 2 * MAX_BYTES:
         return QueueState()
     try:
         return msgspec.json.decode(text, type=QueueState)
