@@ -1,5 +1,5 @@
 """
-What every test starts from: a scrubbed environment, and the emulators on request.
+What every test starts from: a scrubbed environment, signals that are heard, and the emulators on request.
 
 An emulator that cannot be had skips its tests; where TFGUARD_REQUIRE_EMULATORS=1, it fails them. One server of each
 kind serves a whole pytest worker; each test makes a table or bucket of its own.
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 import pytest
 
 from tests.support import emulators
+from tests.support.dispositions import restore_dispositions
 
 ACCESS_KEY = "testkey"
 SECRET_KEY = "testsecret"
@@ -28,6 +29,11 @@ REGION = "us-east-1"
 _FOREIGN = ("AWS_", "TF_", "TFGUARD_", "CI_", "GITHUB_", "GITLAB_", "RUNNER_", "ACTIONS_", "BUILDKITE", "JENKINS_")
 _FOREIGN_NAMES = ("CI", "TF_BUILD", "GITLAB_CI", "TRAVIS", "CIRCLECI", "NO_COLOR", "FORCE_COLOR")
 _REQUIRED = os.environ.get("TFGUARD_REQUIRE_EMULATORS") == "1"
+
+
+def pytest_configure() -> None:
+    """`make test &` in a script starts us deaf to Ctrl-C, and we would hand that on to whatever a test starts."""
+    restore_dispositions()
 
 
 @pytest.fixture(autouse=True)
