@@ -46,6 +46,8 @@ FLAGS = {
 #: Variables, and the inputs that are handed on in them, for want of an option.
 VARIABLES = {"TFGUARD_LOCK_TAKEOVER": "TAKEOVER", "TF_WORKSPACE": "WORKSPACE"}
 _LAUNCH = "import sys; sys.path.insert(0, sys.argv.pop(1)); from tfguard.__main__ import main; main()"
+#: GitHub's cancel is the first of these, and then the second; a shutdown, or another platform's cancel, the second.
+_CANCELS = (signal.SIGINT, signal.SIGTERM)
 #: Where the runner puts GITHUB_WORKSPACE inside a job's `container:`, wherever it is outside.
 _IN_CONTAINER = "/__w/"
 _MAX_WORD = 40
@@ -58,6 +60,7 @@ class Refused(Exception):
 def main(argv: Sequence[str]) -> NoReturn:
     """Do one step: for `run` and `settle`, become tfguard."""
     step, environ = argv[0], dict(os.environ)
+    hear_cancels()
     try:
         if step == "install":
             sys.stdout.write(f"{installed(Path(argv[1]), environ)}\n")
@@ -69,8 +72,22 @@ def main(argv: Sequence[str]) -> NoReturn:
         annotate("error", str(problem))
         put_out({"exit-code": "64", "outcome": "usage-error"})
         sys.exit(64)
-    except KeyboardInterrupt:  # A cancel while we install: what is half made is gone.
-        sys.exit(130)
+
+
+def hear_cancels() -> None:
+    """
+    Let a cancel end us with what is half made removed, until we become tfguard, which has signals of its own.
+
+    However we were started: who starts us in a script's background starts us deaf to SIGINT.
+    """
+
+    def stop(number: int, _frame: object) -> NoReturn:
+        for each in _CANCELS:  # SIGTERM follows within seconds, and must not end what tidies up.
+            signal.signal(each, lambda *_: None)
+        sys.exit(128 + number)
+
+    for each in _CANCELS:
+        signal.signal(each, stop)
 
 
 def run(environ: Mapping[str, str]) -> NoReturn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,13 +46,18 @@ class Step:
 
 @dataclass
 class Job:
-    """One use of the action. `checkout` is where GitHub put it, `tools` the machine's tool cache."""
+    """
+    One use of the action. `checkout` is where GitHub put it, `tools` the machine's tool cache.
+
+    `launcher`: words before those that start a step, for a runner that starts it in an unusual way.
+    """
 
     stage: Stage
     tools: Path
     inputs: Mapping[str, str]
     checkout: Path = ROOT
     environ: Mapping[str, str] = field(default_factory=dict)
+    launcher: Sequence[str] = ()
     steps: dict[str, Step] = field(default_factory=dict)
 
     def start(self, name: str) -> Step:
@@ -65,7 +70,7 @@ class Job:
         output.touch()
         summary.touch()
         process = subprocess.Popen(
-            ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)],
+            [*self.launcher, "bash", "--noprofile", "--norc", "-e", "-o", "pipefail", str(script)],
             cwd=self.stage.path,
             env={
                 **{key: value for key, value in self.stage.environ.items() if key != "PYTHONPATH"},

@@ -6,11 +6,12 @@ import hashlib
 import io
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -20,7 +21,7 @@ from packaging.requirements import Requirement
 from tests.ci.actions import Job
 from tests.ci.conftest import check_out, install
 from tests.e2e.conftest import ROOT, base_environ
-from tests.e2e.runners import cancel_on_github
+from tests.support.dispositions import DEAF_TO_INTERRUPTS
 from tests.support.eventually import eventually
 from tests.support.serving import Request, serving
 
@@ -145,20 +146,23 @@ def test_of_two_installs_at_once_one_stays_whole_and_both_use_it(
     assert (only_place(tmp_path) / "click").is_dir()
 
 
+@pytest.mark.parametrize("launcher", [(), DEAF_TO_INTERRUPTS], ids=["as the runner does", "in the background"])
+@pytest.mark.parametrize("signals", [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM,)], ids=["cancel", "shutdown"])
 def test_a_cancel_during_the_install_leaves_nothing_half_made_and_nothing_to_settle(
-    job: Callable[..., Job], tmp_path: Path, uv: Callable[..., str]
+    job: Callable[..., Job], tmp_path: Path, uv: Callable[..., str], signals: Sequence[int], launcher: Sequence[str]
 ) -> None:
     began, tools = tmp_path / "began", tmp_path / "empty-tools"
     made = job({"command": "apply"}, PATH=uv(f"touch {began}; exec sleep 60"), UV_NO_INDEX="1")
-    made.tools = tools
+    made.tools, made.launcher = tools, launcher
     step = made.start("run")
     eventually(began.exists, what="the install to begin")
 
-    cancel_on_github(step.process)
+    for number in signals:  # The second may come while we tidy up.
+        step.process.send_signal(number)
     code = step.end()
     settled = made.start("settle").end()
 
-    assert (code, settled) == (130, 0), step.out
+    assert (code, settled) == (128 + signals[0], 0), step.out
     assert list((tools / "tfguard").iterdir()) == []
     assert "Traceback" not in step.out
     assert made.annotations == []

@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.dispositions import DEAF_TO_INTERRUPTS
-from tests.emulators import ROOT
+
+from tests.support.dispositions import DEAF_TO_INTERRUPTS
+from tests.support.emulators import ROOT
 
 SENT_TO_ITSELF = ["sh", "-c", 'kill -s "$0" $$']
 STARTS_ANOTHER = """
 import subprocess, sys
-from tests.dispositions import restore_dispositions
+from tests.support.dispositions import restore_dispositions
 restore_dispositions()
 sys.exit(-subprocess.run(sys.argv[1:]).returncode)
 """
