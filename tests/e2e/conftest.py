@@ -25,6 +25,8 @@ Backend = Literal["dynamodb", "s3", "both", "local"]
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
 ROOT = Path(__file__).parents[2]
 TFGUARD = [sys.executable, "-m", "tfguard"]
+#: What is said of a lock that is ours, up to its ID: where the machine took a second for it, that is said as well.
+LOCKED = r"locked(?: after \S+)? \("
 
 #: Appends begin and end to a file, so that two at once are seen; `$HOLD` seconds of work between.
 WORK = """

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REGION
-from tests.e2e.conftest import GATED, Result, Stage
+from tests.e2e.conftest import GATED, LOCKED, Result, Stage
 
 pytestmark = pytest.mark.e2e
 
@@ -120,11 +120,11 @@ def test_in_json_every_line_is_an_event_and_one_of_them_ends_the_run(stage: Call
 @pytest.mark.parametrize(
     ("flags", "expected"),
     [
-        ((), r"[^\n]+: locked \([^\n]+\)\.\n\d\d:\d\d:\d\d info +run\.finished [^\n]+ outcome=succeeded exit_code=0\n"),
+        ((), rf"[^\n]+: {LOCKED}[^\n]+\)\.\n\d\d:\d\d:\d\d info +run\.finished [^\n]+ outcome=succeeded exit_code=0\n"),
         (("--quiet",), ""),
         (
             ("--verbose",),
-            r".*run\.started.*: locked \(.*lease\.acquired.*child\.started.*child\.exited.*run\.finished.*",
+            rf".*run\.started.*: {LOCKED}.*lease\.acquired.*child\.started.*child\.exited.*run\.finished.*",
         ),
     ],
 )

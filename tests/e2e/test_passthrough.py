@@ -13,7 +13,7 @@ import pexpect
 import psutil
 import pytest
 
-from tests.e2e.conftest import TFGUARD, Stage
+from tests.e2e.conftest import LOCKED, TFGUARD, Stage
 from tests.e2e.running import running
 from tests.support.eventually import eventually
 
@@ -230,4 +230,4 @@ def test_every_message_names_the_state_first(applied: Stage) -> None:
     result = applied.tfguard("plan", "-no-color")
 
     first = result.err.splitlines()[0]
-    assert re.match(rf"{applied.bucket}/{applied.key}: locked \([0-9a-f-]+\)\.$", first), result.err
+    assert re.match(rf"{applied.bucket}/{applied.key}: {LOCKED}[0-9a-f-]+\)\.$", first), result.err
