@@ -13,8 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from tfguard import redaction
-from tfguard.cli import own_commands
-from tfguard.cli.main import OWN
+from tfguard.cli.main import OWN, own_commands
 
 ROOT = Path(__file__).parents[2]
 

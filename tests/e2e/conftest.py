@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 Backend = Literal["dynamodb", "s3", "both", "local"]
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
@@ -120,7 +120,7 @@ class Stage:
 
     def run(self, argv: Sequence[str], stdin: str | None = None, **environ: str) -> Result:
         process = self.start(argv, **environ)
-        out, err = process.communicate(stdin, timeout=120)
+        out, err = process.communicate(stdin, timeout=patience(30))
         return Result(process.returncode, out, err)
 
     def start(self, argv: Sequence[str], **environ: str) -> subprocess.Popen[str]:

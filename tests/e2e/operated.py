@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from tests.e2e.conftest import TFGUARD, Stage
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 #: A run may hold the lock for so long, at most.
 ENOUGH = 120
@@ -27,7 +27,7 @@ def running(made: Stage, *words: str, lease: str = "12s", **environ: str) -> Ite
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
+            process.communicate(timeout=patience(10))
 
 
 @contextmanager
@@ -56,13 +56,13 @@ def kill_all_of(process: subprocess.Popen[str]) -> None:
     for each in tree:
         with suppress(psutil.NoSuchProcess):  # It had ended before it could be stopped.
             each.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=patience(10))
 
 
 def kill_front_of(process: subprocess.Popen[str]) -> None:
     """SIGKILL the front alone."""
     process.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=patience(10))
 
 
 def keeper_of(front: int) -> psutil.Process | None:
@@ -90,4 +90,4 @@ def kill_guards_of(process: subprocess.Popen[str]) -> None:
         each.suspend()
     for each in (front, keeper):
         each.kill()
-    process.communicate(timeout=30)
+    process.communicate(timeout=patience(10))

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from tests.e2e.conftest import Result, Stage
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 
 class Running:
@@ -49,11 +49,11 @@ class Running:
         if not check():
             raise AssertionError(f"it has ended without {what}: {self.end()}")
 
-    def end(self, timeout: float = 120.0) -> Result:
+    def end(self, timeout: float = patience(30)) -> Result:
         """Wait for its end."""
         code = self.process.wait(timeout)
         for reader in self._readers:
-            reader.join(10)
+            reader.join(patience(10))
         return Result(code, self.out, self.err)
 
     def close(self) -> None:
@@ -62,7 +62,7 @@ class Running:
             self.process.kill()
             self.process.wait()
         for reader in self._readers:
-            reader.join(10)
+            reader.join(patience(10))
         for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
             if stream:
                 stream.close()

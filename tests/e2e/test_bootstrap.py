@@ -19,6 +19,7 @@ from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import WORK, Backend, Result, Stage, base_environ
 from tests.e2e.policed import Permission, Policed, policed
 from tests.e2e.test_provider import MIRROR, needs_provider
+from tests.support.eventually import patience
 from tfguard.backends.aws.facts import BucketFacts, TableFacts, bucket_client, read_bucket, read_table, table_client
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 
@@ -167,7 +168,7 @@ def test_on_a_terminal_it_asks(ground: Callable[..., Ground], answer: str, code:
     made = ground()
     words = ["-m", "tfguard", "bootstrap"]
     child = pexpect.spawn(
-        sys.executable, words, cwd=str(made.stage.path), env=made.stage.environ, encoding="utf-8", timeout=60
+        sys.executable, words, cwd=str(made.stage.path), env=made.stage.environ, encoding="utf-8", timeout=patience(10)
     )
 
     child.expect("Only 'yes' is accepted: ")
@@ -303,7 +304,7 @@ def test_what_was_killed_is_gone_on_with(guarded_ground: Callable[..., tuple[Gro
         return needed.action != at
 
     between.allows = kill
-    process.communicate(timeout=60)
+    process.communicate(timeout=patience(20))
     between.deny()
     result = made.bootstrap("--yes")
 
@@ -369,7 +370,7 @@ def test_two_at_once_make_one(ground: Callable[..., Ground]) -> None:
     made = ground()
     both = [made.stage.start_tfguard("bootstrap", "--yes") for _ in range(2)]
 
-    ended = [(process.communicate(timeout=60), process.returncode) for process in both]
+    ended = [(process.communicate(timeout=patience(20)), process.returncode) for process in both]
 
     assert [code for _, code in ended] == [0, 0], ended
     assert {line[0] for line in made.bootstrap().out.splitlines()} == {"✓"}

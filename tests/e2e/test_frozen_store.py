@@ -111,7 +111,7 @@ def test_a_frozen_terraform_whose_keepers_all_die_is_killed_and_the_run_ends(
         ours.wait_for("Terraform is frozen")
         for _ in range(1 + MAX_RESTARTS):
             kill_keeper_of(ours.pid)
-        result = ours.end(timeout=30)
+        result = ours.end()
 
     assert result.code == 76, str(result)
     assert "keeper process died again and again" in result.err

@@ -10,6 +10,7 @@ import pytest
 
 from tests.e2e.conftest import Backend, Stage
 from tests.e2e.operated import guarded
+from tests.support.eventually import patience
 
 pytestmark = pytest.mark.e2e
 
@@ -45,7 +46,7 @@ def test_history_tells_who_unlocked_and_why(stage: Make) -> None:
     with guarded(made) as process:
         lock_id = made.wait_for_lock()["ID"]
         made.tfguard("unlock", "--id", lock_id, "--yes", "--force", "--reason", "its runner hangs")
-        process.communicate(timeout=60)
+        process.communicate(timeout=patience(20))
 
     unlocked = [run for run in history(made) if run["unlocked_by"]]
     text = made.tfguard("history")

@@ -16,7 +16,7 @@ import pytest
 from tests.e2e.conftest import BACKENDS, Backend, Stage
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import Running, running
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
@@ -76,7 +76,7 @@ def test_who_came_first_is_served_first(stage: Callable[..., Stage], backend: Ba
             with start(made, "second") as second:
                 wait_for_tickets(made, 2)
                 (made.path / "holder.wait").unlink()
-                results = [each.end(timeout=120) for each in (holder, first, second)]
+                results = [each.end() for each in (holder, first, second)]
 
     assert [result.code for result in results] == [0, 0, 0], str(results)
     assert order(made) == ["holder", "first", "second"]
@@ -102,7 +102,7 @@ def test_a_waiter_killed_with_its_keeper_holds_nobody_up(stage: Callable[..., St
             wait_for_tickets(made, 2)
             kill_all_of(doomed)
             (made.path / "holder.wait").unlink()
-            results = [holder.end(timeout=120), second.end(timeout=120)]
+            results = [holder.end(), second.end()]
 
     assert [result.code for result in results] == [0, 0]
     assert order(made) == ["holder", "second"]
@@ -118,10 +118,10 @@ def test_a_waiter_that_is_stopped_leaves_the_line(stage: Callable[..., Stage]) -
         with start(made, "stopped") as stopped:
             wait_for_tickets(made, 1)
             os.kill(stopped.pid, signal.SIGTERM)
-            code = stopped.end(timeout=60).code
+            code = stopped.end().code
         eventually(lambda: not queue(made).get("tickets"), 60, "an empty line")
         (made.path / "holder.wait").unlink()
-        holder.end(timeout=120)
+        holder.end()
 
     assert code == -signal.SIGTERM
     assert order(made) == ["holder"]
@@ -136,7 +136,7 @@ def test_with_order_none_there_is_no_line(stage: Callable[..., Stage]) -> None:
         eventually(lambda: order(made) == ["holder"], 60)
         with start(made, "other", TFGUARD_LOCK_TIMEOUT="2m") as other:
             (made.path / "holder.wait").unlink()
-            results = [holder.end(timeout=120), other.end(timeout=120)]
+            results = [holder.end(), other.end()]
 
     assert [result.code for result in results] == [0, 0]
     assert "last_number" not in queue(made)
@@ -151,8 +151,8 @@ def test_in_ci_the_place_in_line_is_said(stage: Callable[..., Stage]) -> None:
         with start(made, "waiter", CI="true") as waiter:
             wait_for_tickets(made, 1)
             (made.path / "holder.wait").unlink()
-            holder.end(timeout=120)
-            said = waiter.end(timeout=120).err
+            holder.end()
+            said = waiter.end().err
 
     assert "You are 1st of 1. Waiting up to" in said
 
@@ -170,12 +170,12 @@ def test_on_a_terminal_one_line_shows_the_holder_and_our_place(stage: Callable[.
             cwd=str(made.path),
             env=environ,
             encoding="utf-8",
-            timeout=60,
+            timeout=patience(10),
             dimensions=(40, 200),
         )
         terminal.expect(r"⏳ .*app/terraform.tfstate · held by .* · apply · .*heartbeat .* ago · you are 1st of 1")
         (made.path / "holder.wait").unlink()
-        holder.end(timeout=120)
+        holder.end()
         terminal.expect("Apply complete!")
         terminal.expect(pexpect.EOF)
         terminal.close()

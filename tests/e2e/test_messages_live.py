@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import REGION
 from tests.e2e.conftest import GATED, LOCKED, Result, Stage
+from tests.support.eventually import patience
 
 pytestmark = pytest.mark.e2e
 
@@ -50,11 +51,11 @@ def ending(made: Stage, *processes: subprocess.Popen[str]) -> Iterator[None]:
         for process in processes:
             if process.returncode is None:
                 process.terminate()
-                process.communicate(timeout=120)
+                process.communicate(timeout=patience(30))
 
 
 def ended(process: subprocess.Popen[str]) -> Result:
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=patience(30))
     return Result(process.returncode, out, err)
 
 

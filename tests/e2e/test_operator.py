@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.conftest import TFGUARD, Backend, Result, Stage
 from tests.e2e.operated import guarded, kill_all_of, plain
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
@@ -112,7 +112,7 @@ def test_forced_unlock_ends_the_run_with_76(stage: Make, backend: Backend) -> No
     with guarded(made) as process:
         lock_id = made.wait_for_lock()["ID"]
         result = made.tfguard("unlock", "--id", lock_id, "--yes", "--force", "--reason", "its runner hangs")
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=patience(20))
 
     assert result.code == 0, str(result)
     assert "stops Terraform and ends with exit 76" in result.err
@@ -228,7 +228,12 @@ def test_on_a_terminal_unlock_asks(stage: Make) -> None:
 
     def answer(word: str) -> int:
         child = pexpect.spawn(
-            TFGUARD[0], [*TFGUARD[1:], "unlock"], cwd=made.path, env=made.environ, timeout=60, dimensions=(24, 200)
+            TFGUARD[0],
+            [*TFGUARD[1:], "unlock"],
+            cwd=made.path,
+            env=made.environ,
+            timeout=patience(10),
+            dimensions=(24, 200),
         )
         child.expect("Only 'yes' is accepted: ")
         child.sendline(word)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.e2e.conftest import TFGUARD, Backend, Result, Stage
 from tests.e2e.refusing import Refusing, refusing
+from tests.support.eventually import patience
 
 pytestmark = pytest.mark.e2e
 
@@ -68,7 +69,7 @@ def test_a_lock_that_changes_while_the_operator_thinks_is_shown_and_left_alone(s
         [*TFGUARD[1:], "unlock"],
         cwd=made.path,
         env=made.environ,  # type: ignore[arg-type]
-        timeout=60,
+        timeout=patience(10),
         dimensions=(24, 200),
         encoding="utf-8",
     )

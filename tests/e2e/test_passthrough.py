@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.conftest import LOCKED, TFGUARD, Stage
 from tests.e2e.running import running
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
@@ -195,7 +195,7 @@ def test_a_prompt_without_a_newline_appears_at_once(stage: Make) -> None:
     environ = {**made.environ, "TFGUARD_TERRAFORM": str(shim)}
 
     terminal = pexpect.spawn(
-        TFGUARD[0], [*TFGUARD[1:], "apply"], cwd=str(made.path), env=environ, timeout=60, encoding="utf-8"
+        TFGUARD[0], [*TFGUARD[1:], "apply"], cwd=str(made.path), env=environ, timeout=patience(10), encoding="utf-8"
     )
     terminal.expect("Enter a value: ")
     seen_at = time.time()
@@ -220,7 +220,7 @@ def test_a_prompt_through_a_pipe_appears_at_once(stage: Make) -> None:
     process = made.start_tfguard("apply", TFGUARD_TERRAFORM=str(shim))
     assert process.stdout
     shown = os.read(process.stdout.fileno(), 100)
-    process.communicate("yes\n", timeout=60)
+    process.communicate("yes\n", timeout=patience(20))
 
     assert shown == b"Enter a value: "
     assert process.returncode == 0

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import TFGUARD, Result, Stage
 from tests.e2e.running import running
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
@@ -267,7 +267,12 @@ def test_approve_prompt_asks_on_the_terminal(configured: Make, answer: str, is_a
     made = configured(ONE.replace("auto", "prompt"))
 
     terminal = pexpect.spawn(
-        TFGUARD[0], [*TFGUARD[1:], "run", "prod"], cwd=str(made.path), env=made.environ, timeout=60, encoding="utf-8"
+        TFGUARD[0],
+        [*TFGUARD[1:], "run", "prod"],
+        cwd=str(made.path),
+        env=made.environ,
+        timeout=patience(10),
+        encoding="utf-8",
     )
     terminal.expect("Only 'yes' is accepted: ")
     held = made.s3.body(made.bucket, "prod/terraform.tfstate.tflock")
@@ -389,7 +394,7 @@ def test_a_stale_plan_is_called_so_on_a_terminal_too(stage: Make) -> None:
         [*TFGUARD[1:], "apply", "tfplan"],
         cwd=str(made.path),
         env=made.environ,
-        timeout=60,
+        timeout=patience(10),
         encoding="utf-8",
     )
     terminal.expect(pexpect.EOF)

@@ -16,6 +16,7 @@ from tests.e2e.conftest import GATED, TFGUARD, Stage
 from tests.e2e.operated import kill_front_of
 from tests.e2e.running import running
 from tests.report.page import Rendered
+from tests.support.eventually import patience
 
 pytestmark = pytest.mark.e2e
 
@@ -121,7 +122,9 @@ def test_on_a_terminal_the_text_is_shown_and_told(stage: Make) -> None:
     made = stage("local")
     words = [*TFGUARD[1:], "--report", "r.json", "apply", "-no-color"]
 
-    terminal = pexpect.spawn(TFGUARD[0], words, cwd=str(made.path), env=made.environ, timeout=60, encoding="utf-8")
+    terminal = pexpect.spawn(
+        TFGUARD[0], words, cwd=str(made.path), env=made.environ, timeout=patience(10), encoding="utf-8"
+    )
     terminal.expect("Enter a value: ")
     terminal.sendline("yes")
     terminal.expect(pexpect.EOF)

@@ -14,7 +14,7 @@ import pytest
 from tests.e2e.conftest import GATED, Backend, Result, Stage
 from tests.e2e.operated import guarded, keeper_of, kill_all_of, kill_front_of, kill_keeper_of
 from tests.e2e.refusing import Refusing, refusing
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 from tfguard.backends.aws.dynamodb import BEAT
 
 pytestmark = pytest.mark.e2e
@@ -44,7 +44,7 @@ def apply(made: Stage, during: Callable[[], None]) -> Result:
     made.wait_for_log("begin")
     during()
     made.open_gate()
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=patience(30))
     return Result(process.returncode, out, err)
 
 
@@ -86,7 +86,7 @@ def holding_up_the_push(
         if not errored(made).exists():
             return True
         is_pushing.set()
-        may_land.wait(60)
+        may_land.wait(patience(30))
         return False
 
     return refuse
@@ -146,7 +146,7 @@ def test_a_push_whose_keeper_is_frozen_is_frozen_by_the_front(gated: Callable[..
     with guarded(made) as process:
         proxy.refuse = holding_up_the_push(made, is_pushing, may_land)
         made.open_gate()
-        assert is_pushing.wait(60)
+        assert is_pushing.wait(patience(30))
         keeper = keeper_of(process.pid)
         assert keeper is not None
         (push,) = [each for each in keeper.children() if each.name() == "terraform"]
@@ -156,7 +156,7 @@ def test_a_push_whose_keeper_is_frozen_is_frozen_by_the_front(gated: Callable[..
         keeper.resume()
         eventually(lambda: push.status() != psutil.STATUS_STOPPED, 30, "the push going on")
         may_land.set()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=patience(30))
 
     assert "it has been pushed now, under the same lock" in err
     assert made.locks() == []
@@ -170,13 +170,13 @@ def test_a_keeper_that_dies_while_it_pushes_leaves_a_lock_that_waits_for_the_pus
     with guarded(made) as process:
         proxy.refuse = holding_up_the_push(made, is_pushing, may_land)
         made.open_gate()
-        assert is_pushing.wait(60)
+        assert is_pushing.wait(patience(30))
 
         kill_keeper_of(process.pid)
         beaten = beat_of(made)
         eventually(lambda: beat_of(made) > beaten + 4, 30, "its successor beating while the push is on its way")
         may_land.set()
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=patience(30))
 
     assert made.locks() == []
     assert made.resources() == ["terraform_data.work"]
@@ -246,7 +246,7 @@ def test_after_a_lost_lock_nothing_is_pushed(gated: Callable[..., Pair]) -> None
     process = made.start_tfguard("apply", "-auto-approve", TFGUARD_LOCK_LEASE="12s")
     made.wait_for_log("begin")
     lose()
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=patience(30))
 
     assert process.returncode == 76, err
     assert "the lock was lost, so it was not pushed" in err
@@ -291,7 +291,7 @@ def test_a_release_that_is_refused_says_until_when_and_what_to_do(gated: Callabl
     proxy.refuse = lambda method, path, action: action == "DeleteItem"
 
     made.open_gate()
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=patience(30))
     proxy.refuse = lambda *_: False
     unlocked = made.tfguard("unlock", "--id", lock_id, "--yes")
 

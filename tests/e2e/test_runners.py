@@ -15,7 +15,7 @@ from tests.e2e.runners import (
     cancel_in_gitlab_shell,
     cancel_on_github,
 )
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -86,7 +86,7 @@ def test_a_cancelled_job_leaves_a_whole_state_and_no_lock(job, script, environ, 
 
     cancel(entry)
     eventually(lambda: not terraform.is_running(), 40, "Terraform's end")
-    said, _ = rival.communicate(timeout=60)
+    said, _ = rival.communicate(timeout=patience(20))
 
     assert said == "in\n"
     eventually(lambda: made.locks() == [], 15, "the lock's release")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import GATED, Stage
 from tests.e2e.fake_aws import refusing
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
@@ -62,7 +62,7 @@ def test_a_run_shows_no_secret_anywhere(made: Stage, log_format: str) -> None:
     lines = eventually(lambda: command_lines(run.pid), 10, "command lines")
     records = stored(made)
     made.open_gate()
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=patience(30))
 
     assert run.returncode == 0, err
     assert any("terraform apply" in line for line in lines), lines

@@ -21,7 +21,7 @@ import pytest
 from tests.conftest import ACCESS_KEY, SECRET_KEY
 from tests.e2e.conftest import TFGUARD, Stage
 from tests.e2e.operated import keeper_of, kill_keeper_of
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 from tfguard.process.front import MAX_RESTARTS
 
 pytestmark = pytest.mark.e2e
@@ -39,7 +39,7 @@ class Run:
     keeper: psutil.Process
     terraform: psutil.Process
 
-    def end(self, timeout: float = 40.0) -> tuple[int, str]:
+    def end(self, timeout: float = patience(20)) -> tuple[int, str]:
         """Wait for the front's end; gives its status and all it printed."""
         out, err = self.process.communicate(timeout=timeout)
         return self.process.returncode, out + err
@@ -296,7 +296,7 @@ def test_a_closed_stdout_does_not_kill_terraform(begin) -> None:
     run.process.stdout.close()
     run.front.send_signal(signal.SIGINT)
     run.process.stdout = None
-    _, err = run.process.communicate(timeout=40)
+    _, err = run.process.communicate(timeout=patience(20))
 
     assert run.process.returncode == -2, err
     assert_clean(made, err)
@@ -355,14 +355,14 @@ def test_a_signal_while_waiting_ends_the_wait_and_touches_nothing(stage: Callabl
 
     waiter.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    waiter.communicate(timeout=20)
+    waiter.communicate(timeout=patience(20))
     took = time.monotonic() - began
 
     assert waiter.returncode == -15
     assert took < 5
     assert [each["ID"] for each in made.locks()] == [each["ID"] for each in held]
     holder.send_signal(signal.SIGINT)
-    holder.communicate(timeout=40)
+    holder.communicate(timeout=patience(20))
     assert_clean(made)
 
 

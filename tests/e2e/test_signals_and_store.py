@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.conftest import GATED, Stage
 from tests.e2e.running import running
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 from tests.support.proxy import Proxy, proxy
 
 pytestmark = pytest.mark.e2e
@@ -48,7 +48,7 @@ def test_a_signal_while_acquiring_ends_at_once_and_leaves_nothing(behind: tuple[
 
     process.send_signal(signal.SIGTERM)
     began = time.monotonic()
-    process.communicate(timeout=30)
+    process.communicate(timeout=patience(20))
     took = time.monotonic() - began
     store.turn("pass")
 

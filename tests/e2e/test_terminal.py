@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import GATED, TFGUARD, Stage
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
@@ -35,7 +35,7 @@ def terminal(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage,
             cwd=str(made.path),
             env={**made.environ, "PS1": "READY> ", "TERM": "dumb", **environ},  # type: ignore[arg-type]
             encoding="utf-8",
-            timeout=40,
+            timeout=patience(20),
             dimensions=(40, 200),
         )
         opened.append(shell)

@@ -20,7 +20,7 @@ import psutil
 
 from tests.faults.proxy import HANGS, UNHEARD
 from tests.peers.clients import LEASE_SECONDS, Client
-from tests.support.eventually import eventually
+from tests.support.eventually import within
 
 WORK = Path(__file__).parents[1] / "faults" / "work.py"
 #: Longer than this nobody is waited for: what has not happened by then does not happen.
@@ -65,9 +65,8 @@ class Scene:
 
     def begins(self, name: str, seconds: float = PATIENCE_SECONDS) -> float | None:
         """When the work of that run began; None if it did not within `seconds`."""
-        with contextlib.suppress(AssertionError):
-            return eventually(lambda: self.times(name, "begin"), seconds)[0]
-        return None
+        times = within(seconds, lambda: self.times(name, "begin"))
+        return times[0] if times else None
 
     def is_at_work(self, name: str) -> bool:
         """Whether that work still writes."""
@@ -169,8 +168,7 @@ def stolen(at: Scene) -> Cell:
     at.begins("a")
     at.client.plant()
     taken = now()
-    with contextlib.suppress(AssertionError):
-        eventually(lambda: not at.is_at_work("a"), PATIENCE_SECONDS)
+    if within(PATIENCE_SECONDS, lambda: not at.is_at_work("a")):
         return Cell(True, f"stopped after {max(0.0, at.times('a', 'tick')[-1] - taken):.1f} s")
     return Cell(False, f"works on, {PATIENCE_SECONDS:.0f} s and on")
 
@@ -234,8 +232,7 @@ def two_signals(at: Scene) -> Cell:
     at.let_end("a")
     with contextlib.suppress(subprocess.TimeoutExpired):
         first.wait(PATIENCE_SECONDS)
-    with contextlib.suppress(AssertionError):
-        eventually(lambda: at.client.is_free, LEASE_SECONDS)
+    within(LEASE_SECONDS, lambda: at.client.is_free)
     asked = len(at.times("a", "asked"))
     ending = "released" if at.client.is_free else "the lock stays"
     if not works:
@@ -255,8 +252,7 @@ def terminated(at: Scene) -> Cell:
     with contextlib.suppress(subprocess.TimeoutExpired):
         first.wait(LEASE_SECONDS)
     works = at.is_at_work("a")
-    with contextlib.suppress(AssertionError):
-        eventually(lambda: at.client.is_free, LEASE_SECONDS / 2)
+    within(LEASE_SECONDS / 2, lambda: at.client.is_free)
     free = at.client.is_free
     text = ("works on" if works else "stopped") + ("; released" if free else "; the lock stays")
     return Cell(free and not works, text)
@@ -274,8 +270,7 @@ def line(at: Scene) -> Cell:
     time.sleep(2.5)  # By now whoever came first may ask more rarely than whoever came last.
     freed = now()
     at.let_end("a")
-    with contextlib.suppress(AssertionError):
-        eventually(lambda: all(at.times(name, "begin") for name in names), 60)
+    within(60, lambda: all(at.times(name, "begin") for name in names))
     begun = {name: at.times(name, "begin")[0] for name in names if at.times(name, "begin")}
     order = sorted(begun, key=lambda name: begun[name])
     if len(order) < len(names):

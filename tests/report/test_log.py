@@ -18,7 +18,7 @@ import pytest
 from tfguard import redaction
 from tfguard.backends.aws.spec import AwsAccess
 from tfguard.errors import Outcome, UsageError
-from tfguard.report import log
+from tfguard.report.reporter import log
 
 ROOT = Path(__file__).parents[2]
 
