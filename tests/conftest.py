@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.support import emulators
 from tests.support.dispositions import restore_dispositions
@@ -32,8 +33,11 @@ _REQUIRED = os.environ.get("TFGUARD_REQUIRE_EMULATORS") == "1"
 
 
 def pytest_configure() -> None:
-    """`make test &` in a script starts us deaf to Ctrl-C, and we would hand that on to whatever a test starts."""
+    # `make test &` in a script starts us deaf to Ctrl-C, and we would hand that on to whatever a test starts.
     restore_dispositions()
+    # How long an example takes is the machine's affair.
+    settings.register_profile("tfguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("tfguard")
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,8 @@ from tests.ci.gitlab import TEMPLATE
 from tests.conftest import S3
 from tests.e2e.conftest import ROOT, Stage
 from tests.support.serving import Request, serving
-from tfguard.cli.main import own_commands
-from tfguard.config.file import options
+from tfguard.cli import own_commands
+from tfguard.config import options
 
 EXAMPLES = ROOT / "examples"
 WORKFLOWS = sorted(EXAMPLES.glob("github/*.yml"))

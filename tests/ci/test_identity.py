@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
+from tfguard.ci import identity as ci_identity
 from tfguard.ci.identity import PROVIDERS, Identity, escape_github, identify
-from tfguard.ci.identity import identity as ci_identity
 
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.json"))
 

@@ -13,7 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 from tfguard import redaction
-from tfguard.cli.main import OWN, own_commands
+from tfguard.cli import own_commands
+from tfguard.cli.main import OWN
 
 ROOT = Path(__file__).parents[2]
 

@@ -10,7 +10,7 @@ import sys
 import psutil
 import pytest
 
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 from tfguard.process import child
 from tfguard.process.child import AdoptedChild
 
@@ -41,7 +41,7 @@ def family():
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-    process.wait(30)
+    process.wait(patience(30))
     process.stdout.close()
 
 
@@ -82,7 +82,7 @@ def test_killing_ends_the_child_and_all_that_descends_from_it(family):
 
     child.kill(AdoptedChild(pids[0]))
 
-    assert process.wait(30) == -signal.SIGKILL
+    assert process.wait(patience(30)) == -signal.SIGKILL
     eventually(lambda: not any(_runs(pid) for pid in pids[1:]))
 
 
@@ -92,13 +92,13 @@ def test_a_frozen_family_can_be_killed(family):
 
     child.kill(AdoptedChild(pids[0]))
 
-    assert process.wait(30) == -signal.SIGKILL
+    assert process.wait(patience(30)) == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("act", [child.interrupt, child.freeze, child.thaw, child.kill])
 def test_a_child_that_has_gone_is_no_error(act):
     process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait(30)
+    process.wait(patience(30))
 
     act(AdoptedChild(process.pid))
 
@@ -111,7 +111,7 @@ def test_an_inherited_child_is_gone_once_it_is_a_zombie():
     process.stdin.close()
 
     eventually(lambda: adopted.poll() == 0)
-    process.wait(30)
+    process.wait(patience(30))
 
 
 def _runs(pid):

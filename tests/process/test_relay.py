@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 from tfguard.process.relay import Relay
 
 
@@ -87,7 +87,7 @@ def test_a_child_that_says_it_was_interrupted_is_heard(pipes, parts):
         os.write(pipes.child, part)
         pipes.read(len(part))
 
-    assert pipes.heard.wait(10)
+    assert pipes.heard.wait(patience(10))
     pipes.end()
 
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 LISTEN = """
 import select, sys
@@ -29,7 +29,7 @@ def listening():
     assert process.stdout.readline() == "ready\n"
     yield process
     process.kill()
-    process.wait(30)
+    process.wait(patience(30))
     process.stdout.close()
 
 
@@ -59,7 +59,7 @@ def test_the_death_of_our_parent_is_told_as_a_sigterm():
     assert parent.stdout.readline() == "ready\n"
 
     parent.kill()
-    parent.wait(30)
+    parent.wait(patience(30))
 
     assert parent.stdout.readline() == "15 False True\n"
     os.killpg(parent.pid, signal.SIGKILL)  # The orphan, which listens on.

@@ -11,9 +11,9 @@ from tfguard.clock import created
 from tfguard.lock import protocol
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord
+from tfguard.report import live_line
 from tfguard.report.messages.phrases import COLUMNS, Subject
 from tfguard.report.messages.waiting import ordinal, standing, waiting
-from tfguard.report.reporter import live_line
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 ANA = Holder(who="ana@ci-7", command="apply", run="GitHub run 4812", link="https://ci.example/4812")

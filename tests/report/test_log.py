@@ -15,10 +15,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from tests.support.eventually import patience
 from tfguard import redaction
 from tfguard.backends.aws.spec import AwsAccess
 from tfguard.errors import Outcome, UsageError
-from tfguard.report.reporter import log
+from tfguard.report import log
 
 ROOT = Path(__file__).parents[2]
 
@@ -279,7 +280,7 @@ def test_a_full_pipe_that_nobody_reads_holds_us_up_only_briefly(monkeypatch):
         log.configure("json", stream=stream)
         writer = threading.Thread(target=lambda: [log.get_logger().info("a.b", text="x" * 1900) for _ in range(40)])
         writer.start()
-        writer.join(timeout=20)
+        writer.join(timeout=patience(20))
 
         assert not writer.is_alive()
 

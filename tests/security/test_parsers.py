@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from tests.support.fakes import FakeClock
 from tfguard.backends.aws import dynamodb, s3
 from tfguard.backends.urls import parse_store_url
-from tfguard.ci.identity import identity
+from tfguard.ci import identity
 from tfguard.config.variables import UnsetVariable, expand, malformed_reference
 from tfguard.errors import ConfigError
 from tfguard.guard import messages
@@ -29,7 +29,7 @@ from tfguard.lock import lockinfo, queue_record, verdicts
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord
 from tfguard.report.messages import operating, phrases, running, waiting
-from tfguard.terraform.binary import plan_json
+from tfguard.terraform import plan_json
 
 NOW = datetime(2026, 11, 21, tzinfo=timezone.utc)
 SUBJECT = phrases.Subject("prod/network")

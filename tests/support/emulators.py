@@ -34,8 +34,8 @@ GITLAB_CI_LOCAL = "gitlab-ci-local@4.61.1"  # the last that runs on Node 20
 PYTHON_LOCK_CLIENT = ("python-dynamodb-lock", "0.9.1")
 NPM_LOCK_CLIENT = ("dynamodb-lock-client", "0.7.3")
 NPM_SDK = "aws-sdk@2"
-START_SECONDS = 60.0
-FETCH_SECONDS = 300.0
+START_SECONDS = 300.0
+FETCH_SECONDS = 1500.0
 
 # DynamoDB Local has no option for the address it listens on: by itself it takes them all.
 _LOOPBACK = "DdbLoopback"

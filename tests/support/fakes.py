@@ -18,6 +18,7 @@ from typing import Any, Literal
 import msgspec
 import pytest
 
+from tests.support.eventually import patience
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
 from tfguard.backends.target import Target
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
@@ -156,7 +157,7 @@ class ScriptedStore:
         if self._clock is not None:
             self._clock.advance(self.latency)
         if operation in self._gates:
-            self._gates[operation].wait(60)
+            self._gates[operation].wait(patience(60))
         if planned := self._before.get(operation):
             planned.popleft()()
         fate = self._fate(operation)

@@ -7,7 +7,7 @@ import pytest
 
 from tests.conftest import S3, DynamoDB
 from tests.support import emulators
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 
 @pytest.mark.emulator
@@ -52,7 +52,7 @@ def _answers(endpoint: str) -> bool:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(endpoint, timeout=1):
+        with urllib.request.urlopen(endpoint, timeout=patience(1)):
             return True
     except OSError:
         return False

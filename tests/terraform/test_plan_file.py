@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfguard.backends.target import PlannedBackend
-from tfguard.terraform.binary import plan_file
+from tfguard.terraform import plan_file
 from tfguard.terraform.plan_file import UnreadablePlan, read_planned_at, read_planned_backend
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import REGION, S3
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 from tfguard.backends.aws import credentials as aws_credentials
 from tfguard.backends.aws.credentials import Client, Credentials, Keys
 from tfguard.backends.aws.spec import AssumeRole, AwsAccess
@@ -233,26 +232,42 @@ def test_no_proxy_exempts_hosts_and_domains(opened: list[Any], no_proxy: str, is
 class Source:
     """Hands out keys that live for `life` seconds, numbered."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, life: float | None) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, life: float | None, calendar: Any = datetime) -> None:
         self.given = 0
         self._life = life
+        self._calendar = calendar
         monkeypatch.setattr(aws_credentials, "_found_keys", self._next)
         monkeypatch.setattr(aws_credentials, "RETRY_SECONDS", 0.01)
 
     def _next(self, session: Any) -> Keys:
         self.given += 1
         life = self._life
-        expires_at = None if life is None else datetime.now(timezone.utc) + timedelta(seconds=life)
+        expires_at = None if life is None else self._calendar.now(timezone.utc) + timedelta(seconds=life)
         return Keys(access_key=f"key{self.given}", secret_key=SECRET, expires_at=expires_at)
 
 
-def test_credentials_are_refreshed_before_they_end(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Source(monkeypatch, life=1.0)
+class Calendar:
+    """Stands in for `datetime`: it is `at`, which the test moves."""
 
+    at = datetime(2026, 11, 21, tzinfo=timezone.utc)
+
+    def now(self, zone: timezone) -> datetime:
+        return self.at.astimezone(zone)
+
+
+def test_credentials_are_refreshed_before_they_end(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    calendar = Calendar()
+    monkeypatch.setattr(aws_credentials, "datetime", calendar)
+    monkeypatch.setattr(aws_credentials, "LOOK_SECONDS", 0.01)
+    Source(monkeypatch, life=900.0, calendar=calendar)
     client(opened, AwsAccess(region=REGION))
 
-    eventually(lambda: source.given >= 3, what="two refreshes")
-    assert opened[-2].expires_at() > datetime.now(timezone.utc)
+    for number in (2, 3):
+        ends_at = opened[-2].expires_at()
+        calendar.at += timedelta(seconds=601)
+
+        eventually(lambda key=f"key{number}": key_of(opened) == key, what="a refresh")
+        assert calendar.at < ends_at < opened[-2].expires_at()
 
 
 def test_credentials_without_an_end_are_resolved_once(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -307,18 +322,16 @@ def test_a_request_never_waits_for_a_refresh(opened: list[Any], monkeypatch: pyt
 
     def hang(session: Any) -> Keys:
         entered.set()
-        leave.wait(10)
+        leave.wait(patience(10))
         return Keys(access_key="late", secret_key=SECRET)
 
     monkeypatch.setattr(aws_credentials, "_found_keys", hang)
     opened[-2].renew_soon()
-    assert entered.wait(5)
+    assert entered.wait(patience(5))
 
-    started = time.monotonic()
     assert key_of(opened) == "key1"
 
-    assert time.monotonic() - started < 0.5
-    leave.set()
+    leave.set()  # Until here the refresh was on its way.
     eventually(lambda: key_of(opened) == "late", what="the late keys")
 
 

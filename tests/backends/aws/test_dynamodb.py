@@ -10,7 +10,9 @@ import pytest
 
 from tests.conftest import DynamoDB
 from tests.contract.kinds import ACCESS, DynamoDBKind, lease, record
+from tests.support.eventually import patience
 from tfguard.backends import open_store
+from tfguard.backends.aws.sessions import READ_SECONDS
 from tfguard.backends.aws.spec import DynamoDBSpec
 from tfguard.errors import Conflict, StoreMisconfigured, StoreUnavailable
 from tfguard.lock.store import QueueRecord
@@ -147,7 +149,8 @@ def test_a_server_that_never_answers_is_given_up_after_three_seconds() -> None:
         with pytest.raises(StoreUnavailable, match="No answer to dynamodb:GetItem"):
             store.read()
 
-    assert time.monotonic() - started < 4.5
+    took = time.monotonic() - started
+    assert READ_SECONDS <= took < patience(READ_SECONDS)
     store.close()
 
 
