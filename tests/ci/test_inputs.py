@@ -11,7 +11,7 @@ import pytest
 
 from tests.ci.actions import ACTION
 from tests.e2e.conftest import ROOT, TFGUARD
-from tfguard.cli.main import main
+from tfguard.cli import main
 
 README = (ROOT / "README.md").read_text()
 SECTION = README[README.index("\n## The action\n") :].partition("\n## Permissions\n")[0]

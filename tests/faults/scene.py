@@ -47,12 +47,15 @@ class Line:
 
 @dataclass
 class Scene:
-    """`lease` is that of every run here, in seconds, unless it says otherwise."""
+    """
+    `lease` is that of every run here, in seconds, unless it says otherwise. The short one that there is at first leaves
+    the keeper of a busy machine three seconds without a turn.
+    """
 
     kind: DynamoDBKind | S3Kind
     proxy: FaultProxy
     folder: Path
-    lease: float = 6.0
+    lease: float = 9.0
     started: list[Running] = field(default_factory=list)
     clock: SystemClock = field(default_factory=SystemClock)
 
@@ -67,7 +70,7 @@ class Scene:
         self,
         name: str = "a",
         *,
-        timeout: str = "60s",
+        timeout: str = "10m",
         manner: str = "",
         lock: str = "",
         lease: float = 0.0,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import pytest
+from tests.eventually import patience
 
 from tests.e2e.conftest import Result, Stage
 from tests.faults.proxy import LOST, UNHEARD, Fate, FaultProxy, failed, fault_proxy, refused, slow
@@ -66,10 +67,10 @@ def test_m1_a_mixed_fleet_under_random_faults_loses_no_update(stage: Callable[..
         theirs: list[Result] = []
         fleet = [
             *(apply_until(until, lambda: made.tfguard(*APPLY), ours) for _ in range(3)),
-            *(apply_until(until, lambda: made.terraform(*APPLY, "-lock-timeout=60s"), theirs) for _ in range(2)),
+            *(apply_until(until, lambda: made.terraform(*APPLY, "-lock-timeout=10m"), theirs) for _ in range(2)),
         ]
         for thread in fleet:
-            thread.join(SECONDS + 180)
+            thread.join(SECONDS + patience(60))
         assert not any(thread.is_alive() for thread in fleet)
 
     done = made.log_lines().count("done")

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.running import Running
 from tests.faults.proxy import HANGS, LOST, TWICE, UNHEARD, Fate, failed, refused
 from tests.faults.scene import Scene, lock_id_said, on_both_stores, work_of
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 from tfguard.lock.deadlines import Deadlines
 
 pytestmark = pytest.mark.e2e
@@ -41,9 +41,9 @@ def test_r1_a_beat_that_nobody_can_confirm_does_not_count(scene: Scene) -> None:
     """Every beat lands, and nothing is ever heard of it: the lease is counted from the last that was confirmed."""
     ours = scene.beating(manner="stubborn")
     deadlines = Deadlines.of(scene.lease)
+    last = scene.proxy.asked("replace")[-1].at
     scene.proxy.always("replace", UNHEARD)
     scene.proxy.always("read", UNHEARD)
-    last = scene.proxy.asked("replace")[-1].at
 
     asked = scene.wait_for("a", "asked")
     eventually(lambda: is_frozen(ours), 20, "the freeze")
@@ -53,8 +53,7 @@ def test_r1_a_beat_that_nobody_can_confirm_does_not_count(scene: Scene) -> None:
     scene.let_end()
     result = ours.end()
 
-    assert deadlines.interrupt - 0.1 <= asked.at - last <= deadlines.interrupt + 1
-    assert frozen_at - last <= deadlines.freeze + 1
+    assert deadlines.interrupt - patience(0.1) <= asked.at - last < frozen_at - last < deadlines.takeover
     assert scene.times("a", "asked") == 1
     assert scene.proxy.beats() == sorted(set(scene.proxy.beats()))
     assert result.code == 3, str(result)
@@ -64,7 +63,7 @@ def test_r1_a_beat_that_nobody_can_confirm_does_not_count(scene: Scene) -> None:
 @on_both_stores
 def test_r2_a_few_lost_beats_are_no_reason_to_stop(scene: Scene) -> None:
     """Two in a row: the next that lands sets everything right."""
-    scene.lease = 12.0
+    scene.lease = 30.0
     ours = scene.beating(manner="stubborn")
     count = len(scene.proxy.beats())
     scene.proxy.on("replace", LOST, LOST)
@@ -88,8 +87,8 @@ def test_r2_r5_a_partition_past_the_interrupt_stops_the_run_once_and_the_lock_is
     scene.proxy.heal()
     result = ours.end()
 
-    interrupt = Deadlines.of(scene.lease).interrupt
-    assert interrupt - 0.1 <= asked.at - last <= interrupt + 1
+    deadlines = Deadlines.of(scene.lease)
+    assert deadlines.interrupt - patience(0.1) <= asked.at - last < deadlines.freeze
     assert scene.times("a", "asked") == 1
     assert "no heartbeat has landed" in result.err
     assert result.code == 3, str(result)
@@ -113,9 +112,7 @@ def test_r3_a_store_that_never_answers_delays_no_deadline(scene: Scene) -> None:
     scene.let_end()
     result = ours.end()
 
-    deadlines = Deadlines.of(scene.lease)
-    assert asked.at - last <= deadlines.interrupt + 1
-    assert frozen_at - last <= deadlines.freeze + 1
+    assert asked.at - last < frozen_at - last < Deadlines.of(scene.lease).takeover
     assert still_held is not None and still_held.id == lock_id
     assert result.code == 3, str(result)
     assert scene.times("a", "asked") == 1
@@ -145,7 +142,6 @@ def test_r4_a_late_copy_of_an_old_beat_is_refused(scene: Scene) -> None:
 @on_both_stores
 def test_r5_a_partition_longer_than_the_lease_freezes_the_run_before_a_rival_begins(scene: Scene) -> None:
     """From the rival's beginning on the first writes nothing; healed, it is killed, and spares the rival's lock."""
-    scene.lease = 3.0
     ours = scene.begun(manner="stubborn")
     rival = scene.waiter()
     scene.proxy.always("all", LOST)

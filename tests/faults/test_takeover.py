@@ -14,7 +14,7 @@ import pytest
 
 from tests.contract.kinds import lease, record
 from tests.faults.scene import LocalScene, Scene, family, is_gone, keeper_of, on_both_stores, work_of
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 from tests.support.fakes import FakeClock, T, anothers, draft, plain
 from tfguard.errors import LeaseLost
 from tfguard.lock.acquire import Acquirer, Busy
@@ -53,7 +53,6 @@ def holder(scene: Scene, clock: FakeClock, *, lease_seconds: float = T) -> HeldL
 @on_both_stores
 def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_beat(scene: Scene) -> None:
     """Not before T, and not later than two looks after it."""
-    scene.lease = 4.0
     ours = scene.beating(manner="stubborn")
     heir = scene.waiter()
 
@@ -67,7 +66,7 @@ def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_
     scene.let_end("b")
     result = heir.end()
 
-    assert scene.lease <= began.at - last <= scene.lease + 2 * 1.1 + 1
+    assert scene.lease <= began.at - last <= scene.lease + 2 * 1.1 + patience(1)
     assert "took the lock over" in result.err
     assert result.code == 0, str(result)
     assert scene.record() is None
@@ -76,7 +75,6 @@ def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_
 @on_both_stores
 def test_t1_when_front_and_keeper_are_killed_the_work_does_not_outlive_safe_until(scene: Scene) -> None:
     """It has one SIGINT at once; if it is still there when the lease is no longer safe, it is killed before T."""
-    scene.lease = 4.0
     ours = scene.beating(manner="stubborn")
     work, keeper = work_of(ours), keeper_of(ours)
     heir = scene.waiter()
@@ -109,7 +107,7 @@ def test_t1_a_local_lock_is_not_free_before_the_work_has_ended(tmp_path: Path) -
     meanwhile = scene.run("b", timeout="0s", argv=["true"]).end()
     scene.let_end()
     eventually(lambda: is_gone(work), 20, "the end of the work")
-    after = scene.run("b", timeout="20s", argv=["true"]).end()
+    after = scene.run("b", timeout="10m", argv=["true"]).end()
     scene.close()
 
     assert meanwhile.code == 75, str(meanwhile)
