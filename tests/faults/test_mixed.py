@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.eventually import patience
+from tests.support.eventually import patience
 
 from tests.e2e.conftest import Result, Stage
 from tests.faults.proxy import LOST, UNHEARD, Fate, FaultProxy, failed, fault_proxy, refused, slow

@@ -129,10 +129,10 @@ PHASES = (
 
 def every_method() -> list[str]:
     """All that a keeper does: its loop, its decisions, its lease."""
-    kinds = {"keeper": keeper.Keeper, "conduct": keeper_rules.KeeperRules, "tenure": session.LockSession}
+    kinds = (keeper.Keeper, keeper_rules.KeeperRules, session.LockSession)
     return [
-        f"{module}.{kind.__name__}.{name}"
-        for module, kind in kinds.items()
+        f"{kind.__module__.removeprefix('tfguard.')}.{kind.__name__}.{name}"
+        for kind in kinds
         for name, value in vars(kind).items()
         if inspect.isfunction(value) and name != "__init__"
     ]

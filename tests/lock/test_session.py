@@ -44,12 +44,12 @@ def serve(store, clock, *, is_released=False, adopt=None, until=object, **facts)
         if not isinstance(message, until):
             return
         if not is_released:
-            tenure.abandon()
+            session.abandon()
         elif isinstance(message, protocol.Held):
-            tenure.release(protocol.Release(outcome="succeeded", exit_code=0))
+            session.release(protocol.Release(outcome="succeeded", exit_code=0))
 
-    tenure = LockSession(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
-    tenure.run([lambda: store])
+    session = LockSession(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
+    session.run([lambda: store])
     return said
 
 

@@ -171,7 +171,7 @@ def _deadlines(watchdog: Any) -> tuple[float, ...]:
 
 
 class Keeper:
-    """A keeper process: the real `Conduct`, its thread with the real `Tenure`, and simulated `Hands`."""
+    """A keeper process: the real `KeeperRules`, its thread with the real `LockSession`, and simulated hands."""
 
     def __init__(self, run: Run, name: str) -> None:
         self.run = run
@@ -220,7 +220,7 @@ class Keeper:
         self._rules.enforce(now)
         self._after()
 
-    def _on_tenure(self) -> None:
+    def _on_session(self) -> None:
         now = self.run.machine.boottime()
         self._rules.enforce(now)
         self._rules.on_session(self._inbox.popleft(), now)
@@ -280,7 +280,7 @@ class Keeper:
     def _post(self, message: Any) -> None:
         self.run.world.observer.on_said(self.run, message)
         self._inbox.append(message)
-        self.run.world.after(0.002 * self.run.world.random.random(), self.process.do, self._on_tenure)
+        self.run.world.after(0.002 * self.run.world.random.random(), self.process.do, self._on_session)
 
     def _tell_first(self, message: Any) -> None:
         self.run.world.observer.on_said(self.run, message)
