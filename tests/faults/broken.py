@@ -15,7 +15,7 @@ _BROKEN = """
 import importlib, sys
 sys.path.append(sys.argv[2])
 from tfguard.process.keeper import main
-where, kind, name = {method!r}.split(".")
+where, kind, name = {method!r}.rsplit(".", 2)
 kind = getattr(importlib.import_module("tfguard." + where), kind)
 sound = getattr(kind, name)
 def broken(*args, **kwargs):

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 
 import pytest
-from tests.support.eventually import patience
 
 from tests.e2e.conftest import Result, Stage
 from tests.faults.proxy import LOST, UNHEARD, Fate, FaultProxy, failed, fault_proxy, refused, slow
+from tests.support.eventually import patience
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.emulator]
 
