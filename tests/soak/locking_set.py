@@ -28,10 +28,10 @@ from pathlib import Path
 import psutil
 
 from tests.faults.proxy import HANGS, HANGS_AFTER_LANDING, LOST, UNHEARD, FaultProxy, failed, fault_proxy, refused
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 ELEMENT = Path(__file__).with_name("element.py")
-LEASE_SECONDS = 3.0
+LEASE_SECONDS = 6.0
 #: In the environment of everything that a play starts, so that what is left of it can be found.
 MARK = "TFGUARD_SOAK_PLAY"
 #: A process is killed, or stopped for a while.
@@ -106,7 +106,7 @@ class Client(threading.Thread):
         # One in five outlasts the lease and does not stop when asked, so that it is frozen and its lock is taken.
         self.is_stubborn = self.chance.random() < 0.2
         seconds = (
-            self.chance.uniform(LEASE_SECONDS, 3 * LEASE_SECONDS) if self.is_stubborn else self.chance.uniform(0, 0.5)
+            self.chance.uniform(LEASE_SECONDS, 2 * LEASE_SECONDS) if self.is_stubborn else self.chance.uniform(0, 0.5)
         )
         self.is_harmed = False
         self.process = subprocess.Popen(
@@ -151,9 +151,10 @@ class Nemesis:
         self._is_cut: set[Client] = set()
         self.faults: Counter[str] = Counter()
 
-    def play(self, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+    def play(self, seconds: float, is_enough: Callable[[], bool]) -> None:
+        """Do harm for so long, and on a busy machine until it is enough: for ten times as long at most."""
+        began = time.monotonic()
+        while (played := time.monotonic() - began) < seconds or (played < patience(seconds) and not is_enough()):
             time.sleep(self._chance.uniform(0.1, 1.4))
             self._heal(time.monotonic())
             victim = self._victim()
@@ -206,8 +207,8 @@ class Nemesis:
             heal()
 
 
-def play(game: Game, *, clients: int, seconds: float, seed: int) -> Figures:
-    """Let `clients` add elements to the game's set for `seconds`, and judge what is there."""
+def play(game: Game, *, clients: int, seconds: float, seed: int, enough: float) -> Figures:
+    """Let `clients` add elements to the game's set for `seconds`, if `enough` are there by then, and judge them."""
     chance = random.Random(seed)
     environ = {**game.environ, MARK: str(game.folder), "TFGUARD_LOCK_LEASE": f"{LEASE_SECONDS}s"}
     game = replace(game, environ=environ)
@@ -218,11 +219,11 @@ def play(game: Game, *, clients: int, seconds: float, seed: int) -> Figures:
         for client in crowd:
             client.start()
         nemesis = Nemesis(crowd, chance)
-        nemesis.play(seconds)
+        nemesis.play(seconds, lambda: _acknowledged(game.folder) >= enough)
         for client in crowd:
             client.is_over.set()
         for client in crowd:
-            client.join(150)
+            client.join(patience(60))
             assert not client.is_alive(), f"a run hangs: {client.process}"
         eventually(lambda: not left_of(game.folder), 3 * LEASE_SECONDS + 20, f"an end of {left_of(game.folder)}")
     said = "".join(text for client in crowd for text in client.said)
@@ -236,6 +237,12 @@ def play(game: Game, *, clients: int, seconds: float, seed: int) -> Figures:
         freezes=said.count("is frozen, since"),
     )
     return judge(game.folder, figures)
+
+
+def _acknowledged(folder: Path) -> int:
+    with contextlib.suppress(OSError):
+        return sum(line.startswith("acknowledged ") for line in (folder / "journal").read_text().splitlines())
+    return 0
 
 
 def judge(folder: Path, figures: Figures) -> Figures:

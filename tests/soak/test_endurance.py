@@ -20,14 +20,14 @@ from tests.conftest import DynamoDB
 from tests.e2e.conftest import TFGUARD, Stage, base_environ
 from tests.e2e.running import running
 from tests.soak.expiring import expiring
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SECONDS = float(os.environ.get("TFGUARD_ENDURANCE_MINUTES", "0.35")) * 60
 IS_LONG = SECONDS >= 300
 LEASE_SECONDS = 180 if IS_LONG else 18
-CREDENTIALS_SECONDS = 90 if IS_LONG else 9
+CREDENTIALS_SECONDS = 90 if IS_LONG else 15
 #: Measured from the first third of the run to the last: what may come of arenas that settle.
 GROWTH_BYTES = 3 << 20
 WORK = "while ! test -e gate; do echo still at work; sleep 0.5; done"
@@ -96,8 +96,8 @@ def test_a_long_run_neither_grows_nor_beats_late_though_its_credentials_expire(
     )
     assert result.code == 0, str(result)
     assert set(samples) == {"front", "keeper", "sentinel"}
-    assert latest <= 2 * period
-    assert len(beats) >= SECONDS / period / 1.2 - 1
+    assert latest <= 1.1 * period + patience(0.4)
+    assert len(beats) >= SECONDS / (1.1 * period + patience(0.05)) - 1
     assert refused == 0
     assert sets >= SECONDS / CREDENTIALS_SECONDS
     for name, each in samples.items():
