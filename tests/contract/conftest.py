@@ -7,6 +7,7 @@ import pytest
 
 from tests.contract.kinds import AwsKind, DynamoDBKind, Kind, LocalKind, MemoryKind, S3Kind
 from tests.support.eventually import patience
+from tfguard.backends import local
 from tfguard.backends.aws import sessions
 
 _EMULATED = [pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamodb", "s3", "s3-versioned")]
@@ -14,9 +15,10 @@ _EMULATED = [pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamo
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of fifty requests at once a busy emulator answers the last one late; when one is given up is no part of this."""
+    """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
     for name in ("CONNECT_SECONDS", "READ_SECONDS"):
         monkeypatch.setattr(sessions, name, patience(getattr(sessions, name)))
+    monkeypatch.setattr(local, "_QUEUE_SECONDS", patience(local._QUEUE_SECONDS))
 
 
 @pytest.fixture(params=["memory", "local", *_EMULATED])

@@ -25,6 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import unquote, urlsplit
 
+from tests.support.eventually import patience
 from tfguard.clock import SystemClock
 
 NOTHING, SILENCE, ANSWER = "nothing", "silence", "answer"
@@ -223,7 +224,7 @@ class FaultProxy:
     def land(self, request: Request) -> tuple[Mapping[str, str], bytes]:
         """Let the server do it; gives the headers and the body of its answer."""
         headers = {name: value for name, value in request.headers.items() if name != "Expect"}
-        with contextlib.closing(http.client.HTTPConnection(self._server_at, timeout=60)) as connection:
+        with contextlib.closing(http.client.HTTPConnection(self._server_at, timeout=patience(20))) as connection:
             connection.request(request.method, request.path, request.body, headers)
             answer = connection.getresponse()
             body = answer.read()
@@ -236,7 +237,7 @@ class FaultProxy:
         self.heal()
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join(30)
+        self._thread.join(patience(10))
 
 
 def _next_of(plans: list[_Plan], name: Literal["before", "after"]) -> Callable[[], None]:

@@ -14,6 +14,7 @@ import pytest
 from tests.simulation.__main__ import is_killed
 from tests.simulation.mutants import MUTANTS
 from tests.simulation.schedule import Simulation
+from tests.support.eventually import patience
 
 #: Schedules in each slice: the slices share the work among pytest's workers.
 SLICE = 1500
@@ -50,7 +51,7 @@ def test_a_seed_replays_from_the_command_line():
 def test_schedules_are_divided_among_processes():
     command = [sys.executable, "-m", "tests.simulation", "--minutes", "0.01", "--processes", "2", "--first", "0"]
 
-    played = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    played = subprocess.run(command, capture_output=True, text=True, timeout=patience(20))
 
     assert played.returncode == 0, played.stderr
     assert " 0 violations, seeds from 0" in played.stdout

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import urlsplit
 
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 Mode = Literal["pass", "hang", "refuse"]
 _CHUNK = 65536
@@ -50,7 +50,7 @@ class Proxy:
 
     def close(self) -> None:
         self._is_open = False
-        self._thread.join(30)
+        self._thread.join(patience(10))
 
     def _run(self) -> None:
         while self._is_open:
@@ -83,13 +83,13 @@ class Proxy:
             self._peers[client] = None
             return
         try:
-            server = socket.create_connection(self._server, timeout=30)
+            server = socket.create_connection(self._server, timeout=patience(10))
         except OSError:
             client.close()
             return
         self._peers |= {client: server, server: client}
         for each in (client, server):
-            each.settimeout(30)
+            each.settimeout(patience(10))
             self._selector.register(each, selectors.EVENT_READ)
 
     def _pass_on(self, source: socket.socket) -> None:
