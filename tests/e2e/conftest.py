@@ -28,6 +28,9 @@ TFGUARD = [sys.executable, "-m", "tfguard"]
 #: What is said of a lock that is ours, up to its ID: where the machine took a second for it, that is said as well.
 LOCKED = r"locked(?: after \S+)? \("
 
+#: A lease that a test waits out. Shorter ones run out by themselves where the keeper of a busy machine gets no turn.
+SHORT_LEASE = "9s"
+
 #: Appends begin and end to a file, so that two at once are seen; `$HOLD` seconds of work between.
 WORK = """
 resource "terraform_data" "work" {

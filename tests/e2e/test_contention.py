@@ -8,6 +8,7 @@ import pytest
 
 from tests.e2e.conftest import BACKENDS, Backend, Stage
 from tests.e2e.running import running
+from tests.support.eventually import patience
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -17,7 +18,7 @@ RUNS = 20
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_twenty_applies_at_once_run_one_after_the_other(stage: Callable[..., Stage], backend: Backend) -> None:
     made = stage(backend)
-    made.environ["TFGUARD_LOCK_TIMEOUT"] = "20m"
+    made.environ["TFGUARD_LOCK_TIMEOUT"] = "1h"
     alone = made.tfguard("apply", "-auto-approve")
     first = (made.state() or {})["serial"]
     again = made.tfguard("apply", "-auto-approve")
@@ -27,7 +28,7 @@ def test_twenty_applies_at_once_run_one_after_the_other(stage: Callable[..., Sta
     results = []
     for process in started:
         with running(process) as each:
-            results.append(each.end(timeout=600))
+            results.append(each.end(timeout=patience(120)))
 
     assert (alone.code, again.code) == (0, 0)
     assert [result.code for result in results] == [0] * RUNS, next(str(each) for each in results if each.code)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import psutil
 import pytest
 
-from tests.e2e.conftest import GATED, Backend, Stage
+from tests.e2e.conftest import GATED, SHORT_LEASE, Backend, Stage
 from tests.e2e.operated import keeper_of, kill_keeper_of
 from tests.e2e.running import Running, running
 from tests.support.eventually import eventually
@@ -50,15 +50,13 @@ def test_a_store_that_hangs_past_safe_until_freezes_terraform_and_loses_nothing(
     behind: Callable[[Backend], tuple[Stage, Proxy]], backend: Backend
 ) -> None:
     made, store = behind(backend)
-    lease = 6.0
-
-    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=f"{lease:.0f}s")) as ours:
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)) as ours:
         ours.wait_for_work(made)
         terraform = terraform_of(ours)
         store.turn("hang")
         ours.wait_for("Terraform is frozen")
         frozen = eventually(lambda: terraform.status() == psutil.STATUS_STOPPED, 10, "a stopped Terraform")
-        time.sleep(8)  # The outage itself: so long after safe_until, which is longer than the whole lease.
+        time.sleep(10)  # The outage itself: so long after safe_until, which is longer than the whole lease.
         still_frozen = terraform.status() == psutil.STATUS_STOPPED
         store.turn("pass")
         ours.wait_for("Terraform goes on")
@@ -82,7 +80,7 @@ def test_a_successor_sits_out_an_outage_longer_than_a_frozen_keeper_is_given(
 ) -> None:
     made, store = behind("dynamodb")
 
-    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE="6s")) as ours:
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)) as ours:
         ours.wait_for_work(made)
         store.turn("hang")
         ours.wait_for("Terraform is frozen")
@@ -104,7 +102,7 @@ def test_a_frozen_terraform_whose_keepers_all_die_is_killed_and_the_run_ends(
 ) -> None:
     made, store = behind("dynamodb")
 
-    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE="6s")) as ours:
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)) as ours:
         ours.wait_for_work(made)
         terraform = terraform_of(ours)
         store.turn("hang")

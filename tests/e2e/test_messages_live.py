@@ -72,7 +72,7 @@ def test_whoever_waits_for_plain_terraform_is_told_so_and_then_gets_in(stage: Ca
 
     assert f" is held by {lock['Who']} (apply, " in said[0]
     assert said[0].endswith("plain Terraform, no heartbeat).")
-    assert re.search(r"Waiting up to (2m|1m\d\ds|1\d\ds)\b", said[-1])
+    assert re.search(r"Waiting up to (2m|1m\d+s)\b", said[-1])
     assert said[-1].endswith(f"If it is dead: tfguard unlock --id {lock['ID']}")
     assert [result.code for result in results] == [0, 0]
 

@@ -15,6 +15,7 @@ import pytest
 
 from tests.e2e.conftest import Stage
 from tests.e2e.test_chaos import WORK
+from tests.support.eventually import patience
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
@@ -41,12 +42,12 @@ def test_plain_terraforms_barge_in_and_nobody_is_hurt(stage: Callable[..., Stage
     made = stage(backend, text=WORK)
     until = time.monotonic() + SECONDS
     guards = [Client(lambda: made.tfguard(*APPLY).code, until) for _ in range(3)]
-    plains = [Client(lambda: made.terraform(*APPLY, "-lock-timeout=60s").code, until) for _ in range(2)]
+    plains = [Client(lambda: made.terraform(*APPLY, "-lock-timeout=10m").code, until) for _ in range(2)]
 
     for client in (*guards, *plains):
         client.start()
     for client in (*guards, *plains):
-        client.join(timeout=SECONDS + 180)
+        client.join(timeout=SECONDS + patience(60))
 
     log = (made.path / "log").read_text()
     done = sum(client.codes.count(0) for client in (*guards, *plains))

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.e2e.conftest import GATED, Backend, Result, Stage
+from tests.e2e.conftest import GATED, SHORT_LEASE, Backend, Result, Stage
 from tests.e2e.operated import guarded, keeper_of, kill_all_of, kill_front_of, kill_keeper_of
 from tests.e2e.refusing import Refusing, refusing
 from tests.support.eventually import eventually, patience
@@ -267,7 +267,7 @@ def test_an_errored_state_of_a_plain_terraform_stops_a_run_too(stage: Make) -> N
 
 def test_after_a_takeover_a_wrong_digest_is_named_with_its_remedy(stage: Make) -> None:
     made = stage("dynamodb")
-    with guarded(made, lease="6s") as process:
+    with guarded(made, lease=SHORT_LEASE) as process:
         kill_all_of(process)
     item = f"{made.bucket}/{made.key}-md5"
     made.s3.client.put_object(Bucket=made.bucket, Key=made.key, Body=b"{}")
@@ -285,7 +285,7 @@ def test_after_a_takeover_a_wrong_digest_is_named_with_its_remedy(stage: Make) -
 
 def test_a_release_that_is_refused_says_until_when_and_what_to_do(gated: Callable[..., Pair]) -> None:
     made, proxy = gated("dynamodb", "dynamodb")
-    process = made.start_tfguard("apply", "-auto-approve", TFGUARD_LOCK_LEASE="6s")
+    process = made.start_tfguard("apply", "-auto-approve", TFGUARD_LOCK_LEASE=SHORT_LEASE)
     made.wait_for_log("begin")
     lock_id = made.wait_for_lock()["ID"]
     proxy.refuse = lambda method, path, action: action == "DeleteItem"
@@ -297,7 +297,7 @@ def test_a_release_that_is_refused_says_until_when_and_what_to_do(gated: Callabl
 
     assert process.returncode == 0, err
     assert "the lock could not be released" in err
-    assert "6s after its last heartbeat" in err
+    assert f"{SHORT_LEASE} after its last heartbeat" in err
     assert f"unlock --id {lock_id}" in err
     assert unlocked.code == 0, str(unlocked)
     assert made.locks() == []

@@ -38,7 +38,7 @@ def job(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage, subp
         entry = subprocess.Popen(
             ["bash", "-e", str(path)],
             cwd=made.path,
-            env={**made.environ, "TF_VAR_hold": "20", **environ},
+            env={**made.environ, "TF_VAR_hold": "120", **environ},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

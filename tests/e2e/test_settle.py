@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
-from tests.e2e.conftest import BACKENDS, Backend, Stage
+from tests.e2e.conftest import BACKENDS, SHORT_LEASE, Backend, Stage
 from tests.e2e.operated import guarded, kill_all_of, kill_front_of, kill_guards_of, plain
 from tfguard.jobfiles import run_record
 
@@ -95,7 +95,7 @@ def test_settle_gives_up_in_time_and_names_the_way_out(stage: Make, backend: Bac
 @pytest.mark.parametrize("backend", REMOTE)
 def test_settle_from_elsewhere_watches_one_lease_before_it_releases(stage: Make, backend: Backend) -> None:
     made = stage(backend)
-    with guarded(made, lease="6s") as process:
+    with guarded(made, lease=SHORT_LEASE) as process:
         kill_all_of(process)
     _as_if_from_elsewhere(records(made)[0])
 
@@ -110,9 +110,9 @@ def test_settle_from_elsewhere_watches_one_lease_before_it_releases(stage: Make,
 def test_settle_from_elsewhere_lets_a_living_run_be(stage: Make) -> None:
     made = stage("dynamodb")
 
-    with guarded(made, lease="6s"):
+    with guarded(made, lease=SHORT_LEASE):
         _as_if_from_elsewhere(records(made)[0])
-        result = made.tfguard("settle", "--timeout", "8s")
+        result = made.tfguard("settle", "--timeout", "12s")
         still = made.locks()
 
     assert result.code == 75, str(result)

@@ -7,6 +7,7 @@ One row each of the table in `facts`: real processes, real Terraform, the signal
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -19,14 +20,15 @@ import psutil
 import pytest
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
-from tests.e2e.conftest import TFGUARD, Stage
+from tests.e2e.conftest import SHORT_LEASE, TFGUARD, Stage
 from tests.e2e.operated import keeper_of, kill_keeper_of
+from tests.e2e.running import Running
 from tests.support.eventually import eventually, patience
 from tfguard.process.front import MAX_RESTARTS
 
 pytestmark = pytest.mark.e2e
 
-LONG = {"TF_VAR_hold": "20"}
+LONG = {"TF_VAR_hold": "120"}
 APPLY = ("apply", "-auto-approve", "-no-color")
 
 
@@ -39,10 +41,16 @@ class Run:
     keeper: psutil.Process
     terraform: psutil.Process
 
-    def end(self, timeout: float = patience(20)) -> tuple[int, str]:
+    @functools.cached_property
+    def watched(self) -> Running:
+        return Running(self.process)
+
+    def end(self) -> tuple[int, str]:
         """Wait for the front's end; gives its status and all it printed."""
-        out, err = self.process.communicate(timeout=timeout)
-        return self.process.returncode, out + err
+        result = self.watched.end()
+        for stream in (self.process.stdout, self.process.stderr):
+            stream.close()
+        return result.code, result.out + result.err
 
     def all_gone(self, timeout: float = 30.0) -> None:
         for process in (self.front, self.keeper, self.terraform):
@@ -228,7 +236,7 @@ def test_a_front_whose_keepers_are_all_dead_still_hears_signals_and_waits_for_te
         kill_keeper_of(run.front.pid)
 
     run.front.send_signal(signal.SIGTERM)
-    time.sleep(0.5)
+    run.watched.wait_for("SIGTERM: still waiting for Terraform to stop; it is not signalled again.")
     was_waiting = alive(run.front)
     run.terraform.resume()
     code, printed = run.end()
@@ -236,7 +244,6 @@ def test_a_front_whose_keepers_are_all_dead_still_hears_signals_and_waits_for_te
     assert was_waiting
     assert code == -signal.SIGTERM
     assert printed.count("Interrupt received") == 1
-    assert "SIGTERM: still waiting for Terraform to stop; it is not signalled again." in printed
     assert "the lock could not be released" in printed
     assert made.resources() == ["terraform_data.work"]
     assert len(made.locks()) == 1
@@ -249,7 +256,7 @@ def test_a_successor_without_credentials_lets_nothing_run_beyond_the_lease(begin
         AWS_ACCESS_KEY_ID="",
         AWS_SECRET_ACCESS_KEY="",
         AWS_SHARED_CREDENTIALS_FILE=str(credentials),
-        TFGUARD_LOCK_LEASE="4s",
+        TFGUARD_LOCK_LEASE=SHORT_LEASE,
     )
     run.terraform.suspend()  # It does not stop by itself.
 
@@ -265,7 +272,7 @@ def test_a_successor_without_credentials_lets_nothing_run_beyond_the_lease(begin
 
 
 def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock(begin) -> None:
-    made, run = begin(TFGUARD_LOCK_LEASE="3s")
+    made, run = begin(TFGUARD_LOCK_LEASE=SHORT_LEASE)
 
     run.keeper.suspend()  # So that it does not see the front's death before its own.
     run.front.kill()
@@ -313,7 +320,7 @@ def test_a_shell_that_dies_without_passing_its_signal_on_is_noticed(begin) -> No
 
 
 def test_a_stopped_front_does_not_stop_the_heart(begin) -> None:
-    made, run = begin(TFGUARD_LOCK_LEASE="3s")
+    made, run = begin(TFGUARD_LOCK_LEASE=SHORT_LEASE)
 
     run.front.suspend()
     first = _beat(made)
@@ -333,7 +340,7 @@ def _beat(made: Stage) -> int:
 
 
 def test_a_stopped_keeper_is_noticed_by_the_front_which_freezes_terraform(begin) -> None:
-    made, run = begin(TFGUARD_LOCK_LEASE="4s")
+    made, run = begin(TFGUARD_LOCK_LEASE=SHORT_LEASE)
 
     run.keeper.suspend()
     eventually(lambda: run.terraform.status() == psutil.STATUS_STOPPED, 20, "Terraform's freeze")
@@ -359,7 +366,7 @@ def test_a_signal_while_waiting_ends_the_wait_and_touches_nothing(stage: Callabl
     took = time.monotonic() - began
 
     assert waiter.returncode == -15
-    assert took < 5
+    assert took < patience(5)
     assert [each["ID"] for each in made.locks()] == [each["ID"] for each in held]
     holder.send_signal(signal.SIGINT)
     holder.communicate(timeout=patience(20))
@@ -369,7 +376,8 @@ def test_a_signal_while_waiting_ends_the_wait_and_touches_nothing(stage: Callabl
 def test_the_run_timeout_stops_terraform_once(stage: Callable[..., Stage]) -> None:
     made = stage("dynamodb")
 
-    result = made.tfguard(*APPLY, TFGUARD_RUN_TIMEOUT="3s", **LONG)
+    # By then it is at work, on a busy machine too.
+    result = made.tfguard(*APPLY, TFGUARD_RUN_TIMEOUT="15s", **LONG)
 
     assert result.code == 124, str(result)
     assert result.out.count("Interrupt received") == 1
@@ -378,7 +386,7 @@ def test_the_run_timeout_stops_terraform_once(stage: Callable[..., Stage]) -> No
 
 
 def test_nothing_of_ours_outlives_the_orphan_timeout(begin) -> None:
-    made, run = begin(TFGUARD_TEST_ORPHAN_TIMEOUT="2", TFGUARD_LOCK_LEASE="3s")
+    made, run = begin(TFGUARD_TEST_ORPHAN_TIMEOUT="2", TFGUARD_LOCK_LEASE=SHORT_LEASE)
     run.terraform.suspend()  # It will not stop by itself.
 
     run.front.kill()
@@ -401,7 +409,7 @@ def test_a_stop_key_that_nobody_pressed_does_not_stop_the_front(begin) -> None:
 
 
 def test_sigkill_of_everything_is_healed_by_the_next_run(begin) -> None:
-    made, run = begin(TFGUARD_LOCK_LEASE="3s")
+    made, run = begin(TFGUARD_LOCK_LEASE=SHORT_LEASE)
 
     for process in _family(run):
         with contextlib.suppress(psutil.Error):

@@ -53,7 +53,7 @@ def test_a_signal_while_acquiring_ends_at_once_and_leaves_nothing(behind: tuple[
     store.turn("pass")
 
     assert process.returncode == -signal.SIGTERM
-    assert took < 5
+    assert took < patience(5)
     eventually(lambda: not keepers_of(made), 30, "the keeper's end")
     assert made.locks() == []
 

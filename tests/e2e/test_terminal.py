@@ -10,7 +10,7 @@ import pexpect
 import psutil
 import pytest
 
-from tests.e2e.conftest import GATED, TFGUARD, Stage
+from tests.e2e.conftest import GATED, SHORT_LEASE, TFGUARD, Stage
 from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
@@ -96,7 +96,7 @@ def test_a_second_ctrl_c_is_terraforms_own_abort_and_the_lock_comes_free(termina
 
 
 def test_ctrl_z_for_longer_than_a_lease_keeps_the_lock(terminal) -> None:
-    made, shell = terminal("dynamodb", TFGUARD_LOCK_LEASE="3s")
+    made, shell = terminal("dynamodb", TFGUARD_LOCK_LEASE=SHORT_LEASE)
     made.wait_for_log("begin")
     terraform = eventually(lambda: _terraform(shell), 10, "Terraform")
 
@@ -105,7 +105,7 @@ def test_ctrl_z_for_longer_than_a_lease_keeps_the_lock(terminal) -> None:
     eventually(lambda: terraform.status() == psutil.STATUS_STOPPED, 10, "Terraform's stop")
     began = time.monotonic()
     rivals = []
-    while time.monotonic() - began < 5:
+    while time.monotonic() - began < 12:
         rivals.append(made.tfguard("--lock-timeout=1s", "plan").code)
     shell.sendline("fg")
     eventually(lambda: terraform.status() != psutil.STATUS_STOPPED, 10, "Terraform's going on")
