@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from tests.e2e.conftest import ROOT, Stage
+from tests.support.eventually import patience
 
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text())
 
@@ -29,7 +30,7 @@ class Step:
     summary_path: Path
     out: str = ""
 
-    def end(self, timeout: float = 200) -> int:
+    def end(self, timeout: float = patience(60)) -> int:
         self.out, _ = self.process.communicate(timeout=timeout)
         return self.process.returncode
 

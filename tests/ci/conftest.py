@@ -16,6 +16,7 @@ from tests.ci.actions import Job
 from tests.conftest import cannot
 from tests.e2e.conftest import ROOT, Stage, base_environ, stage  # noqa: F401 - a fixture
 from tests.support import emulators
+from tests.support.eventually import patience
 
 
 def check_out(into: Path) -> Path:
@@ -62,7 +63,7 @@ def install(checkout: Path, base: Path, python: Path | str, **environ: str) -> s
     """Run the action's own installer to its end; it prints where tfguard is."""
     words = [str(python), "-I", str(checkout / "action/entry.py"), "install", str(base / "tfguard")]
     given = {**base_environ(base), "TMPDIR": str(base), **environ}
-    return subprocess.run(words, capture_output=True, text=True, env=given, cwd=base, timeout=300)
+    return subprocess.run(words, capture_output=True, text=True, env=given, cwd=base, timeout=patience(60))
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import yaml
 
 import tfguard
 from tests.e2e.conftest import ROOT, TFGUARD, Result, Stage
+from tests.support.eventually import patience
 
 TEMPLATE_FILE = ROOT / ".gitlab-ci-template.yml"
 TEMPLATE: dict[str, Any] = yaml.safe_load(TEMPLATE_FILE.read_text())
@@ -44,7 +45,7 @@ def start_part(made: Stage, *parts: str, **environ: str) -> subprocess.Popen[str
 def run_part(made: Stage, *parts: str, **environ: str) -> Result:
     """Run one shell of a job to its end."""
     process = start_part(made, *parts, **environ)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=patience(60))
     return Result(process.returncode, out, err)
 
 

@@ -7,12 +7,13 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.ci.actions import Job
 from tests.e2e.conftest import GATED
 from tests.e2e.runners import cancel_on_github
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
@@ -71,7 +72,7 @@ def test_data_is_never_fenced(job: Callable[..., Job]) -> None:
 
 @pytest.mark.slow
 def test_a_cancel_in_mid_apply_leaves_a_whole_state_no_lock_and_the_story(job: Callable[..., Job]) -> None:
-    made = job(APPLY, backend="dynamodb", TF_VAR_hold="8")
+    made = job(APPLY, backend="dynamodb", TF_VAR_hold="120")
     step = made.start("run")
     made.stage.wait_for_log("begin", timeout=60)
 
@@ -212,7 +213,7 @@ def test_a_job_in_a_container_is_told_once_that_no_signal_reaches_it(job: Callab
 
 @pytest.mark.slow
 def test_in_a_container_the_last_step_stops_what_a_cancel_could_not(job: Callable[..., Job]) -> None:
-    made = job(APPLY, backend="dynamodb", TF_VAR_hold="4", **IN_CONTAINER)
+    made = job(APPLY, backend="dynamodb", TF_VAR_hold="120", **IN_CONTAINER)
     step = made.start("run")
     made.stage.wait_for_log("begin", timeout=60)
 
@@ -230,12 +231,12 @@ def test_in_a_container_a_cancelled_job_does_not_get_the_lock_after_all(job: Cal
     holder = made.stage.start_tfguard("apply", "-auto-approve")
     made.stage.wait_for_log("begin")
     step = made.start("run")
-    eventually((made.stage.path.parent / "runner-temp/tfguard-run").exists, what="the run step to be tfguard")
+    eventually(lambda: "tfguard.__main__" in " ".join(psutil.Process(step.process.pid).cmdline()), what="a tfguard")
 
     settled = made.start("settle").end()
     code = step.end()
     made.stage.open_gate()
-    holder.communicate(timeout=60)
+    holder.communicate(timeout=patience(20))
 
     assert (settled, code) == (0, -signal.SIGTERM), step.out
     assert made.stage.log_lines() == ["begin", "end"]

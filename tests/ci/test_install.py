@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -120,10 +120,11 @@ def test_the_second_install_on_a_machine_takes_half_a_second_at_most(tools: Path
     before = only_place(tools)
 
     def seconds() -> float:
-        began = time.monotonic()
+        """Of a processor's time, of which a busy machine takes no more than an idle one."""
+        began = sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
         done = install(checkout, tools, sys.executable, PATH="/nowhere")
         assert done.stdout.strip() == str(before), done.stderr
-        return time.monotonic() - began
+        return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2]) - began
 
     assert min(seconds() for _ in range(3)) <= 0.5
     assert only_place(tools) == before

@@ -18,7 +18,7 @@ import yaml
 import tfguard
 from tests.ci.gitlab import TEMPLATE, TEMPLATE_FILE, lines_of, lock_file, put_image, run_part, start_part, wheel
 from tests.conftest import cannot
-from tests.e2e.conftest import GATED, ROOT, Result, Stage
+from tests.e2e.conftest import GATED, ROOT, SHORT_LEASE, Result, Stage
 from tests.e2e.operated import kill_all_of
 from tests.support import emulators
 from tests.support.serving import serving
@@ -189,7 +189,7 @@ def test_after_script_in_a_new_container_settles_what_the_killed_one_left(
     links = {**index, "PIP_FIND_LINKS": f"{index['PIP_FIND_LINKS']} {own_wheel.parent}"}
     enter, after = lines_of(".tfguard:apply")[0][:2], lines_of(".tfguard:apply")[1]
     version = {"TFGUARD_VERSION": tfguard.__version__}
-    settings = {**version, "TFGUARD_LOCK_LEASE": "6s"}
+    settings = {**version, "TFGUARD_LOCK_LEASE": SHORT_LEASE}
     script = start_part(made, *enter, "tfguard -p prod apply -auto-approve", **links, **settings)
     made.wait_for_log("begin", timeout=60)
 

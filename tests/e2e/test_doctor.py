@@ -337,7 +337,7 @@ def test_credentials_are_to_outlast_a_run(left: float, run_timeout: float | None
 )
 def test_the_clock_is_compared_with_the_servers(monkeypatch: pytest.MonkeyPatch, skew: float, said: str) -> None:
     now = datetime(2026, 11, 21, tzinfo=timezone.utc)
-    monkeypatch.setattr(there, "datetime", SimpleNamespace(now=now.astimezone))
+    monkeypatch.setattr(lock, "datetime", SimpleNamespace(now=now.astimezone))
     patient: Any = SimpleNamespace(lock=SimpleNamespace(date=now + timedelta(seconds=skew)))
 
     assert lock.clock(patient)[1].startswith(said)  # type: ignore[index]

@@ -322,7 +322,9 @@ def test_settle_tells_what_terraform_printed_after_the_front_was_killed(job: Cal
 def test_settle_makes_the_annotations_for_which_a_killed_step_had_no_time(job: Callable[..., Job]) -> None:
     made = job(text=GATED)
 
-    with running(made.stage.start_tfguard("apply", "-auto-approve", **made.environ(), TFGUARD_RUN_TIMEOUT="4s")) as run:
+    with running(
+        made.stage.start_tfguard("apply", "-auto-approve", **made.environ(), TFGUARD_RUN_TIMEOUT="15s")
+    ) as run:
         run.wait_for_work(made.stage)
         with terraform_paused(run):
             run.wait_for("run_timeout")
