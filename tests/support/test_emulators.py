@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -56,3 +57,22 @@ def _answers(endpoint: str) -> bool:
             return True
     except OSError:
         return False
+
+
+@pytest.mark.emulator
+def test_a_shared_server_outlives_who_started_it_and_ends_with_who_shares_it(tmp_path: Path) -> None:
+    starter = (
+        "import sys, pathlib, tests.emulators as e;"
+        "print(e.shared_server(pathlib.Path(sys.argv[1]), 's3', e.s3_argv), flush=True)"
+    )
+    argv = [sys.executable, "-c", starter, str(tmp_path)]
+
+    with emulators.sharing(tmp_path):
+        first, second = (
+            subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=emulators.ROOT) for _ in range(2)
+        )
+        answered = _answers(first.stdout.strip())
+
+    assert first.stdout == second.stdout != "", first.stderr
+    assert answered
+    eventually(lambda: not _answers(first.stdout.strip()), what="the server to be gone")
