@@ -1,4 +1,4 @@
-# make demo: apply examples/quickstart under its lock.  make test: run the tests.
+# make demo: apply examples/quickstart under its lock.  make check: before each commit.  make test: run all tests.
 # PYTHON=python3.12 chooses the interpreter; otherwise the first one here that is 3.10 or newer.
 
 VENV   := .venv
@@ -9,16 +9,24 @@ WORKERS ?= 3
 # The demo and the tests talk to nobody outside: Terraform's own check for new versions is off.
 export CHECKPOINT_DISABLE := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export NPM_CONFIG_AUDIT := false
+export NPM_CONFIG_FUND := false
+export NPM_CONFIG_UPDATE_NOTIFIER := false
+# What is compiled is kept: the tests start Python a thousand times.
+unexport PYTHONDONTWRITEBYTECODE
+# Only errors: a pip that is set up for many indexes warns of each that has nothing.
+PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo test lint bench soak peers clean needs-terraform
+.PHONY: help demo check test lint bench soak peers clean needs-terraform
 
 help:
 	@echo "make demo   run 'tfguard apply' on examples/quickstart (needs terraform or tofu)"
-	@echo "make test   run the tests"
+	@echo "make check  run lint, unit and contract tests: before each commit, in a minute or so"
+	@echo "make test   run all tests, in some minutes"
 	@echo "make lint   check style and types"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
 	@echo "make soak   simulate, hold, kill and contend for long (MINUTES=60), and tell the figures"
@@ -33,6 +41,9 @@ needs-terraform:
 	@command -v terraform >/dev/null || command -v tofu >/dev/null || command -v "$$TFGUARD_TERRAFORM" >/dev/null || { \
 	  echo "make demo needs terraform or tofu on PATH, or TFGUARD_TERRAFORM=/path/to/one. Get one:" >&2; \
 	  echo "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
+
+check: lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not e2e' $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]
@@ -61,11 +72,11 @@ clean:
 
 # The stamps make the second time fast, and free of the network.
 $(VENV)/.installed: pyproject.toml | $(VENV)/.created
-	$(BIN)/python -m pip install --quiet --editable .
+	$(PIP_INSTALL) --editable .
 	@touch $@
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+	$(PIP_INSTALL) --editable '.[test]'
 	@touch $(VENV)/.installed $@
 
 # A .venv that is there already, half made or somebody's own, is completed and never cleared.
