@@ -36,9 +36,15 @@ SHARED = pytest.StashKey[Path]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the folder of what the workers share. A worker is told of it; who has no workers uses it alone."""
+    """
+    Say how many examples Hypothesis tries, and make the folder of what the workers share.
+
+    A worker is told of the folder; who has no workers uses it alone.
+    """
     # `make test &` in a script starts us deaf to Ctrl-C, and we would hand that on to whatever a test starts.
     restore_dispositions()
+    if config.pluginmanager.hasplugin("hypothesispytest"):
+        _load_profile(os.environ.get("HYPOTHESIS_PROFILE", "short"))
     given = getattr(config, "workerinput", {}).get("shared")
     if given is not None:
         config.stash[SHARED] = Path(given)
@@ -52,6 +58,16 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(optionalhook=True)  # xdist's
 def pytest_configure_node(node: Any) -> None:
     node.workerinput["shared"] = str(node.config.stash[SHARED])
+
+
+def _load_profile(name: str) -> None:
+    """`short`, or `long` in `make soak`. No example fails for how long it takes: the machine may be busy."""
+    from hypothesis import HealthCheck, settings
+
+    for profile, examples in {"short": 50, "long": 2000}.items():
+        slowness = [HealthCheck.too_slow]
+        settings.register_profile(profile, max_examples=examples, deadline=None, suppress_health_check=slowness)
+    settings.load_profile(name)
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tfguard.durations import format_duration, parse_duration, spoken_duration
@@ -78,13 +78,11 @@ def test_a_duration_is_written_as_a_person_would(seconds: float, text: str) -> N
     assert format_duration(seconds) == text
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.integers(min_value=0, max_value=10**9))
 def test_what_is_written_reads_back_the_same_to_the_millisecond(milliseconds: int) -> None:
     assert round(parse_duration(format_duration(milliseconds / 1000)) * 1000) == milliseconds
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="0123456789.smhnuµ+- ", max_size=12))
 def test_reading_gives_a_number_or_a_value_error(text: str) -> None:
     with contextlib.suppress(ValueError):

@@ -136,7 +136,7 @@ def test_a_message_has_neither_long_lines_nor_control_characters() -> None:
     assert all(len(line) <= 120 and line.isprintable() for line in lines)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     st.text(alphabet=st.sampled_from("ab:-{}[]&*!|>%@`#'\"\n\t ,?<\\0$\x00\x85é"), max_size=60) | st.binary(max_size=40)
 )

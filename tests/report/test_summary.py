@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.report.page import Rendered
@@ -160,7 +160,6 @@ def test_a_label_is_read_as_it_was_given() -> None:
 LONG_SIGNS = ("\U0001f600", "\\", "'", '"', "$")
 
 
-@settings(max_examples=60, deadline=None)
 @example(LONG_SIGNS[0] * 300, LONG_SIGNS[0] * 300, SMALLEST_LIMIT_BYTES)
 @given(st.text(max_size=300), st.text(max_size=300), st.integers(SMALLEST_LIMIT_BYTES, 20_000))
 def test_whatever_is_written_the_page_stays_whole_and_within_its_limit(label: str, text: str, limit: int) -> None:

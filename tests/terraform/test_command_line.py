@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tfguard.terraform.command_line import (
@@ -211,7 +211,6 @@ FLAGS = st.sampled_from(
 LINES = st.lists(FLAGS, max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(list(COMMANDS)), LINES, LINES, LINES)
 def test_no_other_argument_is_ever_changed(
     words: tuple[str, ...], argv: list[str], general: list[str], own: list[str]
@@ -232,7 +231,6 @@ def test_no_other_argument_is_ever_changed(
     assert (again.verdict, again.positionals, again.lock_timeout_seconds) == ("unlocked", found.positionals, None)
 
 
-@settings(max_examples=200, deadline=None)
 @given(st.lists(st.text(max_size=8) | FLAGS, max_size=6), st.text(max_size=20))
 def test_nothing_on_a_command_line_makes_parsing_fail(argv: list[str], variable: str) -> None:
     found = parse(argv, {"TF_CLI_ARGS": variable, "TF_CLI_ARGS_apply": variable})

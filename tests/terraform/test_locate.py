@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import S3, DynamoDB
@@ -267,7 +267,6 @@ attributes = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.sampled_from(["s3", "local", "gcs"]), st.dictionaries(attributes, values | st.dictionaries(attributes, values))
 )

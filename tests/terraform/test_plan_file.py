@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tfguard.backends.target import PlannedBackend
@@ -125,7 +125,6 @@ def test_an_age_that_is_none_is_unknown(tmp_path: Path, stamp: bytes) -> None:
     assert read_planned_at(tmp_path / "missing") is None
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.binary(max_size=64), st.integers(min_value=0, max_value=200), st.booleans())
 def test_damage_never_raises(tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: int, is_inside: bool) -> None:
     path = tmp_path_factory.mktemp("damaged") / "plan"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tfguard.errors import ConfigError
@@ -109,7 +109,6 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.binary(max_size=60)
     | st.fixed_dictionaries({"version": st.just(3), "backend": json_values}).map(lambda v: json.dumps(v).encode())
