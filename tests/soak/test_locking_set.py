@@ -18,7 +18,7 @@ from tests.soak.locking_set import Game, play
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
-SECONDS = float(os.environ.get("TFGUARD_SET_SECONDS", "60"))
+SECONDS = float(os.environ.get("TFGUARD_SET_SECONDS", "30"))
 SEED = int(os.environ.get("TFGUARD_SEED", "0")) or random.randrange(1, 10**6)
 CLIENTS = 6
 ENOUGH = SECONDS / 10
