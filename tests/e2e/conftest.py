@@ -232,11 +232,36 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
             made.table = made.dynamodb.table()
             made.endpoints["dynamodb"] = made.dynamodb.endpoint
         made.write(text)
-        return made.init() if is_initialised else made
+        return initialised(made) if is_initialised else made
 
     yield make
     for each in stages:
         each.open_gate()  # A Terraform that is killed leaves its program behind.
+
+
+#: For each backend, the first stage that Terraform itself has initialised in this process, and what it wrote there.
+_INITIALISED: dict[str, tuple[Stage, str]] = {}
+
+
+def initialised(made: Stage) -> Stage:
+    """
+    Initialise a stage as it was written at first, with what Terraform wrote for another: only the names differ.
+
+    Where there is something to install, or for other settings: `Stage.init`.
+    """
+    if any(word in (made.path / "main.tf").read_text() for word in ("provider ", "module ", "required_providers")):
+        return made.init()
+    written = made.path / ".terraform/terraform.tfstate"
+    if made.backend not in _INITIALISED:
+        made.init()
+        _INITIALISED[made.backend] = made, written.read_text() if written.exists() else ""
+        return made
+    other, text = _INITIALISED[made.backend]
+    if text:
+        written.parent.mkdir()
+        renamed = text.replace(other.bucket, made.bucket)
+        written.write_text(renamed.replace(other.table, made.table) if made.table else renamed)
+    return made
 
 
 def base_environ(home: Path) -> Mapping[str, str]:
