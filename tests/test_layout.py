@@ -22,10 +22,10 @@ PACKAGE = ROOT / "tfguard"
 #: From the ground up. A room imports from floors below its own only.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "text", "redaction", "files", "hcl", "git", "findings"}),
-    frozenset({"lock", "config", "ci"}),
+    frozenset({"lock", "ci"}),
     frozenset({"backends"}),
     frozenset({"guard", "terraform", "bootstrap"}),
-    frozenset({"jobfiles"}),
+    frozenset({"config", "jobfiles"}),
     frozenset({"process", "report"}),
     frozenset({"run"}),
     frozenset({"doctor"}),
@@ -60,8 +60,12 @@ PROGRAMS = frozenset({"cli.main", "cli.completion", "__main__"}) | {
     f"process.{name}" for name in ("keeper", "shim", "sentinel", "signals")
 }
 
-#: They start without site-packages, or before anything else: the standard library is all they have.
-BARE = ("process.shim", "process.sentinel", "process.launch")
+#: They start without site-packages, or before anything else: the standard library is all they have, and one another.
+BARE = ("process.shim", "process.sentinel", "process.launch", "terraform.commands")
+
+#: What settings are made of beside the ground's words. config/ stands above the rooms that these lie in, and needs
+#: nothing else of them.
+WORDS_OF_CONFIG = frozenset({"lock.protocol", "terraform.commands"})
 
 #: Imported where it is used, since every start of tfguard would pay for it (milliseconds: 30 to 250).
 HEAVY = ("boto3", "botocore", "click", "structlog", "rich", "yaml", "asyncio")
@@ -175,9 +179,16 @@ def test_only_the_keeper_opens_stores_for_a_run():
 
 @pytest.mark.parametrize("module", BARE)
 def test_what_runs_without_site_packages_needs_nothing_but_the_standard_library(module):
-    names = {name.partition(".")[0] for name in imports_of(MODULES[module])}
+    names = imports_of(MODULES[module]) - {f"tfguard.{name}" for name in BARE}
 
-    assert names <= sys.stdlib_module_names
+    assert {name.partition(".")[0] for name in names} <= sys.stdlib_module_names
+
+
+def test_config_needs_words_of_the_rooms_below_it_and_no_more():
+    inside = {name for name in MODULES if room_of(name) == "config"}
+    used = {name for module in inside for name in own_imports(module) if room_of(name) not in GROUND | {"config"}}
+
+    assert used <= WORDS_OF_CONFIG
 
 
 def exit_codes_read(tree: ast.Module) -> Iterator[int]:

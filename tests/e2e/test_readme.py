@@ -22,7 +22,7 @@ from tfguard.config.options import parse
 from tfguard.lock import queue_record
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord, QueueRecord
-from tfguard.terraform.command_line import KNOWN
+from tfguard.terraform.commands import NAMES
 
 pytestmark = pytest.mark.e2e
 
@@ -123,7 +123,7 @@ def test_every_command_line_of_the_readme_is_one_that_tfguard_takes(line: str) -
     found = parse(shlex.split(line, comments=True)[1:])
     command, words = group, list(found.command)
 
-    assert found.is_raw or words[0] in OWN | KNOWN | {"--version"}
+    assert found.is_raw or words[0] in OWN | NAMES | {"--version"}
     while isinstance(command, click.Group) and words[:1] and words[0] in command.commands:
         command = command.commands[words.pop(0)]
         command.make_context(None, list(words))  # Raises where an option is unknown, or one that is needed is missing.

@@ -18,7 +18,7 @@ from click.shell_completion import CompletionItem, ShellComplete, get_completion
 
 from tfguard.config.options import ASKED_AT_TAB, REPORT, SWITCHES, VALUED, Options
 from tfguard.errors import TfguardError
-from tfguard.terraform.command_line import KNOWN
+from tfguard.terraform.commands import NAMES, SUBCOMMANDS
 
 Item = CompletionItem[str]
 
@@ -33,13 +33,6 @@ _VALUES: Mapping[str, tuple[Item, ...]] = {
 }
 _PIPELINE = ("-p", "--pipeline")
 _VALUED = (*VALUED, REPORT)
-#: Terraform's commands of two words.
-_SECOND_WORDS: Mapping[str, str] = {
-    "state": "list mv pull push replace-provider rm show",
-    "workspace": "delete list new select show",
-    "providers": "lock mirror schema",
-    "metadata": "functions",
-}
 
 
 def print_script(shell: str) -> int:
@@ -120,8 +113,8 @@ class _Line:
         elif self.command[0] in _commands_of(asked):
             asked.ctx_args["obj"] = self.options
             yield from asked.get_completions(list(self.command), self.incomplete)
-        elif len(self.command) == 1 and self.command[0] in _SECOND_WORDS:
-            yield from _beginning(self.incomplete, _SECOND_WORDS[self.command[0]].split())
+        elif len(self.command) == 1 and self.command[0] in SUBCOMMANDS:
+            yield from _beginning(self.incomplete, SUBCOMMANDS[self.command[0]])
         else:
             yield CompletionItem(self.incomplete, type="file")  # Plans, states, files of variables.
 
@@ -140,7 +133,7 @@ class _Line:
             yield from _beginning(self.incomplete, [*_VALUED, *SWITCHES, "--help", "--version"])
             return
         ours = _commands_of(asked)
-        for name in sorted({*ours, *KNOWN}):
+        for name in sorted({*ours, *NAMES}):
             if name.startswith(self.incomplete):
                 yield CompletionItem(name, help=ours.get(name, "Terraform's"))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 from tfguard.config.document import KeyPath, clip
 from tfguard.config.variables import has_variables, malformed_reference
 from tfguard.durations import parse_duration
+from tfguard.terraform.commands import TAKING_ARGUMENTS
 
 Duration = Annotated[
     str,
@@ -28,29 +29,8 @@ Duration = Annotated[
     ),
 ]
 Step = Literal["init", "plan", "apply"]
-#: Terraform's own commands; their arguments may be given under `args`.
-Command = Literal[
-    "apply",
-    "console",
-    "destroy",
-    "fmt",
-    "get",
-    "graph",
-    "import",
-    "init",
-    "output",
-    "plan",
-    "providers",
-    "query",
-    "refresh",
-    "show",
-    "state",
-    "taint",
-    "test",
-    "untaint",
-    "validate",
-    "workspace",
-]
+#: A command of Terraform's, whose arguments may be given under `args`.
+CommandName = Annotated[str, Meta(extra={"known": TAKING_ARGUMENTS})]
 
 
 class _Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -110,7 +90,7 @@ class PipelineKeys(_Keys, frozen=True, kw_only=True):
         UNSET
     )
     args: Annotated[
-        dict[Command, list[str]] | UnsetType, Meta(description="More arguments for Terraform, by command.")
+        dict[CommandName, list[str]] | UnsetType, Meta(description="More arguments for Terraform, by command.")
     ] = UNSET
     env: Annotated[dict[str, str] | UnsetType, Meta(description="More environment variables for Terraform.")] = UNSET
     steps: Annotated[list[Step] | UnsetType, Meta(description="What `tfguard run` does.")] = UNSET
@@ -170,7 +150,7 @@ def schema() -> dict[str, Any]:
     """Give the JSON Schema (2020-12) of tfguard.yml, made from the structs above."""
     made = msgspec.json.schema(FileKeys)
     definitions: dict[str, Any] = {name: _loosened(made["$defs"][name]) for name in sorted(made["$defs"])}
-    definitions["PipelineKeys"]["properties"]["args"]["propertyNames"] = {"enum": list(get_args(Command))}
+    definitions["PipelineKeys"]["properties"]["args"]["propertyNames"] = {"enum": list(TAKING_ARGUMENTS)}
     root = definitions.pop("FileKeys")
     root["patternProperties"] = {"^x-": {"description": "Yours: tfguard does not look at it."}}
     root["properties"]["version"] = {"const": 1, "description": "The version of this format."}
@@ -248,10 +228,10 @@ def _map(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[KeyFind
     if not isinstance(value, dict):
         yield _wrong_type(value, "a map", path)
         return
+    keys = kind.key_type.extra if isinstance(kind.key_type, msgspec.inspect.Metadata) else None
     for key, item in value.items():
-        if isinstance(kind.key_type, msgspec.inspect.LiteralType) and key not in kind.key_type.values:
-            known = sorted(str(word) for word in kind.key_type.values)
-            yield KeyFinding((*path, key), "no command of Terraform", did_you_mean(key, known))
+        if keys and key not in keys["known"]:
+            yield KeyFinding((*path, key), "no command of Terraform", did_you_mean(key, sorted(keys["known"])))
         yield from _findings(item, kind.value_type, (*path, key), is_raw=is_raw)
 
 

@@ -23,6 +23,7 @@ from tfguard.config.variables import UnsetVariable, expand, has_variables
 from tfguard.durations import parse_duration
 from tfguard.errors import ConfigError, UsageError
 from tfguard.hcl import hcl, terraform_variable
+from tfguard.terraform.commands import find
 
 BUILT_IN: dict[KeyPath, Any] = {
     ("dir",): ".",
@@ -52,9 +53,6 @@ ENVIRONMENT: dict[str, KeyPath] = {
 
 #: What of `defaults` holds for a directory that was not named as a pipeline: how to lock and run, never what with.
 _FOR_EVERYBODY = frozenset({"binary", "init", "approve", "run_timeout", "retry", "lock"})
-
-#: The commands that take -var-file. Given to any other, Terraform refuses to run.
-_TAKE_VAR_FILES = frozenset({"plan", "apply", "destroy", "refresh", "import", "console"})
 
 _NOWHERE = Leaf(None, "built in")
 
@@ -162,7 +160,8 @@ def var_file_arguments(settings: Settings, words: Sequence[str], *, has_plan_fil
     Raises:
         ConfigError: One of the files is not there.
     """
-    if not words or words[0] not in _TAKE_VAR_FILES or has_plan_file:
+    command = find(words)
+    if command is None or not command.takes_var_files or has_plan_file:
         return []
     for file, written in zip(settings.var_files, settings.var_files_written):
         if not os.path.isfile(file):

@@ -1,8 +1,8 @@
 """
-Starting the keeper: the first thing that a run does, before anything of ours is imported.
+Starting the keeper: the first thing that a run does, before anything of ours but the table of commands is imported.
 
 The keeper's start is what a run waits for (Python, boto3, a client: a quarter of a second), and everything that the
-front does meanwhile costs no time. Standard library only. Whoever finds that no keeper is needed dismisses it.
+front does meanwhile costs no time. Standard library only. If no keeper turns out to be needed, it is dismissed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfguard.terraform.commands import COMMANDS
+
 #: Whatever looks for a job's leftovers by these would SIGKILL a Terraform that is still saving its state.
 TRACKING_VARIABLES = (
     "RUNNER_TRACKING_ID",
@@ -25,7 +27,7 @@ TRACKING_VARIABLES = (
     "HUDSON_COOKIE",
 )
 #: Commands that will take a lock, unless something unusual stands beside them.
-_LIKELY = frozenset({"plan", "apply", "destroy", "refresh", "import", "taint", "untaint", "run", "exec"})
+_LIKELY = frozenset({"run", "exec"}) | {row.name for row in COMMANDS.values() if row.takes_lock and " " not in row.name}
 #: The command stands among these: behind our options.
 _FIRST_WORDS = 8
 _KEEPER = (

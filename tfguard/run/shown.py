@@ -20,12 +20,6 @@ from tfguard.terraform.command_line import Invocation
 from tfguard.terraform.plan_json import read_changes
 
 _CHANGES = 2
-#: Commands without a lock of ours whose text is for people. What others print may be piped into a program, whatever
-#: the job's page wants: they are left alone.
-_TOLD = frozenset({("init",), ("get",), ("validate",), ("fmt",), ("test",), ("force-unlock",)}) | {
-    ("workspace", "new"),
-    ("workspace", "select"),
-}
 
 
 def has_page_for(context: Context, invocation: Invocation) -> bool:
@@ -57,7 +51,7 @@ def run_on_page(
 
 
 def _is_for_people(invocation: Invocation) -> bool:
-    return invocation.command is not None or invocation.words in _TOLD
+    return invocation.command is not None and invocation.command.is_for_people
 
 
 def github_exit_status(context: Context, invocation: Invocation, status: int) -> int:

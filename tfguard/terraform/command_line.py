@@ -14,47 +14,12 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tfguard.durations import parse_duration
-
-
-@dataclass(frozen=True)
-class Command:
-    """A command we lock for: what Terraform writes as LockInfo.Operation, and whether it may change the state."""
-
-    operation: str
-    is_changing: bool = True
-
-
-#: The commands that run under our lock. All of them accept `-lock` and take exactly one lock: that of the selected
-#: workspace, of the workspace named (`workspace delete`), or of the plan file (`apply FILE`).
-#: Not here, though they accept `-lock`: `init` (takes two locks when it migrates, else none) and `workspace new`
-#: (Terraform's implicit lock on the new workspace ignores `-lock=false` and would collide with ours). Nor `console`,
-#: which locks and has no flag to say no.
-COMMANDS: Mapping[tuple[str, ...], Command] = {
-    ("plan",): Command("OperationTypePlan", is_changing=False),  # reads the state, must not see half of an apply
-    ("apply",): Command("OperationTypeApply"),
-    ("destroy",): Command("OperationTypeApply"),  # Terraform's own name for it
-    ("refresh",): Command("OperationTypeRefresh"),
-    ("import",): Command("OperationTypeInvalid"),  # Terraform never sets one there
-    ("taint",): Command("taint"),
-    ("untaint",): Command("untaint"),
-    ("state", "mv"): Command("state-mv"),
-    ("state", "rm"): Command("state-rm"),
-    ("state", "push"): Command("state-push"),
-    ("state", "replace-provider"): Command("state-replace-provider"),
-    ("workspace", "delete"): Command("state-replace-provider"),  # a slip of Terraform's, kept so that records match
-}
+from tfguard.terraform.commands import NAMES, SUBCOMMANDS, Command, find
 
 
 def _names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
-
-_GROUPS = _names("env metadata providers state workspace")
-#: Every command of Terraform and OpenTofu that we have heard of.
-KNOWN = _names(
-    "apply console destroy env fmt force-unlock get graph import init login logout metadata modules output plan"
-    " providers query refresh show state taint test untaint validate version workspace"
-)
 
 #: Flags whose value may be the next word. Bools never take one.
 _VALUED = _names(
@@ -106,6 +71,7 @@ class Invocation:
 
     `argv` is everything after `terraform` as given, without `-chdir`. `verdict`: *lock* (we lock, the child runs with
     `-lock=false`), *unlocked* (the user said `-lock=false`), *pass* (not ours). `reason` says why it is not *lock*.
+    `command` is its row in the table, None for an unknown one, or where only Terraform can read its arguments.
     `flags` and `positionals` count all three sources; `lock_timeout_seconds` is None where the user named none.
     """
 
@@ -143,17 +109,17 @@ class Invocation:
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
     """Understand what follows `terraform` on the command line. Never fails: what is odd is left to Terraform."""
     chdir, rest = _take_chdir(argv)
-    found = Invocation(argv=rest, words=_words(rest), chdir=chdir)
+    words = _words(rest)
+    command, found = find(words), Invocation(argv=rest, words=words, chdir=chdir)
     if chdir == "":
         return replace(found, reason="-chdir names no directory")
-    command = COMMANDS.get(found.words)
-    if command is None:
-        return replace(found, reason="this command takes no lock that tfguard could hold")
+    if command is None or not command.takes_lock:
+        return replace(found, command=command, reason="this command takes no lock that tfguard could hold")
     extra = _from_environment(found.words, environ)
     if extra is None:
         return replace(found, reason="TF_CLI_ARGS uses shell syntax that only Terraform should interpret")
-    words = [Token(word, role="word") for word in rest[: len(found.words)]]
-    tokens = (*words, *_scan((*extra, *(Token(word) for word in rest[len(words) :]))))
+    own = [Token(word, role="word") for word in words]
+    tokens = (*own, *_scan((*extra, *(Token(word) for word in rest[len(words) :]))))
     return _judge(replace(found, command=command, tokens=tokens))
 
 
@@ -170,7 +136,7 @@ def _take_chdir(argv: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
 def _words(argv: Sequence[str]) -> tuple[str, ...]:
     if not argv or argv[0].startswith("-"):
         return ()
-    has_second = argv[0] in _GROUPS and len(argv) > 1 and not argv[1].startswith("-")
+    has_second = argv[0] in SUBCOMMANDS and len(argv) > 1 and not argv[1].startswith("-")
     return tuple(argv[: 2 if has_second else 1])
 
 
@@ -357,7 +323,7 @@ def misplaced_option(argv: Sequence[str]) -> str | None:
     ones accept is not for us to say.
     """
     words = _words(argv)
-    if not words or words[0] not in KNOWN:
+    if not words or words[0] not in NAMES:
         return None
     theirs = _THEIRS.get(words, frozenset())
     pending = False

@@ -11,6 +11,7 @@ from tfguard.clock import parse_created
 from tfguard.durations import spoken_duration
 from tfguard.lock.queue_record import Run
 from tfguard.report.messages.phrases import COLUMNS, Subject, about, fit
+from tfguard.terraform.commands import may_change
 from tfguard.text import printable
 
 _PUSH = "state push errored.tfstate"
@@ -83,10 +84,6 @@ def digest_differs(subject: Subject, *, table: str, stored: str, actual: str) ->
     )
 
 
-#: Runs that leave the state as it is.
-_HARMLESS = ("plan", "hold")
-
-
 def stale(subject: Subject, planned_at: datetime | None, runs: Sequence[Run], now: datetime) -> str:
     """
     Terraform has refused a saved plan whose state has moved since: who ran in between, by the lock's history.
@@ -108,7 +105,7 @@ def stale(subject: Subject, planned_at: datetime | None, runs: Sequence[Run], no
 
 def _has_changed_since(run: Run, planned_at: datetime) -> bool:
     ended_at = parse_created(run.ended_at)
-    is_changing = run.holder.command not in _HARMLESS and not run.unlocked_by
+    is_changing = run.holder.command != "hold" and may_change(run.holder.command) and not run.unlocked_by
     return is_changing and ended_at is not None and ended_at >= planned_at
 
 
