@@ -144,6 +144,17 @@ def test_a_directory_initialised_for_another_key_is_initialised_anew(configured:
     assert stage_of(made, "other/terraform.tfstate") is None
 
 
+def test_without_the_lock_too_the_variables_of_one_pipeline_never_hit_the_state_of_another(configured: Make) -> None:
+    made = configured(ONE)
+    assert made.tfguard("init", "-backend-config=key=dev/terraform.tfstate", "-input=false").code == 0
+
+    result = made.tfguard("-p", "prod", "apply", "-auto-approve", "-lock=false")
+
+    assert result.code == 0, result
+    assert stage_of(made, "prod/terraform.tfstate") == {"stage": "prod", "sizes": {}}
+    assert stage_of(made, "dev/terraform.tfstate") is None
+
+
 def test_init_never_exits_78_and_names_both_values(configured: Make) -> None:
     made = initialised_for_another(
         configured(ONE.replace("    approve: auto\n", "    approve: auto\n    init: never\n"))

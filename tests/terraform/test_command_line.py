@@ -172,6 +172,28 @@ def test_flags_and_positionals_can_be_asked_for() -> None:
     assert with_flags(found, ["-var-file=a"], {}).argv[:2] == ("apply", "-var-file=a")
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ("apply", True),
+        ("apply -lock=false", True),
+        ("apply -state=other.tfstate", True),
+        ("workspace new stage", True),
+        ("output -json", True),
+        ("state frobnicate", True),
+        ("plan -help", False),
+        ("state mv -h", False),
+        ("fmt", False),
+        ("init", False),
+        ("frobnicate", False),
+        ("", False),
+    ],
+)
+def test_what_reads_the_backend_needs_it_initialised_with_our_lock_or_without(line: str, *, expected: bool) -> None:
+    assert parse(shlex.split(line), {"TF_CLI_ARGS": "-var $(id)"}).reads_backend is expected
+    assert parse(shlex.split(line), {}).reads_backend is expected
+
+
 def test_secrets_among_the_arguments_are_not_shown() -> None:
     found = parse(["apply", "-var", "password=hunter2"], {"TF_CLI_ARGS": "-var=token=hunter2"})
 

@@ -30,7 +30,6 @@ from tfguard.run.shown import github_exit_status, has_page_for, run_on_page
 from tfguard.run.task import make_task
 from tfguard.terraform import command_line
 from tfguard.terraform.command_line import Invocation
-from tfguard.terraform.commands import find
 
 
 def run_terraform(options: Options, environ: Mapping[str, str], report: Reporter) -> int:
@@ -70,8 +69,7 @@ def _guard(front: Front, narrator: Narrator, context: Context) -> int:
     runner = Runner(front, context.report, narrator)
     if invocation.words == ("init",) and context.settings.pipeline:
         return _told(runner, context, invocation, lambda: _initialise(front, context))
-    row = find(invocation.words)
-    if invocation.verdict == "lock" or (row is not None and row.reads_backend):
+    if invocation.reads_backend:
         ensure_initialised(front, context)
     if invocation.verdict != "lock":
         return _without_lock(runner, context, invocation)

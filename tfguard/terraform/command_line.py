@@ -45,6 +45,8 @@ _THEIRS: Mapping[tuple[str, ...], frozenset[str]] = {
     ("test",): frozenset({"--verbose"}),
 }
 
+#: Terraform looks for these anywhere, before it parses flags: also as a flag's value and after a positional.
+_HELP = frozenset({"-v", "-version", "--version", "-h", "-help", "--help"})
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
 _QUOTED = re.compile(r"""'[^']*'|"[^"\\]*\"""")
@@ -99,6 +101,12 @@ class Invocation:
     def plan_file(self) -> str | None:
         """The saved plan that an `apply` names, as written (relative to the working directory)."""
         return self.positionals[0] if self.words == ("apply",) and self.positionals else None
+
+    @property
+    def reads_backend(self) -> bool:
+        """Whether it needs the backend initialised, with a lock of ours or without: not to print its help."""
+        row = find(self.words)
+        return row is not None and row.reads_backend and _HELP.isdisjoint(self.argv)
 
     @property
     def display(self) -> str:
@@ -225,9 +233,7 @@ def _positionals(tokens: Sequence[Token]) -> tuple[str, ...]:
 
 def _why_not(found: Invocation) -> str:
     """Say why a command of the table is Terraform's own business after all; empty where it is ours."""
-    # Terraform looks for these anywhere, before it parses flags: also as a flag's value and after a positional.
-    words = [token.word for token in found.tokens]
-    if any(word in ("-v", "-version", "--version", "-h", "-help", "--help") for word in words):
+    if not _HELP.isdisjoint(token.word for token in found.tokens):
         return "help or version was asked for"
     if not _is_readable(found.tokens):
         return "only Terraform knows how to read these arguments"

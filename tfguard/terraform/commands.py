@@ -18,7 +18,7 @@ class Command:
 
     operation: What Terraform writes as LockInfo.Operation while it runs. Empty where tfguard takes no lock for it.
     is_changing: It may change the state that it locks.
-    reads_backend: It reads the backend even where it runs without a lock; for a pipeline that is initialised first.
+    reads_backend: It needs the backend initialised; for a pipeline tfguard does that first.
     takes_var_files: Terraform accepts `-var-file`. Given to any other command, Terraform refuses to run.
     takes_arguments: It may stand under `args` in tfguard.yml.
     is_for_people: Its output is for people, so a job's page may show it. What the others print may be piped into a
@@ -40,7 +40,7 @@ class Command:
 
 
 def _locked(name: str, operation: str, *, is_changing: bool = True, **others: bool) -> Command:
-    return Command(name, operation, is_changing, is_for_people=True, **others)
+    return Command(name, operation, is_changing, reads_backend=True, is_for_people=True, **others)
 
 
 #: What runs under our lock accepts `-lock` and takes exactly one lock: that of the selected workspace, of the workspace
@@ -82,11 +82,11 @@ _ROWS = (
     Command("show", reads_backend=True, takes_arguments=True),
     Command("state", reads_backend=True, takes_arguments=True),
     Command("state list", reads_backend=True),
-    _locked("state mv", "state-mv", reads_backend=True),
+    _locked("state mv", "state-mv"),
     Command("state pull", reads_backend=True),
-    _locked("state push", "state-push", reads_backend=True),
-    _locked("state replace-provider", "state-replace-provider", reads_backend=True),
-    _locked("state rm", "state-rm", reads_backend=True),
+    _locked("state push", "state-push"),
+    _locked("state replace-provider", "state-replace-provider"),
+    _locked("state rm", "state-rm"),
     Command("state show", reads_backend=True),
     _locked("taint", "taint", takes_arguments=True),
     Command("test", takes_arguments=True, is_for_people=True),
@@ -95,7 +95,7 @@ _ROWS = (
     Command("version"),
     Command("workspace", reads_backend=True, takes_arguments=True),
     # A slip of Terraform's, kept so that records match.
-    _locked("workspace delete", "state-replace-provider", reads_backend=True),
+    _locked("workspace delete", "state-replace-provider"),
     Command("workspace list", reads_backend=True),
     Command("workspace new", reads_backend=True, is_for_people=True),
     Command("workspace select", reads_backend=True, is_for_people=True),
