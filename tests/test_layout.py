@@ -23,7 +23,7 @@ PACKAGE = ROOT / "tfguard"
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "clock", "durations", "text", "redaction", "files", "hcl", "git", "findings"}),
     frozenset({"lock", "ci"}),
-    frozenset({"backends"}),
+    frozenset({"backends", "config"}),
     frozenset({"guard", "terraform", "bootstrap"}),
     frozenset({"config", "jobfiles"}),
     frozenset({"process", "report"}),

@@ -21,10 +21,10 @@ def test_without_a_file_the_built_in_values_hold(tmp_path: Path) -> None:
     settings = resolve(None, None, directory=tmp_path, environ={})
 
     assert settings.directory == str(tmp_path)
-    assert (settings.lock.mode, settings.lock.timeout_seconds, settings.lock.lease_seconds) == ("state", 600, 180)
-    assert (settings.lock.takeover, settings.lock.plan, settings.lock.order) == ("always", "wait", "fifo")
+    assert (settings.lock.mode, settings.terms.timeout_seconds, settings.terms.lease_seconds) == ("state", 600, 180)
+    assert (settings.terms.takeover, settings.lock.plan, settings.terms.order) == ("always", "wait", "fifo")
     assert (settings.steps, settings.approve, settings.init) == (("init", "plan", "apply"), "prompt", "auto")
-    assert (settings.run_timeout_seconds, settings.retry.attempts, settings.environment) == (None, 3, {})
+    assert (settings.terms.run_timeout_seconds, settings.retry.attempts, settings.environment) == (None, 3, {})
     assert set(settings.origins.values()) == {"built in"}
 
 
@@ -43,7 +43,7 @@ def test_each_layer_beats_the_one_below_and_its_origin_is_known(settle: Settle) 
         settle(with_own, environ=environ, flags=flags),
     ]
 
-    assert [(one.lock.timeout_seconds, one.origins["lock.timeout"]) for one in layers] == [
+    assert [(one.terms.timeout_seconds, one.origins["lock.timeout"]) for one in layers] == [
         (600, "built in"),
         (60, "tfguard.yml:3 defaults.lock.timeout"),
         (120, "tfguard.yml:7 pipelines.prod.lock.timeout"),
@@ -55,13 +55,13 @@ def test_each_layer_beats_the_one_below_and_its_origin_is_known(settle: Settle) 
 def test_an_empty_variable_counts_as_unset(settle: Settle) -> None:
     settings = settle("version: 1\npipelines: {prod: {}}\n", environ={"TFGUARD_LOCK_TIMEOUT": ""})
 
-    assert settings.lock.timeout_seconds == 600
+    assert settings.terms.timeout_seconds == 600
 
 
 def test_a_plain_zero_is_a_duration(settle: Settle) -> None:
     settings = settle("version: 1\npipelines: {prod: {lock: {timeout: 0}}}\n")
 
-    assert settings.lock.timeout_seconds == 0
+    assert settings.terms.timeout_seconds == 0
 
 
 def test_variables_are_needed_for_the_pipeline_in_use_alone(settle: Settle) -> None:
@@ -91,7 +91,7 @@ def test_numbers_and_words_may_come_from_variables(settle: Settle) -> None:
 
     settings = settle(text, environ={"A": "auto", "N": "5", "L": "1m"})
 
-    assert (settings.approve, settings.retry.attempts, settings.lock.lease_seconds) == ("auto", 5, 60)
+    assert (settings.approve, settings.retry.attempts, settings.terms.lease_seconds) == ("auto", 5, 60)
 
 
 def test_paths_begin_at_the_file_wherever_one_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +127,7 @@ def test_without_a_pipeline_the_defaults_say_how_to_lock_but_not_what_with(settl
 
     settings = settle(text, None)
 
-    assert (settings.lock.lease_seconds, settings.run_timeout_seconds) == (60, 2700)
+    assert (settings.terms.lease_seconds, settings.terms.run_timeout_seconds) == (60, 2700)
     assert settings.directory == str(tmp_path)
     assert (settings.workspace, settings.environment, settings.var_files) == (None, {}, ())
     assert (settings.backend_config, settings.args) == ({}, {})

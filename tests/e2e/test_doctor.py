@@ -324,7 +324,7 @@ def test_who_has_waited_since_yesterday_is_told(stage: Make) -> None:
 )
 def test_credentials_are_to_outlast_a_run(left: float, run_timeout: float | None, mark: str) -> None:
     end = datetime.now(timezone.utc) + timedelta(seconds=left)
-    settings = SimpleNamespace(run_timeout_seconds=run_timeout)
+    settings = SimpleNamespace(terms=SimpleNamespace(run_timeout_seconds=run_timeout))
     patient: Any = SimpleNamespace(
         lock=SimpleNamespace(credentials_expire_at=lambda: end), context=SimpleNamespace(settings=settings)
     )

@@ -235,7 +235,6 @@ FLAGS = st.sampled_from(
 LINES = st.lists(FLAGS, max_size=6)
 
 
-@settings(max_examples=300, deadline=None)
 @given(st.sampled_from(LOCKED), LINES, LINES, LINES)
 def test_no_other_argument_is_ever_changed(
     words: tuple[str, ...], argv: list[str], general: list[str], own: list[str]

@@ -92,9 +92,9 @@ def child_arguments(
     context: Context, invocation: Invocation, held: protocol.Held, environ: dict[str, str]
 ) -> tuple[list[str], dict[str, str]]:
     """Terraform's arguments: without its own locking where we hold its lock, with it in `named` mode."""
-    lock = context.settings.lock
-    if lock.mode == "named":
-        return command_line.native_arguments(invocation, max(0.0, lock.timeout_seconds - held.waited_seconds)), environ
+    if context.settings.lock.mode == "named":
+        left = max(0.0, context.settings.terms.timeout_seconds - held.waited_seconds)
+        return command_line.native_arguments(invocation, left), environ
     return command_line.child_arguments(invocation, environ)
 
 

@@ -18,6 +18,7 @@ from msgspec import UNSET, Meta, UnsetType
 from tfguard.config.document import KeyPath, clip
 from tfguard.config.variables import has_variables, malformed_reference
 from tfguard.durations import parse_duration
+from tfguard.lock.protocol import Order, TakeoverPolicy
 from tfguard.terraform.commands import TAKING_ARGUMENTS
 
 Duration = Annotated[
@@ -54,13 +55,13 @@ class LockKeys(_Keys, frozen=True, kw_only=True):
         Duration | UnsetType, Meta(description="Silence after which others may take over; 30s or more.")
     ] = UNSET
     takeover: Annotated[
-        Literal["always", "plan-only", "never"] | UnsetType,
+        TakeoverPolicy | UnsetType,
         Meta(description="Which runs may take over the lock of a dead holder."),
     ] = UNSET
     plan: Annotated[
         Literal["wait", "skip"] | UnsetType, Meta(description="skip: plan without the lock and without waiting.")
     ] = UNSET
-    order: Annotated[Literal["fifo", "none"] | UnsetType, Meta(description="fifo: first come, first served.")] = UNSET
+    order: Annotated[Order | UnsetType, Meta(description="fifo: first come, first served.")] = UNSET
 
 
 class InitRetryKeys(_Keys, frozen=True, kw_only=True):

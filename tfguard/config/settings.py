@@ -23,6 +23,7 @@ from tfguard.config.variables import UnsetVariable, expand, has_variables
 from tfguard.durations import parse_duration
 from tfguard.errors import ConfigError, UsageError
 from tfguard.hcl import hcl, terraform_variable
+from tfguard.lock.protocol import LockTerms
 from tfguard.terraform.commands import find
 
 BUILT_IN: dict[KeyPath, Any] = {
@@ -60,14 +61,10 @@ Flags = Mapping[KeyPath, tuple[str, str]]
 
 
 class LockSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How to lock. `store` and `name` are set exactly if `mode` is named."""
+    """Which lock, and whether a plan takes it. `store` and `name` are set exactly if `mode` is named."""
 
     mode: Literal["state", "named"]
-    timeout_seconds: float
-    lease_seconds: float
-    takeover: Literal["always", "plan-only", "never"]
     plan: Literal["wait", "skip"]
-    order: Literal["fifo", "none"]
     store: str | None = None
     name: str | None = None
 
@@ -104,10 +101,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     environment: dict[str, str]
     steps: tuple[Step, ...]
     approve: Literal["prompt", "auto"]
-    run_timeout_seconds: float | None
     paths: tuple[str, ...]
     retry: InitRetry
     lock: LockSettings
+    terms: LockTerms
     origins: dict[str, str]
 
     def __repr__(self) -> str:
@@ -279,10 +276,10 @@ def _settings(
         environment=_environment(data, data_dir),
         steps=tuple(data["steps"]),
         approve=data["approve"],
-        run_timeout_seconds=parse_duration(str(data["run_timeout"])) if "run_timeout" in data else None,
         paths=tuple(data.get("paths", ())),
         retry=InitRetry(attempts=int(retry["attempts"]), patterns=tuple(retry.get("patterns", ()))),
         lock=_lock(data["lock"], root if leaves.get(("lock", "store"), _NOWHERE).at else directory),
+        terms=_terms(data),
         origins={dotted(path): leaf.origin for path, leaf in leaves.items()},
     )
 
@@ -291,13 +288,20 @@ def _lock(lock: dict[str, Any], root: Path) -> LockSettings:
     is_named = lock["mode"] == "named"
     return LockSettings(
         mode=lock["mode"],
+        plan=lock["plan"],
+        store=_store(lock["store"], root) if is_named else None,
+        name=lock["name"] if is_named else None,
+    )
+
+
+def _terms(data: dict[str, Any]) -> LockTerms:
+    lock = data["lock"]
+    return LockTerms(
         timeout_seconds=parse_duration(str(lock["timeout"])),
         lease_seconds=parse_duration(str(lock["lease"])),
         takeover=lock["takeover"],
-        plan=lock["plan"],
         order=lock["order"],
-        store=_store(lock["store"], root) if is_named else None,
-        name=lock["name"] if is_named else None,
+        run_timeout_seconds=parse_duration(str(data["run_timeout"])) if "run_timeout" in data else None,
     )
 
 

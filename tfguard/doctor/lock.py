@@ -51,7 +51,7 @@ def credentials(patient: StatePatient) -> Answer | None:
     if expires_at is None:
         return None if is_local(patient) else ok("the credentials at hand name no end")
     left = (expires_at - datetime.now(timezone.utc)).total_seconds()
-    needed = patient.context.settings.run_timeout_seconds or _USUAL_RUN_SECONDS
+    needed = patient.context.settings.terms.run_timeout_seconds or _USUAL_RUN_SECONDS
     says = f"the credentials last for another {spoken_duration(left)}"
     return (
         ok(says)

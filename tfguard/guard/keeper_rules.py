@@ -17,8 +17,6 @@ from tfguard.guard.watchdog import Action, Watchdog
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
 
-#: How long a child without a front may take to stop before it is killed, where the request does not say.
-ORPHAN_TIMEOUT_SECONDS = 1800.0
 #: To the child, by what the watchdog says; WARN and INTERRUPT are said, and counted, here.
 _TOLD = {Action.FREEZE: "child.frozen", Action.THAW: "child.thawed", Action.KILL: "child.killed"}
 
@@ -231,7 +229,7 @@ class KeeperRules:
 
     @property
     def _orphan_timeout_seconds(self) -> float:
-        return self._request.orphan_timeout_seconds if self._request else ORPHAN_TIMEOUT_SECONDS
+        return self._request.orphan_timeout_seconds if self._request else protocol.ORPHAN_TIMEOUT_SECONDS
 
     # --- the end of the run -------------------------------------------------------------------------------------
 

@@ -14,7 +14,20 @@ from tfguard.backends.aws.spec import S3Spec
 from tfguard.backends.target import LocalSpec, Target
 from tfguard.jobfiles.run_record import RunRecord
 from tfguard.lock.deadlines import Deadlines
-from tfguard.lock.protocol import Beaten, Failed, Held, Lost, Release, Released, Releasing, Trying, Waiting
+from tfguard.lock.protocol import (
+    ORPHAN_TIMEOUT_SECONDS,
+    Beaten,
+    Failed,
+    Held,
+    Lost,
+    Order,
+    Release,
+    Released,
+    Releasing,
+    TakeoverPolicy,
+    Trying,
+    Waiting,
+)
 from tfguard.lock.store import Holder
 
 # --- front → keeper -------------------------------------------------------------------------------------------------
@@ -51,17 +64,17 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     version: str
     lease_seconds: float
     timeout_seconds: float
-    takeover: Literal["always", "plan-only", "never"]
+    takeover: TakeoverPolicy
     is_changing: bool
     environ: dict[str, str]
     nested_id: str = ""
     run_timeout_seconds: float | None = None
-    orphan_timeout_seconds: float = 1800.0
+    orphan_timeout_seconds: float = ORPHAN_TIMEOUT_SECONDS
     record: RunRecord | None = None
     record_path: str = ""
     rescue: Rescue | None = None
     ignores_errored: bool = False
-    order: Literal["fifo", "none"] = "fifo"
+    order: Order = "fifo"
     ticket: str = ""
     wants_history: bool = False
 

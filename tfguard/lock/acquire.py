@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
 
 import msgspec
 
@@ -14,6 +13,7 @@ from tfguard.clock import Clock, boot_id, created, parse_created
 from tfguard.errors import Conflict, StoreUnavailable, TfguardError
 from tfguard.lock.lease import _AGAIN, HeldLease, HeldLock
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
+from tfguard.lock.protocol import TakeoverPolicy
 from tfguard.lock.store import Holder, Lease, LockRecord, Store
 
 
@@ -253,9 +253,6 @@ class Acquirer:
     def _taken(lease: HeldLease, seen: LockRecord | None) -> HeldLease:
         lease.dead = seen
         return lease
-
-
-TakeoverPolicy = Literal["always", "plan-only", "never"]
 
 
 #: A hold is over when the store's own clock is so far past its end.

@@ -9,6 +9,28 @@ import msgspec
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import LockRecord
 
+#: Which runs may take over the lock of a dead holder; *plan-only*: see `acquire.may_take_over`.
+TakeoverPolicy = Literal["always", "plan-only", "never"]
+#: *fifo*: first come, first served. *none*: no line.
+Order = Literal["fifo", "none"]
+#: How long a child without a front may take to stop before it is killed.
+ORPHAN_TIMEOUT_SECONDS = 1800.0
+
+
+class LockTerms(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How a lock is to be taken and held, and for how long a run under it may go on. Times in seconds.
+
+    `timeout_seconds`: how long to wait for it, 0 is one try.
+    """
+
+    timeout_seconds: float
+    lease_seconds: float
+    takeover: TakeoverPolicy = "always"
+    order: Order = "fifo"
+    run_timeout_seconds: float | None = None
+    orphan_timeout_seconds: float = ORPHAN_TIMEOUT_SECONDS
+
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The run is over: release, write history, go. Answered by Released."""

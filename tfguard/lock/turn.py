@@ -20,14 +20,11 @@ Three rules carry it:
 
 from __future__ import annotations
 
-from typing import Literal
-
 from tfguard.clock import Clock
 from tfguard.lock.deadlines import jittered
+from tfguard.lock.protocol import Order
 from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import QueueState, Ticket, View
-
-Order = Literal["fifo", "none"]
 
 #: The head of the line looks at the lock this often, in seconds; each place behind adds as much.
 HEAD_SECONDS = 0.25

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+
+from msgspec import structs
 
 from tfguard import __version__
 from tfguard.backends.target import Target, without_secrets
@@ -13,6 +14,7 @@ from tfguard.errors import ConfigError
 from tfguard.jobfiles import run_record
 from tfguard.jobfiles.run_record import RunRecord
 from tfguard.lock.names import UNSAVED_STATE
+from tfguard.lock.protocol import LockTerms
 from tfguard.lock.store import Holder
 from tfguard.report.messages import phrases
 from tfguard.run.context import Context, cache_dir
@@ -24,20 +26,12 @@ from tfguard.terraform.locate import resolve_target
 def make_task(context: Context, target: Target, invocation: Invocation, *, command: str = "") -> Task:
     """Describe the run to the runner. `command` is what people see; the invocation's words if empty."""
     found, identity = context.settings, context.identity
-    timeout = invocation.lock_timeout_seconds
     origin = " ".join(part for part in (identity.run, identity.link) if part)
     is_plan = invocation.words == ("plan",)
     return Task(
         subject=context.subject(target),
         target=target,
-        terms=Terms(
-            timeout_seconds=found.lock.timeout_seconds if timeout is None else timeout,
-            lease_seconds=found.lock.lease_seconds,
-            takeover=found.lock.takeover,
-            order=found.lock.order,
-            run_timeout_seconds=found.run_timeout_seconds,
-            orphan_timeout_seconds=float(context.environ.get("TFGUARD_TEST_ORPHAN_TIMEOUT", 1800)),
-        ),
+        terms=_terms(context, invocation),
         holder=Holder(who=identity.who, command=command or invocation.display, run=identity.run, link=identity.link),
         operation=invocation.command.operation if invocation.command and not command else command,
         is_changing=invocation.command.is_changing if invocation.command else True,
@@ -56,6 +50,14 @@ def make_task(context: Context, target: Target, invocation: Invocation, *, comma
         ignores_errored=context.options.ignores_errored or invocation.words == ("state", "push"),
         success_codes=frozenset({0, 2}) if is_plan and invocation.is_set("detailed-exitcode") else frozenset({0}),
     )
+
+
+def _terms(context: Context, invocation: Invocation) -> LockTerms:
+    terms = context.settings.terms
+    if invocation.lock_timeout_seconds is not None:
+        terms = structs.replace(terms, timeout_seconds=invocation.lock_timeout_seconds)
+    orphan_timeout = context.environ.get("TFGUARD_TEST_ORPHAN_TIMEOUT")
+    return structs.replace(terms, orphan_timeout_seconds=float(orphan_timeout)) if orphan_timeout else terms
 
 
 def _push_argv(context: Context, target: Target, invocation: Invocation) -> tuple[str, ...]:
@@ -95,20 +97,8 @@ def _record(context: Context, target: Target, command: str) -> run_record.RunRec
         who=context.identity.who,
         command=command,
         run=context.identity.run,
-        lease_seconds=context.settings.lock.lease_seconds,
+        lease_seconds=context.settings.terms.lease_seconds,
     )
-
-
-@dataclass(frozen=True)
-class Terms:
-    """How a lock is to be taken and held. Times in seconds."""
-
-    timeout_seconds: float
-    lease_seconds: float
-    takeover: Literal["always", "plan-only", "never"] = "always"
-    run_timeout_seconds: float | None = None
-    orphan_timeout_seconds: float = 1800.0
-    order: Literal["fifo", "none"] = "fifo"
 
 
 @dataclass(frozen=True)
@@ -123,7 +113,7 @@ class Task:
 
     subject: phrases.Subject
     target: Target
-    terms: Terms
+    terms: LockTerms
     holder: Holder
     operation: str
     is_changing: bool
