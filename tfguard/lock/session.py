@@ -194,7 +194,8 @@ class LockSession:
         if record.lease is None:
             return all(not store.has_leases for store in self._stores)
         silence = self._clock.boottime() - record.lease.sent
-        return record.lease.boot == boot_id() and silence < record.lease.duration_ms / 1000 / 3
+        deadlines = Deadlines.of(record.lease.duration_ms / 1000)
+        return record.lease.boot == boot_id() and silence < deadlines.interrupt
 
     def _wait(self) -> HeldLock:
         waiter = Waiter(
@@ -215,7 +216,8 @@ class LockSession:
 
     def _hold(self, lock: HeldLock) -> None:
         self._held_at = self._clock.boottime()
-        if self._deadlines() and self._held_at - lock.base > self._request.lease_seconds / 6:
+        deadlines = self._deadlines()
+        if deadlines and self._held_at - lock.base > deadlines.warning:
             # The write's answer was long in coming: prove that it is still ours. If that cannot be had now, the lock is
             # kept all the same: the deadlines count from the old base, and a child that is unsafe starts frozen.
             with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):

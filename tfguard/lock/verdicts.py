@@ -13,6 +13,7 @@ from enum import Enum
 from tfguard.clock import Clock, boot_id, parse_created
 from tfguard.durations import format_duration
 from tfguard.lock.acquire import hold_has_ended
+from tfguard.lock.deadlines import Deadlines
 from tfguard.lock.store import LockRecord
 from tfguard.text import printable
 
@@ -48,7 +49,7 @@ def judge(record: LockRecord, clock: Clock, *, has_leases: bool) -> Verdict:
     silence, lease_seconds = silence_seconds(record, clock) or 0.0, record.lease.duration_ms / 1000
     if silence >= lease_seconds:
         return Verdict.EXPIRED
-    return Verdict.LATE if silence >= lease_seconds / 6 else Verdict.ALIVE
+    return Verdict.LATE if silence >= Deadlines.of(lease_seconds).warning else Verdict.ALIVE
 
 
 def silence_seconds(record: LockRecord, clock: Clock) -> float | None:
