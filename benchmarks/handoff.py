@@ -15,9 +15,9 @@ from typing import Any
 from benchmarks.stage import KEYS, REGION, Bench
 from tfguard.backends import open_store
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import StoreSpec, Target
+from tfguard.backends.target import StoreSpec
 from tfguard.clock import SystemClock
-from tfguard.guard import messages
+from tfguard.lock.protocol import LockRequest, LockTerms
 from tfguard.lock.queue import Queue
 from tfguard.lock.store import Holder
 from tfguard.lock.waiting import Waiter
@@ -83,17 +83,14 @@ def _spec(bench: Bench, backend: str) -> StoreSpec:
     return S3Spec(bucket=bench.bucket(), key="k.tflock", aws=aws, endpoint=bench.s3_endpoint, use_path_style=True)
 
 
-def _request(name: str) -> messages.Acquire:
-    return messages.Acquire(
-        target=Target(label="lock", path="lock", backend="bench", workspace="", stores=()),
+def _request(name: str) -> LockRequest:
+    return LockRequest(
+        terms=LockTerms(timeout_seconds=600.0, lease_seconds=180.0),
         holder=Holder(who=name, command="apply"),
         operation="OperationTypeApply",
         info="",
         who=name,
         version="1.11.4",
-        lease_seconds=180.0,
-        timeout_seconds=600.0,
-        takeover="always",
+        path="lock",
         is_changing=True,
-        environ={},
     )

@@ -38,17 +38,6 @@ ROOMS = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
 #: The words on the ground may use one another, without circles.
 GROUND = FLOORS[0]
 
-#: Imports that still point up, to be gone when the walls stand.
-PENDING = frozenset(
-    {
-        ("guard.messages", "jobfiles.run_record"),
-        ("lock.session", "backends.state"),
-        ("lock.session", "guard.messages"),
-        ("lock.waiting", "backends.aws.s3"),
-        ("lock.waiting", "guard.messages"),
-    }
-)
-
 #: Two processes. They speak `guard.messages` and share what is pure; neither runs the other's code.
 KEEPER_SIDE = frozenset(
     {"process.keeper", "process.lease_thread", "guard.keeper_rules", "lock.session", "lock.waiting"}
@@ -69,6 +58,10 @@ WORDS_OF_CONFIG = frozenset({"lock.protocol", "terraform.commands"})
 
 #: Imported where it is used, since every start of tfguard would pay for it (milliseconds: 30 to 250).
 HEAVY = ("boto3", "botocore", "click", "structlog", "rich", "yaml", "asyncio")
+
+#: The simulation runs these rooms on a clock of its own, so they do nothing but decide.
+PURE = ("lock", "guard")
+IMPURE = frozenset({"socket", "subprocess", "selectors", "multiprocessing", "asyncio", "boto3", "botocore"})
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -148,7 +141,7 @@ def test_imports_never_point_upwards(module):
     elsewhere = {name for name in own_imports(module) if room_of(name) != room and not {room, room_of(name)} <= GROUND}
     upwards = {name for name in elsewhere if ROOMS[room_of(name)] >= ROOMS[room]}
 
-    assert not {(module, name) for name in upwards} - PENDING
+    assert not upwards
 
 
 def test_imports_never_run_in_circles():
@@ -168,13 +161,21 @@ def test_stores_know_records_and_never_leases():
     assert not reachable(stores) & {"lock.lease", "lock.queue", "lock.deadlines", "guard.watchdog"}
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in PURE])
+def test_what_decides_about_a_lock_has_no_process_socket_or_thread_of_its_own(module):
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+    assert not {name.partition(".")[0] for name in imports_of(MODULES[module])} & IMPURE
+    assert "threading.Thread" not in {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
 def test_only_the_keeper_opens_stores_for_a_run():
     pure = {"backends.target", "backends.urls", "backends.aws.spec"}  # what a lock is, as data: they open nothing
     openers = {name for name in MODULES if any(room_of(used) == "backends" for used in own_imports(name) - pure)}
 
     allowed = {"backends", "bootstrap", "doctor", "commands"}
     apart = {"process.keeper", "process.lease_thread", "run.fleet", "run.context", "terraform.locate"}
-    assert {name for name in openers if room_of(name) not in allowed} <= apart | {"lock.session", "lock.waiting"}
+    assert {name for name in openers if room_of(name) not in allowed} <= apart
 
 
 @pytest.mark.parametrize("module", BARE)

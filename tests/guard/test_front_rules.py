@@ -69,7 +69,7 @@ def test_a_silent_keeper_has_its_time_from_the_freeze_on(rules, woken_at):
 def test_a_keeper_that_speaks_while_terraform_is_frozen_has_its_time_from_its_last_word(rules):
     rules.decide(FREEZE)
 
-    rules.hear(messages.Told(event="lease.warned", error="No answer"), FREEZE + 8)
+    rules.hear(protocol.Troubled(during="holding", error="No answer"), FREEZE + 8)
 
     assert not rules.is_keeper_frozen(FREEZE + 8 + FROZEN_KEEPER_SECONDS)
     assert rules.is_keeper_frozen(FREEZE + 8.1 + FROZEN_KEEPER_SECONDS)

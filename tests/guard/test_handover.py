@@ -30,9 +30,9 @@ def test_a_successor_goes_on_from_the_last_beat_that_had_landed(journal):
 
     told = journal.handover(REQUEST, child=4711)
 
-    assert (told.stage, told.lock_id, told.token, told.child) == ("held", "ours", 7, 4711)
-    assert (told.beat, told.base) == (3, 31.0)
-    assert (told.held_at, told.waited_seconds) == (1.0, 12.0)
+    assert (told.lock.stage, told.lock.lock_id, told.lock.token, told.child) == ("held", "ours", 7, 4711)
+    assert (told.lock.beat, told.lock.base) == (3, 31.0)
+    assert (told.lock.held_at, told.lock.waited_seconds) == (1.0, 12.0)
 
 
 def test_what_lay_there_before_the_first_program_is_told_however_many_follow(journal):

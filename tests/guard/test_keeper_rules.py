@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.simulation.actors import request
+from tests.support.fakes import changed
 from tfguard.guard import messages
 from tfguard.guard.keeper_rules import KeeperRules
 from tfguard.lock import protocol
@@ -113,14 +114,12 @@ class Keeper:
 
 
 def asked(**facts):
-    found = request("ana", lease=LEASE, timeout=60.0, stores=1)
-    return messages.Acquire(**{name: getattr(found, name) for name in found.__struct_fields__} | facts)
+    return changed(request("ana", lease=LEASE, timeout=60.0, stores=1), **facts)
 
 
-def adopting(**facts):
-    return messages.Adopt(
-        **{"acquire": asked(), "stage": "held", "lock_id": "ours", "base": 0.0, "child": 4711} | facts
-    )
+def adopting(stage="held", child=4711, **facts):
+    lock = protocol.Adoption(stage=stage, lock_id="ours")
+    return messages.Adopt(acquire=asked(), lock=lock, child=child, **facts)
 
 
 @pytest.fixture

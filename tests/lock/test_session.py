@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from tests.support.fakes import LEASE, FakeClock, ScriptedStore, acquire, anothers, put, stored
-from tfguard.guard import messages
+from tests.support.fakes import LEASE, FakeClock, QuietSurroundings, ScriptedStore, acquire, anothers, put, stored
+from tfguard.errors import StoreDenied
 from tfguard.lock import protocol, queue_record
 from tfguard.lock.session import LockSession
 from tfguard.lock.store import Holder, QueueRecord
@@ -35,9 +35,9 @@ class Event(threading.Event):
         return self.is_set()
 
 
-def serve(store, clock, *, is_released=False, adopt=None, until=object, **facts):
+def serve(store, clock, *, is_released=False, adopt=None, until=object, surroundings=None, **facts):
     """Serve one lock, and release or abandon it once something (`until`) is said of it; gives all that was said."""
-    said = []
+    said, asked = [], acquire(**facts)
 
     def post(message):
         said.append(message)
@@ -48,7 +48,15 @@ def serve(store, clock, *, is_released=False, adopt=None, until=object, **facts)
         elif isinstance(message, protocol.Held):
             session.release(protocol.Release(outcome="succeeded", exit_code=0))
 
-    session = LockSession(acquire(**facts), clock, post=post, tell=lambda _: None, adopt=adopt)
+    session = LockSession(
+        asked.lock,
+        clock,
+        surroundings or QuietSurroundings(),
+        deadlines=asked.deadlines(),
+        post=post,
+        tell=lambda _: None,
+        adopt=adopt,
+    )
     session.run([lambda: store])
     return said
 
@@ -157,9 +165,7 @@ def test_to_a_successor_in_held_a_first_write_that_came_again_is_no_lock():
     before = held(store, clock)
     revived = stored(store.table)
 
-    adopt = messages.Adopt(
-        acquire=acquire(), stage="held", lock_id=before.lock_id, beat=before.beat + 3, base=before.base + 1
-    )
+    adopt = protocol.Adoption(stage="held", lock_id=before.lock_id, beat=before.beat + 3, base=before.base + 1)
     said = serve(store, clock, adopt=adopt)
 
     assert [message.kind for message in said] == ["gone"]
@@ -171,8 +177,7 @@ def test_the_history_has_a_run_whole_though_its_keeper_died():
     before = held(store, clock)
     clock.advance(5)
 
-    adopt = messages.Adopt(
-        acquire=acquire(),
+    adopt = protocol.Adoption(
         stage="releasing",
         lock_id=before.lock_id,
         beat=before.beat,
@@ -184,3 +189,80 @@ def test_the_history_has_a_run_whole_though_its_keeper_died():
 
     run = queue_record.decode(store.inner.read_queue().text).runs[-1]
     assert (run.waited_s, run.held_s) == (3.0, pytest.approx(5.0, abs=1))
+
+
+# --- the state and its workspace ------------------------------------------------------------------------------------
+
+
+class Surroundings(QuietSurroundings):
+    """A state that a run might find in trouble."""
+
+    def __init__(self, *, is_there=True, workspace=True, differs=None):
+        self.is_there = lambda place: is_there
+        self.workspace_exists = workspace if callable(workspace) else lambda: workspace
+        self.digest_mismatch = lambda: differs
+
+
+def leave_errored(store, place="s3://b/k.errored.1"):
+    state = queue_record.QueueState().with_errored(place)
+    store.inner.write_queue(None, QueueRecord(text=queue_record.encode(state), revision=1))
+
+
+def failure(said):
+    return next(message for message in said if isinstance(message, protocol.Failed))
+
+
+def test_a_state_that_waits_to_be_pushed_keeps_others_out():
+    store = ScriptedStore()
+    leave_errored(store)
+
+    failed = failure(serve(store, WaitingClock()))
+
+    assert (failed.kind, failed.message) == ("errored", "s3://b/k.errored.1")
+    assert stored(store.table) is None
+
+
+def test_a_state_that_somebody_has_taken_away_is_forgotten():
+    store = ScriptedStore()
+    leave_errored(store)
+
+    assert held(store, WaitingClock(), surroundings=Surroundings(is_there=False))
+
+    assert queue_record.decode(store.inner.read_queue().text).errored == ""
+
+
+def test_a_missing_workspace_is_found_before_anything_is_written():
+    store = ScriptedStore()
+
+    assert failure(serve(store, WaitingClock(), surroundings=Surroundings(workspace=False))).kind == "no-workspace"
+    assert store.log == []
+
+
+def refuse(*, is_expired):
+    def workspace_exists():
+        raise StoreDenied("no", action="s3:ListBucket", resource="bucket", is_expired=is_expired)
+
+    return workspace_exists
+
+
+@pytest.mark.parametrize(("is_expired", "kind"), [(False, "unlisted"), (True, "StoreDenied")])
+def test_workspaces_that_cannot_be_listed_are_told_from_credentials_that_have_expired(is_expired, kind):
+    surroundings = Surroundings(workspace=refuse(is_expired=is_expired))
+
+    assert failure(serve(ScriptedStore(), WaitingClock(), surroundings=surroundings)).kind == kind
+
+
+def test_after_a_takeover_a_digest_that_differs_is_told():
+    store, clock = ScriptedStore(), WaitingClock()
+    differs = protocol.DigestDiffers(table="locks", item="b/k-md5", stored="1", actual="2")
+    put(store.table, anothers(lease_seconds=0.1))
+
+    said = serve(store, clock, surroundings=Surroundings(differs=differs))
+
+    assert differs in said
+
+
+def test_without_a_takeover_nobody_asks_for_the_digest():
+    differs = protocol.DigestDiffers(table="locks", item="b/k-md5", stored="1", actual="2")
+
+    assert differs not in serve(ScriptedStore(), WaitingClock(), surroundings=Surroundings(differs=differs))

@@ -8,8 +8,9 @@ import socket
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.fakes import acquire
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec
+from tfguard.backends.target import LocalSpec, Target
 from tfguard.guard import messages
 from tfguard.lock import protocol
 from tfguard.lock.store import LockRecord
@@ -97,19 +98,5 @@ def test_a_local_lock_has_no_deadlines():
 
 
 def _acquire(specs):
-    from tfguard.backends.target import Target
-    from tfguard.lock.store import Holder
-
-    return messages.Acquire(
-        target=Target(label="l", path="p", backend="s3", workspace="default", stores=specs),
-        holder=Holder(who="ana@ci-7"),
-        operation="",
-        info="",
-        who="ana@ci-7",
-        version="",
-        lease_seconds=180.0,
-        timeout_seconds=0.0,
-        takeover="always",
-        is_changing=True,
-        environ={},
-    )
+    target = Target(label="l", path="p", backend="s3", workspace="default", stores=specs)
+    return acquire(target=target, lease_seconds=180.0)

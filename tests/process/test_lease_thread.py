@@ -35,7 +35,8 @@ class Rig:
         return self
 
     def adopt(self, stage, lock_id, **facts):
-        return self.start(adopt=messages.Adopt(acquire=acquire(), stage=stage, lock_id=lock_id, **facts))
+        lock = protocol.Adoption(stage=stage, lock_id=lock_id, **facts)
+        return self.start(adopt=messages.Adopt(acquire=acquire(), lock=lock))
 
     def _hear(self, message):
         self.said.append((message, list(self.store.log)))
@@ -180,7 +181,7 @@ def test_an_outage_while_holding_is_told_and_survived(rig, store):
     rig.start().hear(protocol.Held)
     store.on("replace", "before", "expired")
 
-    rig.hear(messages.Told, count=2)
+    rig.hear(protocol.Troubled, count=2)
     rig.hear(protocol.Beaten)
 
     assert not rig.all(protocol.Lost)
@@ -222,7 +223,7 @@ def test_a_release_is_tried_again(rig, store):
     rig.release()
 
     assert rig.all(protocol.Released)[0].result == "released"
-    assert len([told for told in rig.all(messages.Told) if told.event == "release.failed"]) == 2
+    assert [troubled.during for troubled in rig.all(protocol.Troubled)] == ["releasing"] * 2
     assert stored(store.table) is None
 
 
@@ -335,7 +336,7 @@ def test_a_successor_in_held_goes_on_two_beats_further(rig, store):
 def test_a_successor_in_held_counts_from_its_predecessors_base(rig, store):
     held = predecessor(rig, store)
     store.always("replace", "before")
-    rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(messages.Told)
+    rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(protocol.Troubled)
 
     assert not rig.all(protocol.Beaten)
 
@@ -383,9 +384,9 @@ def test_a_successor_in_an_outage_keeps_saying_so(rig, store):
     held = predecessor(rig, store)
     store.always("read", "before")
 
-    told = rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(messages.Told, count=2)
+    told = rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(protocol.Troubled, count=2)
 
-    assert told.event == "lease.warned"
+    assert told.during == "holding"
     assert told.error
 
 
@@ -426,7 +427,7 @@ def test_a_successor_whose_credentials_come_back_goes_on_beating(rig, store, mon
 
     rig.adopt("held", held.lock_id, beat=held.beat, base=held.base).hear(protocol.Beaten)
 
-    assert [told.error for told in rig.all(messages.Told)] == ["No credentials."]
+    assert [told.error for told in rig.all(protocol.Troubled)] == ["No credentials."]
     assert not rig.all(protocol.Failed)
 
 

@@ -199,9 +199,10 @@ def test_a_silence_is_warned_of_once_with_its_cause_and_again_after_a_heartbeat(
     scene = Scene()
 
     def silence() -> None:
-        scene.narrator.hear(messages.Told(event="lease.warned", error="No answer: reset"))
+        scene.narrator.hear(protocol.Troubled(during="holding", error="No answer: reset"))
         scene.narrator.hear(messages.Told(event="lease.warned", silence_seconds=31))
-        scene.narrator.hear(messages.Told(event="lease.warned", error="No answer: reset", silence_seconds=32))
+        scene.narrator.hear(protocol.Troubled(during="holding", error="No answer: reset"))
+        scene.narrator.hear(messages.Told(event="lease.warned", silence_seconds=32))
 
     silence()
     scene.narrator.hear(protocol.Beaten(beat=2, base=0))

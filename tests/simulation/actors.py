@@ -20,6 +20,7 @@ from typing import Any
 from tests.simulation.code import Code
 from tests.simulation.threads import Thread
 from tests.simulation.world import Machine, Process, Socket, Wire, World
+from tests.support.fakes import QuietSurroundings
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
 from tfguard.backends.target import Target
 from tfguard.errors import Conflict
@@ -215,8 +216,8 @@ class Keeper:
             self._reap_adopted()
         else:
             self._rules.on_front(message, now)
-        if isinstance(message, messages.Adopt) and message.stage == "held":
-            self.run.world.observer.check_base(self.run, message.lock_id, self.watchdog.base)
+        if isinstance(message, messages.Adopt) and message.lock.stage == "held":
+            self.run.world.observer.check_base(self.run, message.lock.lock_id, self.watchdog.base)
         self._rules.enforce(now)
         self._after()
 
@@ -267,12 +268,18 @@ class Keeper:
 
     def start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         run = self.run
-        self.ids.update([adopt.lock_id] if adopt else [])
+        self.ids.update([adopt.lock.lock_id] if adopt else [])
         wires = [functools.partial(Wire, self.process, index) for index in range(len(run.world.stores))]
         if adopt is not None and adopt.errored_before is not None:
             self._unsaved_before = int(adopt.errored_before)
         session = run.code.session.LockSession(
-            request, run.machine, post=self._post, tell=self._tell_first, adopt=adopt
+            request.lock,
+            run.machine,
+            QuietSurroundings(),
+            deadlines=request.deadlines(),
+            post=self._post,
+            tell=self._tell_first,
+            adopt=adopt.lock if adopt else None,
         )
         self._session = session
         self._thread = Thread(self.process, lambda: session.run(wires))
@@ -547,14 +554,14 @@ class Run:
         self.held_at = float("-inf")
         self._dice = dice
         self._work = work
-        self._stop = dice.uniform(0.1, request.lease_seconds)
+        self._stop = dice.uniform(0.1, request.terms.lease_seconds)
         self.front = Front(self)
         self.keeper = Keeper(self, f"{name}/keeper")
         self.keeper.from_front.send(request)
 
     @property
     def lease(self) -> float:
-        return self.request.lease_seconds
+        return self.request.terms.lease_seconds
 
     @property
     def processes(self) -> tuple[Process, Process]:
@@ -615,22 +622,25 @@ class Run:
             self.child.kill()
 
 
-def request(name: str, *, lease: float, timeout: float, stores: int, takeover: Any = "always") -> messages.Acquire:
+def request(
+    name: str, *, lease: float, timeout: float, stores: int, takeover: protocol.TakeoverPolicy = "always"
+) -> messages.Acquire:
     """What a front asks of its keeper."""
     specs = tuple(DynamoDBSpec(table=f"t{index}", lock_id="lock", aws=AwsAccess()) for index in range(stores))
     return messages.Acquire(
+        lock=protocol.LockRequest(
+            terms=protocol.LockTerms(timeout_seconds=timeout, lease_seconds=lease, takeover=takeover),
+            holder=Holder(who=name),
+            operation="OperationTypeApply",
+            info="",
+            who=name,
+            version="",
+            path="b/k",
+            is_changing=True,
+            ticket=f"ticket-{name}",
+        ),
         target=Target(label="prod", path="b/k", backend="s3", workspace="default", stores=specs),
-        holder=Holder(who=name),
-        operation="OperationTypeApply",
-        info="",
-        who=name,
-        version="",
-        lease_seconds=lease,
-        timeout_seconds=timeout,
-        takeover=takeover,
-        is_changing=True,
         environ={},
-        ticket=f"ticket-{name}",
     )
 
 

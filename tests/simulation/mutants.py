@@ -171,7 +171,7 @@ MUTANTS = (
     _in("guard.front_rules", "who slept with us is taken for frozen", ("max(self._heard_at, self._frozen_at)", "self._heard_at"), tests=("tests/guard/test_front_rules.py",)),
     _in("guard.front_rules", "without a keeper nothing ends a child", ('self.watchdog.lose("expired")', "pass"), tests=("tests/guard/test_front_rules.py",)),
     Mutant("the keeper is stopped and nobody watches", wrong="front sleeps"),
-    _in("guard.keeper_rules", "a successor counts from its own start", ("Watchdog(message.acquire.deadlines(), message.base)", "Watchdog(message.acquire.deadlines(), self.watchdog.base)")),
+    _in("guard.keeper_rules", "a successor counts from its own start", ("Watchdog(message.acquire.deadlines(), message.lock.base)", "Watchdog(message.acquire.deadlines(), self.watchdog.base)")),
     _in("lock.session", "who has the lock stays in line", ("dead.token if dead else 0, self._gone)", "dead.token if dead else 0)"), tests=("tests/lock/test_session.py",)),
     _in("lock.session", "who is counted too late has a token all the same", ("if self._clock.boottime() > lock.base + deadlines.freeze:", "if not deadlines:"), tests=("tests/lock/test_session.py",)),
     _in("lock.session", "the first heartbeat is counted from the last request", ("self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime()", "jittered(deadlines.heartbeat)"), tests=("tests/lock/test_session.py",)),

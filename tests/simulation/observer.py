@@ -154,15 +154,15 @@ class Observer:
         return any(record is not None and record.id not in ids for record in records)
 
     def _has_known_its_number(self, ticket_id: str) -> bool:
-        run = next(run for run in self.runs.values() if run.request.ticket == ticket_id)
+        run = next(run for run in self.runs.values() if run.request.lock.ticket == ticket_id)
         return self.world.fair_since == 0.0 == run.machine.cut_until and run.keeper.name == f"{run.name}/keeper"
 
     def _check_order(self, run: Run, taken: LockRecord) -> None:
-        if not self.is_calm or run.request.timeout_seconds < _EVER:
+        if not self.is_calm or run.request.terms.timeout_seconds < _EVER:
             return  # Who has to give up otherwise may try at his last look.
-        mine, _ = self._numbers.get(run.request.ticket, (_EVER, 0.0))
+        mine, _ = self._numbers.get(run.request.lock.ticket, (_EVER, 0.0))
         for other in self.runs.values():
-            number, since = self._numbers.get(other.request.ticket, (_EVER, 0.0))
+            number, since = self._numbers.get(other.request.lock.ticket, (_EVER, 0.0))
             if number < mine and self.world.time - since > 1.0 and other.is_waiting and not self._has_taken(other):
                 self.world.fail(f"{run.name} takes {taken.id} before {other.name}, who is number {number}")
 

@@ -26,6 +26,7 @@ from tfguard.guard import messages
 from tfguard.lock.acquire import Acquirer, Busy, Draft
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.memory import MemoryStore, MemoryTable
+from tfguard.lock.protocol import LockRequest, LockTerms
 from tfguard.lock.store import Holder, Lease, LockRecord, QueueRecord
 
 #: The lease of every record made here, in seconds.
@@ -215,20 +216,48 @@ def acquire(**facts: Any) -> messages.Acquire:
         workspace="default",
         stores=(DynamoDBSpec(table="locks", lock_id="lock", aws=AwsAccess()),),
     )
-    known: dict[str, Any] = {
-        "target": target,
-        "holder": Holder(who="ana@ci-7", command="apply"),
-        "operation": "OperationTypeApply",
-        "info": "",
-        "who": "ana@ci-7",
-        "version": "1.11.4",
-        "lease_seconds": LEASE,
-        "timeout_seconds": 60.0,
-        "takeover": "always",
-        "is_changing": True,
-        "environ": dict(os.environ),
-    }
-    return messages.Acquire(**(known | facts))
+    asked = messages.Acquire(
+        lock=LockRequest(
+            terms=LockTerms(timeout_seconds=60.0, lease_seconds=LEASE),
+            holder=Holder(who="ana@ci-7", command="apply"),
+            operation="OperationTypeApply",
+            info="",
+            who="ana@ci-7",
+            version="1.11.4",
+            path=target.path,
+            is_changing=True,
+        ),
+        target=target,
+        environ=dict(os.environ),
+    )
+    return changed(asked, **facts)
+
+
+def changed(asked: messages.Acquire, **facts: Any) -> messages.Acquire:
+    """The same request but for these facts, wherever in it they belong."""
+
+    def own(kind: type[msgspec.Struct]) -> dict[str, Any]:
+        return {name: facts.pop(name) for name in kind.__struct_fields__ if name in facts}
+
+    terms = msgspec.structs.replace(asked.terms, **own(LockTerms))
+    lock = msgspec.structs.replace(asked.lock, terms=terms, **own(LockRequest))
+    return msgspec.structs.replace(asked, lock=lock, **facts)
+
+
+class QuietSurroundings:
+    """A state about which there is nothing to say."""
+
+    def workspace_exists(self) -> bool:
+        return True
+
+    def digest_mismatch(self) -> None:
+        return None
+
+    def keep_copy(self, path: str, lock_id: str) -> str:
+        return f"{path}.errored.{lock_id}"
+
+    def is_there(self, place: str) -> bool:
+        return True
 
 
 def anothers(

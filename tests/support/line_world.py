@@ -15,13 +15,12 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
-from tfguard.backends.target import Target
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
-from tfguard.guard import messages
 from tfguard.lock.acquire import Busy
 from tfguard.lock.lease import HeldLock
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
 from tfguard.lock.memory import MemoryStore, MemoryTable
+from tfguard.lock.protocol import LockRequest, LockTerms, Order
 from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import QueueState, decode
 from tfguard.lock.store import Holder, LockRecord, QueueRecord
@@ -162,7 +161,7 @@ class World:
         *,
         hold: float = 60.0,
         timeout: float = 1e9,
-        order: Literal["fifo", "none"] = "fifo",
+        order: Order = "fifo",
         fault: Exception | None = None,
         comes_back: bool = False,
     ) -> Actor:
@@ -204,7 +203,7 @@ class World:
 
     # --- the actors ---------------------------------------------------------------------------------------------
 
-    def _come(self, actor: Actor, hold: float, timeout: float, order: Literal["fifo", "none"]) -> None:
+    def _come(self, actor: Actor, hold: float, timeout: float, order: Order) -> None:
         actor.queue = Queue(actor.store, self.clock, lambda seconds: None)
         actor.waiter = Waiter(
             _request(actor.name, timeout, order),
@@ -271,9 +270,9 @@ class World:
         self.at(now + hold, end)
 
 
-def _request(name: str, timeout: float, order: Literal["fifo", "none"]) -> messages.Acquire:
-    return messages.Acquire(
-        target=Target(label="lock", path="lock", backend="memory", workspace="", stores=()),
+def _request(name: str, timeout: float, order: Order) -> LockRequest:
+    return LockRequest(
+        terms=LockTerms(timeout_seconds=timeout, lease_seconds=180.0, order=order),
         holder=Holder(
             who=f"runner@{name}-abcdef.example",
             command="apply",
@@ -284,10 +283,6 @@ def _request(name: str, timeout: float, order: Literal["fifo", "none"]) -> messa
         info="",
         who=name,
         version="1.11.4",
-        lease_seconds=180.0,
-        timeout_seconds=timeout,
-        takeover="always",
+        path="lock",
         is_changing=True,
-        environ={},
-        order=order,
     )

@@ -58,13 +58,15 @@ class Handover(msgspec.Struct):
             return request
         return messages.Adopt(
             acquire=request,
-            stage=self.stage,
-            lock_id=self.lock_id,
-            beat=self.beat,
-            base=self.base,
-            token=self.token,
+            lock=protocol.Adoption(
+                stage=self.stage,
+                lock_id=self.lock_id,
+                beat=self.beat,
+                base=self.base,
+                token=self.token,
+                held_at=self.held_at,
+                waited_seconds=self.waited_seconds,
+            ),
             child=child,
-            held_at=self.held_at,
-            waited_seconds=self.waited_seconds,
             errored_before=self.errored_before,
         )

@@ -169,12 +169,12 @@ class KeeperRules:
 
     def _adopt(self, message: messages.Adopt) -> None:
         self._start_tenure(message.acquire, message)
-        if message.stage == "held":
-            self.watchdog = Watchdog(message.acquire.deadlines(), message.base)
+        if message.lock.stage == "held":
+            self.watchdog = Watchdog(message.acquire.deadlines(), message.lock.base)
             self.watchdog.is_interrupted = message.is_interrupted
             self._is_held = True
-            self._hands.note_held(lock_id=message.lock_id, token=message.token)
-        elif message.stage == "releasing":
+            self._hands.note_held(lock_id=message.lock.lock_id, token=message.lock.token)
+        elif message.lock.stage == "releasing":
             self._releasing = protocol.Release(outcome="")  # The thread goes on with it by itself.
         if message.child:
             self._has_child = self._is_child_inherited = True
@@ -195,7 +195,7 @@ class KeeperRules:
         self._start_run_timeout(now)
 
     def _start_run_timeout(self, now: float) -> None:
-        seconds = self._request.run_timeout_seconds if self._request else None
+        seconds = self._request.terms.run_timeout_seconds if self._request else None
         if seconds is not None and self._times_out_at is None:
             self._times_out_at = now + seconds
 
@@ -229,7 +229,7 @@ class KeeperRules:
 
     @property
     def _orphan_timeout_seconds(self) -> float:
-        return self._request.orphan_timeout_seconds if self._request else protocol.ORPHAN_TIMEOUT_SECONDS
+        return self._request.terms.orphan_timeout_seconds if self._request else protocol.ORPHAN_TIMEOUT_SECONDS
 
     # --- the end of the run -------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class KeeperRules:
             self._hands.abandon()
             kind = self.watchdog.lost
             if self._hands.is_state_unsaved():
-                self._hands.tell(messages.Rescued(result="lost", path=self._hands.unsaved_path()))
+                self._hands.tell(protocol.Rescued(result="lost", path=self._hands.unsaved_path()))
             self._finish(protocol.Released(result="failed" if kind == "expired" else kind))
         elif not self._hands.is_session_served():
             self._finish(protocol.Released(result="nothing"))
@@ -299,7 +299,7 @@ class KeeperRules:
         if self.watchdog.lost is not None or not self._hands.is_session_served():
             self._release(message, now)
         elif status == 0:
-            self._hands.tell(messages.Rescued(result="pushed", path=self._hands.set_pushed_aside()))
+            self._hands.tell(protocol.Rescued(result="pushed", path=self._hands.set_pushed_aside()))
             self._hand_over(message)
         else:
             self._hand_over(message, is_state_unsaved=True)

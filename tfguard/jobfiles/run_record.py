@@ -108,6 +108,11 @@ class RecordWriter:
         self._record = record
         self._transcript: Transcript | None = None
 
+    @classmethod
+    def of(cls, path: str, record: msgspec.Raw) -> RecordWriter:
+        """Make the writer of a record that the front has encoded."""
+        return cls(path, msgspec.json.decode(record, type=RunRecord | None))
+
     def note(self, **facts: Any) -> None:
         """Change the record, and write it."""
         if self._path is None or self._record is None:

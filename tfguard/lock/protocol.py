@@ -1,13 +1,17 @@
-"""What a lock's session is asked, and what it answers."""
+"""
+What a lock's session is asked, what it needs of the world around it, and what it says.
+
+Plain data: a request comes to the keeper over its socket, and most of what is said goes on to the front.
+"""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Protocol, Union
 
 import msgspec
 
 from tfguard.lock.queue_record import Run
-from tfguard.lock.store import LockRecord
+from tfguard.lock.store import Holder, LockRecord
 
 #: Which runs may take over the lock of a dead holder; *plan-only*: see `acquire.may_take_over`.
 TakeoverPolicy = Literal["always", "plan-only", "never"]
@@ -32,11 +36,82 @@ class LockTerms(msgspec.Struct, frozen=True, kw_only=True):
     orphan_timeout_seconds: float = ORPHAN_TIMEOUT_SECONDS
 
 
+class LockRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    One lock that is wanted, on these terms, and what is written into its record.
+
+    `path` is LockInfo.Path. `nested_id`: our parent's lock ID, if it still holds this lock, is enough. `ticket` names
+    us in the line, the same for a successor of the keeper's. `ignores_errored`: a state that a former run could not
+    save is no reason to refuse. `wants_history`: Held is to tell of the runs before.
+    """
+
+    terms: LockTerms
+    holder: Holder
+    operation: str
+    info: str
+    who: str
+    version: str
+    path: str
+    is_changing: bool
+    nested_id: str = ""
+    ticket: str = ""
+    ignores_errored: bool = False
+    wants_history: bool = False
+
+
+class Adoption(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    How far a keeper that died had come with a lock, by its own journal.
+
+    `stage` *trying*: the ID may be in the record. *held*: go on from beat + 2, counting from `base`. *releasing*: an
+    absent record is success. `held_at`: since when the lock is held, after `waited_seconds`; 0 if it is not.
+    """
+
+    stage: Literal["trying", "held", "releasing"]
+    lock_id: str
+    beat: int = 0
+    base: float = 0.0
+    token: int = 0
+    held_at: float = 0.0
+    waited_seconds: float = 0.0
+
+
 class Release(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The run is over: release, write history, go. Answered by Released."""
 
     outcome: str
     exit_code: int | None = None
+
+
+class Surroundings(Protocol):
+    """
+    What a lock's holder has to know of the state, and of its workspace.
+
+    Every method but `is_there` raises StoreUnavailable, StoreDenied, StoreMisconfigured.
+    """
+
+    def workspace_exists(self) -> bool:
+        """
+        Whether Terraform would find the workspace, or there is none to look for.
+
+        Raises StoreDenied also where we may not list: Terraform then takes the workspace for missing.
+        """
+        ...
+
+    def digest_mismatch(self) -> DigestDiffers | None:
+        """Compare the state with its digest; None where they agree, or there is nothing to compare."""
+        ...
+
+    def keep_copy(self, path: str, lock_id: str) -> str:
+        """Copy the file at `path` beside the state, and return where the copy is."""
+        ...
+
+    def is_there(self, place: str) -> bool:
+        """Whether a copy that `keep_copy` made is still there; where that cannot be told, it is."""
+        ...
+
+
+# --- what is said ---------------------------------------------------------------------------------------------------
 
 
 class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -90,11 +165,41 @@ class Beaten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     base: float
 
 
+class Troubled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The store did not do what was asked, for the reason `error`; it is asked again."""
+
+    during: Literal["holding", "releasing"]
+    error: str
+
+
 class Lost(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """We no longer have the lease: *gone*, *another's* (whose: `record`), or *expired*."""
 
     kind: Literal["gone", "another's", "expired"]
     record: LockRecord | None = None
+
+
+class Rescued(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """
+    What became of a state that Terraform could not save.
+
+    *pushed*: it is in the backend, the file has the name `path` now. *kept*: a copy is at `place`. *left*: only the
+    file at `path` is. *lost*: so was the lock, and it was not pushed.
+    """
+
+    result: Literal["pushed", "kept", "left", "lost"]
+    path: str
+    place: str = ""
+    error: str = ""
+
+
+class DigestDiffers(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The state's MD5 is `actual`, though the item `item` in `table` says `stored`: Terraform will refuse it."""
+
+    table: str
+    item: str
+    stored: str
+    actual: str
 
 
 class Releasing(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -121,3 +226,7 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     record: LockRecord | None = None
     seen_seconds: float = 0.0
     waited_seconds: float = 0.0
+
+
+#: What a session says while it serves, and at its end.
+Word = Union[Waiting, Trying, Held, Beaten, Troubled, Lost, Rescued, DigestDiffers, Releasing, Released, Failed]

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tenacity
 
 from tfguard import errors
 from tfguard.clock import WaitingClock, boot_id, created
-from tfguard.guard import messages
 from tfguard.lock import protocol, queue_record
 from tfguard.lock.acquire import Busy
 from tfguard.lock.deadlines import RETRY_SECONDS, Deadlines, jittered
@@ -33,19 +32,23 @@ class LockSession:
     Served by one thread (`run`), told what to do by another.
 
     `post` hands a message to the main thread, `tell` sends one to the front at once (the journal, which must be out
-    before the write that it announces).
+    before the write that it announces). `deadlines` is None where the kernel ends the lock together with its holder.
     """
 
     def __init__(
         self,
-        request: messages.Acquire,
+        request: protocol.LockRequest,
         clock: WaitingClock,
+        surroundings: protocol.Surroundings,
         *,
-        post: Callable[[Any], None],
-        tell: Callable[[Any], None],
-        adopt: messages.Adopt | None = None,
+        deadlines: Deadlines | None,
+        post: Callable[[protocol.Word], None],
+        tell: Callable[[protocol.Word], None],
+        adopt: protocol.Adoption | None = None,
     ) -> None:
         self._request = request
+        self._surroundings = surroundings
+        self._deadlines = deadlines
         self._adopt = adopt
         self._post = post
         self._tell = tell
@@ -126,11 +129,11 @@ class LockSession:
         if self._adopt is not None and self._adopt.stage != "trying":
             self._continue(self._adopt)
         elif not self._is_nested():
-            check_workspace(self._request)
+            check_workspace(self._surroundings)
             self._lock = self._wait()
             self._hold(self._lock)
 
-    def _continue(self, adopt: messages.Adopt) -> None:
+    def _continue(self, adopt: protocol.Adoption) -> None:
         """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
         leases: list[HeldLease] = []
         for store in self._stores:
@@ -168,11 +171,11 @@ class LockSession:
             try:
                 return ask()
             except errors.TfguardError as error:
-                is_over = self._clock.boottime() > base + self._request.lease_seconds
+                is_over = self._clock.boottime() > base + self._request.terms.lease_seconds
                 if self._is_abandoned or (is_over and may_give_up()):
                     raise
                 # As after a beat that failed: to the front, a keeper that says nothing is frozen, and is killed.
-                self._post(messages.Told(event="lease.warned", error=str(error)))
+                self._post(protocol.Troubled(during="holding", error=str(error)))
                 # Not to be woken: a release that waits must not hammer the store.
                 self._clock.sleep(jittered(RETRY_SECONDS))
 
@@ -216,8 +219,7 @@ class LockSession:
 
     def _hold(self, lock: HeldLock) -> None:
         self._held_at = self._clock.boottime()
-        deadlines = self._deadlines()
-        if deadlines and self._held_at - lock.base > deadlines.warning:
+        if self._deadlines and self._held_at - lock.base > self._deadlines.warning:
             # The write's answer was long in coming: prove that it is still ours. If that cannot be had now, the lock is
             # kept all the same: the deadlines count from the old base, and a child that is unsafe starts frozen.
             with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
@@ -251,9 +253,6 @@ class LockSession:
                 return int(fileno())
         return -1
 
-    def _deadlines(self) -> Deadlines | None:
-        return self._request.deadlines()
-
     def _credentials_expire_at(self) -> str:
         expiries = [expiry() for store in self._stores if (expiry := getattr(store, "credentials_expire_at", None))]
         return min((created(at) for at in expiries if at is not None), default="")
@@ -265,7 +264,7 @@ class LockSession:
         The first is due a heartbeat after the last write that landed, however long was asked in vain since: no other
         tells us of a force-unlock.
         """
-        deadlines = self._deadlines()
+        deadlines = self._deadlines
         pause = None
         if deadlines and self._lock:
             pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
@@ -284,7 +283,7 @@ class LockSession:
             self._post(protocol.Lost(kind=lost.kind, record=lost.record))
             return False
         except errors.TfguardError as error:
-            self._post(messages.Told(event="lease.warned", error=str(error)))
+            self._post(protocol.Troubled(during="holding", error=str(error)))
             return False
         if landed:
             self._heartbeats += 1
@@ -318,13 +317,13 @@ class LockSession:
         """Release, trying again for as long as the lease lasts; afterwards others may take it over anyway."""
         if self._lock is None:
             return "released", ""
-        until = self._lock.base + self._request.lease_seconds
+        until = self._lock.base + self._request.terms.lease_seconds
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(errors.TfguardError),
             stop=lambda _: self._clock.boottime() >= until,
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
             sleep=self._clock.sleep,
-            before_sleep=lambda state: self._post(messages.Told(event="release.failed", error=_error_of(state))),
+            before_sleep=lambda state: self._post(protocol.Troubled(during="releasing", error=_error_of(state))),
             reraise=True,
         )
         try:
@@ -342,7 +341,7 @@ class LockSession:
         """
         dead = lock.dead.lease if lock.dead else None
         self._token = self._queue.count_acquisition(dead.token if dead else 0, self._gone)
-        deadlines = self._deadlines()
+        deadlines = self._deadlines
         if not self._token or deadlines is None:
             return
         with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
@@ -372,33 +371,26 @@ class LockSession:
         place = self._queue.errored
         if not place or self._request.ignores_errored:
             return
-        from tfguard.backends.state import is_there
-
-        if is_there(self._request.target, place):
+        if self._surroundings.is_there(place):
             lock.release()
             raise Failure("errored", place)
         self._queue.change(lambda state: state.with_errored(""))
 
     def _keep_errored(self) -> None:
-        from tfguard.backends.state import keep_copy
-
         try:
-            place = keep_copy(self._request.target, self._errored, self.lock_id)
+            place = self._surroundings.keep_copy(self._errored, self.lock_id)
         except errors.TfguardError as error:
-            self._post(messages.Rescued(result="left", path=self._errored, error=str(error)))
+            self._post(protocol.Rescued(result="left", path=self._errored, error=str(error)))
             return
         self._queue.change(lambda state: state.with_errored(place))
-        self._post(messages.Rescued(result="kept", path=self._errored, place=place, error=self._push_error))
+        self._post(protocol.Rescued(result="kept", path=self._errored, place=place, error=self._push_error))
 
     def _check_digest(self) -> None:
         """Say so if the state and its digest do not agree, as after a run that died between the two writes."""
-        from tfguard.backends.state import mismatch
-
         with contextlib.suppress(errors.TfguardError, errors.Conflict):
-            found = mismatch(self._request.target)
+            found = self._surroundings.digest_mismatch()
             if found is not None:
-                facts = {"table": found.table, "item": found.item, "stored": found.stored, "actual": found.actual}
-                self._post(messages.DigestDiffers(**facts))
+                self._post(found)
 
     def _fail(self, kind: str, message: str, record: LockRecord | None = None) -> None:
         self._post(
@@ -411,7 +403,7 @@ class LockSession:
         )
 
 
-def _loss(record: LockRecord | None, adopt: messages.Adopt) -> protocol.Lost | None:
+def _loss(record: LockRecord | None, adopt: protocol.Adoption) -> protocol.Lost | None:
     """Say how the lock that a dead keeper held was lost; None if this record shows it still."""
     if record is not None and record.id != adopt.lock_id:
         return protocol.Lost(kind="another's", record=record)

@@ -10,13 +10,11 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tenacity
 
 from tfguard import errors
 from tfguard.clock import Clock, created
-from tfguard.guard import messages
 from tfguard.lock import protocol
 from tfguard.lock.acquire import Acquirer, Busy, Draft
 from tfguard.lock.lease import HeldLock
@@ -51,15 +49,15 @@ class Waiter:
 
     def __init__(
         self,
-        request: messages.Acquire,
+        request: protocol.LockRequest,
         stores: Sequence[Store],
         clock: Clock,
         queue: Queue,
         *,
-        post: Callable[[Any], None],
-        tell: Callable[[Any], None],
+        post: Callable[[protocol.Word], None],
+        tell: Callable[[protocol.Word], None],
         cancel: threading.Event,
-        adopt: messages.Adopt | None = None,
+        adopt: protocol.Adoption | None = None,
     ) -> None:
         self._request = request
         self._clock = clock
@@ -68,12 +66,12 @@ class Waiter:
         self._failures = 0
         self._started_at = clock.boottime()
         ticket = Ticket(id=request.ticket or new_lock_id(), holder=request.holder, since=created(clock.now()))
-        self._line = Turn(queue, ticket, clock, request.order)
+        self._line = Turn(queue, ticket, clock, request.terms.order)
         self._acquirer = Acquirer(
             stores,
             _draft(request),
             clock,
-            policy=request.takeover,
+            policy=request.terms.takeover,
             on_trying=lambda lock_id, base: tell(protocol.Trying(lock_id=lock_id, base=base)),
             may_try=lambda: self._line.may_try(is_last=self._remaining() <= _LAST_SECONDS),
         )
@@ -148,7 +146,7 @@ class Waiter:
         return max(0.0, min(pause, self._remaining()))
 
     def _remaining(self) -> float:
-        return self._request.timeout_seconds - (self._clock.boottime() - self._started_at)
+        return self._request.terms.timeout_seconds - (self._clock.boottime() - self._started_at)
 
     def _say_waiting(self, error: BaseException | None) -> None:
         watches = self._acquirer.watches
@@ -174,15 +172,10 @@ def _error_of(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome else None
 
 
-def check_workspace(request: messages.Acquire) -> None:
+def check_workspace(surroundings: protocol.Surroundings) -> None:
     """Raise Failure if the workspace is missing: Terraform would create it under a lock of its own, against ours."""
-    probe = request.target.probe
-    if probe is None:
-        return
-    from tfguard.backends.aws.s3 import workspace_exists
-
     try:
-        exists = workspace_exists(probe)
+        exists = surroundings.workspace_exists()
     except errors.StoreDenied as error:
         if error.is_expired:
             raise
@@ -191,7 +184,7 @@ def check_workspace(request: messages.Acquire) -> None:
         raise Failure("no-workspace")
 
 
-def _draft(request: messages.Acquire) -> Draft:
+def _draft(request: protocol.LockRequest) -> Draft:
     return Draft(
         info=LockInfo(
             id="",
@@ -199,10 +192,10 @@ def _draft(request: messages.Acquire) -> Draft:
             info=request.info,
             who=request.who,
             version=request.version,
-            path=request.target.path,
+            path=request.path,
         ),
         holder=request.holder,
-        duration_ms=round(request.lease_seconds * 1000),
+        duration_ms=round(request.terms.lease_seconds * 1000),
         is_changing=request.is_changing,
     )
 

@@ -172,7 +172,7 @@ class Keeper:
     def start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         descriptors = self._channel.take_descriptors(1) if adopt else []
         lock_fd = descriptors[0] if descriptors else -1
-        self._record = RecordWriter(request.record_path, request.record)
+        self._record = RecordWriter.of(request.record_path, request.record)
         self._rescuer = Rescuer(request.rescue, adopt.errored_before if adopt else None)
         self._worker = LeaseThread(request, post=self._post, tell=self._channel.send, adopt=adopt, lock_fd=lock_fd)
         self._worker.start()

@@ -10,12 +10,12 @@ import functools
 import os
 import threading
 from collections.abc import Callable
-from typing import Any
 
-from tfguard.backends import open_store
-from tfguard.backends.target import LocalSpec, StoreSpec
+from tfguard.backends import open_store, state
+from tfguard.backends.target import LocalSpec, StoreSpec, Target
 from tfguard.clock import SystemClock
 from tfguard.guard import messages
+from tfguard.lock import protocol
 from tfguard.lock.session import LockSession
 from tfguard.lock.store import Store
 
@@ -31,13 +31,21 @@ class LeaseThread(threading.Thread):
         self,
         request: messages.Acquire,
         *,
-        post: Callable[[Any], None],
-        tell: Callable[[Any], None],
+        post: Callable[[protocol.Word | Exception], None],
+        tell: Callable[[protocol.Word], None],
         adopt: messages.Adopt | None = None,
         lock_fd: int = -1,
     ) -> None:
         super().__init__(name="lease", daemon=True)
-        self.session = LockSession(request, SystemClock(), post=post, tell=tell, adopt=adopt)
+        self.session = LockSession(
+            request.lock,
+            SystemClock(),
+            StateSurroundings(request.target),
+            deadlines=request.deadlines(),
+            post=post,
+            tell=tell,
+            adopt=adopt.lock if adopt else None,
+        )
         self._request = request
         self._post = post
         self._lock_fd = lock_fd
@@ -60,3 +68,29 @@ def _adopt_local(spec: LocalSpec, descriptor: int) -> Store:
     from tfguard.backends.local import LocalStore
 
     return LocalStore.adopt(spec, descriptor)
+
+
+class StateSurroundings:
+    """The `Surroundings` of a state's lock: what its backend says when it is asked."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def workspace_exists(self) -> bool:
+        if self._target.probe is None:
+            return True
+        from tfguard.backends.aws.s3 import workspace_exists
+
+        return workspace_exists(self._target.probe)
+
+    def digest_mismatch(self) -> protocol.DigestDiffers | None:
+        found = state.mismatch(self._target)
+        if found is None:
+            return None
+        return protocol.DigestDiffers(table=found.table, item=found.item, stored=found.stored, actual=found.actual)
+
+    def keep_copy(self, path: str, lock_id: str) -> str:
+        return state.keep_copy(self._target, path, lock_id)
+
+    def is_there(self, place: str) -> bool:
+        return state.is_there(self._target, place)

@@ -45,9 +45,10 @@ class Narrator:
         self._spoken_by: dict[type, Callable[[Any], None]] = {
             protocol.Waiting: self._on_waiting,
             messages.Told: self._on_told,
+            protocol.Troubled: self._on_troubled,
             protocol.Lost: self._on_lost,
-            messages.Rescued: self._on_rescued,
-            messages.DigestDiffers: self._on_digest,
+            protocol.Rescued: self._on_rescued,
+            protocol.DigestDiffers: self._on_digest,
             Received: self._on_signal,
             KeeperDied: self._on_keeper_died,
         }
@@ -106,7 +107,7 @@ class Narrator:
         facts = holder_facts(message.record)
         self._say("info", "lease.awaited", text, **facts, remaining_s=round(message.remaining_seconds))
 
-    def _on_rescued(self, message: messages.Rescued) -> None:
+    def _on_rescued(self, message: protocol.Rescued) -> None:
         texts = {
             "pushed": lambda: states.pushed(self.subject, message.path),
             "kept": lambda: states.kept(self.subject, message.place, message.error),
@@ -116,7 +117,7 @@ class Narrator:
         level: Level = "warning" if message.result == "pushed" else "error"
         self._say(level, f"state.{message.result}", texts[message.result](), path=message.path, place=message.place)
 
-    def _on_digest(self, message: messages.DigestDiffers) -> None:
+    def _on_digest(self, message: protocol.DigestDiffers) -> None:
         text = states.digest_differs(self.subject, table=message.table, stored=message.stored, actual=message.actual)
         self._say("error", "state.digest_differs", text, stored=message.stored, actual=message.actual)
 
@@ -136,10 +137,14 @@ class Narrator:
         elif message.event == "run.timed_out":
             self._say("error", message.event, running.timed_out(self.subject, self.run_timeout_seconds))
 
+    def _on_troubled(self, message: protocol.Troubled) -> None:
+        """The cause of a failed heartbeat: to be said when the watchdog finds that it is time to."""
+        if message.during == "holding":
+            self._error = message.error
+
     def _on_warned(self, message: messages.Told) -> None:
-        """The worker tells the cause of each failure, the watchdog when it is time to say so; said once a silence."""
-        self._error = message.error or self._error
-        if message.silence_seconds <= 0 or self._is_warned:
+        """The lease has been silent for long; said once a silence."""
+        if self._is_warned:
             return
         self._is_warned = True
         text = running.warned(self.subject, message.silence_seconds, self._error)

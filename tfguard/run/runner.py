@@ -150,27 +150,25 @@ class Runner:
 
     def _request(self, task: Task) -> messages.Acquire:
         return messages.Acquire(
+            lock=protocol.LockRequest(
+                terms=task.terms,
+                holder=task.holder,
+                operation=task.operation,
+                info=task.info,
+                who=task.holder.who,
+                version=task.version,
+                path=task.target.path,
+                is_changing=task.is_changing,
+                nested_id=task.environ.get("TFGUARD_LOCK_ID", ""),
+                ticket=new_lock_id(),
+                ignores_errored=task.ignores_errored,
+                wants_history=bool(task.plan_file),
+            ),
             target=task.target,
-            holder=task.holder,
-            operation=task.operation,
-            info=task.info,
-            who=task.holder.who,
-            version=task.version,
-            lease_seconds=task.terms.lease_seconds,
-            timeout_seconds=task.terms.timeout_seconds,
-            takeover=task.terms.takeover,
-            is_changing=task.is_changing,
             environ=dict(task.environ),
-            nested_id=task.environ.get("TFGUARD_LOCK_ID", ""),
-            run_timeout_seconds=task.terms.run_timeout_seconds,
-            orphan_timeout_seconds=task.terms.orphan_timeout_seconds,
-            record=task.record,
-            record_path=task.record_path,
             rescue=self._rescue(task),
-            ignores_errored=task.ignores_errored,
-            order=task.terms.order,
-            ticket=new_lock_id(),
-            wants_history=bool(task.plan_file),
+            record=msgspec.Raw(msgspec.json.encode(task.record)),
+            record_path=task.record_path,
         )
 
     @staticmethod
@@ -197,7 +195,8 @@ class Runner:
             text = waiting.takeover_refused(task.subject, answer.record, now)
             if self.front.ask(f"{text}\nTake it over now? Only 'yes' is accepted: ") != "yes":
                 raise LockBusy(text, record=answer.record)
-            return msgspec.structs.replace(request, takeover="always")
+            terms = msgspec.structs.replace(request.terms, takeover="always")
+            return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
         if answer.kind == "busy":
             text = waiting.busy(task.subject, answer.record, now, waited_seconds=answer.waited_seconds)
             raise LockBusy(text, record=answer.record)
@@ -253,7 +252,7 @@ class Runner:
 
     def _tell_of(self, task: Task, request: messages.Acquire, held: protocol.Held) -> None:
         label = task.subject.label
-        if request.nested_id and not held.is_nested:
+        if request.lock.nested_id and not held.is_nested:
             self.report.say("warning", "lease.nested_ignored", waiting.nested_ignored(label), label=label)
         if held.dead is not None:
             text = waiting.took_over(task.subject, held.dead, self._clock.now())
