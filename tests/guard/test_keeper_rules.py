@@ -8,13 +8,14 @@ from tests.simulation.actors import request
 from tests.support.fakes import changed
 from tfguard.guard import messages
 from tfguard.guard.keeper_rules import KeeperRules
-from tfguard.lock import protocol
+from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 
 #: Warned at 30 s, interrupted at 60 s, frozen at 108 s.
 LEASE = 180.0
 SPAWN = messages.Spawn(argv=["terraform"], directory="", environ={})
 STOP = messages.Interrupt(reason="SIGTERM")
+DENIED = refusals.StoreDenied(message="No credentials.", action="", resource="", is_expired=False)
 DONE = protocol.Release(outcome="succeeded", exit_code=0)
 
 
@@ -157,7 +158,7 @@ def test_nothing_starts_once_asked_to_stop_or_without_a_lock(keeper, event):
     keeper.ask(SPAWN)
 
     assert "start" not in keeper.hands.done
-    assert keeper.hands.told(protocol.Failed)[0].kind == "interrupted"
+    assert keeper.hands.told(protocol.Failed)[0].why == refusals.Interrupted()
 
 
 def test_one_child_at_a_time(keeper):
@@ -210,7 +211,7 @@ def test_a_release_that_meets_a_loss_is_answered_all_the_same(keeper):
 def test_a_release_whose_thread_fails_is_answered_all_the_same(keeper):
     keeper.running().exits().ask(DONE)
 
-    keeper.hear(protocol.Failed(kind="TfguardError", message="Unexpected"))
+    keeper.hear(protocol.Failed(why=refusals.Unexpected(message="Unexpected")))
 
     assert keeper.hands.told(protocol.Released) == [protocol.Released(result="failed")]
 
@@ -333,7 +334,7 @@ def test_a_successor_counts_from_what_its_predecessor_last_knew(keeper):
 
 def test_a_successor_that_cannot_beat_lets_terraform_stop_until_it_is_unsafe_and_ends_it_then(keeper):
     """Its store cannot even be opened. To the front that is a lost lock, not one that could not be had."""
-    keeper.ask(adopting()).hear(protocol.Failed(kind="StoreDenied", message="No credentials."))
+    keeper.ask(adopting()).hear(protocol.Failed(why=DENIED))
 
     keeper.wait(107)
     assert keeper.hands.count("kill") == 0
@@ -346,7 +347,7 @@ def test_a_successor_that_cannot_beat_lets_terraform_stop_until_it_is_unsafe_and
 
 
 def test_a_successor_that_cannot_beat_leaves_the_lock_to_its_lease(keeper):
-    keeper.ask(adopting()).hear(protocol.Failed(kind="StoreDenied", message="No credentials.")).exits(-9)
+    keeper.ask(adopting()).hear(protocol.Failed(why=DENIED)).exits(-9)
 
     keeper.ask(DONE)
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.fakes import LEASE, FakeClock, QuietSurroundings, ScriptedStore, acquire, anothers, put, stored
 from tfguard.errors import StoreDenied
-from tfguard.lock import protocol, queue_record
+from tfguard.lock import protocol, queue_record, refusals
 from tfguard.lock.session import LockSession
 from tfguard.lock.store import Holder, QueueRecord
 
@@ -209,16 +209,16 @@ def leave_errored(store, place="s3://b/k.errored.1"):
 
 
 def failure(said):
-    return next(message for message in said if isinstance(message, protocol.Failed))
+    return next(message.why for message in said if isinstance(message, protocol.Failed))
 
 
 def test_a_state_that_waits_to_be_pushed_keeps_others_out():
     store = ScriptedStore()
     leave_errored(store)
 
-    failed = failure(serve(store, WaitingClock()))
+    said = serve(store, WaitingClock())
 
-    assert (failed.kind, failed.message) == ("errored", "s3://b/k.errored.1")
+    assert failure(said) == refusals.UnsavedState(place="s3://b/k.errored.1")
     assert stored(store.table) is None
 
 
@@ -234,7 +234,7 @@ def test_a_state_that_somebody_has_taken_away_is_forgotten():
 def test_a_missing_workspace_is_found_before_anything_is_written():
     store = ScriptedStore()
 
-    assert failure(serve(store, WaitingClock(), surroundings=Surroundings(workspace=False))).kind == "no-workspace"
+    assert failure(serve(store, WaitingClock(), surroundings=Surroundings(workspace=False))) == refusals.NoWorkspace()
     assert store.log == []
 
 
@@ -245,11 +245,13 @@ def refuse(*, is_expired):
     return workspace_exists
 
 
-@pytest.mark.parametrize(("is_expired", "kind"), [(False, "unlisted"), (True, "StoreDenied")])
+@pytest.mark.parametrize(("is_expired", "kind"), [(False, refusals.Unlisted), (True, refusals.StoreDenied)])
 def test_workspaces_that_cannot_be_listed_are_told_from_credentials_that_have_expired(is_expired, kind):
     surroundings = Surroundings(workspace=refuse(is_expired=is_expired))
 
-    assert failure(serve(ScriptedStore(), WaitingClock(), surroundings=surroundings)).kind == kind
+    why = failure(serve(ScriptedStore(), WaitingClock(), surroundings=surroundings))
+
+    assert (type(why), why.action, why.resource) == (kind, "s3:ListBucket", "bucket")
 
 
 def test_after_a_takeover_a_digest_that_differs_is_told():

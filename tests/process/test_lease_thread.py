@@ -15,7 +15,7 @@ from tests.support.fakes import LEASE, ScriptedStore, acquire, anothers, put, st
 from tfguard.clock import SystemClock
 from tfguard.errors import StoreDenied
 from tfguard.guard import messages
-from tfguard.lock import protocol, queue_record
+from tfguard.lock import protocol, queue_record, refusals
 from tfguard.lock.acquire import Acquirer
 from tfguard.lock.turn import Turn
 from tfguard.process import lease_thread
@@ -118,7 +118,7 @@ def test_a_cancelled_wait_ends_at_once_and_not_at_its_next_look(rig, store, monk
     rig.worker.session.cancel()
     rig.end()
 
-    assert rig.all(protocol.Failed)[0].kind == "interrupted"
+    assert rig.all(protocol.Failed)[0].why == refusals.Interrupted()
 
 
 def test_a_wait_cancelled_while_a_write_is_in_flight_leaves_nothing(rig, store):
@@ -129,7 +129,7 @@ def test_a_wait_cancelled_while_a_write_is_in_flight_leaves_nothing(rig, store):
         rig.worker.session.cancel()
     rig.end()
 
-    assert rig.all(protocol.Failed)[0].kind == "interrupted"
+    assert rig.all(protocol.Failed)[0].why == refusals.Interrupted()
     assert not rig.all(protocol.Held)
     assert stored(store.table) is None
 
@@ -152,7 +152,7 @@ def test_one_try_on_a_busy_lock_says_by_whom(rig, store):
 
     rig.start(timeout_seconds=0.0).end()
 
-    assert (rig.all(protocol.Failed)[0].kind, rig.all(protocol.Failed)[0].record) == ("busy", rival)
+    assert rig.all(protocol.Failed)[0].why == refusals.Busy(record=rival)
 
 
 def test_a_refusal_ends_the_wait_at_once(rig, store):
@@ -161,7 +161,7 @@ def test_a_refusal_ends_the_wait_at_once(rig, store):
 
     rig.start().end()
 
-    assert rig.all(protocol.Failed)[0].kind == "StoreDenied"
+    assert isinstance(rig.all(protocol.Failed)[0].why, refusals.StoreDenied)
 
 
 def test_an_outage_is_waited_out(rig, store):
@@ -437,5 +437,5 @@ def test_a_successor_that_cannot_open_its_store_gives_up_with_the_lease(rig, sto
 
     rig.adopt("held", held.lock_id, beat=held.beat, base=SystemClock().boottime() - LEASE).end()
 
-    assert rig.all(protocol.Failed)[0].kind == "StoreDenied"
+    assert isinstance(rig.all(protocol.Failed)[0].why, refusals.StoreDenied)
     assert stored(store.table).id == held.lock_id

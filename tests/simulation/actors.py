@@ -425,7 +425,7 @@ class Front:
             self._is_spawning = False
             self._release()
         else:
-            self._leave(f"did not get it: {message.kind}")
+            self._leave(f"did not get it: {type(message.why).__name__}")
 
     def _go_on(self, status: int = 0) -> None:
         """The lock is held, or a program has ended: the next one, or the end."""

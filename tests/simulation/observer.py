@@ -204,7 +204,7 @@ class Observer:
             self._on_lost(run, message)
         elif isinstance(message, protocol.Failed):
             run.is_waiting = False
-            self.world.tell(run.name, f"failed: {message.kind}")
+            self.world.tell(run.name, f"failed: {type(message.why).__name__}")
 
     def _on_busy(self, run: Run, message: protocol.Waiting) -> None:
         self.waits += 1

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from tfguard.guard import messages
 from tfguard.guard.watchdog import Action, Watchdog
-from tfguard.lock import protocol
+from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 
 #: To the child, by what the watchdog says; WARN and INTERRUPT are said, and counted, here.
@@ -182,7 +182,7 @@ class KeeperRules:
 
     def _spawn(self, message: messages.Spawn, now: float) -> None:
         if self._is_stopping or self.watchdog.lost or self._has_child:
-            self._hands.tell(protocol.Failed(kind="interrupted", message=""))
+            self._hands.tell(protocol.Failed(why=refusals.Interrupted()))
             return
         pid = self._hands.start_child(message)
         if not pid:

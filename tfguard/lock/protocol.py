@@ -11,6 +11,7 @@ from typing import Literal, Protocol, Union
 import msgspec
 
 from tfguard.lock.queue_record import Run
+from tfguard.lock.refusals import Refusal
 from tfguard.lock.store import Holder, LockRecord
 
 #: Which runs may take over the lock of a dead holder; *plan-only*: see `acquire.may_take_over`.
@@ -216,15 +217,9 @@ class Released(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """
-    We could not get the lock. `kind` names the class of `errors`, or one of *busy*, *takeover-refused*,
-    *no-workspace*, *unlisted*, *interrupted*, *errored* (`message`: where a former run's unsaved state is).
-    """
+    """We could not get the lock, or not start a program under it, and `why`."""
 
-    kind: str
-    message: str
-    record: LockRecord | None = None
-    seen_seconds: float = 0.0
+    why: Refusal
     waited_seconds: float = 0.0
 
 

@@ -16,7 +16,7 @@ import tenacity
 
 from tfguard import errors
 from tfguard.clock import WaitingClock, boot_id, created
-from tfguard.lock import protocol, queue_record
+from tfguard.lock import protocol, queue_record, refusals
 from tfguard.lock.acquire import Busy
 from tfguard.lock.deadlines import RETRY_SECONDS, Deadlines, jittered
 from tfguard.lock.lease import HeldLease, HeldLock
@@ -105,18 +105,19 @@ class LockSession:
         try:
             self._run(openers)
         except Failure as failure:
-            self._fail(failure.kind, failure.message, failure.record)
+            self._fail(failure.why)
         except Busy as busy:
-            self._fail("busy", "", busy.record)
+            self._fail(refusals.Busy(record=busy.record))
         except errors.TfguardError as error:
             if self._must_release:
                 self._post(protocol.Released(result="failed", error=str(error)))
             else:
-                self._fail(type(error).__name__, str(error))
+                self._fail(refusals.of(error))
         except Exception as error:
             if self._lock is not None:
                 raise
-            self._fail("TfguardError", f"Unexpected {type(error).__name__} while taking the lock: {error}")
+            what = f"Unexpected {type(error).__name__} while taking the lock: {error}"
+            self._fail(refusals.Unexpected(message=what))
         finally:
             for store in self._stores:
                 with contextlib.suppress(Exception):
@@ -373,7 +374,7 @@ class LockSession:
             return
         if self._surroundings.is_there(place):
             lock.release()
-            raise Failure("errored", place)
+            raise Failure(refusals.UnsavedState(place=place))
         self._queue.change(lambda state: state.with_errored(""))
 
     def _keep_errored(self) -> None:
@@ -392,15 +393,8 @@ class LockSession:
             if found is not None:
                 self._post(found)
 
-    def _fail(self, kind: str, message: str, record: LockRecord | None = None) -> None:
-        self._post(
-            protocol.Failed(
-                kind=kind,
-                message=message,
-                record=record,
-                waited_seconds=self._clock.boottime() - self._started_at,
-            )
-        )
+    def _fail(self, why: refusals.Refusal) -> None:
+        self._post(protocol.Failed(why=why, waited_seconds=self._clock.boottime() - self._started_at))
 
 
 def _loss(record: LockRecord | None, adopt: protocol.Adoption) -> protocol.Lost | None:

@@ -15,13 +15,13 @@ import tenacity
 
 from tfguard import errors
 from tfguard.clock import Clock, created
-from tfguard.lock import protocol
+from tfguard.lock import protocol, refusals
 from tfguard.lock.acquire import Acquirer, Busy, Draft
 from tfguard.lock.lease import HeldLock
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
 from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import Ticket
-from tfguard.lock.store import LockRecord, Store
+from tfguard.lock.store import Store
 from tfguard.lock.turn import Turn
 
 #: Without an answer the pause doubles from the first to the second, in seconds, with full jitter.
@@ -31,13 +31,11 @@ _LAST_SECONDS = 0.05
 
 
 class Failure(Exception):
-    """We end without the lock. `kind` as in `protocol.Failed`."""
+    """We end without the lock, and `why`."""
 
-    def __init__(self, kind: str, message: str = "", record: LockRecord | None = None) -> None:
-        super().__init__(message or kind)
-        self.kind = kind
-        self.message = message
-        self.record = record
+    def __init__(self, why: refusals.Refusal) -> None:
+        super().__init__(type(why).__name__)
+        self.why = why
 
 
 class Waiter:
@@ -118,13 +116,13 @@ class Waiter:
     def look(self) -> HeldLock:
         """Look once, and take the lock if it can be had and it is our turn. Raises as `wait` does."""
         if self._cancel.is_set():
-            raise Failure("interrupted")
+            raise Failure(refusals.Interrupted())
         try:
             lock = self._acquirer.try_acquire()
         except Busy as busy:
             self._failures = 0
             if busy.is_expired and busy.record:
-                raise Failure("takeover-refused", record=busy.record) from busy
+                raise Failure(refusals.TakeoverRefused(record=busy.record)) from busy
             if not busy.is_free:
                 self._line.see_busy(busy.record.text if busy.record else "")
             raise
@@ -134,7 +132,7 @@ class Waiter:
             raise
         if self._cancel.is_set():
             lock.release()
-            raise Failure("interrupted")
+            raise Failure(refusals.Interrupted())
         return lock
 
     def pause(self, error: BaseException | None) -> float:
@@ -179,9 +177,10 @@ def check_workspace(surroundings: protocol.Surroundings) -> None:
     except errors.StoreDenied as error:
         if error.is_expired:
             raise
-        raise Failure("unlisted", str(error)) from error
+        unlisted = refusals.Unlisted(message=str(error), action=error.action, resource=error.resource)
+        raise Failure(unlisted) from error
     if not exists:
-        raise Failure("no-workspace")
+        raise Failure(refusals.NoWorkspace())
 
 
 def _draft(request: protocol.LockRequest) -> Draft:

@@ -49,7 +49,7 @@ class Refused(Exception):
     """The keeper could not get the lock; `answer` says why."""
 
     def __init__(self, answer: protocol.Failed) -> None:
-        super().__init__(answer.kind)
+        super().__init__(type(answer.why).__name__)
         self.answer = answer
 
 

@@ -27,7 +27,7 @@ from tfguard.guard import messages
 from tfguard.guard.keeper_rules import KeeperRules
 from tfguard.guard.watchdog import Action
 from tfguard.jobfiles.run_record import RecordWriter
-from tfguard.lock import protocol
+from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.process import child, sentinel
 from tfguard.process.channel import Channel
@@ -209,7 +209,7 @@ class Keeper:
                 sentinel=self._ensure_sentinel().fileno(),
             )
         except OSError as error:
-            self.tell(protocol.Failed(kind="ProgramNotExecutable", message=f"{message.argv[0]}: {error}"))
+            self.tell(protocol.Failed(why=refusals.NotExecutable(message=f"{message.argv[0]}: {error}")))
             return 0
         self._record.note_child(self._child.pid)
         return self._child.pid

@@ -18,9 +18,10 @@ import tenacity
 
 from tfguard import errors
 from tfguard.clock import SystemClock, parse_created
+from tfguard.compat import assert_never
 from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
 from tfguard.guard import messages
-from tfguard.lock import protocol
+from tfguard.lock import protocol, refusals
 from tfguard.lock.lockinfo import new_lock_id
 from tfguard.lock.names import UNSAVED_STATE
 from tfguard.process.front import Front, Refused
@@ -187,40 +188,53 @@ class Runner:
 
     def _after_failure(self, task: Task, request: messages.Acquire, answer: protocol.Failed) -> messages.Acquire:
         """Give the request to try again with, or raise what a person must hear."""
-        now = self._clock.now()
-        if answer.kind == "no-workspace":
-            self._create_workspace(task)
-            return request
-        if answer.kind == "takeover-refused":
-            text = waiting.takeover_refused(task.subject, answer.record, now)
-            if self.front.ask(f"{text}\nTake it over now? Only 'yes' is accepted: ") != "yes":
-                raise LockBusy(text, record=answer.record)
-            terms = msgspec.structs.replace(request.terms, takeover="always")
-            return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
-        if answer.kind == "busy":
-            text = waiting.busy(task.subject, answer.record, now, waited_seconds=answer.waited_seconds)
-            raise LockBusy(text, record=answer.record)
+        match answer.why:
+            case refusals.NoWorkspace():
+                self._create_workspace(task)
+                return request
+            case refusals.TakeoverRefused(record=record):
+                text = waiting.takeover_refused(task.subject, record, self._clock.now())
+                if self.front.ask(f"{text}\nTake it over now? Only 'yes' is accepted: ") != "yes":
+                    raise LockBusy(text, record=record)
+                terms = msgspec.structs.replace(request.terms, takeover="always")
+                return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
         raise self._as_error(task.subject, answer, is_plan=task.is_plan)
 
-    @staticmethod
-    def _as_error(subject: phrases.Subject, answer: protocol.Failed, *, is_plan: bool = False) -> TfguardError:
-        kind: type[TfguardError]
-        if answer.kind == "errored":
-            text, kind = states.is_pending(subject, answer.message), errors.ConfigError
-        elif answer.kind == "unlisted":
-            text, kind = starting.unlisted_workspaces(subject.label, answer.message), errors.StoreDenied
-        elif answer.kind == "StoreUnavailable":
-            waited = answer.waited_seconds
-            text = waiting.unavailable(subject, answer.message, waited_seconds=waited)
-            kind = errors.StoreUnavailable
-        else:
-            text = phrases.about(subject.label, answer.message)
-            kind = getattr(errors, answer.kind, TfguardError)
-        if kind is errors.ActionDenied and is_plan:
-            text = starting.denied_during_plan(text)
-        error = TfguardError(text)
-        error.exit_code, error.outcome = kind.exit_code, kind.outcome
-        return error
+    def _as_error(self, subject: phrases.Subject, answer: protocol.Failed, *, is_plan: bool = False) -> TfguardError:
+        """Return what a person must hear of a refusal, as the error that it came from."""
+        why, waited = answer.why, answer.waited_seconds
+        match why:
+            case refusals.Busy() | refusals.TakeoverRefused():
+                text = waiting.busy(subject, why.record, self._clock.now(), waited_seconds=waited)
+                return LockBusy(text, record=why.record)
+            case refusals.UnsavedState():
+                return errors.ConfigError(states.is_pending(subject, why.place))
+            case refusals.Unlisted():
+                text = starting.unlisted_workspaces(subject.label, why.message)
+                return errors.StoreDenied(text, action=why.action, resource=why.resource)
+            case refusals.StoreUnavailable():
+                text = waiting.unavailable(subject, why.message, waited_seconds=waited)
+                return errors.StoreUnavailable(text, is_throttled=why.is_throttled)
+            case refusals.StoreDenied():
+                text = phrases.about(subject.label, why.message)
+                return errors.StoreDenied(text, action=why.action, resource=why.resource, is_expired=why.is_expired)
+            case refusals.ActionDenied():
+                text = phrases.about(subject.label, why.message)
+                text = starting.denied_during_plan(text) if is_plan else text
+                return errors.ActionDenied(text, action=why.action, resource=why.resource)
+            case refusals.StoreMisconfigured():
+                return errors.StoreMisconfigured(phrases.about(subject.label, why.message))
+            case refusals.LeaseLost():
+                text = phrases.about(subject.label, why.message)
+                return LeaseLost(text, kind=why.kind, record=why.record)
+            case refusals.NotExecutable():
+                return errors.ProgramNotExecutable(phrases.about(subject.label, why.message))
+            case refusals.Unexpected():
+                return TfguardError(phrases.about(subject.label, why.message))
+            case refusals.Interrupted() | refusals.NoWorkspace():
+                return TfguardError(phrases.about(subject.label, ""))
+            case _:
+                assert_never(why)
 
     def _create_workspace(self, task: Task) -> None:
         """Let Terraform create the workspace under its own lock, by a command that touches nothing else."""
