@@ -20,7 +20,7 @@ from tfguard.process import channel
 @pytest.fixture
 def ends():
     one, other = socket.socketpair()
-    front, keeper = channel.Channel(one, messages.ToFront), channel.Channel(other, messages.ToKeeper)
+    front, keeper = channel.front_end(one), channel.keeper_end(other)
     yield front, keeper
     front.close()
     keeper.close()

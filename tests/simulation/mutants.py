@@ -185,7 +185,7 @@ MUTANTS = (
     _in("guard.keeper_rules", "a push starts though the lock is being released", ("self._closing is not None or self._releasing is not None", "self._closing is not None"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "nobody but the keeper knows of a push", ("            self._hands.tell(messages.Pushing(pid=pid))", "            self"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a successor signals once more", ("self.watchdog.is_interrupted = message.is_interrupted", "self.watchdog.is_interrupted = False")),
-    _in("guard.keeper_rules", "a lock that nobody can beat is taken for none", ("isinstance(message, protocol.Failed) and self._is_held:", "isinstance(message, protocol.Failed) and not self:"), tests=("tests/guard/test_keeper_rules.py",)),
+    _in("guard.keeper_rules", "a lock that nobody can beat is taken for none", ("case protocol.Failed() if self._is_held:", "case protocol.Failed() if not self:"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "an orphan's lock is kept", ("        elif not self._is_front_alive:\n            self._release_orphaned(now)\n", "")),
     _in("guard.keeper_rules", "an inherited child is reported twice", ("        if not self._is_child_inherited:  # Of that", "        if self:  # Of that"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "the watchdog is asked, and not obeyed", ("            self._hands.act(action)\n", "")),

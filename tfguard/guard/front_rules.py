@@ -8,9 +8,11 @@ and finds a keeper that is frozen itself; the front acts on it, and the simulati
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Union
 
+from tfguard.compat import assert_never
 from tfguard.guard import messages
+from tfguard.guard.signals import Received
 from tfguard.guard.watchdog import Action, Watchdog
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import Deadlines
@@ -29,6 +31,10 @@ class KeeperDied:
     leaves_child: bool
 
 
+#: What a front's listener hears: all that the keeper says, each signal, and of every keeper's death.
+Heard = Union[messages.ToFront, Received, KeeperDied]
+
+
 class FrontRules:
     """Watches one run. Instants are boottime; `watchdog` decides about Terraform."""
 
@@ -45,17 +51,35 @@ class FrontRules:
         """The lock is held: from `base` on the lease counts."""
         self.watchdog = Watchdog(deadlines, base)
 
-    def hear(self, message: Any, now: float) -> None:
+    def hear(self, message: messages.ToFront, now: float) -> None:
         """The keeper has said something."""
         self._heard_at = now
-        if isinstance(message, protocol.Beaten):
-            self.watchdog.landed(message.base)
-        elif isinstance(message, messages.Told) and message.event == "child.signalled":
-            self.watchdog.is_interrupted = True
-        elif isinstance(message, protocol.Lost):
-            self.watchdog.lose(message.kind)
-        elif isinstance(message, (messages.Started, messages.Pushing)):
-            self.watchdog.start_child()
+        match message:
+            case protocol.Beaten():
+                self.watchdog.landed(message.base)
+            case messages.Told(event="child.signalled"):
+                self.watchdog.is_interrupted = True
+            case protocol.Lost():
+                self.watchdog.lose(message.kind)
+            case messages.Started() | messages.Pushing():
+                self.watchdog.start_child()
+            case (
+                messages.Ready()
+                | messages.Exited()
+                | messages.Told()
+                | protocol.Waiting()
+                | protocol.Trying()
+                | protocol.Held()
+                | protocol.Troubled()
+                | protocol.Rescued()
+                | protocol.DigestDiffers()
+                | protocol.Releasing()
+                | protocol.Released()
+                | protocol.Failed()
+            ):
+                pass
+            case _:
+                assert_never(message)
 
     def inherit_child(self) -> None:
         """The keeper is dead, and its sentinel has given Terraform the one SIGINT."""

@@ -8,10 +8,11 @@ Which errored state is the run's own, the front takes down itself: by then the k
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from tfguard.compat import assert_never
 from tfguard.guard import messages
 from tfguard.lock import protocol
 
@@ -37,20 +38,38 @@ class Handover(msgspec.Struct):
         if self.errored_before is None:
             self.errored_before = errored
 
-    def note(self, message: Any) -> None:
+    def note(self, message: messages.ToFront) -> None:
         """Take down a message of the keeper's, if it belongs here."""
-        if isinstance(message, protocol.Trying):
-            self.stage, self.lock_id, self.base = "trying", message.lock_id, message.base
-        elif isinstance(message, protocol.Held) and not message.is_nested:
-            self.stage, self.lock_id, self.token = "held", message.lock_id, message.token
-            self.beat, self.base = message.beat, message.base
-            self.held_at, self.waited_seconds = message.base, message.waited_seconds
-        elif isinstance(message, protocol.Beaten):
-            self.beat, self.base = message.beat, message.base
-        elif isinstance(message, protocol.Releasing):
-            self.stage = "releasing"
-        elif isinstance(message, protocol.Failed):
-            self.stage = "idle"
+        match message:
+            case protocol.Trying():
+                self.stage, self.lock_id, self.base = "trying", message.lock_id, message.base
+            case protocol.Held(is_nested=False):
+                self.stage, self.lock_id, self.token = "held", message.lock_id, message.token
+                self.beat, self.base = message.beat, message.base
+                self.held_at, self.waited_seconds = message.base, message.waited_seconds
+            case protocol.Beaten():
+                self.beat, self.base = message.beat, message.base
+            case protocol.Releasing():
+                self.stage = "releasing"
+            case protocol.Failed():
+                self.stage = "idle"
+            case (
+                messages.Ready()
+                | messages.Started()
+                | messages.Exited()
+                | messages.Told()
+                | messages.Pushing()
+                | protocol.Waiting()
+                | protocol.Held()
+                | protocol.Troubled()
+                | protocol.Lost()
+                | protocol.Rescued()
+                | protocol.DigestDiffers()
+                | protocol.Released()
+            ):
+                pass
+            case _:
+                assert_never(message)
 
     def handover(self, request: messages.Acquire, child: int) -> messages.Acquire | messages.Adopt:
         """Give what to tell a successor; `child` is the process that the front has inherited, 0 if there is none."""

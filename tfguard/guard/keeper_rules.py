@@ -12,19 +12,24 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from tfguard.compat import assert_never
 from tfguard.guard import messages
 from tfguard.guard.watchdog import Action, Watchdog
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 
 #: To the child, by what the watchdog says; WARN and INTERRUPT are said, and counted, here.
-_TOLD = {Action.FREEZE: "child.frozen", Action.THAW: "child.thawed", Action.KILL: "child.killed"}
+_TOLD: dict[Action, messages.Event] = {
+    Action.FREEZE: "child.frozen",
+    Action.THAW: "child.thawed",
+    Action.KILL: "child.killed",
+}
 
 
 class KeeperHands(Protocol):
     """What a keeper can do. Nothing here blocks, and nothing decides."""
 
-    def tell(self, message: Any) -> None:
+    def tell(self, message: messages.ToFront) -> None:
         """Tell the front, if there is one."""
         ...
 
@@ -128,7 +133,7 @@ class KeeperRules:
         self.watchdog = Watchdog(None, now)
         self._hands = hands
         self._request: messages.Acquire | None = None
-        self._has_tenure = False
+        self._has_session = False
         self._is_held = False
         self._has_child = False
         self._is_child_inherited = False
@@ -147,28 +152,33 @@ class KeeperRules:
 
     # --- what the front says ------------------------------------------------------------------------------------
 
-    def on_front(self, message: Any, now: float) -> None:
+    def on_front(self, message: messages.ToKeeper, now: float) -> None:
         """The front asks for something."""
-        if isinstance(message, messages.Acquire):
-            self._start_tenure(message, None)
-        elif isinstance(message, messages.Adopt):
-            self._adopt(message)
-        elif isinstance(message, messages.Spawn):
-            self._spawn(message, now)
-        elif isinstance(message, messages.Interrupt):
-            self._on_interrupt(message, now)
-        elif isinstance(message, messages.ChildHeard):
-            self._spare()
-        elif isinstance(message, protocol.Release):
-            self._release(message, now)
+        match message:
+            case messages.Acquire():
+                self._start_session(message, None)
+            case messages.Adopt():
+                self._adopt(message)
+            case messages.Spawn():
+                self._spawn(message, now)
+            case messages.Interrupt():
+                self._on_interrupt(message, now)
+            case messages.ChildHeard():
+                self._spare()
+            case protocol.Release():
+                self._release(message, now)
+            case messages.ChildGone():
+                pass  # Of a child that is gone we hear by `on_exit`.
+            case _:
+                assert_never(message)
 
-    def _start_tenure(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
+    def _start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         self._request = request
-        self._has_tenure = True
+        self._has_session = True
         self._hands.start_session(request, adopt)
 
     def _adopt(self, message: messages.Adopt) -> None:
-        self._start_tenure(message.acquire, message)
+        self._start_session(message.acquire, message)
         if message.lock.stage == "held":
             self.watchdog = Watchdog(message.acquire.deadlines(), message.lock.base)
             self.watchdog.is_interrupted = message.is_interrupted
@@ -203,7 +213,7 @@ class KeeperRules:
         self._outcome = "interrupted"  # Should the front be killed next, as after a cancel, this is how the run ended.
         self._is_stopping = True
         if not self._has_child:
-            if self._has_tenure:
+            if self._has_session:
                 self._hands.cancel_wait()
         elif message.is_delivered:
             self._spare()
@@ -220,7 +230,7 @@ class KeeperRules:
         if self._has_child:
             self._orphan_killed_at = now + self._orphan_timeout_seconds
             self._interrupt("the front is gone", now)
-        elif not self._has_tenure:
+        elif not self._has_session:
             self.is_done = True
         elif self._is_held:
             self._release_orphaned(now)
@@ -242,9 +252,9 @@ class KeeperRules:
         if self._has_child:  # A push that a dead predecessor has left to us, say: it may be writing.
             self._release_after_child = message
             return
-        if self._has_tenure:
+        if self._has_session:
             self._hands.note(outcome=message.outcome, exit_code=message.exit_code)
-        if not self._has_tenure:
+        if not self._has_session:
             self._finish(protocol.Released(result="nothing"))
         elif self.watchdog.lost is not None:
             self._hands.abandon()
@@ -316,24 +326,36 @@ class KeeperRules:
 
     # --- what the lease's thread says ---------------------------------------------------------------------------
 
-    def on_session(self, message: Any, now: float) -> None:
+    def on_session(self, message: protocol.Word, now: float) -> None:
         """The lease's thread has found something out; the front hears of all of it."""
-        if isinstance(message, protocol.Held):
-            self._on_held(message)
-        elif isinstance(message, protocol.Beaten):
-            self.watchdog.landed(message.base)
-        elif isinstance(message, protocol.Lost):
-            self.watchdog.lose(message.kind)
-        elif isinstance(message, protocol.Failed) and self._is_held:
-            # A successor whose store cannot be opened, say. What is held is not failed to be had: nobody beats it.
-            self.on_session(protocol.Lost(kind="expired"), now)
-            return
-        elif isinstance(message, protocol.Failed):
-            self._has_tenure = False
-            self.is_done = not self._is_front_alive
-        elif isinstance(message, protocol.Released):
-            self._note_released(message)
-            self.is_done = True
+        match message:
+            case protocol.Held():
+                self._on_held(message)
+            case protocol.Beaten():
+                self.watchdog.landed(message.base)
+            case protocol.Lost():
+                self.watchdog.lose(message.kind)
+            case protocol.Failed() if self._is_held:
+                # A successor whose store cannot be opened, say. What is held is not failed to be had: nobody beats it.
+                self.on_session(protocol.Lost(kind="expired"), now)
+                return
+            case protocol.Failed():
+                self._has_session = False
+                self.is_done = not self._is_front_alive
+            case protocol.Released():
+                self._note_released(message)
+                self.is_done = True
+            case (
+                protocol.Waiting()
+                | protocol.Trying()
+                | protocol.Troubled()
+                | protocol.Rescued()
+                | protocol.DigestDiffers()
+                | protocol.Releasing()
+            ):
+                pass
+            case _:
+                assert_never(message)
         self._hands.tell(message)
         if isinstance(message, protocol.Held) and not self._is_front_alive:
             self._release_orphaned(now)
@@ -344,7 +366,7 @@ class KeeperRules:
     def _on_held(self, message: protocol.Held) -> None:
         assert self._request is not None
         if message.is_nested:
-            self._has_tenure = False
+            self._has_session = False
             return
         self.watchdog = Watchdog(self._request.deadlines(), message.base)
         self._is_held = True
@@ -423,5 +445,5 @@ class KeeperRules:
         self.watchdog.is_interrupted = True
         self._hands.spare_child()
 
-    def _say(self, event: Any, now: float, reason: str = "") -> None:
+    def _say(self, event: messages.Event, now: float, reason: str = "") -> None:
         self._hands.tell(messages.Told(event=event, reason=reason, silence_seconds=now - self.watchdog.base))

@@ -133,13 +133,16 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     status: int
 
 
+#: What a keeper has done or found, by the name under which it is logged.
+Event = Literal[
+    "lease.warned", "child.signalled", "child.frozen", "child.thawed", "child.killed", "run.timed_out", "keeper.broken"
+]  # fmt: skip
+
+
 class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Something that a person should hear of: an event, and its facts."""
 
-    event: Literal[
-        "lease.warned", "child.signalled", "child.frozen", "child.thawed", "child.killed", "run.timed_out",
-        "keeper.broken",
-    ]  # fmt: skip
+    event: Event
     reason: str = ""
     silence_seconds: float = 0.0
     error: str = ""

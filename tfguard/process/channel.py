@@ -7,24 +7,28 @@ import contextlib
 import os
 import socket
 import threading
-from typing import Any
+from typing import Generic, TypeVar
 
 import msgspec
 
 from tfguard.guard.messages import ToFront, ToKeeper
 
+Said = TypeVar("Said", bound=msgspec.Struct)
+Heard = TypeVar("Heard", bound=msgspec.Struct)
 
-class Channel:
+
+class Channel(Generic[Said, Heard]):
     """
     One end of the socketpair: whole messages out, whole messages in, descriptors in the order they were sent.
 
-    One thread receives, any may send. `send` never raises: whether the other end lives is learnt by reading.
+    Made by `front_end` and `keeper_end`. One thread receives, any may send. `send` never raises: whether the other end
+    lives is learnt by reading.
     """
 
-    def __init__(self, end: socket.socket, incoming: Any) -> None:
+    def __init__(self, end: socket.socket, decoder: msgspec.json.Decoder[Heard]) -> None:
         self.socket = end
         self.is_open = True
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(incoming)
+        self._decoder = decoder
         self._encoder = msgspec.json.Encoder()
         self._buffer = b""
         self._descriptors: list[int] = []
@@ -33,7 +37,7 @@ class Channel:
     def fileno(self) -> int:
         return self.socket.fileno()
 
-    def send(self, message: ToKeeper | ToFront, descriptors: list[int] | None = None) -> None:
+    def send(self, message: Said, descriptors: list[int] | None = None) -> None:
         """Send one message, with descriptors if there are any (they stay open here)."""
         line = self._encoder.encode(message) + b"\n"
         with self._sending, contextlib.suppress(OSError):
@@ -42,7 +46,7 @@ class Channel:
                 line = line[sent:]
             self.socket.sendall(line)
 
-    def receive(self) -> list[Any]:
+    def receive(self) -> list[Heard]:
         """Read once (blocking if nothing is there) and give the messages now complete; sets `is_open` at the end."""
         try:
             data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))
@@ -66,6 +70,18 @@ class Channel:
         """Close this end; the other end reads end-of-file."""
         self.is_open = False
         self.socket.close()
+
+
+def front_end(end: socket.socket) -> Channel[ToKeeper, ToFront]:
+    """Return the front's end of the socketpair."""
+    decoder: msgspec.json.Decoder[ToFront] = msgspec.json.Decoder(ToFront)
+    return Channel(end, decoder)
+
+
+def keeper_end(end: socket.socket) -> Channel[ToFront, ToKeeper]:
+    """Return the keeper's end of the socketpair."""
+    decoder: msgspec.json.Decoder[ToKeeper] = msgspec.json.Decoder(ToKeeper)
+    return Channel(end, decoder)
 
 
 def _descriptors_of(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

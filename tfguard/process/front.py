@@ -22,7 +22,7 @@ from tfguard.clock import SystemClock
 from tfguard.errors import Interrupted, TfguardError
 from tfguard.files import write_to_stderr
 from tfguard.guard import messages
-from tfguard.guard.front_rules import FrontRules, KeeperDied
+from tfguard.guard.front_rules import FrontRules, Heard, KeeperDied
 from tfguard.guard.handover import Handover
 from tfguard.guard.signals import Received, reaction
 from tfguard.guard.watchdog import Action
@@ -65,7 +65,7 @@ class Front:
     (`Received`) and of every keeper's death (`KeeperDied`). The calls block, serving signals meanwhile.
     """
 
-    def __init__(self, listener: Callable[[Any], None], environ: Mapping[str, str]) -> None:
+    def __init__(self, listener: Callable[[Heard], None], environ: Mapping[str, str]) -> None:
         self.stopped_by: Received | None = None
         self.stop_count = 0
         self.lost: protocol.Lost | None = None
@@ -247,7 +247,7 @@ class Front:
     def _start_keeper(self) -> None:
         launched = launch.take(self._environ)
         self._keeper = launched.process
-        self._channel = channel.Channel(launched.socket, messages.ToFront)
+        self._channel = channel.front_end(launched.socket)
         self._selector.register(self._channel, selectors.EVENT_READ)
         self._rules.start_keeper(self._clock.boottime())
 

@@ -30,7 +30,7 @@ from tfguard.jobfiles.run_record import RecordWriter
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.process import child, sentinel
-from tfguard.process.channel import Channel
+from tfguard.process.channel import Channel, keeper_end
 from tfguard.process.drain import Drain
 from tfguard.process.lease_thread import LeaseThread
 from tfguard.process.rescue import Rescuer
@@ -44,12 +44,12 @@ _DONE_BY = {Action.FREEZE: child.freeze, Action.THAW: child.thaw, Action.KILL: c
 class Keeper:
     """One lock, and the programs run under it one after another: the `KeeperHands` of its own `KeeperRules`."""
 
-    def __init__(self, channel: Channel, lifeline: int = -1) -> None:
+    def __init__(self, channel: Channel[messages.ToFront, messages.ToKeeper], lifeline: int = -1) -> None:
         self._channel = channel
         self._lifeline = lifeline
         self._clock = SystemClock()
         self._rules = KeeperRules(self, self._clock.boottime())
-        self._inbox: deque[Any] = deque()
+        self._inbox: deque[protocol.Word | Exception] = deque()
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
@@ -107,7 +107,7 @@ class Keeper:
         self._relays = []
         self._rules.on_exit(status, self._clock.boottime())
 
-    def _serve(self, source: Any) -> None:
+    def _serve(self, source: object) -> None:
         if source is self._channel:
             for message in self._channel.receive():
                 self._on_front(message)
@@ -118,21 +118,21 @@ class Keeper:
                 os.read(self._wake_read, _CHUNK)
         elif isinstance(source, sentinel.Sentinel):
             self._on_sentinel(source)
-        else:
+        elif isinstance(source, Drain):
             source.drain(self._selector)
 
-    def _hear(self, message: Any) -> None:
+    def _hear(self, message: protocol.Word | Exception) -> None:
         """What the lease's thread has posted; a defect that has ended it ends us as a whole."""
         if isinstance(message, Exception):
             raise message
         self._rules.on_session(message, self._clock.boottime())
 
-    def _post(self, message: Any) -> None:
+    def _post(self, message: protocol.Word | Exception) -> None:
         self._inbox.append(message)
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b".")
 
-    def _on_front(self, message: Any) -> None:
+    def _on_front(self, message: messages.ToKeeper) -> None:
         if isinstance(message, messages.Spawn):
             self._on_spawn(message)
         elif isinstance(message, messages.ChildGone) and isinstance(self._child, child.AdoptedChild):
@@ -163,7 +163,7 @@ class Keeper:
 
     # --- hands: the front, the lease's thread -------------------------------------------------------------------
 
-    def tell(self, message: Any) -> None:
+    def tell(self, message: messages.ToFront) -> None:
         descriptor = -1
         if isinstance(message, protocol.Held) and not message.is_nested and self._worker is not None:
             descriptor = self._worker.session.local_fd
@@ -323,7 +323,7 @@ def main(descriptor: int, lifeline: int) -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
-    channel = Channel(end, messages.ToKeeper)
+    channel = keeper_end(end)
     try:
         Keeper(channel, lifeline).run()
     except Exception as error:  # noqa: BLE001 - a keeper that has died has a successor; half a keeper has none

@@ -5,14 +5,14 @@ Turns what the keeper says, that it died, and what signals come, into messages: 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 from msgspec import structs
 
 from tfguard.clock import Clock, SystemClock
+from tfguard.compat import assert_never
 from tfguard.guard import messages
-from tfguard.guard.front_rules import KeeperDied
+from tfguard.guard.front_rules import Heard, KeeperDied
 from tfguard.guard.signals import Received
 from tfguard.lock import protocol
 from tfguard.lock.store import LockRecord
@@ -42,39 +42,52 @@ class Narrator:
         self._is_aborting = False
         self._is_warned = False
         self._error = ""
-        self._spoken_by: dict[type, Callable[[Any], None]] = {
-            protocol.Waiting: self._on_waiting,
-            messages.Told: self._on_told,
-            protocol.Troubled: self._on_troubled,
-            protocol.Lost: self._on_lost,
-            protocol.Rescued: self._on_rescued,
-            protocol.DigestDiffers: self._on_digest,
-            Received: self._on_signal,
-            KeeperDied: self._on_keeper_died,
-        }
 
-    def hear(self, message: Any) -> None:
+    def hear(self, message: Heard) -> None:  # noqa: C901, PLR0912 - one case a message, and nothing else
         """Say what there is to say of a message, a signal, or a keeper's death."""
         if not isinstance(message, (protocol.Waiting, protocol.Trying)):
             self._live.hide()
-        speak = self._spoken_by.get(type(message), self._note)
-        speak(message)
+        match message:
+            case protocol.Waiting():
+                self._on_waiting(message)
+            case protocol.Held():
+                self._shown = None
+            case protocol.Beaten():
+                self._is_warned, self._error = False, ""
+                self._report.detail("lease.renewed", label=self.subject.label, beat=message.beat)
+            case protocol.Troubled():
+                self._on_troubled(message)
+            case protocol.Lost():
+                self._on_lost(message)
+            case protocol.Rescued():
+                self._on_rescued(message)
+            case protocol.DigestDiffers():
+                self._on_digest(message)
+            case messages.Started():
+                self._is_running = True
+                self._report.detail("child.started", label=self.subject.label, pid=message.pid)
+            case messages.Exited():
+                self._is_running = False
+                self._report.detail("child.exited", label=self.subject.label, exit_code=message.status)
+            case messages.Told():
+                self._on_told(message)
+            case Received():
+                self._on_signal(message)
+            case KeeperDied():
+                self._on_keeper_died(message)
+            case (
+                messages.Ready()
+                | messages.Pushing()
+                | protocol.Trying()
+                | protocol.Releasing()
+                | protocol.Released()
+                | protocol.Failed()
+            ):
+                pass  # How the wait and the release ended, the runner says.
+            case _:
+                assert_never(message)
 
-    def _note(self, message: Any) -> None:
-        """What only the log, or what is said next, needs to know of."""
-        if isinstance(message, protocol.Beaten):
-            self._is_warned, self._error = False, ""
-            self._report.detail("lease.renewed", label=self.subject.label, beat=message.beat)
-        elif isinstance(message, protocol.Held):
-            self._shown = None
-        elif isinstance(message, messages.Started):
-            self._is_running = True
-            self._report.detail("child.started", label=self.subject.label, pid=message.pid)
-        elif isinstance(message, messages.Exited):
-            self._is_running = False
-            self._report.detail("child.exited", label=self.subject.label, exit_code=message.status)
-
-    def _say(self, level: Level, event: str, text: str, **facts: Any) -> None:
+    def _say(self, level: Level, event: str, text: str, **facts: object) -> None:
         self._live.hide()
         self._report.say(level, event, text, label=self.subject.label, **facts)
 
@@ -123,19 +136,24 @@ class Narrator:
 
     def _on_told(self, message: messages.Told) -> None:
         silence = message.silence_seconds
-        if message.event == "lease.warned":
-            self._on_warned(message)
-        elif message.event == "child.signalled":
-            self._on_signalled(message)
-        elif message.event == "child.frozen":
-            self._say("error", message.event, running.freezing(self.subject, silence), silence_s=round(silence))
-        elif message.event == "child.thawed":
-            self._say("warning", message.event, running.thawed(self.subject))
-        elif message.event == "keeper.broken":
-            text = running.broken(self.subject, message.error)
-            self._say("error", message.event, text, error=message.error)
-        elif message.event == "run.timed_out":
-            self._say("error", message.event, running.timed_out(self.subject, self.run_timeout_seconds))
+        match message.event:
+            case "lease.warned":
+                self._on_warned(message)
+            case "child.signalled":
+                self._on_signalled(message)
+            case "child.frozen":
+                self._say("error", message.event, running.freezing(self.subject, silence), silence_s=round(silence))
+            case "child.thawed":
+                self._say("warning", message.event, running.thawed(self.subject))
+            case "child.killed":
+                pass  # Only a lost lock ends a child so, and that has been said.
+            case "keeper.broken":
+                text = running.broken(self.subject, message.error)
+                self._say("error", message.event, text, error=message.error)
+            case "run.timed_out":
+                self._say("error", message.event, running.timed_out(self.subject, self.run_timeout_seconds))
+            case _:
+                assert_never(message.event)
 
     def _on_troubled(self, message: protocol.Troubled) -> None:
         """The cause of a failed heartbeat: to be said when the watchdog finds that it is time to."""
@@ -186,7 +204,7 @@ class Narrator:
             self._say("warning", "signal.received", running.still_stopping(self.subject, name), signal=name)
 
 
-def holder_facts(record: LockRecord | None) -> Mapping[str, Any]:
+def holder_facts(record: LockRecord | None) -> Mapping[str, object]:
     """Who holds a lock, for machines: the same keys wherever a holder is told of."""
     if record is None or record.info is None:
         return {"holder": None}
