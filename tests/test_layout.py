@@ -8,6 +8,7 @@ floor above what it needs and below who needs it.
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -213,6 +214,25 @@ def test_only_cli_turns_errors_into_exit_codes(module):
     # The runner writes the status into the line that ends a run; it does not exit.
     assert module in {"cli.main", "run.runner"} or not list(exit_codes_read(tree))
     assert module in PROGRAMS or not exits
+
+
+def caption_of(room: str) -> str:
+    """Return the first paragraph of a package's docstring, as one line."""
+    text = ast.get_docstring(ast.parse(MODULES[room].read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def test_every_room_has_its_caption_in_architecture_md():
+    page = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    rows = [row.split(" | ") for row in re.findall(r"^\| (.*) \|$", page, re.MULTILINE)]
+    captions = {cells[0].strip("`/"): cells[1] for cells in rows if cells[0].endswith("/`")}
+    packages = {room for room in ROOMS if MODULES[room].name == "__init__.py"}
+    rooms = [cells[0] for cells in rows if cells[0].startswith("`")]
+    listed = [room for cell in rooms for room in re.findall(r"`(\w+)/?`", cell) if room in ROOMS]
+
+    assert captions == {room: caption_of(room) for room in packages}
+    assert set(listed) == ROOMS.keys()
+    assert [ROOMS[room] for room in listed] == sorted((ROOMS[room] for room in listed), reverse=True)
 
 
 @pytest.mark.parametrize("path", FILES, ids=module_of)

@@ -1,4 +1,8 @@
-"""The stores, one file each. None is imported before it is needed: botocore alone takes longer than a local lock."""
+"""
+Where a state's lock lives and how to reach it: one folder a cloud, one row here.
+
+None is imported before it is needed: botocore alone takes longer than a local lock.
+"""
 
 from __future__ import annotations
 
