@@ -14,12 +14,12 @@ from typing import Any
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from tests.conftest import REGION, S3, DynamoDB
+from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Credentials
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.backends.target import LocalSpec
 from tfguard.lock.lockinfo import LockInfo, decode
-from tfguard.lock.memory import MemoryStore, MemoryTable
 from tfguard.lock.store import Holder, Lease, LockRecord, Store
 
 ACCESS = AwsAccess(region=REGION, access_key="testkey", secret_key="testsecret")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from datetime import datetime, timezone
 
 import msgspec
 import pytest
@@ -50,6 +51,40 @@ def test_says_whether_it_has_leases_and_where_it_is(kind: Kind) -> None:
 
     assert store.has_leases is kind.has_leases
     assert store.place
+
+
+def test_a_descriptor_carries_the_lock_where_the_kernel_keeps_it_and_nowhere_else(kind: Kind) -> None:
+    store = kind.open()
+    before = store.fileno()
+
+    held = store.create(record(lease=lease()))
+
+    assert (before, store.fileno() >= 0) == (-1, not kind.has_leases)
+    store.delete(held)
+    assert store.fileno() == -1
+
+
+def test_a_date_is_the_servers_or_there_is_none(kind: Kind) -> None:
+    store = kind.open()
+    before = store.date
+
+    store.read()
+
+    assert before is None
+    assert store.date is None or abs((datetime.now(timezone.utc) - store.date).total_seconds()) < 600
+
+
+def test_credentials_that_do_not_end_tell_no_end(kind: Kind) -> None:
+    assert kind.open().credentials_expire_at() is None
+
+
+def test_a_proof_passes_here_and_leaves_the_lock_alone(kind: Kind) -> None:
+    store = kind.open()
+    held = store.create(record(lease=lease()))
+
+    store.prove_conditional(held)
+
+    assert store.read() == held
 
 
 @pytest.mark.parametrize("with_lease", [True, False], ids=["lease", "plain"])

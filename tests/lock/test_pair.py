@@ -9,10 +9,10 @@ from __future__ import annotations
 import pytest
 
 from tests.support.fakes import ScriptedStore, T, anothers, beaten, draft, expire, plain, put, stored
+from tests.support.memory import MemoryTable
 from tfguard.errors import LeaseLost, StoreUnavailable
 from tfguard.lock.acquire import Acquirer, Busy
 from tfguard.lock.lease import HeldLease, HeldLock
-from tfguard.lock.memory import MemoryTable
 
 
 class Named(list):

@@ -127,7 +127,7 @@ MUTANTS = (
         "lock.acquire",
         "an observation is timed from the question",
         ("        record = store.read()\n        self.watches", "        asked = self._clock.boottime()\n        record = store.read()\n        self.watches"),
-        ("see(record, self._clock.boottime(), getattr", "see(record, asked, getattr"),
+        ("see(record, self._clock.boottime(), store.date", "see(record, asked, store.date"),
     ),
     _in("lock.acquire", "a lock is taken over before its lease is over", ("self.expires_in(now) <= 0", "self.expires_in(now) <= 5")),
     _in(

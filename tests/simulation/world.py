@@ -18,9 +18,9 @@ from typing import Any
 from greenlet import getcurrent
 
 from tests.simulation.threads import Event, Thread, current
+from tests.support.memory import MemoryStore
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
-from tfguard.lock.memory import MemoryStore
-from tfguard.lock.store import LockRecord, QueueRecord
+from tfguard.lock.store import BaseStore, LockRecord, QueueRecord
 
 #: How long one request may take before the client gives up on it, in seconds of its own clock.
 TIMEOUT = 1.0
@@ -239,7 +239,7 @@ class Socket:
         self._receive(self._arriving.popleft())
 
 
-class Wire:
+class Wire(BaseStore):
     """One process's way to one store: a Store whose requests take time and have fates."""
 
     has_leases = True

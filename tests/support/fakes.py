@@ -19,15 +19,15 @@ import msgspec
 import pytest
 
 from tests.support.eventually import patience
+from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
 from tfguard.backends.target import Target
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
 from tfguard.guard import messages
 from tfguard.lock.acquire import Acquirer, Busy, Draft
 from tfguard.lock.lockinfo import LockInfo
-from tfguard.lock.memory import MemoryStore, MemoryTable
 from tfguard.lock.protocol import LockRequest, LockTerms
-from tfguard.lock.store import Holder, Lease, LockRecord, QueueRecord
+from tfguard.lock.store import BaseStore, Holder, Lease, LockRecord, QueueRecord
 
 #: The lease of every record made here, in seconds.
 T = 180.0
@@ -61,7 +61,7 @@ class FakeClock:
         self._wall_offset += seconds
 
 
-class ScriptedStore:
+class ScriptedStore(BaseStore):
     """
     A MemoryStore behind a bad network.
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
+from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
 from tfguard.lock.acquire import Busy
 from tfguard.lock.lease import HeldLock
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
-from tfguard.lock.memory import MemoryStore, MemoryTable
 from tfguard.lock.protocol import LockRequest, LockTerms, Order
 from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import QueueState, decode

@@ -34,7 +34,7 @@ from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnava
 from tfguard.files import absolute
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX
-from tfguard.lock.store import LockRecord, QueueRecord
+from tfguard.lock.store import BaseStore, LockRecord, QueueRecord
 from tfguard.text import printable
 
 #: LockRecord.version of a lock whose state file we made ourselves.
@@ -45,7 +45,7 @@ _HAS_OFD = hasattr(fcntl, "F_OFD_SETLK")
 _FLOCK = "hhqqi4x" if sys.platform == "linux" else "qqihh"
 
 
-class LocalStore:
+class LocalStore(BaseStore):
     """A local state file's lock. It lives as long as this store, or whoever has a duplicate of `fileno()`, lives."""
 
     has_leases = False

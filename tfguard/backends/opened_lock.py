@@ -95,8 +95,7 @@ class OpenedLock:
     @property
     def date(self) -> datetime | None:
         """What the store's own clock said with its last answer; None where it tells no time."""
-        found: datetime | None = getattr(self._stores[-1], "date", None)
-        return found
+        return self._stores[-1].date
 
     def take(self, draft: Draft, clock: Clock) -> str:
         """Take the lock and leave it taken, without a heartbeat; gives its ID. Raises Busy at once."""
@@ -112,8 +111,7 @@ class OpenedLock:
 
     def credentials_expire_at(self) -> datetime | None:
         """When the first of the credentials at hand end; None if they do not, or nobody knows."""
-        asked = (getattr(store, "credentials_expire_at", lambda: None)() for store in self._stores)
-        return min((at for at in asked if at is not None), default=None)
+        return min((at for store in self._stores if (at := store.credentials_expire_at()) is not None), default=None)
 
     def try_writing(self) -> None:
         """
@@ -132,7 +130,7 @@ class OpenedLock:
                 first, second = (draft.record(new_lock_id(), clock, leased=True) for _ in range(2))
                 stored = store.replace(store.create(first), second)
                 store.delete(stored)
-                getattr(store, "prove_conditional", lambda _: None)(stored)
+                store.prove_conditional(stored)
             finally:
                 store.close()
 

@@ -198,7 +198,7 @@ class Acquirer:
     def _look(self, index: int) -> LockRecord | None:
         store = self._stores[index]
         record = store.read()
-        self.watches[index].see(record, self._clock.boottime(), getattr(store, "date", None))
+        self.watches[index].see(record, self._clock.boottime(), store.date)
         return record
 
     def _recognise(self, index: int, record: LockRecord) -> HeldLease | None:

@@ -249,13 +249,12 @@ class LockSession:
     def local_fd(self) -> int:
         """The descriptor that carries a local lock, -1 if there is none."""
         for store in self._stores:
-            fileno = getattr(store, "fileno", None)
-            if fileno is not None:
-                return int(fileno())
+            if (descriptor := store.fileno()) >= 0:
+                return descriptor
         return -1
 
     def _credentials_expire_at(self) -> str:
-        expiries = [expiry() for store in self._stores if (expiry := getattr(store, "credentials_expire_at", None))]
+        expiries = [store.credentials_expire_at() for store in self._stores]
         return min((created(at) for at in expiries if at is not None), default="")
 
     def _beat(self) -> None:

@@ -10,6 +10,7 @@ Everything here crosses the socket between front and keeper, so it is plain data
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Protocol
 
 import msgspec
@@ -111,6 +112,30 @@ class Store(Protocol):
         """Where the lock lives, for people: `DynamoDB table tf-locks`, `s3://bucket/key.tflock`."""
         ...
 
+    @property
+    def date(self) -> datetime | None:
+        """What the store's own clock said with its last good answer; None where it tells no time."""
+        ...
+
+    def credentials_expire_at(self) -> datetime | None:
+        """Return when the credentials at hand end; None if they do not, or nobody knows."""
+        ...
+
+    def prove_conditional(self, record: LockRecord) -> None:
+        """
+        Prove that the store refuses a write whose condition does not hold, where that is not certain.
+
+        `record` is ours and comes to no harm.
+
+        Raises:
+            StoreMisconfigured: It ignores conditions: a lease kept here could be held twice.
+        """
+        ...
+
+    def fileno(self) -> int:
+        """Return the descriptor that carries the lock, -1 where none does, or we do not hold it."""
+        ...
+
     def read(self) -> LockRecord | None:
         """Give the record, None if the lock is free. Garbage is a record with `info=None`, never an error."""
         ...
@@ -142,3 +167,20 @@ class Store(Protocol):
     def close(self) -> None:
         """Let go of connections and files. A lock that lives in the kernel is let go too."""
         ...
+
+
+class BaseStore:
+    """What most stores are, of what a `Store` may be: no date, no end, nothing to prove, no descriptor."""
+
+    @property
+    def date(self) -> datetime | None:
+        return None
+
+    def credentials_expire_at(self) -> datetime | None:
+        return None
+
+    def prove_conditional(self, record: LockRecord) -> None:
+        pass
+
+    def fileno(self) -> int:
+        return -1

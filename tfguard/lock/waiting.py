@@ -202,10 +202,8 @@ def _draft(request: protocol.LockRequest) -> Draft:
 def prove(lock: HeldLock) -> None:
     """A server that ignores conditions would hand one lock to two: refuse to trust it."""
     for lease in lock.leases:
-        prove = getattr(lease.store, "prove_conditional", None)
         try:
-            if prove is not None:
-                prove(lease.record)
+            lease.store.prove_conditional(lease.record)
         except BaseException:
             lock.release()
             raise

@@ -25,6 +25,7 @@ from tfguard.backends.aws.answers import answers, no_credentials, said
 from tfguard.backends.aws.sessions import create_client, new_session
 from tfguard.backends.aws.spec import AssumeRole, AwsAccess, S3Spec, WorkspaceProbe
 from tfguard.errors import StoreDenied, StoreMisconfigured
+from tfguard.lock.store import BaseStore
 
 #: Refresh this long before the end, or when a third of the life is left, whichever is later. botocore's own
 #: sources start to renew 15 minutes before the end, so asking them earlier would only bring the old ones back.
@@ -126,7 +127,7 @@ def _date(answer: Mapping[str, Any]) -> datetime | None:
         return None
 
 
-class AwsStore:
+class AwsStore(BaseStore):
     """What the stores in AWS have in common: a client, and credentials, closed with the store if they are its own."""
 
     def __init__(self, aws: AwsAccess, access: Credentials | None, connect: Callable[[Credentials], Client]) -> None:

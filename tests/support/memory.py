@@ -7,7 +7,7 @@ import threading
 import msgspec
 
 from tfguard.errors import Conflict
-from tfguard.lock.store import LockRecord, QueueRecord
+from tfguard.lock.store import BaseStore, LockRecord, QueueRecord
 
 
 class MemoryTable:
@@ -19,8 +19,8 @@ class MemoryTable:
         self.queues: dict[str, QueueRecord] = {}
 
 
-class MemoryStore:
-    """One lock's register in a MemoryTable. `version` is empty, as in DynamoDB."""
+class MemoryStore(BaseStore):
+    """One lock's register in a MemoryTable. `version` is empty."""
 
     has_leases = True
 
