@@ -157,9 +157,20 @@ def test_front_and_keeper_share_no_process(side, other):
 
 
 def test_stores_know_records_and_never_leases():
-    stores = frozenset(name for name in MODULES if room_of(name) == "backends") - {"backends.opened_lock"}
+    stores = frozenset(name for name in MODULES if room_of(name) == "backends")
 
-    assert not reachable(stores) & {"lock.lease", "lock.queue", "lock.deadlines", "guard.watchdog"}
+    assert not reachable(stores) & {"lock.lease", "lock.queue", "guard.watchdog"}
+    # A target tells the deadlines of a lease by what its specs say of themselves. No store reads them.
+    assert {name for name in stores if "lock.deadlines" in own_imports(name)} == {"backends.target"}
+
+
+def opened_things(tree: ast.Module) -> Iterator[str]:
+    """Give what `….open(…)` is called on, files left out."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "open":
+            name = ast.unparse(node.func.value)
+            if name not in {"os", "path", "archive", "Stream"}:
+                yield name
 
 
 @pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in PURE])
@@ -171,12 +182,51 @@ def test_what_decides_about_a_lock_has_no_process_socket_or_thread_of_its_own(mo
 
 
 def test_only_the_keeper_opens_stores_for_a_run():
-    pure = {"backends.target", "backends.urls", "backends.aws.spec"}  # what a lock is, as data: they open nothing
-    openers = {name for name in MODULES if any(room_of(used) == "backends" for used in own_imports(name) - pure)}
+    pure = {"backends.target", "backends.urls"}  # what a lock is, as data: they open nothing unless they are asked to
+    openers = {
+        name
+        for name, path in MODULES.items()
+        if any(room_of(used) == "backends" or used == "lock.opened_lock" for used in own_imports(name) - pure)
+        or any(opened_things(ast.parse(path.read_text(encoding="utf-8"))))
+    }
 
     allowed = {"backends", "bootstrap", "doctor", "commands"}
     apart = {"process.keeper", "process.lease_thread", "run.fleet", "run.context", "terraform.locate"}
-    assert {name for name in openers if room_of(name) not in allowed} <= apart
+    by_hand = {"lock.opened_lock"}  # of a target that is handed to it
+    assert {name for name in openers if room_of(name) not in allowed} <= apart | by_hand
+
+
+#: Whoever wants to know something of a lock's place asks its spec, its target or its backend.
+CLOUD_NAMES = frozenset({"S3Spec", "DynamoDBSpec", "LocalSpec", "AwsAccess", "S3State", "LocalState"})
+CLOUDS = ("backends.aws", "backends.local")
+
+
+def isinstance_of_specs(path: Path) -> list[int]:
+    """Give the lines on which a thing is asked if it is some kind of spec."""
+    return [
+        node.lineno
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func) == "isinstance"
+        and {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)} & CLOUD_NAMES
+    ]
+
+
+@each_module()
+def test_a_spec_is_asked_for_what_it_says_not_for_what_it_is(module):
+    assert room_of(module) in {"backends", "doctor"} or not isinstance_of_specs(MODULES[module])
+
+
+def test_few_ask_what_a_spec_is():
+    assert sum(len(isinstance_of_specs(path)) for path in FILES) <= 12
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_what_a_backend_is_made_of_knows_no_other_backend(cloud):
+    others = tuple(name for name in CLOUDS if name != cloud)
+    used = {used for name in MODULES if name.startswith(cloud) for used in own_imports(name)}
+
+    assert not {name for name in used if name.startswith(others)}
 
 
 @pytest.mark.parametrize("module", BARE)

@@ -10,8 +10,8 @@ import pytest
 
 from tests.contract.kinds import record
 from tests.support.eventually import eventually
-from tfguard.backends.local import LocalStore
-from tfguard.backends.target import LocalSpec
+from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.local.store import LocalStore
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
 from tfguard.lock.store import QueueRecord
 

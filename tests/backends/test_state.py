@@ -9,8 +9,9 @@ import pytest
 
 from tests.conftest import S3, DynamoDB
 from tfguard.backends import state
-from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec, Target
+from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3State
+from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.target import Target
 from tfguard.errors import StoreUnavailable
 
 
@@ -21,7 +22,7 @@ def local(path: Path) -> Target:
 def remote(s3: S3, dynamodb: DynamoDB, **settings: object) -> Target:
     aws = AwsAccess()
     bucket, table = s3.bucket(), dynamodb.table()
-    spec = S3Spec(bucket=bucket, key="app", aws=aws, endpoint=s3.endpoint, use_path_style=True, **settings)  # type: ignore[arg-type]
+    spec = S3State(bucket=bucket, key="app", aws=aws, endpoint=s3.endpoint, use_path_style=True, **settings)  # type: ignore[arg-type]
     lock = DynamoDBSpec(table=table, lock_id=f"{bucket}/app", aws=aws, endpoint=dynamodb.endpoint)
     return Target(label="x", path="x", backend="s3", workspace="default", stores=(lock,), state=spec)
 

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec
+from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.urls import parse_store_url
 from tfguard.errors import ConfigError
 

@@ -18,7 +18,7 @@ from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Credentials
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec
+from tfguard.backends.local.spec import LocalSpec
 from tfguard.lock.lockinfo import LockInfo, decode
 from tfguard.lock.store import Holder, Lease, LockRecord, Store
 

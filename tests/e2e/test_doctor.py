@@ -21,10 +21,11 @@ from tests.e2e.operated import guarded, kill_all_of
 from tests.e2e.refusing import Refusal, refusing
 from tests.support.eventually import eventually
 from tests.support.proxy import Proxy, proxy
+from tfguard.backends.aws.checks import deprecated_table
 from tfguard.backends.aws.facts import TableFacts
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
+from tfguard.backends.aws.tables import judge_table
 from tfguard.backends.target import Target
-from tfguard.bootstrap.judge import judge_table
 from tfguard.doctor import lock
 
 pytestmark = pytest.mark.e2e
@@ -347,17 +348,14 @@ def test_the_clock_is_compared_with_the_servers(monkeypatch: pytest.MonkeyPatch,
     ("kind", "version", "is_said"),
     [("terraform", "1.11.0", True), ("terraform", "1.9.8", False), ("tofu", "1.11.0", False)],
 )
-def test_a_table_is_deprecated_by_newer_terraforms_alone(
-    monkeypatch: pytest.MonkeyPatch, kind: str, version: str, is_said: bool
-) -> None:
-    monkeypatch.setattr(lock, "binary_version", lambda *_: version)
+def test_a_table_is_deprecated_by_newer_terraforms_alone(kind: str, version: str, is_said: bool) -> None:
     spec = DynamoDBSpec(table="locks", lock_id="x", aws=AwsAccess())
     patient: Any = SimpleNamespace(
         target=Target(label="x", path="x", backend="s3", workspace="default", stores=(spec,)),
-        context=SimpleNamespace(binary=SimpleNamespace(kind=kind), environ={}),
+        binary=lambda: (kind, version),
     )
 
-    assert (lock.deprecated_table(patient) is not None) == is_said
+    assert (deprecated_table(patient) is not None) == is_said
 
 
 def test_the_first_process_of_a_container_is_told(stage: Make) -> None:

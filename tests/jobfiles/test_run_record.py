@@ -11,7 +11,8 @@ import msgspec
 import pytest
 
 from tfguard.backends.aws.spec import AssumeRole, AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec, Target, without_secrets
+from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.target import Target, without_secrets
 from tfguard.jobfiles import run_record
 from tfguard.jobfiles.run_record import KEPT_RECORDS, ProcessMark, RecordWriter, RunRecord
 

@@ -10,7 +10,8 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.fakes import acquire
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec, Target
+from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.target import Target
 from tfguard.guard import messages
 from tfguard.lock import protocol
 from tfguard.lock.store import LockRecord

@@ -19,7 +19,8 @@ from tests.conftest import S3, DynamoDB
 from tests.support.eventually import eventually
 from tfguard.backends.aws.locate import state_key
 from tfguard.backends.aws.spec import AssumeRole, AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec, Target, Unlockable
+from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.target import Target, Unlockable
 from tfguard.errors import ConfigError
 from tfguard.terraform.command_line import parse
 from tfguard.terraform.locate import resolve_target

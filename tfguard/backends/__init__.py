@@ -6,46 +6,29 @@ None is imported before it is needed: botocore alone takes longer than a local l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
-from tfguard.backends.aws.attributes import Attributes
-from tfguard.backends.aws.locate import s3_lock
-from tfguard.backends.aws.spec import S3Spec
-from tfguard.backends.local import local_lock
-from tfguard.backends.target import LocalSpec, PlannedBackend, StoreSpec, Target, Unlockable
+from tfguard.backends.attributes import Attributes
+from tfguard.backends.spec import Credentials
+from tfguard.backends.target import PlannedBackend, StoreSpec, Target, Unlockable
+from tfguard.errors import ConfigError
 from tfguard.lock.store import Store
 from tfguard.text import printable
 
 if TYPE_CHECKING:
-    from tfguard.backends.aws.credentials import Credentials
+    from tfguard.backends.checks import Checks
+    from tfguard.backends.urls import StoreUrl
 
-
-def open_store(spec: StoreSpec, access: Credentials | None = None) -> Store:
-    """
-    Open one lock's store. Nothing is asked of it yet, but credentials are resolved.
-
-    `access` lets several stores of the same `AwsAccess` share one set of credentials; its owner closes it. Without it
-    the store resolves its own and closes them with itself.
-
-    Raises:
-        StoreDenied: No credentials.
-
-        StoreMisconfigured: No region, no such profile, an impossible name.
-    """
-    if isinstance(spec, LocalSpec):
-        from tfguard.backends.local import LocalStore
-
-        return LocalStore(spec)
-    if isinstance(spec, S3Spec):
-        from tfguard.backends.aws.s3 import S3Store
-
-        return S3Store(spec, access)
-    from tfguard.backends.aws.dynamodb import DynamoDBStore
-
-    return DynamoDBStore(spec, access)
-
+#: Terraform's word for a backend, and the module that knows it. What it needs beyond tfguard's own requirements is
+#: an extra of the same name: `pip install 'tfguard[gcs]'`.
+BACKENDS: dict[str, str] = {
+    "s3": "tfguard.backends.aws.backend",
+    "local": "tfguard.backends.local.backend",
+}
 
 #: Why no store of ours can hold the lock of these backends while Terraform runs.
 _WHY_NOT = {
@@ -56,6 +39,93 @@ _WHY_NOT = {
 }
 
 
+@runtime_checkable
+class Backend(Protocol):
+    """
+    What a module in `BACKENDS` has. It imports nothing heavy by itself; its functions do, where they need it.
+
+    `requires` names the packages that its extra brings. `urls` are the URLs that name a place for a lock in
+    `lock.store`, each by its scheme as it is written for people. `fetch` is the command that copies a file from there.
+    """
+
+    requires: Sequence[str]
+    urls: Mapping[str, str]
+    fetch: str
+
+    @property
+    def locate(self) -> Callable[[Attributes, Path, str, Mapping[str, str]], Target | Unlockable]:
+        """
+        Find the lock that Terraform would take: by the backend's attributes, in a directory, for a workspace, in an
+        environment.
+
+        Raises:
+            ConfigError: An attribute is not what Terraform would have written.
+        """
+        ...
+
+    @property
+    def from_url(self) -> Callable[[StoreUrl, str, Mapping[str, str]], StoreSpec]:
+        """
+        Say where the lock of a name lives in the place that a URL names, given the environment.
+
+        Raises:
+            ConfigError: The URL cannot be used; the message says what was expected.
+        """
+        ...
+
+    @property
+    def locks_beside(self) -> Callable[[StoreSpec, Credentials | None], Iterator[tuple[str, StoreSpec]]]:
+        """
+        Return the locks that are held now where a spec lives, each with its name.
+
+        Raises:
+            ConfigError: Nothing lives beside such a lock.
+
+            StoreUnavailable, StoreDenied, StoreMisconfigured: As a store does.
+        """
+        ...
+
+    @property
+    def checks(self) -> Callable[[], Checks]:
+        """Return what `tfguard doctor` looks at in this backend's places."""
+        ...
+
+
+def load(kind: str) -> Backend:
+    """
+    Import the backend that Terraform calls so. `kind` has to be in `BACKENDS`.
+
+    Raises:
+        ConfigError: A package that it needs is not installed.
+    """
+    name = BACKENDS[kind]
+    try:
+        backend = cast("Backend", importlib.import_module(name))
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "tfguard":
+            raise
+        raise _extra_missing(kind) from error
+    if any(importlib.util.find_spec(package) is None for package in backend.requires):
+        raise _extra_missing(kind)
+    return backend
+
+
+def _extra_missing(kind: str) -> ConfigError:
+    return ConfigError(
+        f"tfguard was installed without what the {kind} backend needs.\nInstall it: pip install 'tfguard[{kind}]'"
+    )
+
+
+def backend_of(target: Target) -> Backend:
+    """Return the backend that a target's stores belong to: also for a lock under a name of the user's own."""
+    return load(target.stores[0].backend)
+
+
+def open_store(spec: StoreSpec, credentials: Credentials | None = None) -> Store:
+    """Open one lock's store, as `spec.open` does."""
+    return spec.open(credentials)
+
+
 def locate(
     backend: PlannedBackend, directory: Path, workspace: str, environ: Mapping[str, str], *, source: str
 ) -> Target | Unlockable:
@@ -64,13 +134,10 @@ def locate(
     says so: a plan, or the directory's cache.
 
     Raises:
-        ConfigError: An attribute is not what Terraform would have written.
+        ConfigError: An attribute is not what Terraform would have written, or the backend's extra is not installed.
     """
-    settings = Attributes(backend.config, source)
-    if backend.type == "s3":
-        return s3_lock(settings, workspace, environ)
-    if backend.type == "local":
-        return local_lock(settings, directory, workspace)
+    if backend.type in BACKENDS:
+        return load(backend.type).locate(Attributes(backend.config, source), directory, workspace, environ)
     kind = printable(backend.type, 20)
     why = _WHY_NOT.get(backend.type, "it has no store for it")
     return Unlockable(

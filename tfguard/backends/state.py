@@ -6,18 +6,14 @@ tfguard never writes the state: only Terraform does. The copies here stand besid
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import os
-import shutil
-from contextlib import closing
 
 import msgspec
 
-from tfguard.backends.aws.spec import DynamoDBSpec
-from tfguard.backends.target import LocalSpec, Target
+from tfguard.backends.spec import LockSpec, Probe
+from tfguard.backends.target import Target
 from tfguard.errors import StoreUnavailable, TfguardError
-from tfguard.lock.names import COPY_MARK, DIGEST_SUFFIX
 
 _MAX_STATE_BYTES = 512 * 1024 * 1024
 
@@ -34,26 +30,32 @@ class Digest(msgspec.Struct, frozen=True, kw_only=True):
 
 def mismatch(target: Target) -> Digest | None:
     """
-    Compare the state with the digest that Terraform keeps in DynamoDB; None where they agree, or there is nothing.
+    Compare the state with the digest that Terraform keeps beside its lock; None where they agree, or there is nothing.
 
     Terraform writes one after the other; a run that died between the two leaves a state that no Terraform reads.
 
     Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
     """
-    spec = next((spec for spec in target.stores if isinstance(spec, DynamoDBSpec)), None)
-    if spec is None or target.state is None:
+    keeper = _digest_keeper(target)
+    if keeper is None or target.state is None:
         return None
-    from tfguard.backends.aws.dynamodb import DynamoDBStore
-    from tfguard.backends.aws.s3 import S3Store
-
-    with closing(DynamoDBStore(spec)) as table, closing(S3Store(target.state)) as bucket:
-        stored = table.read_digest()
-        body = bucket.read_body(target.state.key, _MAX_STATE_BYTES) if stored else None
+    stored = keeper.read_digest()
+    if stored is None:
+        return None
+    body = target.state.read(_MAX_STATE_BYTES)
     actual = "" if body is None else hashlib.md5(body, usedforsecurity=False).hexdigest()
-    if not stored or stored == actual:
+    if stored.md5 == actual:
         return None
-    item = spec.lock_id + DIGEST_SUFFIX
-    return Digest(place=bucket.place, table=spec.table, item=item, stored=stored, actual=actual)
+    return Digest(place=target.state.place, table=stored.table, item=stored.item, stored=stored.md5, actual=actual)
+
+
+def has_digest(target: Target) -> bool:
+    """Whether Terraform keeps a digest of this state beside its lock."""
+    return target.state is not None and _digest_keeper(target) is not None
+
+
+def _digest_keeper(target: Target) -> LockSpec | None:
+    return next((spec for spec in target.stores if spec.keeps_digest), None)
 
 
 class StateFacts(msgspec.Struct, frozen=True):
@@ -73,10 +75,7 @@ def read_facts(target: Target) -> StateFacts | None:
     """
     if target.state is None:
         return None
-    from tfguard.backends.aws.s3 import S3Store
-
-    with closing(S3Store(target.state)) as bucket:
-        body = bucket.read_body(target.state.key, _MAX_STATE_BYTES)
+    body = target.state.read(_MAX_STATE_BYTES)
     try:
         found = msgspec.json.decode(body or b"", type=_State)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
@@ -105,69 +104,52 @@ def repair_digest(target: Target, found: Digest) -> None:
 
         StoreUnavailable, StoreDenied, StoreMisconfigured: As the store says.
     """
-    spec = next(spec for spec in target.stores if isinstance(spec, DynamoDBSpec))
-    from tfguard.backends.aws.dynamodb import DynamoDBStore
-
-    with closing(DynamoDBStore(spec)) as table:
-        table.replace_digest(found.stored, found.actual)
+    keeper = _digest_keeper(target)
+    assert keeper is not None  # It was found there.
+    keeper.replace_digest(found.stored, found.actual)
 
 
 def keep_copy(target: Target, path: str, lock_id: str) -> str:
     """
-    Copy the file at `path` beside the state, encrypted as the state is, and say where it is.
+    Copy the file at `path` beside the state, encrypted as the state is, and return where it is.
 
     Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
     """
+    state = target.state_place
+    if state is None:
+        raise StoreUnavailable("There is no place for a copy of it beside this lock.")
     try:
-        if target.state is None:
-            return _keep_local_copy(target, path, lock_id)
-        with open(path, "rb") as file:
-            body = file.read()
+        return state.keep_copy(path, lock_id)
     except OSError as error:
         raise StoreUnavailable(f"{os.path.basename(path)} cannot be copied: {error.strerror}.") from error
-    from tfguard.backends.aws.s3 import S3Store
-
-    key = f"{target.state.key}{COPY_MARK}{lock_id}"
-    with closing(S3Store(target.state)) as bucket:
-        bucket.write_body(key, body)
-    return f"s3://{target.state.bucket}/{key}"
-
-
-def _keep_local_copy(target: Target, path: str, lock_id: str) -> str:
-    spec = next((spec for spec in target.stores if isinstance(spec, LocalSpec)), None)
-    if spec is None:
-        raise StoreUnavailable("There is no place for a copy of it beside this lock.")
-    place = f"{spec.path}{COPY_MARK}{lock_id}"
-    shutil.copyfile(path, place)
-    os.chmod(place, 0o600)
-    return place
 
 
 def find_copies(target: Target) -> list[str]:
     """
-    Name the copies that `keep_copy` has made of this state and nobody has taken away.
+    Return where the copies are that `keep_copy` has made of this state and nobody has taken away.
 
     Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
     """
-    if target.state is None:
-        paths = [spec.path for spec in target.stores if isinstance(spec, LocalSpec)]
-        return sorted(found for path in paths for found in glob.glob(f"{glob.escape(path)}{COPY_MARK}*"))
-    from tfguard.backends.aws.s3 import S3Store
-
-    with closing(S3Store(target.state)) as bucket:
-        keys = bucket.list_keys(f"{target.state.key}{COPY_MARK}")
-    return [f"s3://{target.state.bucket}/{key}" for key in keys]
+    state = target.state_place
+    return [] if state is None else state.find_copies()
 
 
 def is_there(target: Target, place: str) -> bool:
     """Whether a copy that `keep_copy` made is still there; where that cannot be told, it is."""
-    if target.state is None:
+    state = target.state_place
+    if state is None:
         return os.path.exists(place)
-    from tfguard.backends.aws.s3 import S3Store
-
-    prefix = f"s3://{target.state.bucket}/"
     try:
-        with closing(S3Store(target.state)) as bucket:
-            return not place.startswith(prefix) or bucket.read_body(place.removeprefix(prefix), 1) is not None
+        return state.has_copy(place)
     except TfguardError:
         return True
+
+
+def workspace_exists(probe: Probe) -> bool:
+    """
+    Whether Terraform would find the workspace that it creates under a lock of its own otherwise.
+
+    Raises:
+        StoreDenied: We may not ask. Terraform may not either, and then takes the workspace for missing.
+    """
+    return probe.exists()

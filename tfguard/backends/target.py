@@ -1,14 +1,31 @@
-"""What is locked: a state, the stores that hold its lock, and the backend that a plan or a directory names."""
+"""What is locked: a state, the places that hold its lock, and the backend that a plan or a directory names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, Union
 
 import msgspec
 
-from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec, WorkspaceProbe
+from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, S3State, WorkspaceProbe
+from tfguard.backends.keyring import Keyring
+from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.spec import StateSpec
+from tfguard.lock.deadlines import Deadlines
+from tfguard.lock.store import Store
+
+# Every kind of place that there is, a row each: the union is what crosses the socket, so it has to name them.
+StoreSpec = Union[
+    DynamoDBSpec,
+    S3Spec,
+    LocalSpec,
+]
+#: Where a state may lie that is not the lock's own file.
+StatePlace = S3State
+#: How to ask for a workspace that Terraform would create under a lock of its own.
+AnyProbe = WorkspaceProbe
 
 
 @dataclass(frozen=True)
@@ -20,21 +37,13 @@ class PlannedBackend:
     workspace: str
 
 
-class LocalSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="local"):
-    """A lock that the kernel keeps on a local file. `path` is the state file, absolute."""
-
-    path: str
-
-
-StoreSpec = Union[DynamoDBSpec, S3Spec, LocalSpec]
-
-
 class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     One lock to take: its `label` for people, its `path` (LockInfo.Path), the stores that hold it together.
 
-    With two stores (`.tflock`, then DynamoDB) both are taken, in that order, with the same lock ID. `state` is the
-    state's own object, where it is in S3.
+    With two stores (`.tflock`, then DynamoDB) both are taken, in that order, with the same lock ID. `state` is where
+    the state itself lies, where that is not the lock's own file. `probe` is set where Terraform might create the
+    workspace under a lock of its own.
     """
 
     label: str
@@ -42,8 +51,42 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     backend: str
     workspace: str
     stores: tuple[StoreSpec, ...]
-    probe: WorkspaceProbe | None = None
-    state: S3Spec | None = None
+    probe: AnyProbe | None = None
+    state: StatePlace | None = None
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the kernel alone holds the lock, and ends it together with its holder."""
+        return all(spec.is_kernel_lock for spec in self.stores)
+
+    @property
+    def state_place(self) -> StateSpec | None:
+        """Where the state lies, None for a lock under a name of the user's own that is no state's."""
+        return self.state or next(filter(None, (spec.own_state() for spec in self.stores)), None)
+
+    def deadlines(self, lease_seconds: float) -> Deadlines | None:
+        """Return the deadlines of such a lease on this lock, None where the kernel ends it: there are no leases."""
+        if self.is_local:
+            return None
+        return Deadlines.of(lease_seconds, beats_are_objects=any(spec.beats_are_objects for spec in self.stores))
+
+    def secrets(self) -> list[str]:
+        """Return what the backend's own configuration holds that must never be printed."""
+        return [secret for spec in self.stores for secret in spec.secrets() if secret]
+
+    def open(self, keyring: Keyring | None = None) -> list[Store]:
+        """
+        Open every store, or none. `keyring` gives credentials that several locks share.
+
+        Raises: StoreDenied, StoreMisconfigured, as the specs do.
+        """
+        stores: list[Store] = []
+        with ExitStack() as stack:
+            for spec in self.stores:
+                stores.append(spec.open(keyring.credentials(spec) if keyring else None))
+                stack.callback(stores[-1].close)
+            stack.pop_all()
+        return stores
 
 
 @dataclass(frozen=True)
@@ -60,36 +103,6 @@ class Unlockable:
 
 
 def without_secrets(target: Target) -> tuple[Target, bool]:
-    """Give the target as it may stand in a file, and whether something had to be left out."""
-    stores = tuple(_bare_spec(spec) for spec in target.stores)
-    bare = msgspec.structs.replace(target, stores=stores, probe=None, state=None)
-    return bare, stores != target.stores
-
-
-def _bare_spec(spec: StoreSpec) -> StoreSpec:
-    if isinstance(spec, S3Spec):
-        return msgspec.structs.replace(
-            spec, aws=_bare_access(spec.aws), endpoint=_bare_url(spec.endpoint), sse_customer_key=""
-        )
-    if isinstance(spec, DynamoDBSpec):
-        return msgspec.structs.replace(spec, aws=_bare_access(spec.aws), endpoint=_bare_url(spec.endpoint))
-    return spec
-
-
-def _bare_access(access: AwsAccess) -> AwsAccess:
-    web = access.assume_role_with_web_identity
-    return msgspec.structs.replace(
-        access,
-        access_key="",
-        secret_key="",
-        token="",
-        http_proxy=_bare_url(access.http_proxy),
-        https_proxy=_bare_url(access.https_proxy),
-        sts_endpoint=_bare_url(access.sts_endpoint),
-        assume_role_with_web_identity=msgspec.structs.replace(web, web_identity_token="") if web else None,
-    )
-
-
-def _bare_url(url: str) -> str:
-    """A URL with a password in it is left out whole."""
-    return "" if "@" in url else url
+    """Return the target as it may stand in a file, and whether something had to be left out."""
+    stores = tuple(spec.bare() for spec in target.stores)
+    return msgspec.structs.replace(target, stores=stores, probe=None, state=None), stores != target.stores

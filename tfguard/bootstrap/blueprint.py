@@ -1,7 +1,7 @@
 """
 What a state's backend needs, as a plan: a bucket, a table if it names one, and how they are to be.
 
-`tfguard bootstrap` builds it, or prints it: see `terraformcode` and `iam`. Nothing is asked over the network here.
+`tfguard bootstrap` builds it, or prints it: see `as_terraform` and `iam`. Nothing is asked over the network here.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec import structs
-
-from tfguard.backends.aws.attributes import Attributes, endpoint
+from tfguard.backends.attributes import Attributes
+from tfguard.backends.aws.attributes import endpoint
 from tfguard.backends.aws.locate import DEFAULT_PREFIX, lock_object, state_key
-from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
+from tfguard.backends.aws.spec import DynamoDBSpec, S3State
 from tfguard.errors import ConfigError
 from tfguard.text import printable
 
@@ -40,7 +39,7 @@ class Blueprint:
     `table` is None where the backend names none. `has_lock_object`: it locks by a `.tflock` object, perhaps as well.
     """
 
-    state: S3Spec
+    state: S3State
     table: DynamoDBSpec | None
     has_lock_object: bool
 
@@ -91,7 +90,7 @@ def draw(config: Mapping[str, Any], workspace: str, environ: Mapping[str, str]) 
         raise ConfigError("The backend names no bucket.\nName it as you would to init: --backend-config bucket=NAME")
     prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else DEFAULT_PREFIX
     object_key = state_key(key, prefix, workspace) if key else ""
-    state = structs.replace(lock_object(settings, object_key, environ), key=object_key)
+    state = lock_object(settings, object_key, environ).state(object_key)
     name = settings.text("dynamodb_table")
     table = DynamoDBSpec(
         table=name,

@@ -6,23 +6,11 @@ Nothing is asked here, and nothing is changed: each line says what to do about i
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
-import msgspec
-
-from tfguard.backends.aws.answers import code_of
-from tfguard.backends.aws.facts import (
-    LOCK_KEY,
-    PUBLIC_ACCESS_SWITCHES,
-    BucketFacts,
-    TableFacts,
-    Unknown,
-    table_client,
-)
-from tfguard.backends.aws.spec import DynamoDBSpec
+from tfguard.backends.aws.facts import PUBLIC_ACCESS_SWITCHES, BucketFacts, TableFacts, Unknown
+from tfguard.backends.aws.tables import judge_table
 from tfguard.bootstrap.blueprint import OLD_VERSIONS_DAYS, OLD_VERSIONS_KEPT, Blueprint
-from tfguard.errors import StoreMisconfigured, TfguardError
 from tfguard.findings import Answer, Finding, failure, ok, warning
 
 
@@ -151,47 +139,3 @@ def _judged(found: bool | Unknown, what: str, as_wanted: str, otherwise: Answer)
 
 def _unknown(what: str, why: Unknown) -> Answer:
     return warning(f"{what} is unknown: {why.reason}", "Nothing needs it but this check.")
-
-
-#: In these a table takes requests. While it is created or restored it does not.
-_USABLE = {"ACTIVE", "UPDATING"}
-
-
-def where_else(spec: DynamoDBSpec, wanted: str) -> str:
-    """Name the region that AWS_REGION points to and that has the table, where the wanted one has none; else nothing."""
-    if _is_there(spec, wanted) is not False:
-        return ""
-    others = {os.environ.get(name, "") for name in ("AWS_REGION", "AWS_DEFAULT_REGION")} - {"", wanted}
-    return next((other for other in sorted(others) if _is_there(spec, other)), "")
-
-
-def _is_there(spec: DynamoDBSpec, place: str) -> bool | None:
-    """Whether a region has the table; None where nobody tells."""
-    try:
-        aws = msgspec.structs.replace(spec.aws, region=place)
-        with table_client(msgspec.structs.replace(spec, aws=aws)) as client:
-            client.ask("get_item", f"table {spec.table}", {"TableName": spec.table, "Key": {"LockID": {"S": "-"}}})
-    except StoreMisconfigured as error:
-        return False if code_of(error) == "ResourceNotFoundException" else None
-    except TfguardError:
-        return None
-    return True
-
-
-def judge_table(facts: TableFacts) -> Answer:
-    """Judge a table by what AWS tells of it."""
-    if facts.key != LOCK_KEY:
-        key = ", ".join(f"{name} ({kind}, {role.lower()})" for name, kind, role in facts.key)
-        return failure(
-            f"table {facts.name} cannot hold locks: its key is {key}",
-            "Terraform needs a single hash key of type string, named exactly LockID: create another table.",
-        )
-    if facts.status not in _USABLE:
-        return failure(f"table {facts.name} is {facts.status}, not ACTIVE", "Wait until it is, or mend it.")
-    if facts.replicas and not facts.is_strongly_consistent:
-        return failure(
-            f"table {facts.name} is replicated to {', '.join(facts.replicas)}: there the last writer wins",
-            "Two runs in two regions can hold one lock. Use a table without replicas, or use_lockfile.",
-        )
-    replicas = "its replicas are strongly consistent" if facts.replicas else "it has no replicas"
-    return ok(f"table {facts.name} is {facts.status}, its key is LockID, and {replicas}")

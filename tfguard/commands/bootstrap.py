@@ -166,8 +166,8 @@ def _clients(plan: Blueprint) -> Iterator[tuple[Client, Client | None]]:
 
 def _survey(plan: Blueprint, s3: Client, dynamodb: Client | None) -> Site:
     from tfguard.backends.aws.facts import read_bucket, read_table
+    from tfguard.backends.aws.tables import where_else
     from tfguard.bootstrap.build import speaks_tls
-    from tfguard.bootstrap.judge import where_else
 
     try:
         bucket = read_bucket(s3, plan.state.bucket)

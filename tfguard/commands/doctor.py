@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tfguard import redaction
-from tfguard.backends.opened_lock import OpenedLock
 from tfguard.backends.target import Target, Unlockable
 from tfguard.config.options import Options
 from tfguard.errors import ConfigError, Conflict, TfguardError, UsageError
 from tfguard.files import write_to_stderr
 from tfguard.lock import protocol
+from tfguard.lock.opened_lock import OpenedLock
 from tfguard.process.front import Front
 from tfguard.report.messages import phrases
 from tfguard.report.narrator import Narrator
@@ -76,14 +76,15 @@ def _findings(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]
     target = find_target(context, command_line.parse(("apply",), {}))
     assert isinstance(target, Target)  # The check of the directory has seen it.
     try:
-        lock = OpenedLock(target)
+        lock = OpenedLock(target.open(), target.deadlines)
     except TfguardError as error:
         yield Found("lock", *failed(error))
         return
     from tfguard.doctor import lock as lock_checks
 
     try:
-        yield from examine(StatePatient(context, environ, target, lock), lock_checks.CHECKS)
+        patient = StatePatient(context, environ, target, lock)
+        yield from examine(patient, lock_checks.checks_of(patient))
     finally:
         lock.close()
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tfguard.backends.opened_lock import opened
 from tfguard.clock import SystemClock, parse_created
 from tfguard.commands.status import ending, run_facts
 from tfguard.config.options import Options
 from tfguard.durations import spoken_duration
+from tfguard.lock.opened_lock import opened
 from tfguard.lock.verdicts import age_seconds
 from tfguard.report.reporter import Reporter
 from tfguard.report.table import print_table

@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from tfguard import __version__
-from tfguard.backends.opened_lock import OpenedLock, opened
 from tfguard.backends.target import Target
 from tfguard.ci import identity as ci_identity
 from tfguard.clock import SystemClock, created
@@ -20,6 +19,7 @@ from tfguard.durations import parse_duration
 from tfguard.errors import LockBusy, UsageError
 from tfguard.lock.acquire import Busy, Draft
 from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.opened_lock import OpenedLock, opened
 from tfguard.lock.store import Holder
 from tfguard.report.messages import operating, phrases
 from tfguard.report.reporter import Reporter

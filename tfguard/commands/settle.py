@@ -16,13 +16,13 @@ from pathlib import Path
 import msgspec
 
 from tfguard import errors, redaction
-from tfguard.backends.opened_lock import Changed, OpenedLock, Seen, is_silent, opened
-from tfguard.backends.target import LocalSpec, Target
+from tfguard.backends.target import Target
 from tfguard.ci import identity
 from tfguard.clock import SystemClock, created
 from tfguard.config.options import Options
 from tfguard.jobfiles import run_record, story
 from tfguard.jobfiles.run_record import RunRecord
+from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, opened
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder, LockRecord
 from tfguard.report.job_page import JobPage
@@ -123,7 +123,7 @@ class _Settling:
             record = run_record.read(self._path)
             if record is None:
                 return  # Another settle was quicker.
-            self._subject = phrases.Subject(record.label, command=record.again, is_local=_is_local(record.target))
+            self._subject = phrases.Subject(record.label, command=record.again, is_local=record.target.is_local)
             if record.release or self._try_settle(record):
                 self._finish(record)
                 return
@@ -133,7 +133,7 @@ class _Settling:
         if record.is_here and record.is_running:
             self._wait_for_run(record)
             return False
-        if _is_local(record.target):
+        if record.target.is_local:
             return record.is_here or self._wait_for_kernel(record)
         try:
             with opened(self._target(record)) as lock:
@@ -226,7 +226,7 @@ class _Settling:
         page = JobPage.of_killed(self._environ, self._path, self._notes)
         if page is None:
             return
-        redaction.register_secrets(context.secrets_of(self._target(record)))  # What was printed is kept as it was.
+        redaction.register_secrets(self._target(record).secrets())  # What was printed is kept as it was.
         outcome = record.outcome or errors.Outcome.ORPHANED.value
         code = _status_of_killed(page) if record.exit_code is None else record.exit_code
         facts = {"label": record.label, "lock_id": record.lock_id, "token": record.token or None}
@@ -256,10 +256,6 @@ class _Settling:
         if not isinstance(found, Target) or found.path != record.target.path:
             return record.target
         return msgspec.structs.replace(record.target, stores=found.stores)
-
-
-def _is_local(target: Target) -> bool:
-    return all(isinstance(spec, LocalSpec) for spec in target.stores)
 
 
 def _lease_seconds(record: LockRecord) -> float:

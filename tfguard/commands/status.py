@@ -8,12 +8,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfguard.backends.opened_lock import Seen, opened
 from tfguard.clock import SystemClock, parse_created
 from tfguard.config.file import find_config, load
 from tfguard.config.options import Options
 from tfguard.durations import spoken_duration
 from tfguard.errors import ConfigError
+from tfguard.lock.opened_lock import Seen, opened
 from tfguard.lock.queue_record import Run, Ticket
 from tfguard.lock.store import LockRecord
 from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds

@@ -11,12 +11,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tfguard.backends.opened_lock import Changed, OpenedLock, Seen, is_silent, opened, watch_seconds
 from tfguard.ci import identity
 from tfguard.clock import SystemClock, created
 from tfguard.config.options import Options
 from tfguard.errors import LockBusy, UsageError
 from tfguard.files import write_to_stderr
+from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, opened, watch_seconds
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder
 from tfguard.report.messages import operating, phrases

@@ -7,14 +7,16 @@ A check never raises: what it cannot find out is a finding too. Nothing here tak
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tfguard.backends.opened_lock import OpenedLock
 from tfguard.backends.target import Target
 from tfguard.errors import ActionDenied, StoreDenied, StoreUnavailable, TfguardError
 from tfguard.findings import Answer, Finding, failed
-from tfguard.run.context import Context
+from tfguard.lock.opened_lock import OpenedLock, try_writing
+from tfguard.run.context import Context, cache_dir
+from tfguard.terraform.binary import binary_version
 
 #: After these every further question to a store would end as the first did.
 _FINAL = (StoreUnavailable, StoreDenied)
@@ -35,10 +37,22 @@ class Patient:
 
 @dataclass(frozen=True)
 class StatePatient(Patient):
-    """The same, and the state's lock, once it is known."""
+    """The same, and the state's lock, once it is known. It is what a backend's checks ask for, `Examined`, too."""
 
     target: Target
     lock: OpenedLock
+
+    def binary(self) -> tuple[str, str]:
+        """Return which program runs, `terraform` or `tofu`, and its version."""
+        binary, environ = self.context.binary, self.context.environ
+        return binary.kind, binary_version(binary, environ, cache_dir(environ))
+
+    def try_writing(self) -> None:
+        """Write and delete a scratch record beside each lock. Raises as a store does."""
+        for spec in self.target.stores:
+            if (scratch := spec.scratch()) is not None:
+                with closing(scratch.open()) as store:
+                    try_writing(store)
 
 
 Looked = TypeVar("Looked", bound=Patient)

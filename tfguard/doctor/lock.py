@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
-from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
-from tfguard.backends.state import find_copies, mismatch
-from tfguard.backends.target import LocalSpec
+from tfguard.backends import backend_of
+from tfguard.backends.checks import Check
+from tfguard.backends.state import find_copies
 from tfguard.clock import SystemClock
 from tfguard.doctor.examination import StatePatient
-from tfguard.doctor.permissions import copy_rights, listing_rights, lock_rights, queue_rights
-from tfguard.doctor.table_and_bucket import bucket_date, region, table, versioning
 from tfguard.durations import spoken_duration
 from tfguard.errors import TfguardError
-from tfguard.findings import Answer, failure, ok, warning
+from tfguard.findings import Answer, ok, warning
 from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge
 from tfguard.report.messages.states import fetching
-from tfguard.run.context import cache_dir
-from tfguard.terraform.binary import binary_version
 
 #: Without a run_timeout, credentials should last this long, in seconds.
 _USUAL_RUN_SECONDS = 3600.0
@@ -41,15 +37,11 @@ def lock_record(patient: StatePatient) -> Answer:
     return ok(says)
 
 
-def is_local(patient: StatePatient) -> bool:
-    return all(isinstance(spec, LocalSpec) for spec in patient.target.stores)
-
-
 def credentials(patient: StatePatient) -> Answer | None:
     """Whether the credentials outlast a run."""
     expires_at = patient.lock.credentials_expire_at()
     if expires_at is None:
-        return None if is_local(patient) else ok("the credentials at hand name no end")
+        return None if patient.target.is_local else ok("the credentials at hand name no end")
     left = (expires_at - datetime.now(timezone.utc)).total_seconds()
     needed = patient.context.settings.terms.run_timeout_seconds or _USUAL_RUN_SECONDS
     says = f"the credentials last for another {spoken_duration(left)}"
@@ -62,7 +54,7 @@ def credentials(patient: StatePatient) -> Answer | None:
 
 def clock(patient: StatePatient) -> Answer | None:
     """Our clock against the server's. No lock depends on it; requests and people do."""
-    date = patient.lock.date or bucket_date(patient)
+    date = patient.lock.date or _server_date(patient)
     if date is None:
         return None
     skew = abs((datetime.now(timezone.utc) - date).total_seconds())
@@ -71,41 +63,14 @@ def clock(patient: StatePatient) -> Answer | None:
     return ok("this machine's clock agrees with the server's")
 
 
-def deprecated_table(patient: StatePatient) -> Answer | None:
-    """`dynamodb_table` alone works, and will be removed from Terraform; OpenTofu keeps it."""
-    target, context = patient.target, patient.context
-    kinds = {type(spec) for spec in target.stores}
-    version = binary_version(context.binary, context.environ, cache_dir(context.environ))
-    if target.backend != "s3" or DynamoDBSpec not in kinds or context.binary.kind == "tofu" or _is_before(version, 11):
+def _server_date(patient: StatePatient) -> datetime | None:
+    state = patient.target.state
+    if state is None:
         return None
-    if S3Spec in kinds:
-        return ok("dynamodb_table and use_lockfile together: once every user has both, take dynamodb_table out")
-    return warning(
-        "dynamodb_table is deprecated since Terraform 1.11",
-        "Add use_lockfile = true beside it everywhere, each time with init -reconfigure;"
-        " when all have both, take dynamodb_table out.",
-    )
-
-
-def _is_before(version: str, minor: int) -> bool:
-    """Whether a Terraform is older than 1.`minor`."""
-    major, _, rest = version.partition(".")
-    return (int(major or 0), int(rest.partition(".")[0] or 0)) < (1, minor)
-
-
-def digest(patient: StatePatient) -> Answer | None:
-    """Whether the state is the one whose digest is in the table: otherwise no Terraform reads it."""
-    target = patient.target
-    if target.state is None or not any(isinstance(spec, DynamoDBSpec) for spec in target.stores):
+    try:
+        return state.server_date()
+    except TfguardError:
         return None
-    found = mismatch(target)
-    if found is None:
-        return ok("the state and its digest agree")
-    says = (
-        f"the state's digest is {found.actual or 'missing'}, and the table says {found.stored}: no Terraform reads it"
-    )
-    mend = f"{patient.again} doctor --repair-digest" if found.actual else "Restore a version of it from the bucket."
-    return failure(says, mend)
 
 
 def errored_copies(patient: StatePatient) -> Answer | None:
@@ -136,19 +101,15 @@ def stale_line(patient: StatePatient) -> Answer | None:
     )
 
 
-CHECKS: dict[str, Callable[[StatePatient], Answer | None]] = {
-    "lock": lock_record,
-    "permissions": lock_rights,
-    "queue": queue_rights,
-    "listing": listing_rights,
-    "rescue": copy_rights,
-    "credentials": credentials,
-    "clock": clock,
-    "region": region,
-    "table": table,
-    "versioning": versioning,
-    "dynamodb_table": deprecated_table,
-    "digest": digest,
-    "errored copies": errored_copies,
-    "line": stale_line,
-}
+def checks_of(patient: StatePatient) -> Mapping[str, Check | Callable[[StatePatient], Answer | None]]:
+    """Return the checks of this lock, in their order: those of every lock, and those that its backend adds."""
+    added = backend_of(patient.target).checks()
+    return {
+        "lock": lock_record,
+        **added.rights,
+        "credentials": credentials,
+        "clock": clock,
+        **added.places,
+        "errored copies": errored_copies,
+        "line": stale_line,
+    }

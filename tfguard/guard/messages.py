@@ -10,8 +10,7 @@ from typing import Literal, Union
 
 import msgspec
 
-from tfguard.backends.aws.spec import S3Spec
-from tfguard.backends.target import LocalSpec, Target
+from tfguard.backends.target import Target
 from tfguard.lock.deadlines import Deadlines
 from tfguard.lock.protocol import Adoption, LockRequest, LockTerms, Release, Word
 
@@ -56,10 +55,7 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     def deadlines(self) -> Deadlines | None:
         """The deadlines of this lock, None where the kernel ends it together with its holder."""
-        specs = self.target.stores
-        if all(isinstance(spec, LocalSpec) for spec in specs):
-            return None
-        return Deadlines.of(self.terms.lease_seconds, beats_are_objects=any(isinstance(spec, S3Spec) for spec in specs))
+        return self.target.deadlines(self.terms.lease_seconds)
 
 
 class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):

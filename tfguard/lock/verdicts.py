@@ -2,7 +2,7 @@
 What a lock record says about its holder, to somebody who looks once.
 
 A verdict is for people: it may rest on the record's own wall clock. Nobody takes a lock because of one; a takeover
-is judged by watching (`lease`), an unlock by watching and asking (`backends.opened_lock`).
+is judged by watching (`lease`), an unlock by watching and asking (`opened_lock`).
 """
 
 from __future__ import annotations

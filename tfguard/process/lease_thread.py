@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 
 from tfguard.backends import open_store, state
-from tfguard.backends.target import LocalSpec, StoreSpec, Target
+from tfguard.backends.target import StoreSpec, Target
 from tfguard.clock import SystemClock
 from tfguard.guard import messages
 from tfguard.lock import protocol
@@ -59,15 +59,9 @@ class LeaseThread(threading.Thread):
             self._post(error)
 
     def _open(self, spec: StoreSpec) -> Store:
-        if self._lock_fd >= 0 and isinstance(spec, LocalSpec):
-            return _adopt_local(spec, self._lock_fd)
+        if self._lock_fd >= 0 and spec.is_kernel_lock:
+            return spec.adopt(self._lock_fd)
         return open_store(spec)
-
-
-def _adopt_local(spec: LocalSpec, descriptor: int) -> Store:
-    from tfguard.backends.local import LocalStore
-
-    return LocalStore.adopt(spec, descriptor)
 
 
 class StateSurroundings:
@@ -77,11 +71,7 @@ class StateSurroundings:
         self._target = target
 
     def workspace_exists(self) -> bool:
-        if self._target.probe is None:
-            return True
-        from tfguard.backends.aws.s3 import workspace_exists
-
-        return workspace_exists(self._target.probe)
+        return self._target.probe is None or state.workspace_exists(self._target.probe)
 
     def digest_mismatch(self) -> protocol.DigestDiffers | None:
         found = state.mismatch(self._target)

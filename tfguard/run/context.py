@@ -14,8 +14,7 @@ from pathlib import Path
 from msgspec import structs
 
 from tfguard import redaction
-from tfguard.backends.aws.spec import S3Spec
-from tfguard.backends.target import LocalSpec, Target, Unlockable
+from tfguard.backends.target import Target, Unlockable
 from tfguard.ci.identity import Identity, identify
 from tfguard.config import settings
 from tfguard.config.file import Config
@@ -69,8 +68,7 @@ class Context:
         return target.label if target else self.settings.directory
 
     def subject(self, target: Target) -> phrases.Subject:
-        is_local = all(isinstance(spec, LocalSpec) for spec in target.stores)
-        return phrases.Subject(self.label(target), command=self.options.again, is_local=is_local)
+        return phrases.Subject(self.label(target), command=self.options.again, is_local=target.is_local)
 
 
 def make_context(
@@ -118,20 +116,9 @@ def find_target(context: Context, invocation: Invocation) -> Target | Unlockable
         return named_target(context, lock.name or "", lock.store or "")
     target = resolve_target(context.workdir(), invocation, context.environ)
     if isinstance(target, Target):
-        redaction.register_secrets(secrets_of(target))
+        redaction.register_secrets(target.secrets())
         return structs.replace(target, label=context.label(target))
     return target
-
-
-def secrets_of(target: Target) -> list[str]:
-    """What the backend's own configuration holds that must never be printed."""
-    found: list[str] = []
-    for spec in target.stores:
-        if not isinstance(spec, LocalSpec):
-            found += [spec.aws.access_key, spec.aws.secret_key, spec.aws.token]
-        if isinstance(spec, S3Spec):
-            found.append(spec.sse_customer_key)
-    return found
 
 
 def named_target(context: Context, name: str, url: str) -> Target:

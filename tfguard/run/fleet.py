@@ -1,5 +1,5 @@
 """
-Looking at many locks at once: every pipeline of tfguard.yml, or every lock in a table or bucket.
+Looking at many locks at once: every pipeline of tfguard.yml, or every lock beside one.
 
 Locks are found and their stores opened one after the other, each under its own pipeline's environment, since
 credentials come from there; then all are read at once. Takes nothing, writes nothing, never runs init. What cannot
@@ -11,23 +11,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
-from tfguard.backends.aws.spec import AwsAccess
-from tfguard.backends.opened_lock import OpenedLock, Seen, opened
-from tfguard.backends.target import LocalSpec, StoreSpec, Target, Unlockable
+from tfguard.backends import load
+from tfguard.backends.keyring import Keyring
+from tfguard.backends.target import StoreSpec, Target, Unlockable
 from tfguard.config.file import Config
 from tfguard.config.options import Options
-from tfguard.errors import ConfigError, TfguardError
+from tfguard.errors import TfguardError
+from tfguard.lock.opened_lock import OpenedLock, Seen
 from tfguard.lock.queue_record import QueueState
 from tfguard.report.reporter import Reporter
 from tfguard.run.context import find_target, make_context
 from tfguard.terraform import command_line
-
-if TYPE_CHECKING:
-    from tfguard.backends.aws.credentials import Credentials
 
 #: So many locks are read at once.
 _AT_ONCE = 16
@@ -44,52 +41,29 @@ class Look:
     problem: str = ""
 
 
-class Keyring:
-    """Credentials shared by all locks that are reached the same way; resolving them may take a while each time."""
-
-    def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], Credentials] = {}
-
-    def credentials(self, access: AwsAccess) -> Credentials:
-        """Give the credentials for this access and the environment of now."""
-        import msgspec
-
-        from tfguard.backends.aws.credentials import Credentials
-
-        way = (msgspec.json.encode(access).decode(), *sorted(f"{k}={v}" for k, v in os.environ.items() if "AWS" in k))
-        if way not in self._known:
-            self._known[way] = Credentials(access)
-        return self._known[way]
-
-    def close(self) -> None:
-        for each in self._known.values():
-            each.close()
-
-
 def look_at_pipelines(config: Config, options: Options, environ: Mapping[str, str], report: Reporter) -> list[Look]:
     """Look at every pipeline's lock, in the file's order."""
     with ExitStack() as stack:
-        keyring = stack.enter_context(_closing(Keyring()))
+        keyring = stack.enter_context(closing(Keyring()))
         found = [_open(name, config, options, environ, report, keyring, stack) for name in config.names]
         return _look_at(found)
 
 
 def look_around(target: Target) -> list[Look]:
     """
-    Look at every lock in the table of this target, and in its bucket, whosever they are.
+    Look at every lock beside this target's, in each of its stores, whosever they are.
 
-    Raises: StoreUnavailable, StoreDenied, StoreMisconfigured, where the locks cannot be listed.
+    Raises:
+        ConfigError: Nothing lives beside such a lock.
+
+        StoreUnavailable, StoreDenied, StoreMisconfigured: The locks cannot be listed.
     """
-    from tfguard.backends.aws.listing import locks_beside
-
     with ExitStack() as stack:
-        keyring = stack.enter_context(_closing(Keyring()))
+        keyring = stack.enter_context(closing(Keyring()))
         found: list[tuple[str, OpenedLock | str]] = []
         for spec in target.stores:
-            if isinstance(spec, LocalSpec):
-                raise ConfigError("a local state's lock stands alone: there is no table or bucket to look through.")
-            for name, other in locks_beside(spec, keyring.credentials(spec.aws)):
-                found.append((name, stack.enter_context(opened(_alone(name, other), keyring.credentials))))
+            for name, other in load(spec.backend).locks_beside(spec, keyring.credentials(spec)):
+                found.append((name, _open_stores(_alone(name, other), keyring, stack)))
         return _look_at(found)
 
 
@@ -112,9 +86,13 @@ def _open(
         if isinstance(target, Unlockable):
             return name, target.reason.splitlines()[0]
         with _environment(context.environ):
-            return name, stack.enter_context(opened(target, keyring.credentials))
+            return name, _open_stores(target, keyring, stack)
     except TfguardError as error:
         return name, _reason(error)
+
+
+def _open_stores(target: Target, keyring: Keyring, stack: ExitStack) -> OpenedLock:
+    return stack.enter_context(closing(OpenedLock(target.open(keyring), target.deadlines)))
 
 
 def _look_at(found: list[tuple[str, OpenedLock | str]]) -> list[Look]:
@@ -147,11 +125,3 @@ def _environment(environ: Mapping[str, str]) -> Iterator[None]:
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(before)
-
-
-@contextmanager
-def _closing(keyring: Keyring) -> Iterator[Keyring]:
-    try:
-        yield keyring
-    finally:
-        keyring.close()

@@ -51,10 +51,9 @@ def _of_deleted(workdir: WorkingDirectory, names: tuple[str, ...], environ: Mapp
     target = _of_directory(workdir, names[0], environ)
     if isinstance(target, Unlockable):
         return target
-    if target.backend == "local" and not Path(workdir.directory, target.path).parent.is_dir():
-        # Locking it would create its directory, and with it the workspace.
+    if any(spec.makes_workspace() for spec in target.stores):
         return Unlockable(f"there is no workspace {names[0]}")
-    # Nor must it be created first on S3: if it is missing, Terraform says so.
+    # Nor must it be created first: if it is missing, Terraform says so.
     return structs.replace(target, probe=None)
 
 

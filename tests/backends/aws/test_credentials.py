@@ -338,7 +338,10 @@ def test_a_request_never_waits_for_a_refresh(opened: list[Any], monkeypatch: pyt
 # --- cost -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", ["tfguard.backends", "tfguard.backends.local", "tfguard.backends.urls"])
+@pytest.mark.parametrize(
+    "module",
+    ["tfguard.backends", "tfguard.backends.local.store", "tfguard.backends.aws.backend", "tfguard.backends.urls"],
+)
 def test_a_local_lock_does_not_pay_for_botocore(module: str) -> None:
     check = f"import sys, {module}; sys.exit('botocore' in sys.modules)"
 

@@ -16,103 +16,15 @@ identity, `AWS_CA_BUNDLE`, proxies, `AWS_ENDPOINT_URL`) is left to it, since bot
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
+from tfguard.backends.attributes import Attributes
 from tfguard.backends.aws.spec import AssumeRole, AwsAccess
-from tfguard.durations import parse_duration
-from tfguard.errors import ConfigError
 
 _DEPRECATED = {"dynamodb": "dynamodb_endpoint", "s3": "endpoint", "sts": "sts_endpoint"}
 
 
-class Attributes:
-    """
-    A backend's configuration, read with its types checked. For messages, `source` names the file and `advice` says how
-    to correct it; values never show.
-
-    Every method raises:
-        ConfigError: The attribute has another type than Terraform would have written.
-    """
-
-    def __init__(self, config: Mapping[str, Any], source: str, advice: str = "Run: tfguard init -reconfigure") -> None:
-        self._config = config
-        self._source = source
-        self._advice = advice
-
-    def _wrong(self, name: str) -> ConfigError:
-        return ConfigError(f"{self._source}: `{name}` is not what Terraform writes.\n{self._advice}")
-
-    def is_given(self, name: str) -> bool:
-        """Whether the attribute is set, be it to an empty text."""
-        return self._config.get(name) is not None
-
-    def text(self, name: str) -> str:
-        """Give an attribute as text, empty where it is unset."""
-        value = self._config.get(name)
-        if value is None:
-            return ""
-        if not isinstance(value, str) or "\0" in value:
-            raise self._wrong(name)
-        return value
-
-    def required(self, name: str) -> str:
-        """Give an attribute that the backend cannot do without."""
-        value = self.text(name)
-        if not value:
-            raise ConfigError(f"{self._source}: the backend has no `{name}`.\n{self._advice}")
-        return value
-
-    def flag(self, name: str) -> bool | None:
-        """Give a boolean, None where it is unset."""
-        value = self._config.get(name)
-        if value is None or isinstance(value, bool):
-            return value
-        if value in ("true", "false"):
-            return bool(value == "true")
-        raise self._wrong(name)
-
-    def seconds(self, name: str) -> int:
-        """Give a duration, written as text (`1h`) or as a number of seconds; 0 where it is unset."""
-        value = self._config.get(name)
-        if value is None or value == "":
-            return 0
-        try:
-            return int(parse_duration(value) if isinstance(value, str) else value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise self._wrong(name) from error
-
-    def texts(self, name: str) -> tuple[str, ...]:
-        """Give a list or set of texts."""
-        value = self._config.get(name)
-        if value is None:
-            return ()
-        if not isinstance(value, (list, tuple)) or not all(isinstance(item, str) for item in value):
-            raise self._wrong(name)
-        return tuple(value)
-
-    def pairs(self, name: str) -> dict[str, str]:
-        """Give a map of texts."""
-        value = self._config.get(name)
-        if value is None:
-            return {}
-        if not isinstance(value, dict) or not all(isinstance(item, str) for pair in value.items() for item in pair):
-            raise self._wrong(name)
-        return dict(value)
-
-    def block(self, name: str) -> Attributes | None:
-        """Give a nested block, written as an object or as a list of one; None where it is unset or empty."""
-        value = self._config.get(name)
-        if isinstance(value, (list, tuple)) and len(value) <= 1:
-            value = value[0] if value else None
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise self._wrong(name)
-        return Attributes(value, self._source, self._advice)
-
-
 def endpoint(settings: Attributes, service: str, environ: Mapping[str, str]) -> str:
-    """Give the endpoint set for `dynamodb`, `s3` or `sts`; empty where botocore resolves it as Terraform does."""
+    """Return the endpoint set for `dynamodb`, `s3` or `sts`; empty where botocore resolves it as Terraform does."""
     block = settings.block("endpoints")
     return (
         (block.text(service) if block else "")

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,9 +23,11 @@ from botocore.credentials import ReadOnlyCredentials
 
 from tfguard.backends.aws.answers import answers, no_credentials, said
 from tfguard.backends.aws.sessions import create_client, new_session
-from tfguard.backends.aws.spec import AssumeRole, AwsAccess, S3Spec, WorkspaceProbe
 from tfguard.errors import StoreDenied, StoreMisconfigured
 from tfguard.lock.store import BaseStore
+
+if TYPE_CHECKING:
+    from tfguard.backends.aws.spec import AssumeRole, AwsAccess, S3Object, WorkspaceProbe
 
 #: Refresh this long before the end, or when a third of the life is left, whichever is later. botocore's own
 #: sources start to renew 15 minutes before the end, so asking them earlier would only bring the old ones back.
@@ -185,7 +187,7 @@ class Credentials:
             made = create_client(self._session, service, self._access, self._region(self._session), endpoint, config)
         return Client(made, service, self)
 
-    def s3_client(self, place: S3Spec | WorkspaceProbe) -> Client:
+    def s3_client(self, place: S3Object | WorkspaceProbe) -> Client:
         """Make a client for the bucket of `place`. Raises as `client` does."""
         style = {"addressing_style": "path" if place.use_path_style else "auto"}
         return self.client("s3", place.endpoint, s3=style)

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tfguard.backends.aws.credentials import AwsStore, Credentials
-from tfguard.backends.aws.spec import DynamoDBSpec
 from tfguard.lock import lockinfo
 from tfguard.lock.names import DIGEST_SUFFIX, QUEUE_SUFFIX
 from tfguard.lock.store import Lease, LockRecord, QueueRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from tfguard.backends.aws.spec import DynamoDBSpec
 
 INFO, BEAT, LEASE = "Info", "TfguardBeat", "TfguardLease"
 QUEUE, REVISION = "Queue", "Revision"

@@ -11,12 +11,14 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfguard.backends.aws.answers import code_of
 from tfguard.backends.aws.credentials import Client, Credentials
-from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
 from tfguard.errors import ActionDenied, StoreMisconfigured
+
+if TYPE_CHECKING:
+    from tfguard.backends.aws.spec import DynamoDBSpec, S3Object
 
 Value = TypeVar("Value")
 
@@ -98,7 +100,7 @@ def table_client(spec: DynamoDBSpec) -> Iterator[Client]:
 
 
 @contextmanager
-def bucket_client(spec: S3Spec) -> Iterator[Client]:
+def bucket_client(spec: S3Object) -> Iterator[Client]:
     """Open a client for the bucket's service."""
     with closing(Credentials(spec.aws)) as access, closing(access.s3_client(spec)) as client:
         yield client

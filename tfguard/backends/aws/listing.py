@@ -17,19 +17,20 @@ from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
 from tfguard.lock.names import LOCK_SUFFIX
 
 
-def locks_beside(spec: DynamoDBSpec | S3Spec, access: Credentials) -> Iterator[tuple[str, DynamoDBSpec | S3Spec]]:
+def locks_in_table(spec: DynamoDBSpec, access: Credentials) -> Iterator[tuple[str, DynamoDBSpec]]:
     """
-    Give the locks that are held now where `spec` lives, each with its name: `<bucket>/<key>`.
+    Return the locks that are held now in the table of `spec`, each with its name: `<bucket>/<key>`.
 
     Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
     """
-    if isinstance(spec, DynamoDBSpec):
-        for lock_id in sorted(_lock_ids(spec, access)):
-            yield lock_id, msgspec.structs.replace(spec, lock_id=lock_id)
-    else:
-        for key in sorted(_lock_keys(spec, access)):
-            name = f"{spec.bucket}/{key.removesuffix(LOCK_SUFFIX)}"
-            yield name, msgspec.structs.replace(spec, key=key)
+    for lock_id in sorted(_lock_ids(spec, access)):
+        yield lock_id, msgspec.structs.replace(spec, lock_id=lock_id)
+
+
+def locks_in_bucket(spec: S3Spec, access: Credentials) -> Iterator[tuple[str, S3Spec]]:
+    """The same of the bucket."""
+    for key in sorted(_lock_keys(spec, access)):
+        yield f"{spec.bucket}/{key.removesuffix(LOCK_SUFFIX)}", msgspec.structs.replace(spec, key=key)
 
 
 def _lock_ids(spec: DynamoDBSpec, access: Credentials) -> Iterator[str]:

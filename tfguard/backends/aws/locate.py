@@ -5,9 +5,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Mapping
 
-from msgspec import structs
-
-from tfguard.backends.aws.attributes import Attributes, aws_access, endpoint
+from tfguard.backends.attributes import Attributes
+from tfguard.backends.aws.attributes import aws_access, endpoint
 from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, WorkspaceProbe
 from tfguard.backends.target import StoreSpec, Target, Unlockable
 from tfguard.lock.names import LOCK_SUFFIX
@@ -26,6 +25,7 @@ def state_key(key: str, prefix: str, workspace: str) -> str:
 
 
 def s3_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:
+    """Find the lock, or the two, that the backend's attributes ask for."""
     table, use_lockfile = settings.text("dynamodb_table"), settings.flag("use_lockfile")
     if not table and not use_lockfile:
         return Unlockable(
@@ -63,7 +63,7 @@ def s3_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) ->
         stores=tuple(stores),
         # Terraform takes the default workspace for existing, always.
         probe=None if workspace == "default" else probe,
-        state=structs.replace(tflock, key=object_key),
+        state=tflock.state(object_key),
     )
 
 

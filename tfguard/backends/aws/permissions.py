@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from tfguard.backends.aws.dynamodb import DynamoDBStore
 from tfguard.backends.aws.s3 import S3Store
-from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec, Target
+from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, S3State
+from tfguard.backends.target import Target
 from tfguard.errors import ActionDenied, Conflict
 from tfguard.lock.names import COPY_MARK, QUEUE_SUFFIX, beside_lock
 
@@ -34,7 +34,7 @@ class Tried:
 
 def try_lock(target: Target) -> Tried:
     """
-    Try what taking, beating and releasing the lock takes; nothing for a local lock.
+    Try what taking, beating and releasing the lock takes.
 
     Raises: StoreUnavailable, StoreDenied (of the credentials as such), StoreMisconfigured. So do all here.
     """
@@ -52,22 +52,21 @@ def try_lock(target: Target) -> Tried:
 def try_queue(target: Target) -> Tried:
     """Try what the queue record takes, which is kept in the last of the lock's stores."""
     spec = target.stores[-1]
-    if isinstance(spec, LocalSpec):
-        return Tried()
     if isinstance(spec, DynamoDBSpec):
         with closing(DynamoDBStore(spec)) as table:
             return _tried(table.attempts_on(spec.lock_id + QUEUE_SUFFIX), "GetItem", "PutItem")
+    assert isinstance(spec, S3Spec)
     with closing(S3Store(spec)) as bucket:
         return _tried(bucket.attempts_on(beside_lock(spec.key, QUEUE_SUFFIX)), "GetObject", "PutObject")
 
 
-def try_copy(state: S3Spec) -> Tried:
+def try_copy(state: S3State) -> Tried:
     """Try to write a copy of a state that Terraform could not save."""
     with closing(S3Store(state)) as bucket:
         return _tried(bucket.attempts_on(f"{state.key}{COPY_MARK}tfguard-probe"), "PutObject")
 
 
-def try_listing(state: S3Spec) -> Tried:
+def try_listing(state: S3State) -> Tried:
     """Try to list the bucket."""
     with closing(S3Store(state)) as bucket:
         return _tried({"s3:ListBucket": lambda: bucket.list_keys(state.key, 1)})

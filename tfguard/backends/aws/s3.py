@@ -11,28 +11,30 @@ import base64
 import hashlib
 from collections.abc import Callable
 from contextlib import closing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from tfguard.backends.aws.answers import said
 from tfguard.backends.aws.credentials import AwsStore, Client, Credentials
-from tfguard.backends.aws.spec import S3Spec, WorkspaceProbe
 from tfguard.errors import Conflict, StoreMisconfigured
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX, beside_lock, probe_suffix
 from tfguard.lock.store import Lease, LockRecord, QueueRecord
+
+if TYPE_CHECKING:
+    from tfguard.backends.aws.spec import S3Object, WorkspaceProbe
 
 _LEASE_KEY = ',"tfguard":'
 _WRONG_ETAG = '"00000000000000000000000000000000"'
 
 
 class S3Store(AwsStore):
-    """A lock object in a bucket. `version` is its ETag."""
+    """A lock object in a bucket, or a state and what lies beside it. `version` is the lock object's ETag."""
 
     has_leases = True
 
-    def __init__(self, spec: S3Spec, access: Credentials | None = None) -> None:
+    def __init__(self, spec: S3Object, access: Credentials | None = None) -> None:
         super().__init__(spec.aws, access, lambda keys: keys.s3_client(spec))
         self._spec = spec
 

@@ -15,7 +15,7 @@ import os
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import botocore.session
@@ -25,9 +25,11 @@ from botocore.config import Config
 from urllib3.exceptions import InsecureRequestWarning
 
 from tfguard.backends.aws.answers import said
-from tfguard.backends.aws.spec import AwsAccess
 from tfguard.errors import StoreMisconfigured
 from tfguard.text import printable
+
+if TYPE_CHECKING:
+    from tfguard.backends.aws.spec import AwsAccess
 
 CONNECT_SECONDS = 2
 READ_SECONDS = 3

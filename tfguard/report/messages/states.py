@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
+from tfguard.backends.urls import fetch_command
 from tfguard.clock import parse_created
 from tfguard.durations import spoken_duration
 from tfguard.lock.queue_record import Run
@@ -61,7 +62,7 @@ def is_here(subject: Subject, path: str) -> str:
 
 def fetching(place: str) -> str:
     """The command that fetches a copy from beside the state."""
-    return f"{'aws s3 cp' if place.startswith('s3://') else 'cp'} {shlex.quote(place)} errored.tfstate"
+    return f"{fetch_command(place)} {shlex.quote(place)} errored.tfstate"
 
 
 def is_pending(subject: Subject, place: str) -> str:

@@ -10,31 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-import msgspec
-
-from tfguard.backends import open_store
-from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.target import LocalSpec, Target
 from tfguard.clock import Clock, SystemClock
 from tfguard.errors import Conflict, TfguardError
 from tfguard.lock import queue_record
 from tfguard.lock.acquire import Acquirer, Draft
 from tfguard.lock.deadlines import Deadlines
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
-from tfguard.lock.names import beside_lock, probe_suffix
 from tfguard.lock.store import Holder, LockRecord, QueueRecord, Store
 from tfguard.lock.verdicts import exact_silence_seconds
 from tfguard.lock.waiting import prove
-
-if TYPE_CHECKING:
-    from tfguard.backends.aws.credentials import Credentials
-
-Keys = Callable[[AwsAccess], "Credentials"]
 
 #: Between two looks at a lock that is being watched, in seconds.
 LOOK_SECONDS = 1.0
@@ -60,18 +49,15 @@ class Changed(Exception):
 
 
 class OpenedLock:
-    """The stores of one lock. Every method raises what `Store` raises."""
+    """
+    The stores of one lock, which it closes. Every method raises what `Store` raises.
 
-    def __init__(self, target: Target, keys: Keys | None = None) -> None:
-        self._specs = target.stores
-        self._stores: list[Store] = []
-        try:
-            for spec in target.stores:
-                shared = None if keys is None or isinstance(spec, LocalSpec) else keys(spec.aws)
-                self._stores.append(open_store(spec, shared))
-        except BaseException:
-            self.close()
-            raise
+    `deadlines` gives those of a lease on this lock, by its length in seconds; None where there are no leases.
+    """
+
+    def __init__(self, stores: Sequence[Store], deadlines: Callable[[float], Deadlines | None]) -> None:
+        self._stores = stores
+        self._deadlines = deadlines
 
     def close(self) -> None:
         for store in self._stores:
@@ -79,7 +65,7 @@ class OpenedLock:
                 store.close()
 
     def read(self) -> list[Seen]:
-        """Give the records there are, in the order in which they are taken; none where the lock is free."""
+        """Return the records there are, in the order in which they are taken; none where the lock is free."""
         found = []
         for index, store in enumerate(self._stores):
             record = store.read()
@@ -113,27 +99,6 @@ class OpenedLock:
         """When the first of the credentials at hand end; None if they do not, or nobody knows."""
         return min((at for store in self._stores if (at := store.credentials_expire_at()) is not None), default=None)
 
-    def try_writing(self) -> None:
-        """
-        Create, replace and delete a scratch record beside each lock, under a name that nobody else uses.
-
-        Raises StoreMisconfigured too where a server ignores the conditions of writes.
-        """
-        clock = SystemClock()
-        for spec in self._specs:
-            if isinstance(spec, LocalSpec):
-                continue
-            store = open_store(scratch(spec))
-            try:
-                info = LockInfo(id="", operation="doctor", info="a scratch record of tfguard doctor")
-                draft = Draft(info, Holder(who="tfguard doctor"), duration_ms=1000, is_changing=False)
-                first, second = (draft.record(new_lock_id(), clock, leased=True) for _ in range(2))
-                stored = store.replace(store.create(first), second)
-                store.delete(stored)
-                store.prove_conditional(stored)
-            finally:
-                store.close()
-
     def history(self) -> queue_record.QueueState:
         """The queue record; an empty one where it cannot be had, for it is advisory."""
         with contextlib.suppress(TfguardError):
@@ -162,10 +127,10 @@ class OpenedLock:
         return False
 
     def heartbeat_seconds(self, record: LockRecord) -> float:
-        """How often its holder beats."""
+        """How often its holder beats; 0 where nobody does."""
         assert record.lease is not None
-        beats_are_objects = any(isinstance(spec, S3Spec) for spec in self._specs)
-        return Deadlines.of(record.lease.duration_ms / 1000, beats_are_objects=beats_are_objects).heartbeat
+        deadlines = self._deadlines(record.lease.duration_ms / 1000)
+        return deadlines.heartbeat if deadlines else 0.0
 
     def remove(self, shown: list[Seen], *, even_if_alive: bool = False) -> None:
         """
@@ -197,21 +162,38 @@ class OpenedLock:
         raise Changed(self.read())
 
 
-def scratch(spec: DynamoDBSpec | S3Spec) -> DynamoDBSpec | S3Spec:
-    """A place beside a lock where a record harms nobody."""
-    if isinstance(spec, DynamoDBSpec):
-        return msgspec.structs.replace(spec, lock_id=spec.lock_id + probe_suffix())
-    return msgspec.structs.replace(spec, key=beside_lock(spec.key, probe_suffix()))
+class Openable(Protocol):
+    """A lock whose stores can be opened: `backends.target.Target`."""
+
+    def open(self) -> Sequence[Store]:
+        """Open every store, or none."""
+        ...
+
+    def deadlines(self, lease_seconds: float) -> Deadlines | None:
+        """Return the deadlines of such a lease, None where there are no leases."""
+        ...
 
 
 @contextlib.contextmanager
-def opened(target: Target, keys: Keys | None = None) -> Iterator[OpenedLock]:
-    """Open a lock's stores for a while; `keys` gives credentials that several locks share."""
-    lock = OpenedLock(target, keys)
-    try:
+def opened(target: Openable) -> Iterator[OpenedLock]:
+    """Open a lock's stores for a while. Raises as opening does."""
+    with contextlib.closing(OpenedLock(target.open(), target.deadlines)) as lock:
         yield lock
-    finally:
-        lock.close()
+
+
+def try_writing(store: Store) -> None:
+    """
+    Create, replace and delete a record in a store that nobody else uses.
+
+    Raises StoreMisconfigured too where a server ignores the conditions of writes.
+    """
+    clock = SystemClock()
+    info = LockInfo(id="", operation="doctor", info="a scratch record of tfguard doctor")
+    draft = Draft(info, Holder(who="tfguard doctor"), duration_ms=1000, is_changing=False)
+    first, second = (draft.record(new_lock_id(), clock, leased=True) for _ in range(2))
+    stored = store.replace(store.create(first), second)
+    store.delete(stored)
+    store.prove_conditional(stored)
 
 
 def watch_seconds(lock: OpenedLock, seen: list[Seen]) -> float:

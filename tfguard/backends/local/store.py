@@ -23,19 +23,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tfguard.backends.aws.attributes import Attributes
-from tfguard.backends.target import LocalSpec, Target
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
-from tfguard.files import absolute
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX
 from tfguard.lock.store import BaseStore, LockRecord, QueueRecord
 from tfguard.text import printable
+
+if TYPE_CHECKING:
+    from tfguard.backends.local.spec import LocalSpec
 
 #: LockRecord.version of a lock whose state file we made ourselves.
 _MADE = "made"
@@ -317,18 +316,3 @@ def _rewrite(path: str, content: bytes) -> None:
         with contextlib.suppress(OSError):
             os.unlink(scratch)
         raise
-
-
-def local_lock(settings: Attributes, directory: Path, workspace: str) -> Target:
-    if workspace == "default":
-        shown = settings.text("path") or "terraform.tfstate"
-    else:
-        # `path` is for the default workspace only.
-        shown = os.path.normpath(
-            os.path.join(settings.text("workspace_dir") or "terraform.tfstate.d", workspace, "terraform.tfstate")
-        )
-    path = str(absolute(directory / shown))
-    label = shown if os.path.isabs(shown) else f"{directory.name}/{shown}"
-    return Target(
-        label=printable(label), path=shown, backend="local", workspace=workspace, stores=(LocalSpec(path=path),)
-    )

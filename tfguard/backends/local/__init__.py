@@ -1,0 +1,1 @@
+"""State in a file, its lock the kernel's."""
