@@ -197,8 +197,22 @@ def test_only_the_keeper_opens_stores_for_a_run():
 
 
 #: Whoever wants to know something of a lock's place asks its spec, its target or its backend.
+CLOUD_ROOMS = frozenset({"backends", "bootstrap", "doctor"})
 CLOUD_NAMES = frozenset({"S3Spec", "DynamoDBSpec", "LocalSpec", "AwsAccess", "S3State", "LocalState"})
 CLOUDS = ("backends.aws", "backends.local")
+
+
+def names_in(path: Path) -> set[str]:
+    """Name what a file names, imports for types included."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    return names | {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
+
+
+def imported_for_types_too(path: Path) -> set[str]:
+    """Name the modules that a file imports from, below `tfguard`."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {(node.module or "").removeprefix("tfguard.") for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
 
 def isinstance_of_specs(path: Path) -> list[int]:
@@ -210,6 +224,15 @@ def isinstance_of_specs(path: Path) -> list[int]:
         and ast.unparse(node.func) == "isinstance"
         and {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)} & CLOUD_NAMES
     ]
+
+
+@each_module()
+def test_a_cloud_is_named_in_its_own_rooms_only(module):
+    path = MODULES[module]
+
+    is_allowed = room_of(module) in CLOUD_ROOMS
+    assert is_allowed or not names_in(path) & CLOUD_NAMES
+    assert is_allowed or not {name for name in imported_for_types_too(path) if name.startswith(CLOUDS)}
 
 
 @each_module()

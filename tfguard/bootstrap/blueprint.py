@@ -26,6 +26,9 @@ OLD_VERSIONS_KEPT = 20
 UNFINISHED_UPLOAD_DAYS = 7
 LIFECYCLE_ID = "old-versions"
 
+#: The type of backend that all this is about.
+KIND = "s3"
+
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _TABLE = re.compile(r"[A-Za-z0-9_.-]{3,255}")
 _PARTITIONS = (("cn-", "aws-cn"), ("us-gov-", "aws-us-gov"), ("us-isob-", "aws-iso-b"), ("us-iso-", "aws-iso"))
@@ -42,6 +45,11 @@ class Blueprint:
     state: S3State
     table: DynamoDBSpec | None
     has_lock_object: bool
+
+    @property
+    def label(self) -> str:
+        """What people call the state."""
+        return printable(f"{self.state.bucket}/{self.state.key}", 80)
 
     @property
     def region(self) -> str:
@@ -99,6 +107,14 @@ def draw(config: Mapping[str, Any], workspace: str, environ: Mapping[str, str]) 
         endpoint=endpoint(settings, "dynamodb", environ),
     )
     return Blueprint(state, table if name else None, has_lock_object=bool(settings.flag("use_lockfile")))
+
+
+def wrong_backend(kind: str) -> str:
+    """Say that there is nothing that could be created for this type of backend."""
+    return (
+        f"The backend is {printable(kind, 20)}, and bootstrap creates what an s3 backend needs.\n"
+        'First write terraform { backend "s3" { … } }, with its bucket and key.'
+    )
 
 
 def check_bucket_name(name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -21,11 +21,12 @@ from tfguard.text import printable
 _FLAG = re.compile(r"--?backend-config=(.+)", re.DOTALL)
 
 
-def intended_backend(context: Context, given: Sequence[str] = ()) -> Declared:
+def intended_backend(context: Context, given: Sequence[str] = (), *, otherwise: Callable[[str], str]) -> Declared:
     """
     Give the backend's type and values: the block's, over them the pipeline's, over them `given`.
 
-    `given` are values of `-backend-config`: `KEY=VALUE`, or a file; its paths begin where we were called.
+    `given` are values of `-backend-config`: `KEY=VALUE`, or a file; its paths begin where we were called. `otherwise`
+    says, of the type of backend that there is where nothing can be read of it, what to do.
 
     Raises:
         ConfigError: No configuration here, a file that cannot be read, or a value that only Terraform could work out.
@@ -33,7 +34,7 @@ def intended_backend(context: Context, given: Sequence[str] = ()) -> Declared:
     workdir = context.workdir()
     block = find_block(workdir.texts())
     if block is None and workdir.backend is None:
-        raise ConfigError(_nothing_declared(context))
+        raise ConfigError(_nothing_declared(context, otherwise))
     found = _before(context, block)
     parts = [*_of_pipeline(context), *(_part(text, str(context.current)) for text in given)]
     return reduce(_over, parts, found)
@@ -91,21 +92,13 @@ def _part(text: str, directory: str) -> Declared:
     return read_backend_file(os.path.join(directory, text))
 
 
-def _nothing_declared(context: Context) -> str:
+def _nothing_declared(context: Context, otherwise: Callable[[str], str]) -> str:
     workdir = context.workdir()
     if workdir.is_terraform_directory:
-        return wrong_backend(workdir.declared[0] if workdir.declared else "local")
+        return otherwise(workdir.declared[0] if workdir.declared else "local")
     return (
         f"{printable(str(workdir.directory), 60)} holds no Terraform configuration.\n"
         "Run tfguard where the .tf files are, or name their directory: tfguard -chdir=DIR …"
-    )
-
-
-def wrong_backend(kind: str) -> str:
-    """Say that there is nothing that could be created for this type of backend."""
-    return (
-        f"The backend is {printable(kind, 20)}, and bootstrap creates what an s3 backend needs.\n"
-        'First write terraform { backend "s3" { … } }, with its bucket and key.'
     )
 
 
