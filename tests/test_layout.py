@@ -252,6 +252,22 @@ def test_what_a_backend_is_made_of_knows_no_other_backend(cloud):
     assert not {name for name in used if name.startswith(others)}
 
 
+@each_module()
+def test_a_pipelines_environment_is_put_into_the_process_in_one_place(module):
+    written = [
+        node.lineno
+        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        if (isinstance(node, ast.Attribute) and ast.unparse(node) in {"os.environ.update", "os.environ.clear"})
+        or (
+            isinstance(node, ast.Subscript)
+            and ast.unparse(node.value) == "os.environ"
+            and not isinstance(node.ctx, ast.Load)
+        )
+    ]
+
+    assert module == "backends.environ" or not written
+
+
 @pytest.mark.parametrize("module", BARE)
 def test_what_runs_without_site_packages_needs_nothing_but_the_standard_library(module):
     names = imports_of(MODULES[module]) - {f"tfguard.{name}" for name in BARE}

@@ -7,13 +7,13 @@ It works before `init`, which cannot succeed without them. It can be interrupted
 from __future__ import annotations
 
 import json
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from tfguard import redaction
+from tfguard.backends.environ import extend_environment
 from tfguard.bootstrap.blueprint import KIND, Blueprint, draw, wrong_backend
 from tfguard.config.options import Options
 from tfguard.errors import ConfigError, UsageError
@@ -114,7 +114,7 @@ def _plan(context: Context, given: Sequence[str]) -> Blueprint:
         raise ConfigError(wrong_backend(found.type))
     require_plain(found)
     # Like its Terraform, this process is to find credentials where the pipeline says.
-    os.environ.update(context.environ)
+    extend_environment(context.environ)
     return draw(found.config, context.workdir().workspace(), context.environ)
 
 

@@ -8,7 +8,6 @@ that no Terraform reads, because the run that wrote it died before it wrote its 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from tfguard import redaction
+from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target, Unlockable
 from tfguard.config.options import Options
 from tfguard.errors import ConfigError, Conflict, TfguardError, UsageError
@@ -72,7 +72,7 @@ def _findings(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]
         if (finding.check, finding.mark) == _UNUSABLE:
             return
     # Like its Terraform, this process is to find credentials where the pipeline says.
-    os.environ.update(context.environ)
+    extend_environment(context.environ)
     target = find_target(context, command_line.parse(("apply",), {}))
     assert isinstance(target, Target)  # The check of the directory has seen it.
     try:
@@ -125,7 +125,7 @@ def repair_digest(options: Options, environ: Mapping[str, str], report: Reporter
     narrator = Narrator(report, phrases.Subject(options.pipeline or "tfguard"))
     with contextlib.closing(Front(narrator.hear, environ)) as front:
         context = make_context(options, environ, report)
-        os.environ.update(context.environ)
+        extend_environment(context.environ)
         invocation = command_line.parse(("apply",), {})
         target = find_target(context, invocation)
         if isinstance(target, Unlockable):

@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 
 from tfguard import errors, redaction
+from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
 from tfguard.ci import identity
 from tfguard.clock import SystemClock, created
@@ -248,7 +249,7 @@ class _Settling:
             if record.pipeline:
                 options = Options(pipeline=record.pipeline, config=record.config or None)
                 made = context.make_context(options, environ, self._report)
-                os.environ.update(made.environ)
+                extend_environment(made.environ)
                 found = context.find_target(made, command_line.parse(("apply",), {}))
             elif record.is_stripped:
                 workdir = WorkingDirectory.at(Path(record.directory), None, environ)

@@ -7,11 +7,11 @@ A request that hangs delays a heartbeat, never a deadline: those are the main th
 from __future__ import annotations
 
 import functools
-import os
 import threading
 from collections.abc import Callable
 
 from tfguard.backends import open_store, state
+from tfguard.backends.environ import replace_environment
 from tfguard.backends.target import StoreSpec, Target
 from tfguard.clock import SystemClock
 from tfguard.guard import messages
@@ -51,8 +51,7 @@ class LeaseThread(threading.Thread):
         self._lock_fd = lock_fd
 
     def run(self) -> None:
-        os.environ.clear()
-        os.environ.update(self._request.environ)
+        replace_environment(self._request.environ)
         try:
             self.session.run(functools.partial(self._open, spec) for spec in self._request.target.stores)
         except Exception as error:  # noqa: BLE001 - whatever it is, nobody beats any more

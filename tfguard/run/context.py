@@ -14,6 +14,7 @@ from pathlib import Path
 from msgspec import structs
 
 from tfguard import redaction
+from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target, Unlockable
 from tfguard.ci.identity import Identity, identify
 from tfguard.config import settings
@@ -145,7 +146,7 @@ def operated_target(
         ConfigError, UsageError: There is no such lock, or the directory is not initialised.
     """
     context = make_context(options, environ, report)
-    os.environ.update(context.environ)
+    extend_environment(context.environ)
     if name and store:
         target = named_target(context, name, store)
         lock_options = shlex.join(["--name", name, "--store", store])

@@ -8,13 +8,13 @@ be read is an answer too, never an error.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
 from tfguard.backends import load
+from tfguard.backends.environ import extended_environment
 from tfguard.backends.keyring import Keyring
 from tfguard.backends.target import StoreSpec, Target, Unlockable
 from tfguard.config.file import Config
@@ -85,7 +85,7 @@ def _open(
         target = find_target(context, command_line.parse(("apply",), {}))
         if isinstance(target, Unlockable):
             return name, target.reason.splitlines()[0]
-        with _environment(context.environ):
+        with extended_environment(context.environ):
             return name, _open_stores(target, keyring, stack)
     except TfguardError as error:
         return name, _reason(error)
@@ -112,16 +112,3 @@ def _look(label: str, lock: OpenedLock | str) -> Look:
 def _reason(error: TfguardError) -> str:
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
     return "not initialised" if "not initialised" in text else text
-
-
-@contextmanager
-def _environment(environ: Mapping[str, str]) -> Iterator[None]:
-    """Let this process resolve credentials as the pipeline's Terraform would."""
-    before = dict(os.environ)
-    os.environ.update(environ)
-    try:
-        yield
-    finally:
-        for name in set(os.environ) - set(before):
-            del os.environ[name]
-        os.environ.update(before)
