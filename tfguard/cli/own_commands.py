@@ -135,14 +135,16 @@ def doctor(
     For example: tfguard doctor prod/network
     """
     from tfguard.commands import doctor as command
+    from tfguard.commands import prove_lock as proving
+    from tfguard.commands import repair_digest as repairing
 
     options = call.about(pipeline)
     if repair_digest and (prove_lock or is_json):
         raise UsageError("--repair-digest goes with neither --prove-lock nor --json.\nGive it alone.")
     if prove_lock:
-        return command.prove_lock(options, call.environ, call.report, is_json=is_json)
+        return proving.prove_lock(options, call.environ, call.report, is_json=is_json)
     if repair_digest:
-        return command.repair_digest(options, call.environ, call.report, is_sure=is_sure)
+        return repairing.repair_digest(options, call.environ, call.report, is_sure=is_sure)
     return command.run_doctor(options, call.environ, call.report, is_json=is_json)
 
 

@@ -1,0 +1,89 @@
+"""
+`tfguard doctor --repair-digest`: mend a state that no Terraform reads, since the run that wrote it died before it wrote
+its digest.
+
+Of all that belongs to doctor, this alone writes: under the lock, and after it was confirmed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Mapping
+
+from tfguard.backends.environ import extend_environment
+from tfguard.backends.target import Target, Unlockable
+from tfguard.config.options import Options
+from tfguard.errors import ConfigError, Conflict, UsageError
+from tfguard.files import write_to_stderr
+from tfguard.lock import protocol
+from tfguard.process.front import Front
+from tfguard.report.messages import phrases
+from tfguard.report.narrator import Narrator
+from tfguard.report.reporter import Reporter
+from tfguard.run.context import find_target, make_context
+from tfguard.run.runner import Runner
+from tfguard.run.task import make_task
+from tfguard.terraform import command_line
+from tfguard.text import printable
+
+
+def repair_digest(options: Options, environ: Mapping[str, str], report: Reporter, *, is_sure: bool) -> int:
+    """
+    Under the lock, write the digest of the state as it is, after it was shown and confirmed.
+
+    Gives 0 where state and digest agree afterwards, 1 where the operator said no.
+
+    Raises:
+        ConfigError: There is no digest, or the object is no state.
+
+        LockBusy: Somebody else holds the lock.
+    """
+    if not is_sure and not sys.stdin.isatty():
+        raise UsageError(
+            f"there is no terminal to ask on.\nTo go without: {options.again} doctor --repair-digest --yes"
+        )
+    narrator = Narrator(report, phrases.Subject(options.pipeline or "tfguard"))
+    with contextlib.closing(Front(narrator.hear, environ)) as front:
+        context = make_context(options, environ, report)
+        extend_environment(context.environ)
+        invocation = command_line.parse(("apply",), {})
+        target = find_target(context, invocation)
+        if isinstance(target, Unlockable):
+            raise ConfigError(phrases.about(context.label(), target.reason))
+
+        def body(_: protocol.Held, __: dict[str, str]) -> int:
+            return _repair(target, context.label(target), is_sure=is_sure)
+
+        task = make_task(context, target, invocation, command="doctor")
+        return Runner(front, context.report, narrator).run(task, body)
+
+
+def _repair(target: Target, label: str, *, is_sure: bool) -> int:
+    from tfguard.backends import state
+
+    found, facts = state.mismatch(target), state.read_facts(target)
+    if found is None:
+        write_to_stderr(f"{label}: the state and its digest agree: nothing to repair.\n")
+        return 0
+    if facts is None or facts.md5 != found.actual:
+        raise ConfigError(
+            f"{label}: nothing was repaired: {found.place} is missing, or is no state that Terraform could read.\n"
+            "Restore a version of it from the bucket first."
+        )
+    write_to_stderr(
+        f"{label}: the state has serial {facts.serial}, lineage {printable(facts.lineage, 40)},"
+        f" {facts.resources} resource{'' if facts.resources == 1 else 's'}.\n"
+        f"Its digest is {facts.md5}; the table {found.table} says {printable(found.stored, 40)}.\n"
+    )
+    if not is_sure:
+        write_to_stderr("Take this state for the right one? Only 'yes' is accepted: ")
+        if sys.stdin.readline().strip() != "yes":
+            write_to_stderr(f"{label}: not confirmed: nothing was repaired.\n")
+            return 1
+    try:
+        state.repair_digest(target, found)
+    except Conflict as error:
+        raise ConfigError(f"{label}: nothing was repaired: the digest has changed meanwhile.\nLook again.") from error
+    write_to_stderr(f"{label}: repaired: the digest in the table is that of the state.\n")
+    return 0
