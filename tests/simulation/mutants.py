@@ -51,9 +51,9 @@ class Mutant:
 
     def is_killed_by_tests(self, tests: tuple[str, ...], folder: Path) -> bool:
         """Run unit tests against a copy of the package with this fault in it; says whether any fails."""
-        # What was compiled before is copied too: to compile all of it again takes longer than the tests do.
-        stale = shutil.ignore_patterns(*(f"{edit.module}.*.pyc" for edit in self.edits))
-        shutil.copytree(_ROOT / "tfguard", folder / "tfguard", ignore=stale)
+        # With what was compiled before: to compile it all again takes longer than the tests do. What is changed below
+        # has another time than the file that was compiled, and so is compiled anew.
+        shutil.copytree(_ROOT / "tfguard", folder / "tfguard")
         for edit in self.edits:
             edit.apply(folder / "tfguard")
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
