@@ -9,6 +9,7 @@ import pytest
 
 from tfguard.config.options import Options
 from tfguard.report.reporter import Reporter
+from tfguard.run.call import Call
 from tfguard.run.context import make_context
 from tfguard.run.initialise import why_init
 
@@ -28,7 +29,7 @@ def why(folder: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, **files: s
         (folder / name).write_text(text)
     monkeypatch.chdir(folder)
     environ = {"TFGUARD_TERRAFORM": str(folder / "terraform")}
-    return why_init(make_context(Options(pipeline="prod"), environ, Reporter("console", -1)))
+    return why_init(make_context(Call(Options(pipeline="prod"), environ, Reporter("console", -1))))
 
 
 @pytest.mark.parametrize(

@@ -128,8 +128,9 @@ def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> 
     if not found.is_raw and found.command[:1] and found.command[0] in OWN:
         return _run_own(found, environ, teller)
     from tfguard.commands.terraform import run_terraform
+    from tfguard.run.call import Call
 
-    return run_terraform(found, environ, teller.report)
+    return run_terraform(Call(found, environ, teller.report))
 
 
 def _reports(found: Options) -> tuple[ReportFile, ...]:
@@ -165,8 +166,9 @@ def _run_own(found: Options, environ: Mapping[str, str], teller: _Teller) -> int
     import click
 
     from tfguard.cli import own_commands
+    from tfguard.run.call import Call
 
-    call = own_commands.Call(found, environ, teller.report)
+    call = Call(found, environ, teller.report)
     try:
         code = own_commands.group.main(args=list(found.command), prog_name="tfguard", standalone_mode=False, obj=call)
     except click.ClickException as error:

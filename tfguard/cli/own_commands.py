@@ -6,15 +6,14 @@ Every word that is not a command here is Terraform's. A command's code is import
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 import click
 
 from tfguard.config.options import Options
 from tfguard.errors import UsageError
-from tfguard.report.reporter import Reporter
+from tfguard.run.call import Call
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -46,23 +45,6 @@ Every other word is Terraform's: tfguard -help shows its commands.
 """
 
 
-@dataclass
-class Call:
-    """One call of tfguard: what stood before the command, and where to speak. `options` come to know the PIPELINE."""
-
-    options: Options
-    environ: Mapping[str, str]
-    report: Reporter
-
-    def about(self, pipeline: str | None) -> Options:
-        """Take PIPELINE as an argument for what -p means. Raises UsageError where both name one, and not the same."""
-        given = self.options.pipeline
-        if pipeline and given and pipeline != given:
-            raise UsageError(f"-p says {given}, the argument says {pipeline}.\nGive one of them.")
-        self.options = replace(self.options, pipeline=pipeline or given)
-        return self.options
-
-
 def _pipelines(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     from tfguard.cli.completion import pipeline_names
 
@@ -74,15 +56,10 @@ as_json = click.option("--json", "is_json", is_flag=True, help="As JSON, for pro
 
 
 def takes_named_lock(command: Command) -> Command:
-    """Let a command be about a named lock: both options or neither, as `_check_named` sees to."""
+    """Let a command be about a named lock: both options or neither, as `Call.about` sees to."""
     store = click.option("--store", help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR.")
     name = click.option("--name", help="A named lock instead of this directory's; with --store.")
     return name(store(command))
-
-
-def _check_named(name: str | None, store: str | None) -> None:
-    if bool(name) != bool(store):
-        raise UsageError("--name and --store go together.\nFor example: --name deploy --store dynamodb://locks")
 
 
 @click.group(context_settings={"help_option_names": ["--help"]}, help=_HELP)  # -h and -help are Terraform's
@@ -100,7 +77,7 @@ def run(call: Call, pipeline: str | None) -> int:
     """
     from tfguard.commands.run import run_pipeline
 
-    return run_pipeline(call.about(pipeline), call.environ, call.report)
+    return run_pipeline(call.about(pipeline))
 
 
 @group.command("exec", short_help="Run any program while the lock is held.", context_settings=_VERBATIM)
@@ -116,8 +93,7 @@ def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]
 
     if not argv:
         raise UsageError("exec needs a program to run.\nFor example: tfguard exec -- ./deploy.sh")
-    _check_named(name, store)
-    return run_exec(call.options, call.environ, call.report, argv, name=name, store=store)
+    return run_exec(call.about(None, name, store), argv)
 
 
 @group.command(short_help="Check that tfguard protects this state.", context_settings=_SETTINGS)
@@ -138,14 +114,14 @@ def doctor(
     from tfguard.commands import prove_lock as proving
     from tfguard.commands import repair_digest as repairing
 
-    options = call.about(pipeline)
+    call.about(pipeline)
     if repair_digest and (prove_lock or is_json):
         raise UsageError("--repair-digest goes with neither --prove-lock nor --json.\nGive it alone.")
     if prove_lock:
-        return proving.prove_lock(options, call.environ, call.report, is_json=is_json)
+        return proving.prove_lock(call, is_json=is_json)
     if repair_digest:
-        return repairing.repair_digest(options, call.environ, call.report, is_sure=is_sure)
-    return command.run_doctor(options, call.environ, call.report, is_json=is_json)
+        return repairing.repair_digest(call, is_sure=is_sure)
+    return command.run_doctor(call, is_json=is_json)
 
 
 @group.command(short_help="Create the bucket and table that a backend needs.", context_settings=_SETTINGS)
@@ -165,10 +141,10 @@ def bootstrap(
     """
     from tfguard.commands import bootstrap as command
 
-    options = call.about(pipeline)
+    call.about(pipeline)
     if form:
-        return command.print_as(form, options, call.environ, call.report, given=given)
-    return command.run_bootstrap(options, call.environ, call.report, given=given, is_sure=is_sure)
+        return command.print_as(form, call, given=given)
+    return command.run_bootstrap(call, given=given, is_sure=is_sure)
 
 
 @group.command(short_help="Show who holds the lock, and whether it lives.", context_settings=_SETTINGS)
@@ -194,15 +170,14 @@ def status(
     """
     from tfguard.commands.status import run_status, run_status_of_all, run_status_of_backend
 
-    _check_named(name, store)
-    options = call.about(pipeline)
-    if is_all + is_backend + bool(name) > 1 or (is_all and options.pipeline):
+    call.about(pipeline, name, store)
+    if is_all + is_backend + bool(name) > 1 or (is_all and call.options.pipeline):
         raise UsageError("--all, --backend, --name and a pipeline exclude each other.\nGive one of them.")
     if is_all:
-        return run_status_of_all(options, call.environ, call.report, is_json=is_json)
+        return run_status_of_all(call, is_json=is_json)
     if is_backend:
-        return run_status_of_backend(options, call.environ, call.report, is_json=is_json)
-    return run_status(options, call.environ, call.report, is_json=is_json, name=name, store=store)
+        return run_status_of_backend(call, is_json=is_json)
+    return run_status(call, is_json=is_json)
 
 
 @group.command(short_help="Free a lock whose holder is dead.", context_settings=_SETTINGS)
@@ -230,11 +205,11 @@ def unlock(
     """
     from tfguard.commands.unlock import Decision, run_unlock
 
-    _check_named(name, store)
+    call.about(pipeline, name, store)
     if force and not reason:
         raise UsageError('--force needs a reason.\nFor example: --force --reason "its runner was terminated"')
     decision = Decision(lock_id=lock_id, is_forced=force, reason=reason, is_sure=yes)
-    return run_unlock(call.about(pipeline), call.environ, call.report, decision, name=name, store=store)
+    return run_unlock(call, decision)
 
 
 @group.command(short_help="Show the last runs of a state.", context_settings=_SETTINGS)
@@ -249,8 +224,7 @@ def history(call: Call, pipeline: str | None, *, is_json: bool, name: str | None
     """
     from tfguard.commands.history import run_history
 
-    _check_named(name, store)
-    return run_history(call.about(pipeline), call.environ, call.report, is_json=is_json, name=name, store=store)
+    return run_history(call.about(pipeline, name, store), is_json=is_json)
 
 
 @group.command(short_help="Hold a state for maintenance, running nothing.", context_settings=_SETTINGS)
@@ -266,9 +240,7 @@ def hold(call: Call, pipeline: str | None, *, reason: str, duration: str, name: 
     """
     from tfguard.commands.hold import run_hold
 
-    _check_named(name, store)
-    options = call.about(pipeline)
-    return run_hold(options, call.environ, call.report, reason=reason, duration=duration, name=name, store=store)
+    return run_hold(call.about(pipeline, name, store), reason=reason, duration=duration)
 
 
 @group.command(short_help="Wait for, or clear up after, this job's runs.", context_settings=_SETTINGS)
@@ -287,7 +259,7 @@ def settle(call: Call, timeout: str, record: str) -> int:
         seconds = parse_duration(timeout)
     except ValueError as error:
         raise UsageError(f"--timeout: {error}.") from error
-    return run_settle(call.environ, call.report, timeout_seconds=seconds, place=record)
+    return run_settle(call, timeout_seconds=seconds, place=record)
 
 
 @group.command(short_help="Print what lets your shell complete tfguard.", context_settings=_SETTINGS)
@@ -324,7 +296,7 @@ def show(call: Call, pipeline: str | None, *, has_origins: bool, is_json: bool) 
     """
     from tfguard.commands import config as command
 
-    return command.show(call.about(pipeline), call.environ, has_origins=has_origins, is_json=is_json)
+    return command.show(call.about(pipeline), has_origins=has_origins, is_json=is_json)
 
 
 @config.command(short_help="Check the whole file.", context_settings=_SETTINGS)
@@ -337,7 +309,7 @@ def validate(call: Call, pipeline: str | None) -> int:
     """
     from tfguard.commands import config as command
 
-    return command.validate(call.about(pipeline), call.environ, call.report)
+    return command.validate(call.about(pipeline))
 
 
 @config.command("list", short_help="List the pipelines.", context_settings=_SETTINGS)
@@ -351,7 +323,7 @@ def list_(call: Call, *, is_json: bool, since: str) -> int:
     """
     from tfguard.commands import config as command
 
-    return command.list_pipelines(call.options, call.environ, since=since, is_json=is_json)
+    return command.list_pipelines(call, since=since, is_json=is_json)
 
 
 @config.command(short_help="Print the file's JSON Schema.", context_settings=_SETTINGS)

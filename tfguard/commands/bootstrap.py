@@ -9,16 +9,15 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from tfguard import redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.bootstrap.blueprint import KIND, Blueprint, draw, wrong_backend
-from tfguard.config.options import Options
 from tfguard.errors import ConfigError, UsageError
 from tfguard.files import write_to_stderr
-from tfguard.report.reporter import Reporter
+from tfguard.run.call import Call
 from tfguard.run.context import Context, make_context
 from tfguard.run.intended_backend import intended_backend, require_plain
 
@@ -29,18 +28,11 @@ if TYPE_CHECKING:
 Form = Literal["terraform", "iam"]
 
 
-def run_bootstrap(
-    options: Options,
-    environ: Mapping[str, str],
-    report: Reporter,
-    *,
-    given: Sequence[str] = (),
-    is_sure: bool,
-) -> int:
+def run_bootstrap(call: Call, *, given: Sequence[str] = (), is_sure: bool) -> int:
     """
     Show what is there and what would be created; create that once it is confirmed.
 
-    Gives 0 where all is there afterwards, 1 where something that is there cannot be used, or the answer was no.
+    Return 0 where all is there afterwards, 1 where something that is there cannot be used, or the answer was no.
 
     Raises:
         ConfigError: The backend is of another type, or names no bucket, or an impossible one.
@@ -49,7 +41,7 @@ def run_bootstrap(
 
         StoreDenied, StoreUnavailable: The cloud says no, or nothing.
     """
-    context = make_context(options, environ, report)
+    context = make_context(call)
     plan = _plan(context, given)
     from tfguard.bootstrap.site import visited
 
@@ -58,7 +50,7 @@ def run_bootstrap(
         _print(findings)
         if any(finding.mark == "failure" for finding in findings):
             text = f"{_label(context, plan)}: nothing was created, because of what is marked with ✗."
-            report.say("error", "bootstrap.refused", text)
+            call.report.say("error", "bootstrap.refused", text)
             return 1
         if site.is_complete:
             return 0
@@ -71,23 +63,21 @@ def run_bootstrap(
         except BaseException:
             # Also where a person has lost patience: what was begun says so itself, and the next call finds it.
             text = f"{_label(context, plan)}: not finished. Run it again, and it goes on."
-            report.say("warning", "bootstrap.unfinished", text)
+            call.report.say("warning", "bootstrap.unfinished", text)
             raise
         next_step = f"{context.options.again} init {again}".rstrip()
-        report.say("info", "bootstrap.finished", f"{_label(context, plan)}: all is there. Next: {next_step}")
+        call.report.say("info", "bootstrap.finished", f"{_label(context, plan)}: all is there. Next: {next_step}")
     return 0
 
 
-def print_as(
-    form: Form, options: Options, environ: Mapping[str, str], report: Reporter, *, given: Sequence[str] = ()
-) -> int:
+def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     """
     Print the same as Terraform code, or the IAM policies that runs need. Asks nothing over the network.
 
     Raises:
         ConfigError: As for `run_bootstrap`.
     """
-    context = make_context(options, environ, report)
+    context = make_context(call)
     plan = _plan(context, given)
     if form == "terraform":
         from tfguard.bootstrap.as_terraform import as_terraform
@@ -99,7 +89,7 @@ def print_as(
     print(json.dumps(policies(plan), indent=2))  # noqa: T201 - asked for
     lines = [f"{_label(context, plan)}: one policy for those who plan, and one for those who apply."]
     lines += [f"Without {sid}: {lost}." for sid, lost in WITHOUT.items()]
-    report.say("info", "iam.printed", "\n".join(lines))
+    call.report.say("info", "iam.printed", "\n".join(lines))
     return 0
 
 

@@ -6,7 +6,6 @@ None of it needs Terraform, a backend or credentials.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,24 +15,24 @@ from tfguard import redaction
 from tfguard.config.changed import changed_since, is_concerned
 from tfguard.config.document import KeyPath, dotted
 from tfguard.config.file import UNSHOWN, find_config, inspect, load
-from tfguard.config.options import Options
 from tfguard.config.schema import schema
 from tfguard.config.settings import resolved
 from tfguard.errors import ConfigError
-from tfguard.report.reporter import Reporter
 from tfguard.report.table import print_table
+from tfguard.run.call import Call
 
 _HIDDEN = "(not shown)"
 
 
-def show(options: Options, environ: Mapping[str, str], *, has_origins: bool, is_json: bool) -> int:
+def show(call: Call, *, has_origins: bool, is_json: bool) -> int:
     """
     Print every value that holds for the pipeline, or for this directory; never one that may be a secret.
 
     Raises:
         ConfigError, UsageError: The file, the pipeline or a value is wrong.
     """
-    path = find_config(_directory(options), options.config, environ)
+    options, environ = call.options, call.environ
+    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
     flags: dict[KeyPath, tuple[str, str]] = {}
     if options.lock_timeout:
         flags["lock", "timeout"] = (options.lock_timeout, "--lock-timeout")
@@ -50,19 +49,20 @@ def show(options: Options, environ: Mapping[str, str], *, has_origins: bool, is_
     return 0
 
 
-def validate(options: Options, environ: Mapping[str, str], report: Reporter) -> int:
+def validate(call: Call) -> int:
     """
     Check tfguard.yml, whole, and tell of everything that is wrong.
 
     Raises:
         ConfigError: Something is; each problem has been said. Or there is no file.
     """
-    path = find_config(_directory(options), options.config, environ)
+    options, environ = call.options, call.environ
+    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
     if path is None:
         raise ConfigError("there is no tfguard.yml here or above.\nWrite one, or name it with --config FILE.")
     config, problems = inspect(path, environ)
     for problem in problems:
-        report.say("error", "config.refused", str(problem))
+        call.report.say("error", "config.refused", str(problem))
     shown = config.document.shown
     if problems:
         raise ConfigError(f"{shown}: {_counted(len(problems), 'problem')}.")
@@ -73,14 +73,15 @@ def validate(options: Options, environ: Mapping[str, str], report: Reporter) -> 
     return 0
 
 
-def list_pipelines(options: Options, environ: Mapping[str, str], *, since: str, is_json: bool) -> int:
+def list_pipelines(call: Call, *, since: str, is_json: bool) -> int:
     """
     Print the pipelines' names; with `since`, only of those whose directory or `paths` have changed since that commit.
 
     Raises:
         ConfigError: There is no file, or git cannot compare with that commit.
     """
-    path = find_config(_directory(options), options.config, environ)
+    options, environ = call.options, call.environ
+    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
     if path is None:
         raise ConfigError("there is no tfguard.yml here or above.\nWrite one, or name it with --config FILE.")
     config = load(path, environ)
@@ -96,10 +97,6 @@ def print_schema() -> int:
     """Print the JSON Schema of tfguard.yml, the same as `tfguard.schema.json` in the package."""
     print(msgspec.json.format(msgspec.json.encode(schema())).decode())  # noqa: T201 - asked for
     return 0
-
-
-def _directory(options: Options) -> Path:
-    return Path.cwd() / (options.chdir or "")
 
 
 def _counted(number: int, what: str) -> str:

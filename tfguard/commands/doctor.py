@@ -10,10 +10,9 @@ import msgspec
 from tfguard import redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
-from tfguard.config.options import Options
 from tfguard.errors import TfguardError
 from tfguard.lock.opened_lock import OpenedLock
-from tfguard.report.reporter import Reporter
+from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context
 from tfguard.terraform import command_line
 
@@ -27,15 +26,15 @@ _WIDTH = len("errored copies")
 UNUSABLE = ("directory", "failure")
 
 
-def run_doctor(options: Options, environ: Mapping[str, str], report: Reporter, *, is_json: bool) -> int:
+def run_doctor(call: Call, *, is_json: bool) -> int:
     """
     Make every check that applies, and print what it found; gives 1 where one has failed.
 
     Raises:
         TfguardError: Not even configuration and binary can be had.
     """
-    context = make_context(options, environ, report)
-    return print_findings(context, find(context, environ), is_json=is_json)
+    context = make_context(call)
+    return print_findings(context, find(context, call.environ), is_json=is_json)
 
 
 def find(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:

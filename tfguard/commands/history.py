@@ -4,39 +4,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tfguard.clock import SystemClock, parse_created
 from tfguard.commands.status import ending, run_facts
-from tfguard.config.options import Options
 from tfguard.durations import spoken_duration
 from tfguard.lock.opened_lock import opened
 from tfguard.lock.verdicts import age_seconds
-from tfguard.report.reporter import Reporter
 from tfguard.report.table import print_table
+from tfguard.run.call import Call
 from tfguard.run.context import operated_target
 from tfguard.text import printable, printable_json
 
 _HEADINGS = ("ENDED", "AGO", "TOKEN", "COMMAND", "WHO", "WAITED", "HELD", "OUTCOME", "RUN")
 
 
-def run_history(
-    options: Options,
-    environ: Mapping[str, str],
-    report: Reporter,
-    *,
-    is_json: bool,
-    name: str | None = None,
-    store: str | None = None,
-) -> int:
+def run_history(call: Call, *, is_json: bool) -> int:
     """
     Print the runs that the queue record remembers, at most twenty; exit 0 also where there is none.
 
     Raises:
         TfguardError: The lock cannot be found, or its history cannot be read.
     """
-    subject, target = operated_target(options, environ, report, name=name, store=store)
+    subject, target = operated_target(call)
     with opened(target) as lock:
         runs = [run_facts(run) for run in reversed(lock.read_history().runs)]
     if is_json:

@@ -7,14 +7,12 @@ ends by `tfguard unlock`, without force, or when the store's own clock is a minu
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from tfguard import __version__
 from tfguard.backends.target import Target
 from tfguard.ci import identity as ci_identity
 from tfguard.clock import SystemClock, created
-from tfguard.config.options import Options
 from tfguard.durations import parse_duration
 from tfguard.errors import LockBusy, UsageError
 from tfguard.lock.acquire import Busy, Draft
@@ -22,7 +20,7 @@ from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.opened_lock import OpenedLock, opened
 from tfguard.lock.store import Holder
 from tfguard.report.messages import operating, phrases
-from tfguard.report.reporter import Reporter
+from tfguard.run.call import Call
 from tfguard.run.context import operated_target
 
 #: The shortest and the longest hold, in seconds.
@@ -32,16 +30,7 @@ _LEASE_MS = 180_000
 _MAX_REASON = 200
 
 
-def run_hold(
-    options: Options,
-    environ: Mapping[str, str],
-    report: Reporter,
-    *,
-    reason: str,
-    duration: str,
-    name: str | None = None,
-    store: str | None = None,
-) -> int:
+def run_hold(call: Call, *, reason: str, duration: str) -> int:
     """
     Take the lock by hand, and leave it taken. Looks once: it waits for nobody.
 
@@ -51,7 +40,7 @@ def run_hold(
         UsageError: No reason or time that can be used; or the lock is local, and would end with us.
     """
     seconds = _checked(reason, duration)
-    subject, target = operated_target(options, environ, report, name=name, store=store)
+    subject, target = operated_target(call)
     if subject.is_local:
         raise UsageError(operating.nothing_to_hold_locally(subject))
     clock = SystemClock()
@@ -59,11 +48,11 @@ def run_hold(
         _check_free(lock, subject, clock.now())
         ends_at = (lock.date or clock.now()).replace(microsecond=0) + timedelta(seconds=seconds)
         try:
-            lock_id = lock.take(_draft(target, ci_identity.identify(environ), reason, created(ends_at)), clock)
+            lock_id = lock.take(_draft(target, ci_identity.identify(call.environ), reason, created(ends_at)), clock)
         except Busy as busy:
             raise LockBusy(operating.not_held(subject, busy.record, clock.now()), record=busy.record) from busy
     text = operating.held_by_hand(subject, lock_id, reason, ends_at)
-    report.say("info", "lock.held", text, lock=subject.label, until=created(ends_at), reason=reason)
+    call.report.say("info", "lock.held", text, lock=subject.label, until=created(ends_at), reason=reason)
     return 0
 
 

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from tfguard.backends.target import Unlockable
 from tfguard.commands.doctor import UNUSABLE, find, print_findings
-from tfguard.config.options import Options
 from tfguard.errors import ConfigError
 from tfguard.lock import protocol
-from tfguard.process.front import Front
-from tfguard.report.messages import phrases
-from tfguard.report.narrator import Narrator
-from tfguard.report.reporter import Reporter
-from tfguard.run.context import Context, find_target, make_context
-from tfguard.run.initialise import ensure_initialised
-from tfguard.run.runner import Runner
-from tfguard.run.task import make_task
+from tfguard.run.call import Call
+from tfguard.run.session import Session, guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
 
@@ -33,41 +24,37 @@ _NOT_PROVED = (
 _PROBE = ("state", "rm", "-dry-run", "-lock=true", "-lock-timeout=0s", "terraform_data.tfguard_prove_lock")
 
 
-def prove_lock(options: Options, environ: Mapping[str, str], report: Reporter, *, is_json: bool) -> int:
+def prove_lock(call: Call, *, is_json: bool) -> int:
     """
     Make every check, and as the last one prove the lock: hold it, let the real Terraform try to take it, and expect
     Terraform to be refused with our lock ID.
 
-    Gives 0 if it was and no check has failed, else 1.
+    Return 0 if it was and no check has failed, else 1.
 
     Raises:
         TfguardError: As a run's, where the lock cannot be had: it is busy, or the directory is not initialised.
     """
-    narrator = Narrator(report, phrases.Subject(options.pipeline or "tfguard"))
-    with contextlib.closing(Front(narrator.hear, environ)) as front:
-        context = make_context(options, environ, report)
-        ensure_initialised(front, context)
+    with guarded(call) as session:
+        session.ensure_initialised()
 
         def findings() -> Iterator[Finding]:
             finding = None
-            for finding in find(context, environ):
+            for finding in find(session.context, call.environ):
                 yield finding
             # A directory that is not initialised is the last thing that is looked at.
             if finding is None or (finding.check, finding.mark) != UNUSABLE:
-                yield _prove(front, narrator, context)
+                yield _prove(session)
 
-        return print_findings(context, findings(), is_json=is_json)
+        return print_findings(session.context, findings(), is_json=is_json)
 
 
-def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:
+def _prove(session: Session) -> Finding:
     from tfguard.findings import Finding as Found
     from tfguard.findings import failure, ok
 
-    invocation = command_line.parse(("plan",), {})
-    target = find_target(context, invocation)
-    if isinstance(target, Unlockable):
-        raise ConfigError(phrases.about(context.label(), target.reason))
-    if target.backend == "named":
+    context = session.context
+    task = session.task(command_line.parse(("plan",), {}), command="doctor")
+    if task.target.backend == "named":
         raise ConfigError(
             f"{context.label()}: a named lock is not Terraform's: there is nothing to prove.\n"
             "Terraform's own locking stays on in named mode."
@@ -77,7 +64,7 @@ def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:
     def body(held: protocol.Held, environ: dict[str, str]) -> int:
         nonlocal answer
         bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
-        status, output = front.run_captured(
+        status, output = session.front.run_captured(
             [*context.terraform, *_PROBE], directory=str(context.directory), environ=bare
         )
         is_refused = status != 0 and held.lock_id in output and "Error acquiring the state lock" in output
@@ -86,7 +73,7 @@ def _prove(front: Front, narrator: Narrator, context: Context) -> Finding:
             answer = failure(f"Terraform was not refused by our lock; it said: {_last_words(output)}", _NOT_PROVED)
         return 0 if is_refused else 1
 
-    Runner(front, context.report, narrator).run(make_task(context, target, invocation, command="doctor"), body)
+    session.run(task, body)
     return Found("proof", *answer)
 
 

@@ -7,32 +7,24 @@ Of all that belongs to doctor, this alone writes: under the lock, and after it w
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Mapping
 
 from tfguard.backends.environ import extend_environment
-from tfguard.backends.target import Target, Unlockable
-from tfguard.config.options import Options
+from tfguard.backends.target import Target
 from tfguard.errors import ConfigError, Conflict, UsageError
 from tfguard.files import write_to_stderr
 from tfguard.lock import protocol
-from tfguard.process.front import Front
-from tfguard.report.messages import phrases
-from tfguard.report.narrator import Narrator
-from tfguard.report.reporter import Reporter
-from tfguard.run.context import find_target, make_context
-from tfguard.run.runner import Runner
-from tfguard.run.task import make_task
+from tfguard.run.call import Call
+from tfguard.run.session import guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
 
 
-def repair_digest(options: Options, environ: Mapping[str, str], report: Reporter, *, is_sure: bool) -> int:
+def repair_digest(call: Call, *, is_sure: bool) -> int:
     """
     Under the lock, write the digest of the state as it is, after it was shown and confirmed.
 
-    Gives 0 where state and digest agree afterwards, 1 where the operator said no.
+    Return 0 where state and digest agree afterwards, 1 where the operator said no.
 
     Raises:
         ConfigError: There is no digest, or the object is no state.
@@ -41,22 +33,16 @@ def repair_digest(options: Options, environ: Mapping[str, str], report: Reporter
     """
     if not is_sure and not sys.stdin.isatty():
         raise UsageError(
-            f"there is no terminal to ask on.\nTo go without: {options.again} doctor --repair-digest --yes"
+            f"there is no terminal to ask on.\nTo go without: {call.options.again} doctor --repair-digest --yes"
         )
-    narrator = Narrator(report, phrases.Subject(options.pipeline or "tfguard"))
-    with contextlib.closing(Front(narrator.hear, environ)) as front:
-        context = make_context(options, environ, report)
-        extend_environment(context.environ)
-        invocation = command_line.parse(("apply",), {})
-        target = find_target(context, invocation)
-        if isinstance(target, Unlockable):
-            raise ConfigError(phrases.about(context.label(), target.reason))
+    with guarded(call) as session:
+        extend_environment(session.context.environ)
+        task = session.task(command_line.parse(("apply",), {}), command="doctor")
 
         def body(_: protocol.Held, __: dict[str, str]) -> int:
-            return _repair(target, context.label(target), is_sure=is_sure)
+            return _repair(task.target, task.subject.label, is_sure=is_sure)
 
-        task = make_task(context, target, invocation, command="doctor")
-        return Runner(front, context.report, narrator).run(task, body)
+        return session.run(task, body)
 
 
 def _repair(target: Target, label: str, *, is_sure: bool) -> int:

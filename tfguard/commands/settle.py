@@ -30,6 +30,7 @@ from tfguard.report.job_page import JobPage
 from tfguard.report.messages import operating, phrases
 from tfguard.report.reporter import Level, Reporter
 from tfguard.run import context
+from tfguard.run.call import Call
 from tfguard.terraform import command_line
 from tfguard.terraform.locate import resolve_target
 from tfguard.terraform.workdir import WorkingDirectory
@@ -42,7 +43,7 @@ LOOK_SECONDS = 0.25
 RETRY_SECONDS = 2.0
 
 
-def run_settle(environ: Mapping[str, str], report: Reporter, *, timeout_seconds: float, place: str = "") -> int:
+def run_settle(call: Call, *, timeout_seconds: float, place: str = "") -> int:
     """
     Settle every run of this job; gives 0 when none of them holds its lock any more.
 
@@ -51,6 +52,7 @@ def run_settle(environ: Mapping[str, str], report: Reporter, *, timeout_seconds:
 
         StoreDenied, StoreMisconfigured, StoreUnavailable: Its lock cannot be looked at.
     """
+    environ, report = call.environ, call.report
     until = time.monotonic() + timeout_seconds
     folder = Path(place) if place else run_record.folder(environ)
     found = [
@@ -248,7 +250,7 @@ class _Settling:
         with contextlib.suppress(errors.TfguardError):
             if record.pipeline:
                 options = Options(pipeline=record.pipeline, config=record.config or None)
-                made = context.make_context(options, environ, self._report)
+                made = context.make_context(Call(options, environ, self._report))
                 extend_environment(made.environ)
                 found = context.find_target(made, command_line.parse(("apply",), {}))
             elif record.is_stripped:

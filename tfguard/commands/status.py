@@ -4,21 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tfguard.clock import SystemClock, parse_created
 from tfguard.config.file import find_config, load
-from tfguard.config.options import Options
 from tfguard.durations import spoken_duration
 from tfguard.errors import ConfigError
 from tfguard.lock.opened_lock import Seen, opened
 from tfguard.lock.queue_record import Run, Ticket
 from tfguard.lock.store import LockRecord
 from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds
-from tfguard.report.reporter import Reporter
 from tfguard.report.table import print_table
+from tfguard.run.call import Call
 from tfguard.run.context import operated_target
 from tfguard.run.fleet import Look, look_around, look_at_pipelines
 from tfguard.text import printable, printable_json
@@ -26,22 +24,14 @@ from tfguard.text import printable, printable_json
 _CLOCK = SystemClock()
 
 
-def run_status(
-    options: Options,
-    environ: Mapping[str, str],
-    report: Reporter,
-    *,
-    is_json: bool,
-    name: str | None = None,
-    store: str | None = None,
-) -> int:
+def run_status(call: Call, *, is_json: bool) -> int:
     """
     Print what is known of a lock, and exit 0 whatever that is. Never runs init.
 
     Raises:
         TfguardError: The lock cannot be found, or its store cannot be read.
     """
-    subject, target = operated_target(options, environ, report, name=name, store=store)
+    subject, target = operated_target(call)
     with opened(target) as lock:
         facts = _facts(Look(subject.label, lock.places, lock.read(), lock.history()))
     text = printable_json(facts) if is_json else _as_text(facts)
@@ -49,30 +39,31 @@ def run_status(
     return 0
 
 
-def run_status_of_all(options: Options, environ: Mapping[str, str], report: Reporter, *, is_json: bool) -> int:
+def run_status_of_all(call: Call, *, is_json: bool) -> int:
     """
     Print what is known of every pipeline's lock; exit 0 whatever that is. Never runs init.
 
     Raises:
         ConfigError: There is no tfguard.yml, or it is wrong.
     """
+    options, environ = call.options, call.environ
     path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
     if path is None:
         raise ConfigError(
             "there is no tfguard.yml here or above, so there are no pipelines.\nShow this directory's: tfguard status"
         )
-    _print_all(look_at_pipelines(load(path, environ), options, environ, report), is_json=is_json)
+    _print_all(look_at_pipelines(load(path, environ), options, environ, call.report), is_json=is_json)
     return 0
 
 
-def run_status_of_backend(options: Options, environ: Mapping[str, str], report: Reporter, *, is_json: bool) -> int:
+def run_status_of_backend(call: Call, *, is_json: bool) -> int:
     """
     Print every lock that is held in the table, or bucket, of this directory's backend, whosever it is.
 
     Raises:
         TfguardError: The lock cannot be found, or the locks beside it cannot be listed.
     """
-    _, target = operated_target(options, environ, report)
+    _, target = operated_target(call)
     _print_all(look_around(target), is_json=is_json)
     return 0
 

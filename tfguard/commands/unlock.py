@@ -8,12 +8,10 @@ with `--force` only.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tfguard.ci import identity
 from tfguard.clock import SystemClock, created
-from tfguard.config.options import Options
 from tfguard.errors import LockBusy, UsageError
 from tfguard.files import write_to_stderr
 from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, opened, watch_seconds
@@ -21,6 +19,7 @@ from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder
 from tfguard.report.messages import operating, phrases
 from tfguard.report.reporter import Level, Reporter
+from tfguard.run.call import Call
 from tfguard.run.context import operated_target
 
 
@@ -34,15 +33,7 @@ class Decision:
     is_sure: bool = False
 
 
-def run_unlock(
-    options: Options,
-    environ: Mapping[str, str],
-    report: Reporter,
-    decision: Decision,
-    *,
-    name: str | None = None,
-    store: str | None = None,
-) -> int:
+def run_unlock(call: Call, decision: Decision) -> int:
     """
     Unlock; gives 0 where the lock is free afterwards, 1 where the operator said no.
 
@@ -51,11 +42,11 @@ def run_unlock(
 
         UsageError: Nobody can be asked, and not enough was said; or the lock is local.
     """
-    subject, target = operated_target(options, environ, report, name=name, store=store)
+    subject, target = operated_target(call)
     if subject.is_local:
         raise UsageError(operating.nothing_to_unlock_locally(subject))
     with opened(target) as lock:
-        return _Unlocking(lock, subject, report, decision, identity.identify(environ).who).run()
+        return _Unlocking(lock, subject, call.report, decision, identity.identify(call.environ).who).run()
 
 
 class _Unlocking:

@@ -5,7 +5,6 @@ What a command works on: the settings that hold, the binary, the working directo
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,12 +17,13 @@ from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target, Unlockable
 from tfguard.ci.identity import Identity, identify
 from tfguard.config import settings
-from tfguard.config.file import Config
+from tfguard.config.file import Config, find_config, load
 from tfguard.config.options import Options
 from tfguard.config.settings import Settings
 from tfguard.errors import ConfigError
 from tfguard.report.messages import phrases
 from tfguard.report.reporter import Reporter
+from tfguard.run.call import Call, NamedLock
 from tfguard.terraform import command_line
 from tfguard.terraform.binary import Binary, find_binary
 from tfguard.terraform.command_line import Invocation
@@ -46,6 +46,7 @@ class Context:
     identity: Identity
     report: Reporter
     current: Path
+    named: NamedLock | None = None
 
     @property
     def directory(self) -> Path:
@@ -69,20 +70,19 @@ class Context:
         return target.label if target else self.settings.directory
 
     def subject(self, target: Target) -> phrases.Subject:
-        return phrases.Subject(self.label(target), command=self.options.again, is_local=target.is_local)
+        """Say what messages about this lock are about, and which commands they may recommend."""
+        lock_options = self.named.options if self.named else ""
+        return phrases.Subject(self.label(target), self.options.again, target.is_local, lock_options)
 
 
-def make_context(
-    options: Options, environ: Mapping[str, str], report: Reporter, *, config: Config | None = None
-) -> Context:
+def make_context(call: Call, *, config: Config | None = None) -> Context:
     """
     Resolve configuration, binary and identity. `config` is the file where it has been read already.
 
     Raises:
         ConfigError, UsageError, ProgramNotFound, ProgramNotExecutable: As found.
     """
-    from tfguard.config.file import find_config, load
-
+    options, environ = call.options, call.environ
     if options.pipeline and options.chdir:
         raise ConfigError(
             "-p and -chdir exclude each other: a pipeline has its own `dir`.\n"
@@ -107,14 +107,14 @@ def make_context(
     if not os.isatty(0):
         child_environ.setdefault("TF_IN_AUTOMATION", "1")
         child_environ.setdefault("TF_INPUT", "0")
-    return Context(options, found, binary, child_environ, identify(environ), report, current)
+    return Context(options, found, binary, child_environ, identify(environ), call.report, current, call.named)
 
 
 def find_target(context: Context, invocation: Invocation) -> Target | Unlockable:
     """Find the lock for this call: Terraform's own, or the named one. Raises ConfigError."""
     lock = context.settings.lock
     if lock.mode == "named":
-        return named_target(context, lock.name or "", lock.store or "")
+        return named_target(context, NamedLock(lock.name or "", lock.store or ""))
     target = resolve_target(context.workdir(), invocation, context.environ)
     if isinstance(target, Target):
         redaction.register_secrets(target.secrets())
@@ -122,12 +122,12 @@ def find_target(context: Context, invocation: Invocation) -> Target | Unlockable
     return target
 
 
-def named_target(context: Context, name: str, url: str) -> Target:
-    """The lock of the user's own `name` in his own store. Raises ConfigError."""
+def named_target(context: Context, lock: NamedLock) -> Target:
+    """Return the lock of the user's own name in the user's own store. Raises ConfigError."""
     from tfguard.backends.urls import parse_store_url
 
-    spec = parse_store_url(url, name, context.environ)
-    return Target(label=name, path=name, backend="named", workspace="", stores=(spec,))
+    spec = parse_store_url(lock.store, lock.name, context.environ)
+    return Target(label=lock.name, path=lock.name, backend="named", workspace="", stores=(spec,))
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
@@ -136,21 +136,18 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
     return Path(home) / "tfguard"
 
 
-def operated_target(
-    options: Options, environ: Mapping[str, str], report: Reporter, *, name: str | None = None, store: str | None = None
-) -> tuple[phrases.Subject, Target]:
+def operated_target(call: Call) -> tuple[phrases.Subject, Target]:
     """
     Find the lock, and make this process resolve credentials as its Terraform would. Asks nobody, runs no init.
 
     Raises:
         ConfigError, UsageError: There is no such lock, or the directory is not initialised.
     """
-    context = make_context(options, environ, report)
+    context = make_context(call)
     extend_environment(context.environ)
-    if name and store:
-        target = named_target(context, name, store)
-        lock_options = shlex.join(["--name", name, "--store", store])
-        return phrases.Subject(name, command=context.options.again, lock_options=lock_options), target
+    if call.named is not None:
+        subject = phrases.Subject(call.named.name, command=context.options.again, lock_options=call.named.options)
+        return subject, named_target(context, call.named)
     found = find_target(context, command_line.parse(("apply",), {}))
     if isinstance(found, Unlockable):
         raise ConfigError(phrases.fit(*f"{context.label()}: {found.reason}".splitlines()))

@@ -23,6 +23,7 @@ from tfguard.errors import TfguardError
 from tfguard.lock.opened_lock import OpenedLock, Seen
 from tfguard.lock.queue_record import QueueState
 from tfguard.report.reporter import Reporter
+from tfguard.run.call import Call
 from tfguard.run.context import find_target, make_context
 from tfguard.terraform import command_line
 
@@ -81,7 +82,7 @@ def _open(
     stack: ExitStack,
 ) -> tuple[str, OpenedLock | str]:
     try:
-        context = make_context(replace(options, pipeline=name, chdir=None), environ, report, config=config)
+        context = make_context(Call(replace(options, pipeline=name, chdir=None), environ, report), config=config)
         target = find_target(context, command_line.parse(("apply",), {}))
         if isinstance(target, Unlockable):
             return name, target.reason.splitlines()[0]

@@ -26,6 +26,7 @@ from tfguard.lock.lockinfo import new_lock_id
 from tfguard.lock.names import UNSAVED_STATE
 from tfguard.process.front import Front, Refused
 from tfguard.process.launch import without_tracking
+from tfguard.report import log
 from tfguard.report.messages import phrases, running, starting, states, waiting
 from tfguard.report.narrator import Narrator, holder_facts
 from tfguard.report.reporter import Reporter
@@ -39,8 +40,12 @@ _WORKSPACE_TRIES = 5
 _STALE = "Saved plan is stale"
 
 
+#: What is done while the lock is held. It gets the lock and the environment for children; returns their exit status.
+Body = Callable[[protocol.Held, dict[str, str]], int]
+
+
 class Runner:
-    """One run under one lock. `body` of `run` is called while the lock is held, and gives Terraform's exit status."""
+    """One run under one lock."""
 
     def __init__(self, front: Front, report: Reporter, narrator: Narrator) -> None:
         self.front = front
@@ -49,7 +54,7 @@ class Runner:
         self._clock = SystemClock()
         self._started_at = 0.0
 
-    def run(self, task: Task, body: Callable[[protocol.Held, dict[str, str]], int]) -> int:
+    def run(self, task: Task, body: Body) -> int:
         """
         Take the lock, call `body` with it and the environment for children, release, report.
 
@@ -98,7 +103,8 @@ class Runner:
         self.report.finish(label=subject.label, outcome=outcome.value, exit_code=exit_code)
         return exit_code
 
-    def _run_body(self, task: Task, held: protocol.Held, body: Callable[[protocol.Held, dict[str, str]], int]) -> int:
+    def _run_body(self, task: Task, held: protocol.Held, body: Body) -> int:
+        log.warm_up()
         try:
             return body(held, self._child_environ(task, held))
         except Refused as failed:  # A program could not be started.

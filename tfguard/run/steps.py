@@ -1,0 +1,98 @@
+"""
+The steps of a pipeline that run under one lock: plan, apply of that very plan.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tfguard.config.settings import var_file_arguments
+from tfguard.errors import ConfigError
+from tfguard.lock import protocol
+from tfguard.process.front import Front
+from tfguard.report.messages import phrases, starting
+from tfguard.report.reporter import Level
+from tfguard.run.context import Context
+from tfguard.run.shown import run_on_page
+from tfguard.run.terraform_command import child_arguments
+from tfguard.terraform import command_line
+
+_CHANGES = 2
+
+
+def check_arguments(context: Context, step: str) -> None:
+    """Refuse, before the lock, what would make Terraform work under another lock than ours, or under none."""
+    words = (step, *context.settings.args.get(step, ()))
+    found = command_line.parse(words, context.environ)
+    if found.verdict == "lock":
+        return
+    source = "TF_CLI_ARGS" if command_line.parse(words, {}).verdict == "lock" else f"args.{step}"
+    if found.verdict == "unlocked":
+        first = f"{source} says -lock=false, but `run` holds one lock over all its steps."
+    elif context.settings.lock.mode == "state":
+        first = f"{source}: {found.reason}; `run` holds one lock over all its steps."
+    else:
+        return
+    raise ConfigError(phrases.about(context.label(), f"{first}\nTake it out, or run the steps one by one."))
+
+
+class Steps:
+    """The steps that run under the lock."""
+
+    def __init__(
+        self, front: Front, context: Context, held: protocol.Held, environ: dict[str, str], plan_file: Path
+    ) -> None:
+        self._front = front
+        self._context = context
+        self._held = held
+        self._environ = environ
+        self._plan_file = plan_file
+
+    def run(self, steps: list[str]) -> int:
+        """Run them in their order, as long as there is a reason to; return the exit status of the last."""
+        if "plan" not in steps:
+            return self._apply_unplanned()
+        status = self._plan(is_last="apply" not in steps)
+        if "apply" not in steps:
+            return 0 if status == _CHANGES else status
+        if status == 0:
+            self._say("info", starting.nothing_to_apply(self._context.label()))
+            return 0
+        if status != _CHANGES:
+            return status
+        if not self._is_approved():
+            self._say("warning", starting.not_approved(self._context.label()))
+            return 0
+        # The plan's own arguments are inside it: Terraform takes no variables beside a saved plan.
+        return self._terraform(["apply", "-input=false", *self._extra("apply"), str(self._plan_file)])
+
+    def _plan(self, *, is_last: bool) -> int:
+        variables = var_file_arguments(self._context.settings, ("plan",))
+        kept = [] if is_last and any(word.startswith("-out") for word in self._extra("plan")) else [self._out()]
+        flags = ["-input=false", "-detailed-exitcode", *variables, *self._extra("plan"), *kept]
+        return self._terraform(["plan", *flags])
+
+    def _apply_unplanned(self) -> int:
+        variables = var_file_arguments(self._context.settings, ("apply",))
+        approval = ["-auto-approve", "-input=false"] if self._context.settings.approve == "auto" else []
+        return self._terraform(["apply", *approval, *variables, *self._extra("apply")])
+
+    def _out(self) -> str:
+        return f"-out={self._plan_file}"
+
+    def _extra(self, command: str) -> tuple[str, ...]:
+        return self._context.settings.args.get(command, ())
+
+    def _terraform(self, words: list[str]) -> int:
+        invocation = command_line.parse(words, self._environ)
+        argv, environ = child_arguments(self._context, invocation, self._held, self._environ)
+        return run_on_page(self._front, self._context, invocation, argv, environ)
+
+    def _is_approved(self) -> bool:
+        if self._context.settings.approve == "auto":
+            return True
+        question = f"\n{self._context.label()}: apply this plan? Only 'yes' is accepted: "
+        return self._front.ask(question) == "yes"
+
+    def _say(self, level: Level, text: str) -> None:
+        self._context.report.say(level, "step.skipped", text, label=self._context.label())

@@ -1,0 +1,158 @@
+"""
+One Terraform command line, run as it needs to be: under its lock, without one, or by becoming Terraform.
+
+We become it (`execve`) wherever there is nothing to guard and no page to tell of it. On a page a command without a
+lock is run as the others are; never one that prints data.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NoReturn
+
+from tfguard.backends.target import Unlockable
+from tfguard.config.settings import var_file_arguments
+from tfguard.errors import ConfigError, ProgramNotExecutable
+from tfguard.lock import protocol
+from tfguard.process import launch
+from tfguard.process.front import Front
+from tfguard.report.messages import phrases, starting
+from tfguard.run.call import Call
+from tfguard.run.context import Context, find_target, make_context
+from tfguard.run.initialise import initialise
+from tfguard.run.session import Session, guarded
+from tfguard.run.shown import github_exit_status, has_page_for, run_on_page
+from tfguard.terraform import command_line
+from tfguard.terraform.command_line import Invocation
+
+
+def run_command(call: Call) -> int:
+    """
+    Run the call's command line; return the exit status, or do not return (`execve`).
+
+    Raises:
+        TfguardError: Nothing was run, and why.
+    """
+    invocation = command_line.parse(call.options.command, call.environ)
+    context: Context | None = None
+    if invocation.verdict != "lock" and not call.options.pipeline:
+        context = make_context(call)
+        if not has_page_for(context, invocation):
+            _tell_of_no_lock(context, invocation)
+            become_terraform(context, invocation.argv, _environ(context))
+    with guarded(call, context) as session:
+        return _run(session, _for_pipeline(session.context))
+
+
+def become_terraform(
+    context: Context, argv: Sequence[str], environ: Mapping[str, str], front: Front | None = None
+) -> NoReturn:
+    """Become Terraform: no keeper, no relay, its own start-up time and its own locking."""
+    program = context.terraform
+    if context.report.page is not None:
+        context.report.page.forget()
+    launch.dismiss()
+    if front is not None:
+        front.stand_down()
+    try:
+        os.chdir(context.directory)
+        os.execve(program[0], [*program, *argv], dict(environ))
+    except OSError as error:
+        raise ProgramNotExecutable(f"{program[0]}: {error.strerror}.\nName another with --terraform.") from error
+
+
+def child_arguments(
+    context: Context, invocation: Invocation, held: protocol.Held, environ: dict[str, str]
+) -> tuple[list[str], dict[str, str]]:
+    """Terraform's arguments: without its own locking where we hold its lock, with it in `named` mode."""
+    if context.settings.lock.mode == "named":
+        left = max(0.0, context.settings.terms.timeout_seconds - held.waited_seconds)
+        return command_line.native_arguments(invocation, left), environ
+    return command_line.child_arguments(invocation, environ)
+
+
+def _for_pipeline(context: Context) -> Invocation:
+    """The command line with the pipeline's own arguments put first, so that the user's win."""
+    found = command_line.parse(context.options.command, context.environ)
+    if not context.settings.pipeline or not found.words:
+        return found
+    has_plan_file = found.plan_file is not None
+    flags = var_file_arguments(context.settings, found.words, has_plan_file=has_plan_file)
+    if not has_plan_file:
+        flags += context.settings.args.get(found.words[0], ())
+    return command_line.with_flags(found, flags, context.environ) if flags else found
+
+
+def _run(session: Session, invocation: Invocation) -> int:
+    context = session.context
+    if invocation.words == ("init",) and context.settings.pipeline:
+        return _tell(session, invocation, lambda: _initialise(session))
+    if invocation.reads_backend:
+        session.ensure_initialised()
+    if invocation.verdict != "lock":
+        return _run_without_lock(session, invocation)
+    if invocation.words == ("plan",) and context.settings.lock.plan == "skip":
+        return _plan_unlocked(session, invocation)
+    target = find_target(context, invocation)
+    if isinstance(target, Unlockable):
+        return _run_unlockable(session, invocation, target)
+
+    def body(held: protocol.Held, environ: dict[str, str]) -> int:
+        argv, environ = child_arguments(context, invocation, held, environ)
+        return run_on_page(session.front, context, invocation, argv, environ)
+
+    return github_exit_status(context, invocation, session.run(session.task(invocation, target), body))
+
+
+def _initialise(session: Session) -> int:
+    initialise(session.front, session.context, session.context.options.command[1:], stdout=1)
+    return 0
+
+
+def _run_unlockable(session: Session, invocation: Invocation, found: Unlockable) -> int:
+    if found.needs_lock:
+        raise ConfigError(phrases.about(session.context.label(), found.reason))
+    return _run_without_lock(session, replace(invocation, reason=found.reason, verdict="pass"))
+
+
+def _plan_unlocked(session: Session, invocation: Invocation) -> int:
+    context, label = session.context, session.context.label()
+    context.report.say("info", "lock.skipped", starting.plan_unlocked(label), label=label)
+    argv, environ = command_line.child_arguments(invocation, context.environ)
+    return _run_or_become(session, invocation, argv, environ)
+
+
+def _run_without_lock(session: Session, invocation: Invocation) -> int:
+    _tell_of_no_lock(session.context, invocation)
+    return _run_or_become(session, invocation, invocation.argv, _environ(session.context))
+
+
+def _run_or_become(session: Session, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run it without a lock of ours: as the page wants it, else become it."""
+    context = session.context
+    if not has_page_for(context, invocation):
+        become_terraform(context, argv, environ, session.front)
+    environ = {name: value for name, value in environ.items() if name != "TFGUARD_CI_LOG"}
+    return _tell(session, invocation, lambda: run_on_page(session.front, context, invocation, argv, environ))
+
+
+def _tell(session: Session, invocation: Invocation, body: Callable[[], int]) -> int:
+    """Let a page, if there is one, tell of what ran without a lock of ours."""
+    context = session.context
+    if context.report.page is None:
+        return body()
+    is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
+    codes = frozenset({0, 2}) if is_detailed else frozenset({0})
+    return github_exit_status(context, invocation, session.run_unlocked(body, codes))
+
+
+def _tell_of_no_lock(context: Context, invocation: Invocation) -> None:
+    if invocation.verdict == "unlocked":
+        label = context.label()
+        context.report.say("warning", "lock.skipped", starting.unlocked(label), label=label)
+
+
+def _environ(context: Context) -> Mapping[str, str]:
+    return context.environ if context.settings.pipeline else os.environ
