@@ -21,7 +21,7 @@ from tests.support.eventually import eventually, patience, within
 from tfguard.backends.aws.dynamodb import BEAT
 from tfguard.guard import keeper_rules
 from tfguard.lock import session
-from tfguard.process import keeper
+from tfguard.process import keeper, lease_thread, program
 
 pytestmark = pytest.mark.e2e
 
@@ -114,7 +114,7 @@ BROKEN = Path(__file__).with_name("broken.py")
 #: Where a keeper breaks down in the short form: once in each of its phases. `TFGUARD_FAULTS_BREAK=all` breaks them all.
 PHASES = (
     "process.keeper.Keeper._on_front",
-    "process.keeper.Keeper.start_child",
+    "process.program.Program.start",
     "process.keeper.Keeper._enforce",
     "process.keeper.Keeper._reap",
     "guard.keeper_rules.KeeperRules._on_held",
@@ -129,7 +129,7 @@ PHASES = (
 
 def every_method() -> list[str]:
     """All that a keeper does: its loop, its decisions, its lease."""
-    kinds = (keeper.Keeper, keeper_rules.KeeperRules, session.LockSession)
+    kinds = (keeper.Keeper, lease_thread.Lease, program.Program, keeper_rules.KeeperRules, session.LockSession)
     return [
         f"{kind.__module__.removeprefix('tfguard.')}.{kind.__name__}.{name}"
         for kind in kinds

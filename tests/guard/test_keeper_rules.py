@@ -1,4 +1,4 @@
-"""What a keeper decides, one event at a time: `Hands` that only note what is asked of them."""
+"""What a keeper decides, one event at a time: hands that only note what is asked of them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pytest
 from tests.simulation.actors import request
 from tests.support.fakes import changed
 from tfguard.guard import messages
+from tfguard.guard.hands import KeeperHands
 from tfguard.guard.keeper_rules import KeeperRules
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
@@ -19,51 +20,22 @@ DENIED = refusals.StoreDenied(message="No credentials.", action="", resource="",
 DONE = protocol.Release(outcome="succeeded", exit_code=0)
 
 
-class NotingHands:
-    """Does nothing, and notes it; `said` is what the front was told, `done` the names of everything else."""
+class Noted:
+    """What the rules have asked of a keeper's hands: `said` to the front, `done` by name for everything else."""
 
     def __init__(self):
-        self.done = []
         self.said = []
-        self.is_unsaved = False
+        self.done = []
         self.is_served = True
-        self.push_pauses = []
-
-    def tell(self, message):
-        self.said.append(message)
-
-    def is_session_served(self):
-        return self.is_served
-
-    def is_state_unsaved(self):
-        return self.is_unsaved
-
-    def unsaved_path(self):
-        return "errored.tfstate"
-
-    def start_child(self, message):
-        self.done.append("start")
-        return 4711
-
-    def start_push(self):
-        self.done.append("push")
-        return 4712
-
-    def pushed(self, status):
-        return self.push_pauses.pop(0) if status and self.push_pauses else None
-
-    def set_pushed_aside(self):
         self.is_unsaved = False
-        return "errored.tfstate.pushed"
-
-    def release(self, message, *, is_state_unsaved=False):
-        self.done.append("release, keeping the state" if is_state_unsaved else "release")
-
-    def act(self, action):
-        self.done.append(action.value)
-
-    def __getattr__(self, name):
-        return lambda *_, **__: self.done.append(name)
+        self.push_pauses = []
+        self.hands = KeeperHands(
+            front=NotingFront(self),
+            lease=NotingLease(self),
+            child=NotingChild(self),
+            rescue=NotingRescue(self),
+            record=NotingRecord(),
+        )
 
     def count(self, name):
         return self.done.count(name)
@@ -72,12 +44,110 @@ class NotingHands:
         return [message for message in self.said if isinstance(message, kind)]
 
 
+class NotingFront:
+    def __init__(self, noted):
+        self._noted = noted
+
+    def tell(self, message):
+        self._noted.said.append(message)
+
+
+class NotingLease:
+    def __init__(self, noted):
+        self._noted = noted
+
+    def start(self, request, adoption):
+        self._noted.done.append("start_session")
+
+    def is_served(self):
+        return self._noted.is_served
+
+    def cancel_wait(self):
+        self._noted.done.append("cancel_wait")
+
+    def release(self, message, *, errored="", error=""):
+        self._noted.done.append(f"release, keeping {errored}" if errored else "release")
+
+    def abandon(self):
+        self._noted.done.append("abandon")
+
+
+class NotingChild:
+    def __init__(self, noted):
+        self._noted = noted
+
+    def start(self, message):
+        self._noted.done.append("start")
+        return 4711
+
+    def guard(self):
+        self._noted.done.append("guard_child")
+
+    def adopt(self, pid):
+        self._noted.done.append("adopt_child")
+
+    def interrupt(self):
+        self._noted.done.append("interrupt_child")
+
+    def spare(self):
+        self._noted.done.append("spare_child")
+
+    def act(self, action):
+        self._noted.done.append(action.value)
+
+    def watch_relays(self, now):
+        pass
+
+    def take_over_relays(self):
+        pass
+
+
+class NotingRescue:
+    path = "errored.tfstate"
+    error = "the serial is older"
+
+    def __init__(self, noted):
+        self._noted = noted
+
+    def begin(self, plan, before):
+        pass
+
+    @property
+    def is_needed(self):
+        return self._noted.is_unsaved
+
+    def start(self):
+        self._noted.done.append("push")
+        return 4712
+
+    def ended(self, status):
+        return self._noted.push_pauses.pop(0) if status and self._noted.push_pauses else None
+
+    def set_aside(self, lock_id):
+        self._noted.is_unsaved = False
+        return f"errored.tfstate.pushed-{lock_id}"
+
+
+class NotingRecord:
+    def begin(self, request):
+        pass
+
+    def note_held(self, *, lock_id, token, waited_seconds):
+        pass
+
+    def note_outcome(self, outcome, exit_code):
+        pass
+
+    def note_released(self, result, held_seconds):
+        pass
+
+
 class Keeper:
     """A rules and its clock. It holds the lock since 0 unless told otherwise."""
 
     def __init__(self):
-        self.hands = NotingHands()
-        self.rules = KeeperRules(self.hands, 0.0)
+        self.noted = Noted()
+        self.rules = KeeperRules(self.noted.hands, 0.0)
         self.now = 0.0
 
     def ask(self, message):
@@ -134,20 +204,20 @@ def keeper():
 def test_a_child_gets_one_sigint_whoever_asks_how_often(keeper):
     keeper.running().ask(STOP).wait(1).ask(STOP).wait(1).wait(61).front_dies()
 
-    assert keeper.hands.count("interrupt_child") == 1
+    assert keeper.noted.count("interrupt_child") == 1
 
 
 def test_a_signal_that_somebody_else_has_delivered_is_not_sent_again(keeper):
     keeper.running().ask(messages.Interrupt(reason="SIGINT", is_delivered=True)).wait(61)
 
-    assert keeper.hands.count("interrupt_child") == 0
-    assert keeper.hands.count("spare_child") == 1
+    assert keeper.noted.count("interrupt_child") == 0
+    assert keeper.noted.count("spare_child") == 1
 
 
 def test_each_child_has_a_sigint_of_its_own(keeper):
     keeper.running().wait(61).beat().exits().ask(SPAWN).wait(61)
 
-    assert keeper.hands.count("interrupt_child") == 2
+    assert keeper.noted.count("interrupt_child") == 2
 
 
 @pytest.mark.parametrize("event", [STOP, protocol.Lost(kind="gone")])
@@ -157,42 +227,42 @@ def test_nothing_starts_once_asked_to_stop_or_without_a_lock(keeper, event):
 
     keeper.ask(SPAWN)
 
-    assert "start" not in keeper.hands.done
-    assert keeper.hands.told(protocol.Failed)[0].why == refusals.Interrupted()
+    assert "start" not in keeper.noted.done
+    assert keeper.noted.told(protocol.Failed)[0].why == refusals.Interrupted()
 
 
 def test_one_child_at_a_time(keeper):
     keeper.running().ask(SPAWN)
 
-    assert keeper.hands.count("start") == 1
+    assert keeper.noted.count("start") == 1
 
 
 def test_a_child_that_starts_when_nobody_knows_whose_the_lock_is_starts_frozen(keeper):
     keeper.holding().wait(109).ask(SPAWN)
 
-    assert keeper.hands.done[-3:] == ["start", "guard_child", "freeze"]
+    assert keeper.noted.done[-3:] == ["start", "guard_child", "freeze"]
 
 
 def test_a_beat_that_lands_lets_a_frozen_child_go_on(keeper):
     keeper.running().wait(109).beat().wait(0)
 
-    assert keeper.hands.done[-1] == "thaw"
+    assert keeper.noted.done[-1] == "thaw"
 
 
 def test_another_holder_ends_the_child_at_once(keeper):
     keeper.running().hear(protocol.Lost(kind="another's")).wait(0)
 
-    assert keeper.hands.done[-2:] == ["freeze", "kill"]
+    assert keeper.noted.done[-2:] == ["freeze", "kill"]
 
 
 def test_a_run_that_takes_too_long_is_asked_to_stop_and_said_to_be(keeper):
     keeper.running(run_timeout_seconds=20.0).wait(19)
-    assert keeper.hands.count("interrupt_child") == 0
+    assert keeper.noted.count("interrupt_child") == 0
 
     keeper.wait(1)
 
-    assert keeper.hands.count("interrupt_child") == 1
-    assert "run.timed_out" in [told.event for told in keeper.hands.told(messages.Told)]
+    assert keeper.noted.count("interrupt_child") == 1
+    assert "run.timed_out" in [told.event for told in keeper.noted.told(messages.Told)]
 
 
 # --- the end --------------------------------------------------------------------------------------------------------
@@ -204,7 +274,7 @@ def test_a_release_that_meets_a_loss_is_answered_all_the_same(keeper):
 
     keeper.hear(protocol.Lost(kind="another's"))
 
-    assert keeper.hands.told(protocol.Released) == [protocol.Released(result="another's")]
+    assert keeper.noted.told(protocol.Released) == [protocol.Released(result="another's")]
     assert keeper.rules.is_done
 
 
@@ -213,33 +283,33 @@ def test_a_release_whose_thread_fails_is_answered_all_the_same(keeper):
 
     keeper.hear(protocol.Failed(why=refusals.Unexpected(message="Unexpected")))
 
-    assert keeper.hands.told(protocol.Released) == [protocol.Released(result="failed")]
+    assert keeper.noted.told(protocol.Released) == [protocol.Released(result="failed")]
 
 
 def test_what_is_lost_is_not_released(keeper):
     keeper.running().hear(protocol.Lost(kind="gone")).exits().ask(DONE)
 
-    assert "release" not in keeper.hands.done
-    assert keeper.hands.told(protocol.Released) == [protocol.Released(result="gone")]
+    assert "release" not in keeper.noted.done
+    assert keeper.noted.told(protocol.Released) == [protocol.Released(result="gone")]
 
 
 def test_an_orphan_is_stopped_then_killed_and_its_lock_is_released_when_it_is_gone(keeper):
     keeper.running(orphan_timeout_seconds=40.0).front_dies()
-    assert keeper.hands.count("interrupt_child") == 1
+    assert keeper.noted.count("interrupt_child") == 1
     keeper.wait(20).beat().wait(20)
-    assert "kill" in keeper.hands.done
-    assert "release" not in keeper.hands.done
+    assert "kill" in keeper.noted.done
+    assert "release" not in keeper.noted.done
 
     keeper.exits(-9)
 
-    assert "release" in keeper.hands.done
+    assert "release" in keeper.noted.done
 
 
 def test_a_lock_that_comes_when_the_front_is_gone_is_released(keeper):
     keeper.acquiring().front_dies().hear(protocol.Held(lock_id="ours", beat=0, base=0.0))
 
-    assert "cancel_wait" in keeper.hands.done
-    assert keeper.hands.done[-1] == "release"
+    assert "cancel_wait" in keeper.noted.done
+    assert keeper.noted.done[-1] == "release"
 
 
 def test_a_keeper_with_nothing_to_hold_goes_with_its_front(keeper):
@@ -253,71 +323,71 @@ def test_a_keeper_with_nothing_to_hold_goes_with_its_front(keeper):
 
 def test_a_state_is_pushed_before_the_lock_is_released(keeper):
     keeper.running().exits(1)
-    keeper.hands.is_unsaved = True
+    keeper.noted.is_unsaved = True
     keeper.ask(DONE)
-    assert "release" not in keeper.hands.done
+    assert "release" not in keeper.noted.done
 
     keeper.exits(0)
 
-    assert keeper.hands.done[-2:] == ["push", "release"]
+    assert keeper.noted.done[-2:] == ["push", "release"]
 
 
 def test_a_push_that_fails_for_good_leaves_a_copy(keeper):
     keeper.running().exits(1)
-    keeper.hands.is_unsaved, keeper.hands.push_pauses = True, [1.0]
+    keeper.noted.is_unsaved, keeper.noted.push_pauses = True, [1.0]
     keeper.ask(DONE).exits(1).wait(1.0).exits(1)
 
-    assert keeper.hands.count("push") == 2
-    assert keeper.hands.done[-1] == "release, keeping the state"
+    assert keeper.noted.count("push") == 2
+    assert keeper.noted.done[-1] == "release, keeping errored.tfstate"
 
 
 def test_the_front_knows_each_push_while_it_runs(keeper):
     """It has to freeze it, should the keeper be frozen."""
     keeper.running().exits(1)
-    keeper.hands.is_unsaved, keeper.hands.push_pauses = True, [1.0]
+    keeper.noted.is_unsaved, keeper.noted.push_pauses = True, [1.0]
 
     keeper.ask(DONE).exits(1).wait(1.0).exits(0)
 
-    assert [message.pid for message in keeper.hands.told(messages.Pushing)] == [4712, 0, 4712, 0]
+    assert [message.pid for message in keeper.noted.told(messages.Pushing)] == [4712, 0, 4712, 0]
 
 
 def test_a_push_waits_while_nobody_knows_whose_the_lock_is(keeper):
     keeper.running().exits(1)
-    keeper.hands.is_unsaved = True
+    keeper.noted.is_unsaved = True
 
     keeper.wait(109).ask(DONE).wait(10)
-    assert "push" not in keeper.hands.done
+    assert "push" not in keeper.noted.done
 
     keeper.beat().wait(TICK_SECONDS)
-    assert "push" in keeper.hands.done
+    assert "push" in keeper.noted.done
 
 
 def test_a_push_is_given_up_when_the_lease_is_over(keeper):
     keeper.running().exits(1)
-    keeper.hands.is_unsaved = True
+    keeper.noted.is_unsaved = True
 
     keeper.wait(109).ask(DONE).wait(72)
 
-    assert "push" not in keeper.hands.done
-    assert keeper.hands.done[-1] == "release, keeping the state"
+    assert "push" not in keeper.noted.done
+    assert keeper.noted.done[-1] == "release, keeping errored.tfstate"
 
 
 def test_nothing_is_pushed_once_the_lock_is_being_released_whoever_dies(keeper):
     keeper.running().exits(1)
-    keeper.hands.is_unsaved = True
+    keeper.noted.is_unsaved = True
     keeper.ask(DONE).exits(1)
     keeper.front_dies()
 
-    assert keeper.hands.count("push") == 1
-    assert keeper.hands.done.count("release, keeping the state") == 1
+    assert keeper.noted.count("push") == 1
+    assert keeper.noted.done.count("release, keeping errored.tfstate") == 1
 
 
 def test_a_successor_in_releasing_pushes_nothing_though_the_front_dies(keeper):
     keeper.ask(adopting(stage="releasing", child=0))
-    keeper.hands.is_unsaved = True
+    keeper.noted.is_unsaved = True
     keeper.front_dies()
 
-    assert "push" not in keeper.hands.done
+    assert "push" not in keeper.noted.done
 
 
 # --- a successor ----------------------------------------------------------------------------------------------------
@@ -325,11 +395,11 @@ def test_a_successor_in_releasing_pushes_nothing_though_the_front_dies(keeper):
 
 def test_a_successor_counts_from_what_its_predecessor_last_knew(keeper):
     keeper.now = 100.0
-    keeper.rules = KeeperRules(keeper.hands, 100.0)
+    keeper.rules = KeeperRules(keeper.noted.hands, 100.0)
 
     keeper.ask(adopting()).wait(8)
 
-    assert keeper.hands.done[-1] == "freeze"
+    assert keeper.noted.done[-1] == "freeze"
 
 
 def test_a_successor_that_cannot_beat_lets_terraform_stop_until_it_is_unsafe_and_ends_it_then(keeper):
@@ -337,13 +407,13 @@ def test_a_successor_that_cannot_beat_lets_terraform_stop_until_it_is_unsafe_and
     keeper.ask(adopting()).hear(protocol.Failed(why=DENIED))
 
     keeper.wait(107)
-    assert keeper.hands.count("kill") == 0
+    assert keeper.noted.count("kill") == 0
     keeper.wait(1)
 
-    assert keeper.hands.done[-2:] == ["freeze", "kill"]
-    assert keeper.hands.told(protocol.Lost) == [protocol.Lost(kind="expired")]
-    assert not keeper.hands.told(protocol.Failed)
-    assert keeper.hands.count("interrupt_child") == 0
+    assert keeper.noted.done[-2:] == ["freeze", "kill"]
+    assert keeper.noted.told(protocol.Lost) == [protocol.Lost(kind="expired")]
+    assert not keeper.noted.told(protocol.Failed)
+    assert keeper.noted.count("interrupt_child") == 0
 
 
 def test_a_successor_that_cannot_beat_leaves_the_lock_to_its_lease(keeper):
@@ -351,29 +421,29 @@ def test_a_successor_that_cannot_beat_leaves_the_lock_to_its_lease(keeper):
 
     keeper.ask(DONE)
 
-    assert keeper.hands.told(protocol.Released) == [protocol.Released(result="failed")]
-    assert "release" not in keeper.hands.done
+    assert keeper.noted.told(protocol.Released) == [protocol.Released(result="failed")]
+    assert "release" not in keeper.noted.done
     assert keeper.rules.is_done
 
 
 def test_a_successor_does_not_signal_again(keeper):
     keeper.ask(adopting()).front_dies()
 
-    assert keeper.hands.count("interrupt_child") == 0
+    assert keeper.noted.count("interrupt_child") == 0
 
 
 def test_nothing_is_released_while_an_inherited_child_runs(keeper):
     """A predecessor that died while it pushed a state: the front asks for the release, and a Terraform still writes."""
     keeper.ask(adopting()).ask(DONE)
-    assert "release" not in keeper.hands.done
+    assert "release" not in keeper.noted.done
 
     keeper.exits()
 
-    assert keeper.hands.done[-1] == "release"
+    assert keeper.noted.done[-1] == "release"
 
 
 def test_the_end_of_an_inherited_child_is_the_fronts_to_tell(keeper):
     """It reaps it. Told twice, it would take the second for the end of the next program."""
     keeper.ask(adopting()).exits()
 
-    assert not keeper.hands.told(messages.Exited)
+    assert not keeper.noted.told(messages.Exited)

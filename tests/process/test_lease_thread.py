@@ -14,7 +14,6 @@ from tests.support.eventually import eventually, patience
 from tests.support.fakes import LEASE, ScriptedStore, acquire, anothers, put, stored
 from tfguard.clock import SystemClock
 from tfguard.errors import StoreDenied
-from tfguard.guard import messages
 from tfguard.lock import protocol, queue_record, refusals
 from tfguard.lock.acquire import Acquirer
 from tfguard.lock.turn import Turn
@@ -35,8 +34,7 @@ class Rig:
         return self
 
     def adopt(self, stage, lock_id, **facts):
-        lock = protocol.Adoption(stage=stage, lock_id=lock_id, **facts)
-        return self.start(adopt=messages.Adopt(acquire=acquire(), lock=lock))
+        return self.start(adopt=protocol.Adoption(stage=stage, lock_id=lock_id, **facts))
 
     def _hear(self, message):
         self.said.append((message, list(self.store.log)))

@@ -25,6 +25,7 @@ from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
 from tfguard.backends.target import Target
 from tfguard.errors import Conflict
 from tfguard.guard import messages
+from tfguard.guard.hands import KeeperHands
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.lock.store import Holder
@@ -184,13 +185,12 @@ class Keeper:
         self.is_done = False
         self.is_spared = False
         self.child: Child | None = None
-        self._is_child_adopted = False
-        self._session: Any = None
-        self._thread: Thread | None = None
+        self.is_child_adopted = False
         self._inbox: deque[Any] = deque()
-        self._pushes = 0
-        self._unsaved_before = run.unsaved
-        self._rules = run.code.keeper_rules.KeeperRules(self, run.machine.boottime())
+        hands = KeeperHands(
+            front=FrontOf(self), lease=Lease(self), child=Program(self), rescue=Rescue(self), record=Record()
+        )
+        self._rules = run.code.keeper_rules.KeeperRules(hands, run.machine.boottime())
         self._looks = Looks(self.process, self._look)
 
     @property
@@ -239,13 +239,13 @@ class Keeper:
 
     def on_child_gone(self, child: Child, status: int) -> None:
         """A child of ours is heard of at once; an adopted one at a tick."""
-        if self._is_child_adopted:
+        if self.is_child_adopted:
             self.process.after(TICK_SECONDS * self.run.world.random.random(), self.reap, child, 0)
         else:
             self.reap(child, status)
 
     def _reap_adopted(self) -> None:
-        if self.child is not None and self._is_child_adopted:
+        if self.child is not None and self.is_child_adopted:
             self.reap(self.child, 0)
 
     def _after(self) -> None:
@@ -264,79 +264,97 @@ class Keeper:
         self.run.leave_to_sentinel()
         self.to_front.send(EOF)
 
-    # --- its thread ---------------------------------------------------------------------------------------------
+    # --- what its hands share -----------------------------------------------------------------------------------
 
-    def start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
-        run = self.run
-        self.ids.update([adopt.lock.lock_id] if adopt else [])
-        wires = [functools.partial(Wire, self.process, index) for index in range(len(run.world.stores))]
-        if adopt is not None and adopt.errored_before is not None:
-            self._unsaved_before = int(adopt.errored_before)
+    def post(self, message: Any) -> None:
+        self.run.world.observer.on_said(self.run, message)
+        self._inbox.append(message)
+        self.run.world.after(0.002 * self.run.world.random.random(), self.process.do, self._on_session)
+
+    def tell_first(self, message: Any) -> None:
+        self.run.world.observer.on_said(self.run, message)
+        self.to_front.send(message)
+
+
+class FrontOf:
+    """The front, at the other end of a socket: a keeper's `FrontPort`."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def tell(self, message: messages.ToFront) -> None:
+        self._keeper.to_front.send(message)
+
+
+class Lease:
+    """The real session in a simulated thread: a keeper's `LeasePort`."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._session: Any = None
+        self._thread: Thread | None = None
+
+    def start(self, request: messages.Acquire, adoption: protocol.Adoption | None) -> None:
+        keeper, run = self._keeper, self._keeper.run
+        keeper.ids.update([adoption.lock_id] if adoption else [])
+        wires = [functools.partial(Wire, keeper.process, index) for index in range(len(run.world.stores))]
         session = run.code.session.LockSession(
             request.lock,
             run.machine,
             QuietSurroundings(),
             deadlines=request.deadlines(),
-            post=self._post,
-            tell=self._tell_first,
-            adopt=adopt.lock if adopt else None,
+            post=keeper.post,
+            tell=keeper.tell_first,
+            adopt=adoption,
         )
         self._session = session
-        self._thread = Thread(self.process, lambda: session.run(wires))
+        self._thread = Thread(keeper.process, lambda: session.run(wires))
 
-    def _post(self, message: Any) -> None:
-        self.run.world.observer.on_said(self.run, message)
-        self._inbox.append(message)
-        self.run.world.after(0.002 * self.run.world.random.random(), self.process.do, self._on_session)
-
-    def _tell_first(self, message: Any) -> None:
-        self.run.world.observer.on_said(self.run, message)
-        self.to_front.send(message)
-
-    # --- its hands: the front, the thread -----------------------------------------------------------------------
-
-    def tell(self, message: Any) -> None:
-        self.to_front.send(message)
-
-    def is_session_served(self) -> bool:
+    def is_served(self) -> bool:
         return self._thread is not None and not self._thread.dead
 
     def cancel_wait(self) -> None:
         self._session.cancel()
 
-    def release(self, message: protocol.Release, *, is_state_unsaved: bool = False) -> None:
-        self.run.world.observer.on_releasing(self.run)
+    def release(self, message: protocol.Release, *, errored: str = "", error: str = "") -> None:
+        self._keeper.run.world.observer.on_releasing(self._keeper.run)
         self._session.release(message)
 
     def abandon(self) -> None:
         self._session.abandon()
 
-    # --- its hands: the child -----------------------------------------------------------------------------------
 
-    def start_child(self, message: messages.Spawn) -> int:
-        self._is_child_adopted = False
-        self.child = self.run.start_child(message.argv[0])
-        return self.run.pid
+class Program:
+    """A simulated Terraform, and a sentinel that is spared or not: a keeper's `ChildPort`."""
 
-    def guard_child(self) -> None:
-        self.is_spared = bool(self.watchdog.is_interrupted)
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
 
-    def adopt_child(self, pid: int) -> None:
-        self._is_child_adopted = self.is_spared = True
-        self.child = self.run.child
-        if self.child is not None and self.child.is_gone:
-            self.on_child_gone(self.child, 0)
+    def start(self, message: messages.Spawn) -> int:
+        self._keeper.is_child_adopted = False
+        self._keeper.child = self._keeper.run.start_child(message.argv[0])
+        return self._keeper.run.pid
 
-    def interrupt_child(self) -> None:
-        if self.child is not None:
-            self.child.interrupt()
+    def guard(self) -> None:
+        self._keeper.is_spared = bool(self._keeper.watchdog.is_interrupted)
 
-    def spare_child(self) -> None:
-        self.is_spared = True
+    def adopt(self, pid: int) -> None:
+        keeper = self._keeper
+        keeper.is_child_adopted = keeper.is_spared = True
+        keeper.child = keeper.run.child
+        if keeper.child is not None and keeper.child.is_gone:
+            keeper.on_child_gone(keeper.child, 0)
+
+    def interrupt(self) -> None:
+        if self._keeper.child is not None:
+            self._keeper.child.interrupt()
+
+    def spare(self) -> None:
+        self._keeper.is_spared = True
 
     def act(self, action: Any) -> None:
-        if self.child is not None:
-            getattr(self.child, action.name.lower())()
+        if self._keeper.child is not None:
+            getattr(self._keeper.child, action.name.lower())()
 
     def watch_relays(self, now: float) -> None:
         pass
@@ -344,32 +362,54 @@ class Keeper:
     def take_over_relays(self) -> None:
         pass
 
-    # --- its hands: what is left over ---------------------------------------------------------------------------
 
-    def is_state_unsaved(self) -> bool:
-        return self.run.unsaved > self._unsaved_before
+class Rescue:
+    """Pushes that succeed or fail: a keeper's `RescuePort`."""
 
-    def unsaved_path(self) -> str:
-        return "errored.tfstate"
+    path = "errored.tfstate"
+    error = ""
 
-    def start_push(self) -> int:
-        self._is_child_adopted = self.is_spared = False
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+        self._pushes = 0
+        self._unsaved_before = keeper.run.unsaved
+
+    def begin(self, plan: messages.Rescue | None, before: str | None) -> None:
+        if before is not None:
+            self._unsaved_before = int(before)
+
+    @property
+    def is_needed(self) -> bool:
+        return self._keeper.run.unsaved > self._unsaved_before
+
+    def start(self) -> int:
+        self._keeper.is_child_adopted = self._keeper.is_spared = False
         self._pushes += 1
-        self.child = self.run.start_child("push")
-        return self.run.pid
+        self._keeper.child = self._keeper.run.start_child("push")
+        return self._keeper.run.pid
 
-    def pushed(self, status: int) -> float | None:
+    def ended(self, status: int) -> float | None:
         is_over = status == 0 or self._pushes > len(PAUSES_SECONDS)
         return None if is_over else PAUSES_SECONDS[self._pushes - 1]
 
-    def set_pushed_aside(self) -> str:
-        self._unsaved_before = self.run.unsaved
+    def set_aside(self, lock_id: str) -> str:
+        self._unsaved_before = self._keeper.run.unsaved
         return "errored.tfstate.pushed"
 
-    def note_held(self, **facts: Any) -> None:
+
+class Record:
+    """No later step reads what would be in it: a keeper's `RecordPort`."""
+
+    def begin(self, request: messages.Acquire) -> None:
         pass
 
-    def note(self, **facts: Any) -> None:
+    def note_held(self, *, lock_id: str, token: int, waited_seconds: float) -> None:
+        pass
+
+    def note_outcome(self, outcome: str, exit_code: int | None) -> None:
+        pass
+
+    def note_released(self, result: str, held_seconds: float) -> None:
         pass
 
 

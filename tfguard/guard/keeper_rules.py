@@ -1,7 +1,7 @@
 """
 What a keeper decides: from what the front, the lease's thread and the child tell it, and from the clock.
 
-Pure: no process, no socket, no descriptor, no clock of its own. What is to be done, it asks of its `Hands`: in the
+Pure: no process, no socket, no descriptor, no clock of its own. What is to be done, it asks of its `hands`: in the
 keeper they are processes and pipes, in the simulation they are simulated ones, and the decisions are the same code.
 
 Three rules stand above the rest. One SIGINT for each child on our account, whoever asks how often. Nothing starts
@@ -10,10 +10,9 @@ under a lock that is lost, or once somebody has asked to stop. Release only afte
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
 from tfguard.compat import assert_never
 from tfguard.guard import messages
+from tfguard.guard.hands import KeeperHands
 from tfguard.guard.watchdog import Action, Watchdog
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
@@ -26,103 +25,12 @@ _TOLD: dict[Action, messages.Event] = {
 }
 
 
-class KeeperHands(Protocol):
-    """What a keeper can do. Nothing here blocks, and nothing decides."""
-
-    def tell(self, message: messages.ToFront) -> None:
-        """Tell the front, if there is one."""
-        ...
-
-    # --- the lease's thread -------------------------------------------------------------------------------------
-
-    def start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
-        """Start the thread that waits, beats and releases."""
-        ...
-
-    def is_session_served(self) -> bool:
-        """Whether that thread is still there to be told anything."""
-        ...
-
-    def cancel_wait(self) -> None:
-        """Have it give up waiting."""
-        ...
-
-    def release(self, message: protocol.Release, *, is_state_unsaved: bool = False) -> None:
-        """Have it release. `is_state_unsaved`: keep a copy of the state that could not be pushed first."""
-        ...
-
-    def abandon(self) -> None:
-        """Have it end without touching anything."""
-        ...
-
-    # --- the child ----------------------------------------------------------------------------------------------
-
-    def start_child(self, message: messages.Spawn) -> int:
-        """Start a program, and give its PID; 0 if that failed, and the front has been told why."""
-        ...
-
-    def guard_child(self) -> None:
-        """Have the sentinel stop it if we die."""
-        ...
-
-    def adopt_child(self, pid: int) -> None:
-        """Watch a child that a dead predecessor started."""
-        ...
-
-    def interrupt_child(self) -> None:
-        """Send the one SIGINT."""
-        ...
-
-    def spare_child(self) -> None:
-        """It has had its SIGINT: the sentinel is to send none."""
-        ...
-
-    def act(self, action: Action) -> None:
-        """FREEZE, THAW or KILL the child and all its descendants."""
-        ...
-
-    def watch_relays(self, now: float) -> None:
-        """From now on a front that relays nothing is frozen: drain the child's output in its place."""
-        ...
-
-    def take_over_relays(self) -> None:
-        """The front is gone: drain the child's output."""
-        ...
-
-    # --- what is left over --------------------------------------------------------------------------------------
-
-    def is_state_unsaved(self) -> bool:
-        """Whether the child has left a state that it could not save."""
-        ...
-
-    def unsaved_path(self) -> str:
-        """Where that state is."""
-        ...
-
-    def start_push(self) -> int:
-        """Start one push of it, as a child, and give its PID; 0 if that failed."""
-        ...
-
-    def pushed(self, status: int) -> float | None:
-        """A push has ended: after how many seconds to try again, None if that is of no use."""
-        ...
-
-    def set_pushed_aside(self) -> str:
-        """Rename the pushed file, so that nobody pushes it twice; gives its new name."""
-        ...
-
-    def note_held(self, **facts: Any) -> None:
-        """Write into the run's record, for a later step, that the lock is held."""
-        ...
-
-    def note(self, **facts: Any) -> None:
-        """Write facts into the run's record."""
-        ...
-
-
 class KeeperRules:
     """
     One keeper's decisions about one lock, and the programs run under it one after another.
+
+    Large on purpose: nearly every rule weighs the front, the child and the lease against one another, so it needs to
+    know of all three.
 
     Tell it what happened, with the instant (boottime); call `enforce` at least every `TICK_SECONDS`, and first of all
     whenever time may have passed unseen. `is_done`: there is nothing left for this keeper to do.
@@ -134,7 +42,7 @@ class KeeperRules:
         self._hands = hands
         self._request: messages.Acquire | None = None
         self._has_session = False
-        self._is_held = False
+        self._lock_id = ""
         self._has_child = False
         self._is_child_inherited = False
         self._is_front_alive = True
@@ -175,33 +83,36 @@ class KeeperRules:
     def _start_session(self, request: messages.Acquire, adopt: messages.Adopt | None) -> None:
         self._request = request
         self._has_session = True
-        self._hands.start_session(request, adopt)
+        self._hands.record.begin(request)
+        self._hands.rescue.begin(request.rescue, adopt.errored_before if adopt else None)
+        self._hands.lease.start(request, adopt.lock if adopt else None)
 
     def _adopt(self, message: messages.Adopt) -> None:
         self._start_session(message.acquire, message)
         if message.lock.stage == "held":
             self.watchdog = Watchdog(message.acquire.deadlines(), message.lock.base)
             self.watchdog.is_interrupted = message.is_interrupted
-            self._is_held = True
-            self._hands.note_held(lock_id=message.lock.lock_id, token=message.lock.token)
+            self._lock_id = message.lock.lock_id
+            waited = message.lock.waited_seconds
+            self._hands.record.note_held(lock_id=self._lock_id, token=message.lock.token, waited_seconds=waited)
         elif message.lock.stage == "releasing":
             self._releasing = protocol.Release(outcome="")  # The thread goes on with it by itself.
         if message.child:
             self._has_child = self._is_child_inherited = True
-            self._hands.adopt_child(message.child)
+            self._hands.child.adopt(message.child)
 
     def _spawn(self, message: messages.Spawn, now: float) -> None:
         if self._is_stopping or self.watchdog.lost or self._has_child:
-            self._hands.tell(protocol.Failed(why=refusals.Interrupted()))
+            self._hands.front.tell(protocol.Failed(why=refusals.Interrupted()))
             return
-        pid = self._hands.start_child(message)
+        pid = self._hands.child.start(message)
         if not pid:
             return
         self._has_child = True
         self.watchdog.start_child()
-        self._hands.guard_child()
+        self._hands.child.guard()
         self.enforce(now)  # Who slept since the last beat starts a child that is frozen until the next one lands.
-        self._hands.tell(messages.Started(pid=pid))
+        self._hands.front.tell(messages.Started(pid=pid))
         self._start_run_timeout(now)
 
     def _start_run_timeout(self, now: float) -> None:
@@ -214,28 +125,28 @@ class KeeperRules:
         self._is_stopping = True
         if not self._has_child:
             if self._has_session:
-                self._hands.cancel_wait()
+                self._hands.lease.cancel_wait()
         elif message.is_delivered:
             self._spare()
         else:
             self._interrupt_at = now + message.grace_seconds
             self._interrupt_reason = message.reason
-        self._hands.watch_relays(now)
+        self._hands.child.watch_relays(now)
 
     def on_front_gone(self, now: float) -> None:
         """The front has died: bring the child home, release, and go."""
         self._is_front_alive = False
         self._is_stopping = True
-        self._hands.take_over_relays()
+        self._hands.child.take_over_relays()
         if self._has_child:
             self._orphan_killed_at = now + self._orphan_timeout_seconds
             self._interrupt("the front is gone", now)
         elif not self._has_session:
             self.is_done = True
-        elif self._is_held:
+        elif self._lock_id:
             self._release_orphaned(now)
         else:
-            self._hands.cancel_wait()  # Should the lock come all the same, it is released then.
+            self._hands.lease.cancel_wait()  # Should the lock come all the same, it is released then.
 
     @property
     def _orphan_timeout_seconds(self) -> float:
@@ -253,18 +164,18 @@ class KeeperRules:
             self._release_after_child = message
             return
         if self._has_session:
-            self._hands.note(outcome=message.outcome, exit_code=message.exit_code)
+            self._hands.record.note_outcome(message.outcome, message.exit_code)
         if not self._has_session:
             self._finish(protocol.Released(result="nothing"))
         elif self.watchdog.lost is not None:
-            self._hands.abandon()
+            self._hands.lease.abandon()
             kind = self.watchdog.lost
-            if self._hands.is_state_unsaved():
-                self._hands.tell(protocol.Rescued(result="lost", path=self._hands.unsaved_path()))
+            if self._hands.rescue.is_needed:
+                self._hands.front.tell(protocol.Rescued(result="lost", path=self._hands.rescue.path))
             self._finish(protocol.Released(result="failed" if kind == "expired" else kind))
-        elif not self._hands.is_session_served():
+        elif not self._hands.lease.is_served():
             self._finish(protocol.Released(result="nothing"))
-        elif self._hands.is_state_unsaved():
+        elif self._hands.rescue.is_needed:
             self._closing = message
             self._push(now)
         else:
@@ -273,7 +184,11 @@ class KeeperRules:
     def _hand_over(self, message: protocol.Release, *, is_state_unsaved: bool = False) -> None:
         """The thread releases and says so; should it lose the lock first, `on_session` hears of that instead."""
         self._releasing = message
-        self._hands.release(message, is_state_unsaved=is_state_unsaved)
+        if is_state_unsaved:
+            rescue = self._hands.rescue
+            self._hands.lease.release(message, errored=rescue.path, error=rescue.error)
+        else:
+            self._hands.lease.release(message)
 
     def _push(self, now: float) -> None:
         """
@@ -287,16 +202,16 @@ class KeeperRules:
             self._push_at = now + TICK_SECONDS
             return
         is_safe = self.watchdog.lost is None and now < self.watchdog.safe_until
-        pid = self._hands.start_push() if is_safe else 0
+        pid = self._hands.rescue.start() if is_safe else 0
         if pid:
             self._has_child = True
-            self._hands.tell(messages.Pushing(pid=pid))  # Should we be frozen, it is the front that freezes it.
+            self._hands.front.tell(messages.Pushing(pid=pid))  # Should we be frozen, it is the front that freezes it.
         else:
             self._close_after_rescue(1, now)
 
     def _on_pushed(self, status: int, now: float) -> None:
-        self._hands.tell(messages.Pushing(pid=0))
-        pause = self._hands.pushed(status)
+        self._hands.front.tell(messages.Pushing(pid=0))
+        pause = self._hands.rescue.ended(status)
         if pause is not None and self.watchdog.lost is None:
             self._push_at = now + pause
         else:
@@ -306,23 +221,23 @@ class KeeperRules:
         """Release; a state that could not be pushed is copied first, by the one who has the credentials."""
         message, self._closing = self._closing, None
         assert message is not None
-        if self.watchdog.lost is not None or not self._hands.is_session_served():
+        if self.watchdog.lost is not None or not self._hands.lease.is_served():
             self._release(message, now)
         elif status == 0:
-            self._hands.tell(protocol.Rescued(result="pushed", path=self._hands.set_pushed_aside()))
+            self._hands.front.tell(protocol.Rescued(result="pushed", path=self._hands.rescue.set_aside(self._lock_id)))
             self._hand_over(message)
         else:
             self._hand_over(message, is_state_unsaved=True)
 
     def _finish(self, last: protocol.Released) -> None:
         self._note_released(last)
-        self._hands.tell(last)
+        self._hands.front.tell(last)
         self.is_done = True
 
     def _note_released(self, message: protocol.Released) -> None:
         """The lock is not ours any more; where its release failed, the record goes on to say that it is."""
         if message.result not in ("failed", "nothing"):
-            self._hands.note(release=message.result, held_s=round(message.held_seconds, 1))
+            self._hands.record.note_released(message.result, message.held_seconds)
 
     # --- what the lease's thread says ---------------------------------------------------------------------------
 
@@ -335,7 +250,7 @@ class KeeperRules:
                 self.watchdog.landed(message.base)
             case protocol.Lost():
                 self.watchdog.lose(message.kind)
-            case protocol.Failed() if self._is_held:
+            case protocol.Failed() if self._lock_id:
                 # A successor whose store cannot be opened, say. What is held is not failed to be had: nobody beats it.
                 self.on_session(protocol.Lost(kind="expired"), now)
                 return
@@ -356,7 +271,7 @@ class KeeperRules:
                 pass
             case _:
                 assert_never(message)
-        self._hands.tell(message)
+        self._hands.front.tell(message)
         if isinstance(message, protocol.Held) and not self._is_front_alive:
             self._release_orphaned(now)
         if isinstance(message, (protocol.Lost, protocol.Failed)) and self._releasing is not None:
@@ -369,9 +284,10 @@ class KeeperRules:
             self._has_session = False
             return
         self.watchdog = Watchdog(self._request.deadlines(), message.base)
-        self._is_held = True
-        waited_s = round(message.waited_seconds, 1)
-        self._hands.note_held(lock_id=message.lock_id, token=message.token, waited_s=waited_s)
+        self._lock_id = message.lock_id
+        self._hands.record.note_held(
+            lock_id=message.lock_id, token=message.token, waited_seconds=message.waited_seconds
+        )
 
     # --- the child ----------------------------------------------------------------------------------------------
 
@@ -383,7 +299,7 @@ class KeeperRules:
             self._on_pushed(status, now)
             return
         if not self._is_child_inherited:  # Of that one the front knows itself, and its status too.
-            self._hands.tell(messages.Exited(status=status))
+            self._hands.front.tell(messages.Exited(status=status))
         self._is_child_inherited = False
         if self._release_after_child is not None:
             self._release(self._release_after_child, now)
@@ -406,14 +322,14 @@ class KeeperRules:
             return
         if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:
             self._is_timed_out = True
-            self._hands.tell(messages.Told(event="run.timed_out"))
+            self._hands.front.tell(messages.Told(event="run.timed_out"))
             self._interrupt("run timeout", now)
         if self._interrupt_at is not None and now >= self._interrupt_at:
             self._interrupt_at = None
             self._interrupt(self._interrupt_reason, now)
         if now >= self._orphan_killed_at:
             self._outcome = "orphan-killed"
-            self._hands.act(Action.KILL)
+            self._hands.child.act(Action.KILL)
 
     def timers(self) -> list[float]:
         """The instants, those of the lease aside, at which `enforce` will have something to do."""
@@ -428,7 +344,7 @@ class KeeperRules:
         elif action is Action.INTERRUPT:  # The watchdog has counted it already.
             self._send_interrupt("no heartbeat" if self.watchdog.lost is None else "lock lost", now)
         else:
-            self._hands.act(action)
+            self._hands.child.act(action)
             self._say(_TOLD[action], now)
 
     def _interrupt(self, reason: str, now: float) -> None:
@@ -436,14 +352,14 @@ class KeeperRules:
             self._send_interrupt(reason, now)
 
     def _send_interrupt(self, reason: str, now: float) -> None:
-        self._hands.interrupt_child()
+        self._hands.child.interrupt()
         self._spare()
         self._say("child.signalled", now, reason)
 
     def _spare(self) -> None:
         """The child has had its one signal, from us or from whomever: nobody of ours sends another."""
         self.watchdog.is_interrupted = True
-        self._hands.spare_child()
+        self._hands.child.spare()
 
     def _say(self, event: messages.Event, now: float, reason: str = "") -> None:
-        self._hands.tell(messages.Told(event=event, reason=reason, silence_seconds=now - self.watchdog.base))
+        self._hands.front.tell(messages.Told(event=event, reason=reason, silence_seconds=now - self.watchdog.base))

@@ -72,13 +72,17 @@ class Channel(Generic[Said, Heard]):
         self.socket.close()
 
 
-def front_end(end: socket.socket) -> Channel[ToKeeper, ToFront]:
+FrontEnd = Channel[ToKeeper, ToFront]
+KeeperEnd = Channel[ToFront, ToKeeper]
+
+
+def front_end(end: socket.socket) -> FrontEnd:
     """Return the front's end of the socketpair."""
     decoder: msgspec.json.Decoder[ToFront] = msgspec.json.Decoder(ToFront)
     return Channel(end, decoder)
 
 
-def keeper_end(end: socket.socket) -> Channel[ToFront, ToKeeper]:
+def keeper_end(end: socket.socket) -> KeeperEnd:
     """Return the keeper's end of the socketpair."""
     decoder: msgspec.json.Decoder[ToKeeper] = msgspec.json.Decoder(ToKeeper)
     return Channel(end, decoder)

@@ -18,6 +18,7 @@ from tfguard.guard import messages
 from tfguard.lock import protocol
 from tfguard.lock.session import LockSession
 from tfguard.lock.store import Store
+from tfguard.process.channel import KeeperEnd
 
 
 class LeaseThread(threading.Thread):
@@ -33,7 +34,7 @@ class LeaseThread(threading.Thread):
         *,
         post: Callable[[protocol.Word | Exception], None],
         tell: Callable[[protocol.Word], None],
-        adopt: messages.Adopt | None = None,
+        adopt: protocol.Adoption | None = None,
         lock_fd: int = -1,
     ) -> None:
         super().__init__(name="lease", daemon=True)
@@ -44,7 +45,7 @@ class LeaseThread(threading.Thread):
             deadlines=request.deadlines(),
             post=post,
             tell=tell,
-            adopt=adopt.lock if adopt else None,
+            adopt=adopt,
         )
         self._request = request
         self._post = post
@@ -83,3 +84,40 @@ class StateSurroundings:
 
     def is_there(self, place: str) -> bool:
         return state.is_there(self._target, place)
+
+
+class Lease:
+    """The thread from its start on, or that there is none yet: the `LeasePort` of the keeper."""
+
+    def __init__(self, channel: KeeperEnd, post: Callable[[protocol.Word | Exception], None]) -> None:
+        self._channel = channel
+        self._post = post
+        self._thread: LeaseThread | None = None
+
+    @property
+    def local_fd(self) -> int:
+        """The descriptor that carries a local lock, -1 if there is none."""
+        return self._thread.session.local_fd if self._thread is not None else -1
+
+    def start(self, request: messages.Acquire, adoption: protocol.Adoption | None) -> None:
+        descriptors = self._channel.take_descriptors(1) if adoption else []
+        lock_fd = descriptors[0] if descriptors else -1
+        self._thread = LeaseThread(request, post=self._post, tell=self._channel.send, adopt=adoption, lock_fd=lock_fd)
+        self._thread.start()
+
+    def is_served(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def cancel_wait(self) -> None:
+        self._session.cancel()
+
+    def release(self, message: protocol.Release, *, errored: str = "", error: str = "") -> None:
+        self._session.release(message, errored=errored, error=error)
+
+    def abandon(self) -> None:
+        self._session.abandon()
+
+    @property
+    def _session(self) -> LockSession:
+        assert self._thread is not None
+        return self._thread.session

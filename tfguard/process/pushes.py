@@ -1,0 +1,46 @@
+"""The pushes of a state that a program could not save: programs of the keeper's as well."""
+
+from __future__ import annotations
+
+from tfguard.guard import messages
+from tfguard.process.program import Program
+from tfguard.process.rescue import Rescuer
+from tfguard.process.sentinel_post import SentinelPost
+
+
+class Pushes:
+    """The rescuer of the run at hand, whose pushes are programs of the keeper's: its `RescuePort`."""
+
+    def __init__(self, program: Program, sentinels: SentinelPost) -> None:
+        self._program = program
+        self._sentinels = sentinels
+        self._rescuer = Rescuer(None)
+
+    def begin(self, plan: messages.Rescue | None, before: str | None) -> None:
+        self._rescuer = Rescuer(plan, before)
+
+    def begin_program(self) -> None:
+        """A program is about to start."""
+        self._rescuer.begin()
+
+    @property
+    def is_needed(self) -> bool:
+        return self._rescuer.is_needed
+
+    @property
+    def path(self) -> str:
+        return self._rescuer.path
+
+    @property
+    def error(self) -> str:
+        return self._rescuer.error
+
+    def start(self) -> int:
+        self._program.process = push = self._rescuer.start(self._sentinels.ensure().fileno())
+        return push.pid if push is not None else 0
+
+    def ended(self, status: int) -> float | None:
+        return self._rescuer.ended(status)
+
+    def set_aside(self, lock_id: str) -> str:
+        return self._rescuer.set_aside(lock_id)
