@@ -19,7 +19,7 @@ from tfguard.errors import UsageError
         ("-chdir=app plan", "chdir", "app"),
         ("--chdir app plan", "chdir", "app"),
         ("--config=ci.yml plan", "config", "ci.yml"),
-        ("--lock-timeout 30m plan", "lock_timeout", "30m"),
+        ("--lock-timeout 30m plan", "flags", {("lock", "timeout"): ("30m", "--lock-timeout")}),
         ("--log-format json plan", "log_format", "json"),
         ("--terraform=/bin/tofu plan", "terraform", "/bin/tofu"),
         ("--verbose plan", "verbosity", 1),

@@ -7,7 +7,9 @@ import pytest
 
 from tfguard.config.document import read_document
 from tfguard.config.file import inspect
+from tfguard.config.keys import keys
 from tfguard.config.schema import schema
+from tfguard.config.settings import resolved
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -74,3 +76,44 @@ def test_schema_and_tfguard_take_the_same_files(tmp_path: Path, name: str) -> No
 @pytest.mark.parametrize("name", BAD)
 def test_schema_and_tfguard_refuse_the_same_files(tmp_path: Path, name: str) -> None:
     assert verdicts(tmp_path, BAD[name]) == (False, False)
+
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("path", [path for path, key in keys().items() if key.flag or key.environment or key.default])
+def test_the_readme_has_every_key_with_a_default_a_variable_or_a_flag(path: tuple[str, ...]) -> None:
+    key = keys()[path]
+    row = next(line for line in README.splitlines() if line.startswith("|") and names_key(line.split("|")[1], path))
+    default = key.default if isinstance(key.default, str) else str(key.default or "").replace("'", "")
+
+    assert default in row.split("|")[2]
+    assert key.environment in README
+    assert key.flag is None or key.flag.name in README
+
+
+def names_key(cell: str, path: tuple[str, ...]) -> bool:
+    """Whether a row is about a key, or about the map around it."""
+    return any(f"`{'.'.join(path[:end])}`" in cell for end in range(1, len(path) + 1))
+
+
+def test_a_flag_beats_the_environment_and_the_environment_the_file(tmp_path: Path) -> None:
+    for path, key in keys().items():
+        if not key.environment:
+            continue
+        environ = {key.environment: "never" if key.environment == "TFGUARD_INIT" else str(key.default or "9m")}
+        flags = {path: (environ[key.environment], key.flag.name)} if key.flag else {}
+
+        assert resolved(None, None, environ=environ)[path].origin == key.environment
+        assert not flags or resolved(None, None, environ=environ, flags=flags)[path].origin == key.flag.name
+
+
+def test_every_key_is_explained_to_editors() -> None:
+    definitions = schema()["$defs"]
+
+    assert [
+        (name, word)
+        for name, definition in definitions.items()
+        for word, value in definition["properties"].items()
+        if "description" not in value and word not in {"retry", "lock", "init"}
+    ] == []

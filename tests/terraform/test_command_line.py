@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfguard.config.options import OURS_ALONE
 from tfguard.terraform.command_line import (
     child_arguments,
     misplaced_option,
@@ -211,6 +212,7 @@ def test_secrets_among_the_arguments_are_not_shown() -> None:
         ("state mv a b --config=x", "--config"),
         ("plan -chdir=x", "-chdir"),
         ("output --quiet", "--quiet"),
+        ("plan --terraform tofu", "--terraform"),
         ("plan --lock-timeout=3s", None),
         ("apply -- -p", None),
         ("plan -var -p", None),
@@ -223,7 +225,7 @@ def test_secrets_among_the_arguments_are_not_shown() -> None:
     ],
 )
 def test_our_options_behind_a_command_are_found(line: str, option: str | None) -> None:
-    assert misplaced_option(shlex.split(line)) == option
+    assert misplaced_option(shlex.split(line), OURS_ALONE) == option
 
 
 FLAGS = st.sampled_from(
@@ -260,7 +262,7 @@ def test_nothing_on_a_command_line_makes_parsing_fail(argv: list[str], variable:
     found = parse(argv, {"TF_CLI_ARGS": variable, "TF_CLI_ARGS_apply": variable})
 
     assert found.verdict in ("lock", "pass", "unlocked")
-    misplaced_option(argv)
+    misplaced_option(argv, OURS_ALONE)
 
 
 @pytest.fixture

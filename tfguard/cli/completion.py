@@ -16,7 +16,7 @@ from typing import Any
 from click import Group
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
-from tfguard.config.options import ASKED_AT_TAB, REPORT, SWITCHES, VALUED, Options
+from tfguard.config.options import ASKED_AT_TAB, REPORT, SWITCHES, TAKING_VALUES, VALUED, Options
 from tfguard.errors import TfguardError
 from tfguard.terraform.commands import NAMES, SUBCOMMANDS
 
@@ -32,7 +32,6 @@ _VALUES: Mapping[str, tuple[Item, ...]] = {
     "--log-format": (CompletionItem("console"), CompletionItem("json")),
 }
 _PIPELINE = ("-p", "--pipeline")
-_VALUED = (*VALUED, REPORT)
 
 
 def print_script(shell: str) -> int:
@@ -91,14 +90,14 @@ class _Line:
         rest = _joined([*words, incomplete])
         while len(rest) > 1 and rest[0].startswith("-"):
             name, equals, value = rest.pop(0).partition("=")
-            if name in _VALUED and not equals:
+            if name in TAKING_VALUES and not equals:
                 if len(rest) == 1:
                     return cls(Options(**found), (), rest[0], pending=name)
                 value = rest.pop(0)
             if name in VALUED:
                 found[VALUED[name]] = value
         name, equals, value = rest[0].partition("=")
-        if len(rest) == 1 and equals and name in _VALUED:
+        if len(rest) == 1 and equals and name in TAKING_VALUES:
             # bash has split the word at the sign itself, and replaces only what follows it.
             prefix = "" if rest[0] != incomplete else f"{name}="
             return cls(Options(**found), (), value, pending=name, prefix=prefix)
@@ -130,7 +129,7 @@ class _Line:
 
     def _first_words(self, asked: ShellComplete) -> Iterator[Item]:
         if self.incomplete.startswith("-"):
-            yield from _beginning(self.incomplete, [*_VALUED, *SWITCHES, "--help", "--version"])
+            yield from _beginning(self.incomplete, [*TAKING_VALUES, *SWITCHES, "--help", "--version"])
             return
         ours = _commands_of(asked)
         for name in sorted({*ours, *NAMES}):

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import click
 
-from tfguard.config.options import Options
+from tfguard.config.options import Options, help_of_key_flags
 from tfguard.errors import UsageError
 from tfguard.run.call import Call
 
@@ -20,7 +20,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 _SETTINGS = {"help_option_names": ["--help", "-h", "-help"]}
 _VERBATIM = {"ignore_unknown_options": True, "allow_interspersed_args": False, **_SETTINGS}
 
-_HELP = """Run Terraform under its own state lock.
+_HELP = f"""Run Terraform under its own state lock.
 
 \b
   tfguard apply -auto-approve          any Terraform command and its arguments
@@ -32,7 +32,7 @@ Options, before the command:
   -p, --pipeline NAME      a pipeline of tfguard.yml
   --config FILE            instead of the nearest tfguard.yml
   -chdir=DIR, --chdir DIR  work in DIR
-  --lock-timeout DURATION  how long to wait for the lock (10m)
+{help_of_key_flags()}
   --terraform PATH         the terraform or tofu to run
   --log-format FORMAT      console or json
   --report FILE            tell the run in FILE.md or FILE.json

@@ -33,11 +33,8 @@ def show(call: Call, *, has_origins: bool, is_json: bool) -> int:
     """
     options, environ = call.options, call.environ
     path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
-    flags: dict[KeyPath, tuple[str, str]] = {}
-    if options.lock_timeout:
-        flags["lock", "timeout"] = (options.lock_timeout, "--lock-timeout")
     config = load(path, environ) if path else None
-    leaves = resolved(config, options.pipeline, environ=environ, flags=flags)
+    leaves = resolved(config, options.pipeline, environ=environ, flags=options.flags)
     found = {dotted(path): (_shown(path, leaf.value), leaf.origin) for path, leaf in sorted(leaves.items())}
     if is_json:
         facts = {key: {"value": value, "origin": origin} for key, (value, origin) in found.items()}

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfguard.config.options import OURS_ALONE, SWITCHES
 from tfguard.errors import UsageError
 from tfguard.run.call import Call
 from tfguard.run.context import make_context
@@ -22,7 +23,7 @@ def run_terraform(call: Call) -> int:
     """
     if call.options.is_raw:
         become_terraform(make_context(call), call.options.command, call.environ)
-    misplaced = command_line.misplaced_option(call.options.command)
+    misplaced = command_line.misplaced_option(call.options.command, OURS_ALONE)
     if misplaced:
         raise _misplaced(misplaced, call.options.command)
     return run_command(call)
@@ -31,6 +32,6 @@ def run_terraform(call: Call) -> int:
 def _misplaced(option: str, command: Sequence[str]) -> UsageError:
     at = next(index for index, word in enumerate(command) if word.partition("=")[0] == option)
     value = command[at + 1] if "=" not in command[at] and at + 1 < len(command) else ""
-    has_value = option not in ("--verbose", "--quiet", "--ignore-errored-state") and "=" not in command[at] and value
+    has_value = option not in SWITCHES and "=" not in command[at] and value
     moved = f"{command[at]} {value}" if has_value else command[at]
     return UsageError(f"`{option}` belongs before the command: tfguard {moved} {command[0]}")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tfguard.config.document import Document, KeyPath, Problem, clip, dotted, read_document, shown_path
+from tfguard.config.keys import top_level
 from tfguard.config.rules import SHORTEST_LEASE_SECONDS, combination_findings, pipeline_name_finding, value_findings
 from tfguard.config.schema import HIDDEN, KeyFinding, did_you_mean, file_findings
 from tfguard.config.variables import has_variables
@@ -22,9 +23,9 @@ from tfguard.errors import ConfigError
 FILE_NAME = "tfguard.yml"
 
 #: A value below these is one value, however it looks inside: it is replaced, never merged.
-_OPAQUE = frozenset({"vars", "backend_config"})
+_OPAQUE = top_level("is_one_value")
 #: What is written here may be a secret; no message shows it.
-UNSHOWN = frozenset({"vars", "backend_config", "env", "args"})
+UNSHOWN = top_level("is_secret")
 
 
 class Leaf(NamedTuple):

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from tfguard.config.document import KeyPath
+from tfguard.config.keys import Flag, keys
 from tfguard.errors import UsageError
 from tfguard.text import printable
 
@@ -25,13 +27,17 @@ VALUED = {
     "--pipeline": "pipeline",
     "--chdir": "chdir",
     "-chdir": "chdir",
-    "--lock-timeout": "lock_timeout",
     "--log-format": "log_format",
     "--terraform": "terraform",
     "--report-limit": "report_limit",
 }
 #: The one that may be given again, as often as one likes.
 REPORT = "--report"
+#: Options for keys of tfguard.yml. They take a value, too.
+KEY_FLAGS: dict[str, tuple[KeyPath, Flag]] = {
+    key.flag.name: (path, key.flag) for path, key in keys().items() if key.flag
+}
+TAKING_VALUES = (*VALUED, *KEY_FLAGS, REPORT)
 #: Option → the field it sets, and to what. They take no value.
 SWITCHES: dict[str, tuple[str, int]] = {
     "--verbose": ("verbosity", 1),
@@ -45,11 +51,15 @@ _EXAMPLES = {
     "--pipeline": "--pipeline prod/network",
     "--chdir": "--chdir network",
     "-chdir": "-chdir=network",
-    "--lock-timeout": "--lock-timeout 10m",
     "--log-format": "--log-format json",
     "--terraform": "--terraform /usr/bin/terraform",
     "--report": "--report plan.md",
     "--report-limit": "--report plan.md --report-limit 65000",
+    **{name: f"{name} {flag.example}" for name, (_, flag) in KEY_FLAGS.items()},
+}
+#: Behind a command they are out of place. Terraform itself has flags with the names of the others.
+OURS_ALONE = frozenset({*VALUED, *SWITCHES, REPORT}) | {
+    name for name, (_, flag) in KEY_FLAGS.items() if not flag.is_terraforms
 }
 #: How alike two words must be for one to be a slip of the other. Below it, the word may be Terraform's own.
 _ALIKE = 0.75
@@ -62,7 +72,6 @@ class Options:
     config: str | None = None
     pipeline: str | None = None
     chdir: str | None = None
-    lock_timeout: str | None = None
     log_format: str | None = None
     terraform: str | None = None
     verbosity: int = 0
@@ -70,7 +79,13 @@ class Options:
     ignores_errored: bool = False
     reports: tuple[str, ...] = ()
     report_limit: str | None = None
+    key_flags: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = field(default=())
+
+    @property
+    def flags(self) -> dict[KeyPath, tuple[str, str]]:
+        """The keys of tfguard.yml that were given as options, each with its value and the option's name."""
+        return {KEY_FLAGS[name][0]: (value, name) for name, value in self.key_flags}
 
     @property
     def again(self) -> str:
@@ -93,13 +108,16 @@ def parse(argv: Sequence[str]) -> Options:
         UsageError: One of ours has no value or one too many, is given twice, or is misspelt.
     """
     found: dict[str, Any] = {}
+    keyed: dict[str, str] = {}
     switches: dict[str, Any] = {}
     reports: list[str] = []
-    rest = list(argv)
+    rest, is_raw = list(argv), False
     while rest and rest[0].startswith("-"):
         name, equals, value = rest[0].partition("=")
         if name == "--":
-            return Options(**found, **switches, reports=tuple(reports), is_raw=True, command=tuple(rest[1:]))
+            is_raw = True
+            rest.pop(0)
+            break
         if name in SWITCHES:
             if equals:
                 raise UsageError(f"{name} takes no value.\nFor example: tfguard {name} apply")
@@ -108,14 +126,18 @@ def parse(argv: Sequence[str]) -> Options:
             rest.pop(0)
         elif name in VALUED and not (name == "-chdir" and not equals):
             rest.pop(0)
-            _set(found, name, value if equals else _next(rest, name))
+            _set(found, VALUED[name], name, value if equals else _next(rest, name))
+        elif name in KEY_FLAGS:
+            rest.pop(0)
+            _set(keyed, name, name, value if equals else _next(rest, name))
         elif name == REPORT:
             rest.pop(0)
             reports.append(_given(name, value if equals else _next(rest, name)))
         else:
             _check_spelling(name)
             break
-    return Options(**found, **switches, reports=tuple(reports), command=tuple(rest))
+    found |= {**switches, "reports": tuple(reports), "key_flags": tuple(keyed.items())}
+    return Options(**found, is_raw=is_raw, command=tuple(rest))
 
 
 def _check_spelling(name: str) -> None:
@@ -124,7 +146,7 @@ def _check_spelling(name: str) -> None:
 
     if not name.startswith("--") or name in ("--help", "--version"):
         return
-    likely = difflib.get_close_matches(name, [*VALUED, *SWITCHES, REPORT], n=1, cutoff=_ALIKE)
+    likely = difflib.get_close_matches(name, [*TAKING_VALUES, *SWITCHES], n=1, cutoff=_ALIKE)
     if likely:
         example = _EXAMPLES.get(likely[0], likely[0])
         raise UsageError(
@@ -139,10 +161,10 @@ def _next(rest: list[str], name: str) -> str:
     return rest.pop(0)
 
 
-def _set(found: dict[str, str], name: str, value: str) -> None:
-    key, value = VALUED[name], _given(name, value)
-    if found.setdefault(key, value) != value:
-        first, second = printable(found[key], 40), printable(value, 40)
+def _set(found: dict[str, str], field_name: str, name: str, value: str) -> None:
+    value = _given(name, value)
+    if found.setdefault(field_name, value) != value:
+        first, second = printable(found[field_name], 40), printable(value, 40)
         raise UsageError(f"{name} is given twice, as {first} and as {second}.\nGive it once.")
 
 
@@ -154,3 +176,8 @@ def _given(name: str, value: str) -> str:
 
 def _needs_value(name: str) -> UsageError:
     return UsageError(f"{name} needs a value.\nFor example: tfguard {_EXAMPLES[name]} apply")
+
+
+def help_of_key_flags() -> str:
+    """Return the lines of `--help` for the options of keys."""
+    return "\n".join(f"  {flag.name + ' ' + flag.metavar:<24} {flag.help}" for _, flag in KEY_FLAGS.values())

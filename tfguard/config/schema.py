@@ -1,119 +1,23 @@
 """
-What tfguard.yml may contain: the keys and their types, checked one by one, and the same as JSON Schema.
+What tfguard.yml may contain, by the types of its `keys`: checked one by one, and the same as JSON Schema.
 
-The structs below are the one list of keys. The walk goes through them beside the plain data of a file, because a person
-wants to know the key, the line and the likely word; `schema()` gives them to editors.
+The walk goes through the types beside the plain data of a file, because a person wants to know the key, the line and
+the likely word; `schema()` gives them to editors.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
 
 from tfguard.config.document import KeyPath, clip
+from tfguard.config.keys import FileKeys, PipelineKeys, type_of
 from tfguard.config.variables import has_variables, malformed_reference
 from tfguard.durations import parse_duration
-from tfguard.lock.protocol import Order, TakeoverPolicy
 from tfguard.terraform.commands import TAKING_ARGUMENTS
-
-Duration = Annotated[
-    str,
-    Meta(
-        pattern=r"^[-+]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$",
-        description="A duration as Terraform writes it: 90s, 10m, 1h30m.",
-        extra={"is_duration": True},
-    ),
-]
-Step = Literal["init", "plan", "apply"]
-#: A command of Terraform's, whose arguments may be given under `args`.
-CommandName = Annotated[str, Meta(extra={"known": TAKING_ARGUMENTS})]
-
-
-class _Keys(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A map of the file. UNSET: not written there."""
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(…)"  # values may be secrets
-
-
-class LockKeys(_Keys, frozen=True, kw_only=True):
-    mode: Annotated[
-        Literal["state", "named"] | UnsetType,
-        Meta(description="state: Terraform's own lock. named: a lock of your own `name` in your own `store`."),
-    ] = UNSET
-    store: Annotated[str | UnsetType, Meta(description="Where a named lock lives: dynamodb://table, s3://bucket.")] = (
-        UNSET
-    )
-    name: Annotated[str | UnsetType, Meta(description="The name of a named lock.")] = UNSET
-    timeout: Annotated[Duration | UnsetType, Meta(description="How long to wait for the lock; 0 is one try.")] = UNSET
-    lease: Annotated[
-        Duration | UnsetType, Meta(description="Silence after which others may take over; 30s or more.")
-    ] = UNSET
-    takeover: Annotated[
-        TakeoverPolicy | UnsetType,
-        Meta(description="Which runs may take over the lock of a dead holder."),
-    ] = UNSET
-    plan: Annotated[
-        Literal["wait", "skip"] | UnsetType, Meta(description="skip: plan without the lock and without waiting.")
-    ] = UNSET
-    order: Annotated[Order | UnsetType, Meta(description="fifo: first come, first served.")] = UNSET
-
-
-class InitRetryKeys(_Keys, frozen=True, kw_only=True):
-    attempts: Annotated[int, Meta(ge=1, le=10)] | UnsetType = UNSET
-    patterns: Annotated[
-        list[str] | UnsetType, Meta(description="More regular expressions of errors that another try may cure.")
-    ] = UNSET
-
-
-class RetryKeys(_Keys, frozen=True, kw_only=True):
-    init: InitRetryKeys | UnsetType = UNSET
-
-
-class PipelineKeys(_Keys, frozen=True, kw_only=True):
-    dir: Annotated[str | UnsetType, Meta(description="Terraform's directory, relative to this file.")] = UNSET
-    workspace: Annotated[str | UnsetType, Meta(description="Terraform's workspace.")] = UNSET
-    binary: Annotated[Literal["terraform", "tofu"] | UnsetType, Meta(description="Which program to run.")] = UNSET
-    init: Annotated[
-        Literal["auto", "never"] | UnsetType,
-        Meta(description="Whether to initialise the directory where it is needed."),
-    ] = UNSET
-    backend_config: Annotated[
-        dict[str, Any] | list[str] | UnsetType, Meta(description="Values for the backend, or files that hold them.")
-    ] = UNSET
-    var_files: Annotated[list[str] | UnsetType, Meta(description="Files for -var-file, relative to this file.")] = UNSET
-    vars: Annotated[dict[str, Any] | UnsetType, Meta(description="Terraform variables; they travel as TF_VAR_*.")] = (
-        UNSET
-    )
-    args: Annotated[
-        dict[CommandName, list[str]] | UnsetType, Meta(description="More arguments for Terraform, by command.")
-    ] = UNSET
-    env: Annotated[dict[str, str] | UnsetType, Meta(description="More environment variables for Terraform.")] = UNSET
-    steps: Annotated[list[Step] | UnsetType, Meta(description="What `tfguard run` does.")] = UNSET
-    approve: Annotated[
-        Literal["prompt", "auto"] | UnsetType, Meta(description="Whether `tfguard run` asks before it applies.")
-    ] = UNSET
-    run_timeout: Annotated[Duration | UnsetType, Meta(description="How long a run may take, without waiting.")] = UNSET
-    paths: Annotated[
-        list[str] | UnsetType, Meta(description="Globs of further files whose change concerns this pipeline.")
-    ] = UNSET
-    retry: RetryKeys | UnsetType = UNSET
-    lock: LockKeys | UnsetType = UNSET
-
-
-class FileKeys(_Keys, frozen=True, kw_only=True):
-    version: Annotated[Literal[1], Meta(description="The version of this format.")]
-    defaults: Annotated[PipelineKeys | UnsetType, Meta(description="What holds for every pipeline.")] = UNSET
-    pipelines: Annotated[
-        dict[str, PipelineKeys] | UnsetType,
-        Meta(description="One directory, workspace, backend and lock each, by name."),
-    ] = UNSET
-
 
 HIDDEN: Any = ...
 
@@ -133,12 +37,12 @@ def file_findings(data: Any) -> Iterator[KeyFinding]:
         data = {}
     if isinstance(data, dict):
         data = {key: value for key, value in data.items() if not key.startswith("x-")}
-    yield from _findings(data, _type(FileKeys), (), is_raw=True)
+    yield from _findings(data, type_of(FileKeys), (), is_raw=True)
 
 
 def pipeline_findings(data: dict[str, Any]) -> Iterator[KeyFinding]:
     """Walk one pipeline after its variables were put in."""
-    yield from _findings(data, _type(PipelineKeys), (), is_raw=False)
+    yield from _findings(data, type_of(PipelineKeys), (), is_raw=False)
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
@@ -148,7 +52,7 @@ def did_you_mean(word: str, known: list[str]) -> str:
 
 
 def schema() -> dict[str, Any]:
-    """Give the JSON Schema (2020-12) of tfguard.yml, made from the structs above."""
+    """Return the JSON Schema (2020-12) of tfguard.yml, made from the types of the keys."""
     made = msgspec.json.schema(FileKeys)
     definitions: dict[str, Any] = {name: _loosened(made["$defs"][name]) for name in sorted(made["$defs"])}
     definitions["PipelineKeys"]["properties"]["args"]["propertyNames"] = {"enum": list(TAKING_ARGUMENTS)}
@@ -170,7 +74,7 @@ def _loosened(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     loose = {key: _loosened(value) for key, value in node.items()}
-    about = {"description": loose.pop("description")} if "description" in loose else {}
+    about = {word: loose.pop(word) for word in ("description", "default") if word in loose}
     if isinstance(loose.get("type"), str) and loose["type"] == "object":
         return {**about, **loose, "type": ["object", "null"]}
     if "$ref" in loose:
@@ -181,11 +85,6 @@ def _loosened(node: Any) -> Any:
     if "pattern" in loose:
         return {**about, "anyOf": [loose, {"const": 0}, variable]}
     return {**about, **loose}
-
-
-@cache
-def _type(struct: type[msgspec.Struct]) -> Any:
-    return msgspec.inspect.type_info(struct)
 
 
 def _findings(value: Any, kind: Any, path: KeyPath, *, is_raw: bool) -> Iterator[KeyFinding]:

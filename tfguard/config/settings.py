@@ -17,43 +17,15 @@ import msgspec
 
 from tfguard.config.document import KeyPath, Problem, clip, dotted, shown_path
 from tfguard.config.file import Config, Leaf, Leaves, nested, overlay, shortest_lease, shown_value
+from tfguard.config.keys import Step, keys, top_level
 from tfguard.config.rules import combination_findings, value_findings
-from tfguard.config.schema import HIDDEN, KeyFinding, Step, pipeline_findings
+from tfguard.config.schema import HIDDEN, KeyFinding, pipeline_findings
 from tfguard.config.variables import UnsetVariable, expand, has_variables
 from tfguard.durations import parse_duration
 from tfguard.errors import ConfigError, UsageError
 from tfguard.hcl import hcl, terraform_variable
 from tfguard.lock.protocol import LockTerms
 from tfguard.terraform.commands import find
-
-BUILT_IN: dict[KeyPath, Any] = {
-    ("dir",): ".",
-    ("init",): "auto",
-    ("approve",): "prompt",
-    ("steps",): ["init", "plan", "apply"],
-    ("retry", "init", "attempts"): 3,
-    ("lock", "mode"): "state",
-    ("lock", "timeout"): "10m",
-    ("lock", "lease"): "180s",
-    ("lock", "takeover"): "always",
-    ("lock", "plan"): "wait",
-    ("lock", "order"): "fifo",
-}
-
-#: An empty one counts as unset, because CI systems pass inputs that nobody gave as empty variables.
-ENVIRONMENT: dict[str, KeyPath] = {
-    "TFGUARD_INIT": ("init",),
-    "TFGUARD_APPROVE": ("approve",),
-    "TFGUARD_RUN_TIMEOUT": ("run_timeout",),
-    "TFGUARD_LOCK_TIMEOUT": ("lock", "timeout"),
-    "TFGUARD_LOCK_LEASE": ("lock", "lease"),
-    "TFGUARD_LOCK_TAKEOVER": ("lock", "takeover"),
-    "TFGUARD_LOCK_PLAN": ("lock", "plan"),
-    "TFGUARD_LOCK_ORDER": ("lock", "order"),
-}
-
-#: What of `defaults` holds for a directory that was not named as a pipeline: how to lock and run, never what with.
-_FOR_EVERYBODY = frozenset({"binary", "init", "approve", "run_timeout", "retry", "lock"})
 
 _NOWHERE = Leaf(None, "built in")
 
@@ -139,10 +111,11 @@ def resolved(
     config: Config | None, pipeline: str | None, *, environ: Mapping[str, str], flags: Flags | None = None
 ) -> Leaves:
     """Give every value that holds, variables put in, with its origin: secrets too. Raises as `resolve` does."""
-    leaves = {path: Leaf(value, "built in") for path, value in BUILT_IN.items()}
+    leaves = {path: Leaf(key.default, "built in") for path, key in keys().items() if key.default is not None}
     overlay(leaves, _expanded(config, _written(config, pipeline), environ).items())
-    given = {path: Leaf(environ[name], name) for name, path in ENVIRONMENT.items() if environ.get(name)}
-    overlay(leaves, given.items())
+    # An empty variable counts as unset, because CI systems pass inputs that nobody gave as empty ones.
+    named = ((path, key.environment) for path, key in keys().items() if environ.get(key.environment))
+    overlay(leaves, [(path, Leaf(environ[name], name)) for path, name in named])
     overlay(leaves, [(path, Leaf(value, spelled)) for path, (value, spelled) in (flags or {}).items()])
     for path in [path for path, leaf in leaves.items() if leaf.value is None]:
         del leaves[path]  # `x: null` takes back what the defaults set
@@ -187,7 +160,8 @@ def _written(config: Config | None, pipeline: str | None) -> Leaves:
             )
         return {}
     if pipeline is None:
-        return {path: leaf for path, leaf in config.defaults().items() if path[0] in _FOR_EVERYBODY}
+        everywhere = top_level("holds_everywhere")
+        return {path: leaf for path, leaf in config.defaults().items() if path[0] in everywhere}
     config.require(pipeline)
     return config.merged(pipeline)
 

@@ -97,10 +97,7 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
             f"There is no tfguard.yml here or above, so no pipeline {options.pipeline}.\n"
             "Write one, or name it with --config FILE."
         )
-    flags: dict[tuple[str | int, ...], tuple[str, str]] = {}
-    if options.lock_timeout:
-        flags["lock", "timeout"] = (options.lock_timeout, "--lock-timeout")
-    found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=flags)
+    found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=options.flags)
     redaction.register_secrets(redaction.secrets_among({**found.environment, **found.backend_config}))
     binary = find_binary(environ, flag=options.terraform, kind=found.binary, self_path=Path(sys.argv[0]))
     child_environ = {**environ, **found.environment}

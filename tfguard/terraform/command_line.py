@@ -34,11 +34,6 @@ _BOOLS = _names(
 )
 #: These make Terraform lock other files than the backend's state.
 _STATE_PATHS = frozenset({"state", "state-out", "backup", "backup-out"})
-_OURS = frozenset({"-p", "--pipeline", "--config", "--chdir", "-chdir", "--log-format", "--verbose", "--quiet"}) | {
-    "--ignore-errored-state",
-    "--report",
-    "--report-limit",
-}
 #: In two dashes these are still Terraform's own.
 _THEIRS: Mapping[tuple[str, ...], frozenset[str]] = {
     ("import",): frozenset({"--config"}),
@@ -321,9 +316,9 @@ def _insert(flag: str, tokens: Sequence[Token]) -> list[str]:
     return [*words[:at], flag, *words[at:]]
 
 
-def misplaced_option(argv: Sequence[str]) -> str | None:
+def misplaced_option(argv: Sequence[str], ours: frozenset[str]) -> str | None:
     """
-    Find one of tfguard's own options behind a Terraform command, where Terraform would get it: `-p`, `--config`, …
+    Find one of `ours`, tfguard's own options, behind a Terraform command, where Terraform would get it.
 
     Not after `--`, and not where it is another flag's value. Only for commands known to be Terraform's: what future
     ones accept is not for us to say.
@@ -337,7 +332,7 @@ def misplaced_option(argv: Sequence[str]) -> str | None:
         if word == "--":
             return None
         name = word.partition("=")[0]
-        if not pending and name in _OURS - theirs:
+        if not pending and name in ours - theirs:
             return name
         pending = not pending and word.startswith("-") and "=" not in word and _bare(word) in _VALUED
     return None
