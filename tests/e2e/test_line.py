@@ -6,17 +6,18 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import pexpect
 import pytest
 
-from tests.e2e.conftest import BACKENDS, Backend, Stage
+from tests.e2e.conftest import BACKENDS, TFGUARD, Backend, Stage
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import Running, running
 from tests.support.eventually import eventually, patience
+from tests.support.unhurried import UNHURRIED
 
 pytestmark = pytest.mark.e2e
 
@@ -60,8 +61,10 @@ def _exactly(tickets: list[dict[str, Any]], count: int) -> list[dict[str, Any]] 
     return tickets if len(tickets) == count else None
 
 
-def start(stage: Stage, name: str, **environ: str) -> AbstractContextManager[Running]:
-    return running(stage.start_tfguard("apply", "-auto-approve", TF_VAR_runner=name, **environ))
+def start(
+    stage: Stage, name: str, launcher: Sequence[str] = TFGUARD, **environ: str
+) -> AbstractContextManager[Running]:
+    return running(stage.start([*launcher, "apply", "-auto-approve"], TF_VAR_runner=name, **environ))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -71,9 +74,9 @@ def test_who_came_first_is_served_first(stage: Callable[..., Stage], backend: Ba
 
     with start(made, "holder") as holder:
         eventually(lambda: order(made) == ["holder"], 60)
-        with start(made, "first") as first:
+        with start(made, "first", UNHURRIED) as first:
             wait_for_tickets(made, 1)
-            with start(made, "second") as second:
+            with start(made, "second", UNHURRIED) as second:
                 wait_for_tickets(made, 2)
                 (made.path / "holder.wait").unlink()
                 results = [each.end() for each in (holder, first, second)]

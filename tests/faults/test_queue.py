@@ -7,11 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.e2e.conftest import TFGUARD
 from tests.e2e.running import Running
 from tests.faults.scene import Scene, family, on_both_stores
 from tests.support.eventually import eventually
 from tests.support.fakes import plain
 from tests.support.line_world import World
+from tests.support.unhurried import UNHURRIED
 from tfguard.lock.queue_record import decode
 
 pytestmark = pytest.mark.e2e
@@ -26,11 +28,11 @@ def waiting(scene: Scene) -> int:
     return len(decode(found.text).tickets) if found else 0
 
 
-def lined_up(scene: Scene, names: Sequence[str]) -> list[Running]:
+def lined_up(scene: Scene, names: Sequence[str], launcher: Sequence[str] = TFGUARD) -> list[Running]:
     """Runs that wait, in the order of their names; nobody else does."""
     runs = []
     for number, name in enumerate(names, start=1):
-        runs.append(scene.run(name))
+        runs.append(scene.run(name, launcher=launcher))
         eventually(lambda number=number: waiting(scene) == number, 30, f"{name} in line")
     return runs
 
@@ -55,7 +57,7 @@ def test_f1_whoever_dies_in_line_holds_nobody_up(scene: Scene) -> None:
 @on_both_stores
 def test_f1_a_plain_lock_that_barges_in_is_waited_for_and_the_line_goes_on(scene: Scene) -> None:
     first = scene.begun("first")
-    runs = lined_up(scene, ["w1", "w2"])
+    runs = lined_up(scene, ["w1", "w2"], UNHURRIED)
 
     barging = plain()
     scene.proxy.after_next("delete", lambda: scene.store.create(barging))
