@@ -41,9 +41,14 @@ GROUND = FLOORS[0]
 
 #: Two processes. They speak `guard.messages` and share what is pure; neither runs the other's code.
 KEEPER_SIDE = frozenset(
-    {"process.keeper", "process.lease_thread", "guard.keeper_rules", "lock.session", "lock.waiting"}
+    {"guard.keeper_rules", "guard.hands", "lock.session", "lock.waiting"}
+    | {f"process.{name}" for name in ("keeper", "lease_thread", "program", "pushes", "sentinel_post")}
 )
-FRONT_SIDE = frozenset({"process.front", "process.relay", "guard.front_rules", "guard.handover"})
+FRONT_SIDE = frozenset(
+    {"guard.front_rules", "guard.handover"}
+    | {f"process.{name}" for name in ("front", "front_child", "child_launcher", "keeper_link", "question", "relay")}
+    | {"process.signal_desk"}
+)
 
 #: Programs of their own say with which status they end, and a signal's death is re-raised; all else is up to `cli`.
 PROGRAMS = frozenset({"cli.main", "cli.completion", "__main__"}) | {
@@ -63,6 +68,9 @@ HEAVY = ("boto3", "botocore", "click", "structlog", "rich", "yaml", "asyncio")
 #: The simulation runs these rooms on a clock of its own, so they do nothing but decide.
 PURE = ("lock", "guard")
 IMPURE = frozenset({"socket", "subprocess", "selectors", "multiprocessing", "asyncio", "boto3", "botocore"})
+
+#: Where the size of classes is counted.
+COUNTED = ("lock", "guard", "process")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -328,6 +336,32 @@ def test_every_room_has_its_caption_in_architecture_md():
 def test_no_room_is_crowded(path):
     """Above 450 lines a wall is missing somewhere; find it."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
+def classes_of(module: str) -> Iterator[ast.ClassDef]:
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    return (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef))
+
+
+def own_fields(node: ast.ClassDef) -> set[str]:
+    """Name what an object of this class keeps for itself: what its `__init__` sets."""
+    makers = (each for each in node.body if isinstance(each, ast.FunctionDef) and each.name == "__init__")
+    return {
+        part.attr
+        for maker in makers
+        for part in ast.walk(maker)
+        if isinstance(part, ast.Attribute) and isinstance(part.ctx, ast.Store) and ast.unparse(part.value) == "self"
+    }
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) in COUNTED])
+def test_no_class_does_the_work_of_two(module):
+    """Above 15 fields or 20 methods another class is hidden in it; one that is large "on purpose" says why."""
+    for node in classes_of(module):
+        methods = [each for each in node.body if isinstance(each, ast.FunctionDef)]
+        is_large = len(own_fields(node)) > 15 or len(methods) > 20
+
+        assert is_large == (" on purpose" in (ast.get_docstring(node) or "")), node.name
 
 
 @pytest.mark.parametrize("module", ["cli.main", "process.front", "report.log", "ci.identity"])

@@ -15,7 +15,7 @@ from tests.e2e.running import Running, running
 from tests.support.eventually import eventually
 from tests.support.proxy import Proxy, proxy
 from tfguard.guard.front_rules import FROZEN_KEEPER_SECONDS
-from tfguard.process.front import MAX_RESTARTS
+from tfguard.process.keeper_link import MAX_RESTARTS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 

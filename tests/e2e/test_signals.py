@@ -24,7 +24,7 @@ from tests.e2e.conftest import SHORT_LEASE, TFGUARD, Stage
 from tests.e2e.operated import keeper_of, kill_keeper_of
 from tests.e2e.running import Running
 from tests.support.eventually import eventually, patience
-from tfguard.process.front import MAX_RESTARTS
+from tfguard.process.keeper_link import MAX_RESTARTS
 
 pytestmark = pytest.mark.e2e
 

@@ -136,7 +136,7 @@ def test_a_waiter_that_slept_past_its_time_looks_once_more_and_gives_up(store, c
     lid = Lid(clock)
     queue = Queue(store, clock, clock.advance)
     wanted = request("me", lease=180.0, timeout=600.0, stores=1)
-    waiter = Waiter(wanted, [store], clock, queue, post=print, tell=print, cancel=lid)
+    waiter = Waiter(wanted.lock, [store], clock, queue, post=print, tell=print, cancel=lid)
 
     with pytest.raises(Busy):
         waiter.wait()

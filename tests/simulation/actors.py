@@ -29,7 +29,8 @@ from tfguard.guard.hands import KeeperHands
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.lock.store import Holder
-from tfguard.process.front import CANCEL_SECONDS, MAX_RESTARTS
+from tfguard.process.front import CANCEL_SECONDS
+from tfguard.process.keeper_link import MAX_RESTARTS
 from tfguard.process.rescue import PAUSES_SECONDS
 
 #: What arrives when the other end of a socket is no more.

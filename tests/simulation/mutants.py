@@ -198,7 +198,7 @@ MUTANTS = (
     _in("lock.queue_record", "who comes back goes to the end of the line", ("number = ticket.number or max(", "number = max(")),
     _in("lock.turn", "nobody cares whose turn it is", ("is_last or not self.is_kept", "True or not self.is_kept")),
     _in("lock.turn", "a newcomer takes what is free", ("        if is_last or not self.is_kept or (", "        if is_last or not self.has_place or (")),
-    _in("lock.turn", "a dead head keeps his turn", ("if now - self._free_since < len(ahead) * TURN_SECONDS:", "if ahead:"), tests=("tests/lock/test_turn.py",)),
+    _in("lock.turn", "a dead head keeps his turn", ("if free_seconds < len(ahead) * TURN_SECONDS:", "if ahead:"), tests=("tests/lock/test_turn.py",)),
     _in("lock.turn", "who is passed over stays in line", ("self.passed = tuple(ticket.id for ticket in ahead)", "pass"), tests=("tests/lock/test_turn.py",)),
     _in("lock.turn", "a number is lost with its answer", ("        self._ticket = state.ticket(self._ticket.id) or self._ticket", "        pass")),
     _in("lock.waiting", "who gives up stays in line", ("        self._line.leave()", "        pass")),

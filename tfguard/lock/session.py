@@ -33,6 +33,9 @@ class LockSession:
 
     `post` hands a message to the main thread, `tell` sends one to the front at once (the journal, which must be out
     before the write that it announces). `deadlines` is None where the kernel ends the lock together with its holder.
+
+    Large on purpose: one lock's whole life stands here in its order, and nearly every step needs the stores, the clock
+    and what has been asked meanwhile.
     """
 
     def __init__(

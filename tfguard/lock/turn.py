@@ -47,6 +47,22 @@ _AGED_SECONDS = 300.0
 _UNPLACED_JITTER = 0.4
 
 
+class _FreeSpell:
+    """For how long the lock has been seen free, look after look; `seconds` is None as long as it was not."""
+
+    def __init__(self) -> None:
+        self.seconds: float | None = None
+        self._since = self._seen_at = float("-inf")
+
+    def see(self, now: float) -> float:
+        """A look has shown the lock free; return for how long it has been by now."""
+        if now - self._seen_at > _UNBROKEN_SECONDS:
+            self._since = now
+        self._seen_at = now
+        self.seconds = now - self._since
+        return self.seconds
+
+
 class Turn:
     """
     One waiter's place. `ticket` is his; with `order` *none* he never stands in line.
@@ -69,8 +85,7 @@ class Turn:
         self._read_at = float("-inf")
         self._signed_at = float("-inf")
         self._forgiven_at = float("-inf")
-        self._free_since: float | None = None
-        self._free_seen_at = float("-inf")
+        self._free = _FreeSpell()
 
     # --- what is known ------------------------------------------------------------------------------------------
 
@@ -107,7 +122,7 @@ class Turn:
 
         `holder` is any text that is the same as long as the same run holds it.
         """
-        self._free_since = None
+        self._free = _FreeSpell()
         self._heard_at = now = self._clock.boottime()
         if not self.is_kept:
             return
@@ -123,16 +138,14 @@ class Turn:
 
     def see_nothing(self, error: Exception) -> None:
         """A look had no answer."""
-        self._free_since = None
+        self._free = _FreeSpell()
         self._queue.note(error)
         self._forgive_since(self._heard_at)
 
     def may_try(self, *, is_last: bool = False) -> bool:
         """A look has shown that the lock could be taken: whether it is our turn. `is_last`: our time is up."""
         self._heard_at = now = self._clock.boottime()
-        if self._free_since is None or now - self._free_seen_at > _UNBROKEN_SECONDS:
-            self._free_since = now
-        self._free_seen_at = now
+        free_seconds = self._free.see(now)
         self.passed = ()
         if is_last or not self.is_kept or (self.has_place and self.rank == 0):
             return True
@@ -142,7 +155,7 @@ class Turn:
         if ahead and not self.has_place:
             self._join()
             ahead = self._view.ahead_of(self._ticket.id, now)
-        if now - self._free_since < len(ahead) * TURN_SECONDS:
+        if free_seconds < len(ahead) * TURN_SECONDS:
             return False
         self.passed = tuple(ticket.id for ticket in ahead)
         return True
@@ -152,7 +165,7 @@ class Turn:
     def pause(self) -> float:
         """Seconds until the next look."""
         slower = 2.0 if self._queue.is_throttled else 1.0
-        if self.is_kept and self._free_since is not None:
+        if self.is_kept and self._free.seconds is not None:
             # Free, and left to those ahead of us: pauses must stay short, or we could not tell that it stayed free.
             return slower * jittered(HEAD_SECONDS)
         if self.has_place:

@@ -1,0 +1,98 @@
+"""How the front has its keeper start a program: with which descriptors, in which process group, relayed by whom."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Literal
+
+from tfguard.guard import messages
+from tfguard.process.launch import without_tracking
+from tfguard.process.relay import Relay, Stream, sinks
+
+_CAPTURED_BYTES = 65536
+
+
+class ChildLauncher:
+    """
+    Makes the message that starts a program, and the relays of what it prints.
+
+    `send` gets each message with its descriptors. `on_interrupt_heard` is called, by a relay's thread, when the program
+    says "Interrupt received". `last_words` is the end of what the last program printed, as far as it was relayed.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[messages.Spawn, list[int]], None],
+        on_interrupt_heard: Callable[[], None],
+        *,
+        shares_terminal: bool,
+    ) -> None:
+        self.last_words = ""
+        self._send = send
+        self._on_interrupt_heard = on_interrupt_heard
+        self._shares_terminal = shares_terminal
+
+    def start(
+        self,
+        argv: Sequence[str],
+        directory: str,
+        environ: Mapping[str, str],
+        stdout: int,
+        keep: Callable[[bytes], object] | None,
+    ) -> list[Relay]:
+        """Start a program that reads our input; return the relays of its output, to be finished once it has ended."""
+        streams = [Stream.open(name, sink, self._on_interrupt_heard, keep) for name, sink in sinks(stdout)]
+        relays = [stream.relay for stream in streams if stream.relay]
+        self._spawn(
+            argv,
+            directory,
+            environ,
+            [0, *(stream.end for stream in streams), *(relay.source for relay in relays)],
+            [stream.name for stream in streams if stream.relay],
+        )
+        for stream in streams:
+            stream.let_go()
+        return relays
+
+    @contextmanager
+    def capture(self, argv: Sequence[str], directory: str, environ: Mapping[str, str]) -> Iterator[Captured]:
+        """Start a program without input, and give what it has printed by the time it is asked for."""
+        with tempfile.TemporaryFile() as file, open(os.devnull, "rb") as nothing:
+            self._spawn(argv, directory, environ, [nothing.fileno(), file.fileno(), file.fileno()], [])
+            yield Captured(file)
+
+    def note_last_words(self, relays: Sequence[Relay]) -> None:
+        """The program has ended, and so have its relays."""
+        self.last_words = b"".join(relay.last_words for relay in relays).decode("utf-8", "replace")
+
+    def _spawn(
+        self,
+        argv: Sequence[str],
+        directory: str,
+        environ: Mapping[str, str],
+        descriptors: list[int],
+        relayed: list[Literal["stdout", "stderr"]],
+    ) -> None:
+        message = messages.Spawn(
+            argv=list(argv),
+            directory=directory,
+            environ=without_tracking(environ),
+            group=os.getpgrp() if self._shares_terminal else 0,
+            relayed=relayed,
+        )
+        self._send(message, descriptors)
+
+
+class Captured:
+    """What a program prints into a file."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+
+    def read(self) -> str:
+        """Return the end of it."""
+        self._file.seek(max(0, self._file.tell() - _CAPTURED_BYTES))
+        return self._file.read().decode("utf-8", "replace")

@@ -1,0 +1,77 @@
+"""The keeper as the front knows it: a process, the channel to it, and how often it had to be replaced."""
+
+from __future__ import annotations
+
+import selectors
+from collections.abc import Mapping
+
+from tfguard.guard import messages
+from tfguard.process import channel, launch
+
+#: So many successors a front starts; when the last one dies, nobody takes its place.
+MAX_RESTARTS = 2
+
+
+class KeeperLink:
+    """
+    One keeper after another, the first of them started at once.
+
+    `lock_fd` is the descriptor of a local lock that a keeper has taken, -1 if there is none: it is handed on.
+    """
+
+    def __init__(self, environ: Mapping[str, str], selector: selectors.BaseSelector) -> None:
+        self.lock_fd = -1
+        self._environ = launch.without_tracking(environ)
+        self._selector = selector
+        self._restarts = 0
+        self._start()
+
+    def _start(self) -> None:
+        launched = launch.take(self._environ)
+        self._process = launched.process
+        self.channel = channel.front_end(launched.socket)
+        self._selector.register(self.channel, selectors.EVENT_READ)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def is_last(self) -> bool:
+        """Whether nobody would take the place of this keeper."""
+        return self._restarts >= MAX_RESTARTS
+
+    def send(self, message: messages.ToKeeper, descriptors: list[int] | None = None) -> None:
+        """Send it a message; one that is dead hears nothing, and that is no error."""
+        self.channel.send(message, descriptors)
+
+    def hand_over(self, message: messages.Acquire | messages.Adopt) -> None:
+        """Tell a successor what to go on with, and give it the local lock."""
+        self.send(message, [self.lock_fd] if self.lock_fd >= 0 else None)
+
+    def take_lock_fd(self) -> None:
+        """Keep the local lock's descriptor that came with the last message, if one did."""
+        for descriptor in self.channel.take_descriptors(1):
+            self.lock_fd = descriptor
+
+    def bury(self) -> None:
+        """It has closed its end: it is dead, or about to be."""
+        self._selector.unregister(self.channel)
+        self.channel.close()
+        self._process.wait()
+
+    def restart(self) -> None:
+        """Start a successor of the one that was buried."""
+        self._restarts += 1
+        self._start()
+
+    def kill_frozen(self) -> None:
+        """End a keeper that says nothing any more, so that another can take its place."""
+        if self._process.poll() is None:
+            self._process.kill()
+
+    def end(self) -> None:
+        """End it at once, with nothing left for it to do."""
+        self.channel.close()
+        self._process.kill()
+        self._process.wait()
