@@ -114,7 +114,8 @@ class Scene:
     def begun(self, name: str = "a", **facts: Any) -> Running:
         """A run in the middle of its work."""
         made = self.run(name, **facts)
-        self.wait_for(name, "begin")
+        eventually(lambda: self.lines(name, "begin") or made.process.poll() is not None, 40, f"{name} begin")
+        assert self.lines(name, "begin"), f"it has ended without beginning: {made.end()}"
         return made
 
     def beating(self, **facts: Any) -> Running:
@@ -192,7 +193,8 @@ class Scene:
         """Delete the record as a person does in the console: whoever holds it is not asked."""
         found = self.record()
         assert found is not None
-        while found is not None:
+        lock_id = found.id
+        while found is not None and found.id == lock_id:  # Between look and deletion it may have had a heartbeat.
             with contextlib.suppress(Exception):
                 self.store.delete(found)
             found = self.record()
