@@ -196,5 +196,5 @@ def test_what_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
     odd = tmp_path / "odd"
     os.mkfifo(odd) if kind == "fifo" else odd.mkdir()
 
-    with pytest.raises(Exception, match="is no regular file"):
+    with pytest.raises(Exception, match="is not a regular file"):
         load(odd, {})

@@ -69,7 +69,7 @@ def test_show_never_shows_a_secret(made: Stage) -> None:
 def test_validate_takes_a_file_without_its_variables_but_a_pipeline_needs_them(made: Stage) -> None:
     whole, one = made.tfguard("config", "validate"), made.tfguard("config", "validate", "prod/network")
 
-    assert (whole.code, whole.out) == (0, "tfguard.yml is right: 1 pipeline.\n")
+    assert (whole.code, whole.out) == (0, "tfguard.yml is valid: 1 pipeline.\n")
     assert one.code == 78
     assert "the variable LIMIT is not set" in one.err
 

@@ -56,7 +56,7 @@ def test_the_variable_wins_over_the_file_and_neither_means_default(tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["a/b", "a b", "ü", "\x1b[31m"])
 def test_a_workspace_terraform_would_refuse_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ConfigError, match="TF_WORKSPACE names no valid workspace") as caught:
+    with pytest.raises(ConfigError, match="TF_WORKSPACE does not name a valid workspace") as caught:
         workdir(tmp_path, TF_WORKSPACE=name).workspace()
 
     assert "\x1b" not in str(caught.value)
@@ -90,7 +90,7 @@ def test_files_that_are_none_neither_block_nor_crash(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / ".terraform" / "terraform.tfstate")
     (tmp_path / ".terraform" / "environment").write_bytes(b"\xff\xfe")
 
-    with pytest.raises(ConfigError, match="no ordinary file"):
+    with pytest.raises(ConfigError, match="not an ordinary file"):
         _ = workdir(tmp_path).backend
     with pytest.raises(ConfigError, match="it is no text"):
         workdir(tmp_path).workspace()

@@ -30,16 +30,16 @@ _HELP = f"""Run Terraform under its own state lock.
 \b
 Options, before the command:
   -p, --pipeline NAME      a pipeline of tfguard.yml
-  --config FILE            instead of the nearest tfguard.yml
+  --config FILE            use FILE instead of the nearest tfguard.yml
   -chdir=DIR, --chdir DIR  work in DIR
 {help_of_key_flags()}
   --terraform PATH         the terraform or tofu to run
   --log-format FORMAT      console or json
-  --report FILE            tell the run in FILE.md or FILE.json
-  --report-limit BYTES     how long that may be: 65000 fits a comment
-  --ignore-errored-state   run even where a former run's state waits to be saved
-  --verbose, --quiet       more, or less
-  --version                tfguard's and Terraform's
+  --report FILE            write a report of the run to FILE.md or FILE.json
+  --report-limit BYTES     its largest size: 65000 fits a comment
+  --ignore-errored-state   run even if an earlier run's state is still to be saved
+  --verbose, --quiet       say more, or less
+  --version                show tfguard's and Terraform's
 
 Every other word is Terraform's: tfguard -help shows its commands.
 """
@@ -98,7 +98,7 @@ def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]
 
 @group.command(short_help="Check that tfguard protects this state.", context_settings=_SETTINGS)
 @takes_pipeline
-@click.option("--prove-lock", is_flag=True, help="Also hold the lock, and let the real Terraform run into it.")
+@click.option("--prove-lock", is_flag=True, help="Also hold the lock, and show that the real Terraform is refused.")
 @click.option("--repair-digest", is_flag=True, help="Write the digest of the state as it is, under the lock.")
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask; with --repair-digest.")
 @as_json
@@ -127,7 +127,9 @@ def doctor(
 @group.command(short_help="Create the bucket and table that a backend needs.", context_settings=_SETTINGS)
 @takes_pipeline
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
-@click.option("--print", "form", type=click.Choice(["terraform", "iam"]), help="Print it as code, and create nothing.")
+@click.option(
+    "--print", "form", type=click.Choice(["terraform", "iam"]), help="Print it as code instead of creating it."
+)
 @click.option(
     "--backend-config", "-backend-config", "given", multiple=True, help="KEY=VALUE or FILE, as for init; repeatable."
 )
@@ -135,7 +137,7 @@ def doctor(
 def bootstrap(
     call: Call, pipeline: str | None, *, is_sure: bool, form: Literal["terraform", "iam"] | None, given: tuple[str, ...]
 ) -> int:
-    """Create what the backend needs, after showing it; what is there is checked, and never changed.
+    """Create what the backend needs, after showing it. What exists is checked, and never changed.
 
     For example: tfguard bootstrap prod/network
     """
@@ -147,7 +149,7 @@ def bootstrap(
     return command.run_bootstrap(call, given=given, is_sure=is_sure)
 
 
-@group.command(short_help="Show who holds the lock, and whether it lives.", context_settings=_SETTINGS)
+@group.command(short_help="Show who holds the lock, and whether that run is alive.", context_settings=_SETTINGS)
 @takes_pipeline
 @as_json
 @takes_named_lock
@@ -182,8 +184,8 @@ def status(
 
 @group.command(short_help="Free a lock whose holder is dead.", context_settings=_SETTINGS)
 @takes_pipeline
-@click.option("--id", "lock_id", default="", help="The ID of the lock to free: exactly that one.")
-@click.option("--force", is_flag=True, help="Even if its holder is alive; with --reason.")
+@click.option("--id", "lock_id", default="", help="The ID of the lock to free; no other lock is touched.")
+@click.option("--force", is_flag=True, help="Free it even if its holder is alive; needs --reason.")
 @click.option("--reason", default="", help="Why; kept in the lock's history.")
 @click.option("--yes", is_flag=True, help="Do not ask; with --id.")
 @takes_named_lock
@@ -199,7 +201,7 @@ def unlock(
     name: str | None,
     store: str | None,
 ) -> int:
-    """Free a lock whose holder is dead. Shows whose it is, watches for its heartbeat, asks.
+    """Free a lock whose holder is dead: show who holds it, watch for a heartbeat, and ask.
 
     For example: tfguard unlock --id 0aaf67c2-1d04-8ce4-bbf7-d284f7c9b100
     """
@@ -227,14 +229,14 @@ def history(call: Call, pipeline: str | None, *, is_json: bool, name: str | None
     return run_history(call.about(pipeline, name, store), is_json=is_json)
 
 
-@group.command(short_help="Hold a state for maintenance, running nothing.", context_settings=_SETTINGS)
+@group.command(short_help="Hold the lock for maintenance; nothing is run.", context_settings=_SETTINGS)
 @takes_pipeline
 @click.option("--reason", required=True, help="Why; shown to everybody who waits.")
 @click.option("--for", "duration", default="2h", help="For how long (2h).")
 @takes_named_lock
 @click.pass_obj
 def hold(call: Call, pipeline: str | None, *, reason: str, duration: str, name: str | None, store: str | None) -> int:
-    """Hold the lock by hand until its time is over, or until `tfguard unlock`.
+    """Hold the lock by hand until its end time, or until `tfguard unlock`.
 
     For example: tfguard hold --reason "moving the subnets" --for 2h
     """
@@ -243,12 +245,12 @@ def hold(call: Call, pipeline: str | None, *, reason: str, duration: str, name: 
     return run_hold(call.about(pipeline, name, store), reason=reason, duration=duration)
 
 
-@group.command(short_help="Wait for, or clear up after, this job's runs.", context_settings=_SETTINGS)
+@group.command(short_help="Wait for this job's runs, or clean up after them.", context_settings=_SETTINGS)
 @click.option("--timeout", default="4m", help="How long to wait, at most (4m).")
-@click.option("--record", default="", help="The record file, or the folder of them, to settle.")
+@click.option("--record", default="", help="The record file to settle, or a folder of them.")
 @click.pass_obj
 def settle(call: Call, timeout: str, record: str) -> int:
-    """Wait until no run of this job holds its lock; release what a killed one has left. Made to be a job's last step.
+    """Wait until no run of this job holds a lock; clean up after killed ones. Meant as a job's last step.
 
     For example: tfguard settle
     """
@@ -262,10 +264,10 @@ def settle(call: Call, timeout: str, record: str) -> int:
     return run_settle(call, timeout_seconds=seconds, place=record)
 
 
-@group.command(short_help="Print what lets your shell complete tfguard.", context_settings=_SETTINGS)
+@group.command(short_help="Print the shell completion script.", context_settings=_SETTINGS)
 @click.argument("shell", required=False, metavar="bash|zsh|fish", type=click.Choice(["bash", "zsh", "fish"]))
 def completion(shell: str | None) -> int:
-    """Print a script that lets SHELL complete commands, options and pipelines at Tab.
+    """Print the script with which SHELL completes commands, options and pipelines.
 
     For example: tfguard completion bash, as eval "$(tfguard completion bash)" in ~/.bashrc
     """
@@ -284,13 +286,13 @@ def config() -> None:
     """
 
 
-@config.command(short_help="Show the values that hold.", context_settings=_SETTINGS)
+@config.command(short_help="Show the settings in effect.", context_settings=_SETTINGS)
 @takes_pipeline
 @click.option("--origin", "has_origins", is_flag=True, help="Show where each value comes from.")
 @as_json
 @click.pass_obj
 def show(call: Call, pipeline: str | None, *, has_origins: bool, is_json: bool) -> int:
-    """Show the values that hold for PIPELINE, or for this directory.
+    """Show the settings in effect for PIPELINE, or for this directory.
 
     For example: tfguard config show prod/network --origin
     """

@@ -66,7 +66,7 @@ def validate(call: Call) -> int:
     if options.pipeline:
         config.require(options.pipeline)
         resolved(config, options.pipeline, environ=environ)
-    print(f"{shown} is right: {_counted(len(config.names), 'pipeline')}.")  # noqa: T201 - asked for
+    print(f"{shown} is valid: {_counted(len(config.names), 'pipeline')}.")  # noqa: T201 - asked for
     return 0
 
 

@@ -20,7 +20,7 @@ _DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--name-only", "--no-renames"
 
 def changed_since(root: Path, commit: str) -> list[str]:
     """
-    Give the files changed between `commit`'s common ancestor with HEAD and HEAD, absolute.
+    Return the files changed between `commit`'s common ancestor with HEAD and HEAD, absolute.
 
     Raises:
         UsageError: That is no name of a commit.
@@ -28,7 +28,9 @@ def changed_since(root: Path, commit: str) -> list[str]:
         ConfigError: git cannot tell: it is missing, this is no checkout, or a shallow one without that commit.
     """
     if commit.startswith("-"):
-        raise UsageError(f"--changed-since: {clip(commit, 40)} is no commit.\nFor example: --changed-since origin/main")
+        raise UsageError(
+            f"--changed-since: {clip(commit, 40)} is not a commit.\nFor example: --changed-since origin/main"
+        )
     top = _ask(root, commit, "rev-parse", "--show-toplevel").strip()
     # A file that was moved concerns the place it left, too.
     names = _ask(root, commit, *_DIFF, f"{commit}...HEAD", "--")

@@ -61,7 +61,7 @@ class Node(NamedTuple):
     value: Any
 
     def plain(self) -> Any:
-        """Give the value without its positions."""
+        """Return the value without its positions."""
         if isinstance(self.value, dict):
             return {key: node.plain() for key, node in self.value.items()}
         if isinstance(self.value, list):
@@ -78,7 +78,7 @@ class Document:
     root: Node
 
     def line(self, path: KeyPath) -> int:
-        """Give the line of a value, or of the nearest thing around it that exists."""
+        """Return the line of a value, or of the nearest thing around it that exists."""
         node = self.root
         for step in path:
             try:
@@ -88,7 +88,7 @@ class Document:
         return node.line
 
     def where(self, path: KeyPath) -> str:
-        """Say where a value stands: `tfguard.yml:12`."""
+        """Return where a value stands: `tfguard.yml:12`."""
         return f"{self.shown}:{self.line(path)}"
 
 
@@ -104,7 +104,7 @@ def dotted(path: KeyPath) -> str:
 
 
 def shown_path(path: Path) -> str:
-    """Give a path for messages: relative where that is short, and never more than half a line."""
+    """Return a path for messages: relative where that is short, and never more than half a line."""
     import os.path
 
     try:
@@ -130,7 +130,7 @@ def _read_text(path: Path, shown: str) -> str:
     try:
         # Looked at before it is opened: opening a pipe waits for whoever writes into it.
         if not stat.S_ISREG(path.stat().st_mode):
-            raise _unreadable(shown, "is no regular file")
+            raise _unreadable(shown, "is not a regular file")
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)
     except OSError as error:
@@ -150,7 +150,7 @@ def _unreadable(shown: str, what: str) -> ConfigError:
 
 
 def _resolve(text: str) -> Any:
-    """Give a plain scalar its YAML 1.2 meaning."""
+    """Return what a plain scalar means in YAML 1.2."""
     if text in _NULLS:
         return None
     if text in _TRUES:
@@ -207,7 +207,7 @@ class _Builder:
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
                 if root is not None:
-                    raise self._wrong(_line(event), "a second document begins", "tfguard reads one document a file.")
+                    raise self._wrong(_line(event), "a second document begins", "tfguard reads one document per file.")
                 root = self._node(next(self._events), 0)
         return root or Node(1, None)
 
@@ -234,7 +234,7 @@ class _Builder:
 
     def _limit(self, depth: int, line: int) -> None:
         if depth > MAX_DEPTH:
-            raise self._wrong(line, f"nested more than {MAX_DEPTH} deep", "Nothing in tfguard.yml is as deep as that.")
+            raise self._wrong(line, f"nested more than {MAX_DEPTH} deep", "Nothing in tfguard.yml has to be that deep.")
 
     def _alias(self, event: Any, line: int, depth: int) -> Node:
         if event.anchor not in self._anchors:
@@ -262,7 +262,7 @@ class _Builder:
             line = _line(event)
             if not isinstance(event, yaml.ScalarEvent):
                 raise self._wrong(
-                    line, "a key that is no plain text", "A text that begins with { [ & or * needs quotes."
+                    line, "a key that is not plain text", "A text that begins with { [ & or * needs quotes."
                 )
             value = self._node(next(self._events), depth + 1, line)
             if event.value == "<<" and event.implicit[0]:
@@ -270,7 +270,7 @@ class _Builder:
             elif event.value in entries:
                 first = entries[event.value].line
                 raise self._wrong(
-                    line, f"the key {clip(event.value, 40)} stands here a second time", f"The first is on line {first}."
+                    line, f"the key {clip(event.value, 40)} is here a second time", f"The first is on line {first}."
                 )
             else:
                 entries[event.value] = value
@@ -292,11 +292,11 @@ class _Builder:
     def _syntax_error(self, error: yaml.MarkedYAMLError) -> ConfigError:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        problem = clip(error.problem or "no valid YAML", 70)
+        problem = clip(error.problem or "not valid YAML", 70)
         if _is_indented_by_tab(self._text, line):
             return self._wrong(line, "a tab where YAML wants spaces", "Indent with spaces.")
         column = f", column {mark.column + 1}" if mark else ""
-        return self._wrong(line, f"no valid YAML ({problem}{column})", "Look at this line and the one above it.")
+        return self._wrong(line, f"not valid YAML ({problem}{column})", "Look at this line and the one above it.")
 
     def _wrong(self, line: int, what: str, advice: str) -> ConfigError:
         return ConfigError(str(Problem(f"{self._shown}:{line}", "", what, advice)))

@@ -72,11 +72,11 @@ class Config:
         raise ConfigError("\n".join([*lines, nearest] if nearest.startswith("Did") else lines))
 
     def defaults(self) -> Leaves:
-        """Give what `defaults` says, value by value."""
+        """Return what `defaults` says, value by value."""
         return dict(self._leaves(self.data.get("defaults") or {}, ("defaults",)))
 
     def merged(self, name: str) -> Leaves:
-        """Give what holds for one pipeline, `defaults` included: maps are merged, lists and single values replaced."""
+        """Return what holds for one pipeline with its `defaults`: maps are merged, lists and single values replaced."""
         leaves = self.defaults()
         overlay(leaves, self._leaves(self.data["pipelines"][name] or {}, ("pipelines", name)))
         return leaves
@@ -89,7 +89,7 @@ class Config:
 
 def find_config(start: Path, explicit: str | None, environ: Mapping[str, str]) -> Path | None:
     """
-    Give the tfguard.yml to use: the one that was named, else the nearest upward from `start`, else None.
+    Return the tfguard.yml to use: the one that was named, else the nearest upward from `start`, else None.
 
     Raises:
         ConfigError: The one that was named (`--config`, TFGUARD_CONFIG) is not there, or the nearest one has an
@@ -134,7 +134,7 @@ def inspect(path: Path, environ: Mapping[str, str]) -> tuple[Config, list[Proble
 
 
 def shortest_lease(environ: Mapping[str, str]) -> float:
-    """Give the shortest lease that is taken, in seconds."""
+    """Return the shortest lease that is taken, in seconds."""
     # For our own tests only, which cannot wait half a minute for every takeover.
     return 0.5 if environ.get("TFGUARD_TEST_SHORT_LEASE") == "1" else SHORTEST_LEASE_SECONDS
 
@@ -148,7 +148,7 @@ def overlay(leaves: Leaves, above: Iterable[tuple[KeyPath, Leaf]]) -> None:
 
 
 def nested(leaves: Leaves) -> dict[str, Any]:
-    """Give the plain data that the leaves stand for."""
+    """Return the plain data that the leaves stand for."""
     data: dict[str, Any] = {}
     for path, leaf in leaves.items():
         inside = data
@@ -159,7 +159,7 @@ def nested(leaves: Leaves) -> dict[str, Any]:
 
 
 def shown_value(finding: KeyFinding, path: KeyPath) -> str:
-    """Say what was found, for a message: `, got '5'`; nothing where it might be a secret, or says nothing."""
+    """Return what was found, for a message: `, got '5'`; nothing if it may be a secret, or is nothing to show."""
     value = finding.value
     if value is HIDDEN or value == "" or isinstance(value, (dict, list)) or (path and path[0] in UNSHOWN):
         return ""
@@ -209,12 +209,12 @@ def _rule_findings(config: Config, environ: Mapping[str, str]) -> Iterator[KeyFi
 
 
 def _look_alikes(names: list[str]) -> Iterator[KeyFinding]:
-    """Names that differ by case alone would share a folder on macOS."""
+    """Names that differ only by case would share a folder on macOS."""
     seen: dict[str, str] = {}
     for name in names:
         first = seen.setdefault(name.casefold(), name)
         if first != name:
-            what = f"differs from {clip(first, 40)} by case alone"
+            what = f"differs from {clip(first, 40)} only by case"
             yield KeyFinding(("pipelines", name), what, "Rename one of the two.")
 
 

@@ -24,7 +24,7 @@ def pipeline_name_finding(name: str) -> KeyFinding | None:
     """Refuse names that could leave the folder of their data, or be taken for an option."""
     parts = name.split("/")
     if not name.isprintable() or name != name.strip() or len(name) > MAX_NAME_LENGTH:
-        what = f"names are printable, without spaces around them, of {MAX_NAME_LENGTH} characters at most"
+        what = f"a name is printable, has no spaces around it, and at most {MAX_NAME_LENGTH} characters"
     elif not name or name.startswith("-"):
         what = "a name is not empty and does not begin with a dash"
     elif "" in parts or "." in parts or ".." in parts or "\\" in name:
@@ -32,7 +32,7 @@ def pipeline_name_finding(name: str) -> KeyFinding | None:
     else:
         return None
     return KeyFinding(
-        ("pipelines", name), what, "Rename it: letters, digits, - _ . and single slashes are always good."
+        ("pipelines", name), what, "Rename it: letters, digits, - _ . and single slashes are always fine."
     )
 
 
@@ -80,11 +80,11 @@ def combination_findings(data: Mapping[str, Any], own: frozenset[KeyPath]) -> It
     env, variables = data.get("env") or {}, data.get("vars") or {}
     if "TF_WORKSPACE" in env and "workspace" in data:
         yield KeyFinding(
-            ("env", "TF_WORKSPACE"), "the key workspace says it too", "Keep workspace, and remove this one."
+            ("env", "TF_WORKSPACE"), "the key workspace sets it too", "Keep workspace, and remove this one."
         )
     for name in variables:
         if f"TF_VAR_{name}" in env:
-            yield KeyFinding(("env", f"TF_VAR_{name}"), f"vars.{clip(name, 30)} says it too", "Keep one of the two.")
+            yield KeyFinding(("env", f"TF_VAR_{name}"), f"vars.{clip(name, 30)} sets it too", "Keep one of the two.")
 
 
 def _is_open(value: Any) -> bool:

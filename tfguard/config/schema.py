@@ -95,7 +95,7 @@ def _findings(value: Any, kind: Any, path: KeyPath, *, is_raw: bool) -> Iterator
         yield KeyFinding(path, "a NUL character", "Neither arguments nor the environment can carry one.")
     elif is_raw and isinstance(value, str) and (reference := malformed_reference(value)):
         yield KeyFinding(
-            path, f"{clip(reference, 30)} is no variable", "Write ${NAME} or ${NAME:-default}; $$ is a plain dollar."
+            path, f"{clip(reference, 30)} is not a variable", "Write ${NAME} or ${NAME:-default}; $$ is a plain dollar."
         )
     elif is_raw and has_variables(value) and not isinstance(kind, _CONTAINERS):
         return
@@ -131,7 +131,7 @@ def _map(value: Any, kind: Any, path: KeyPath, is_raw: bool) -> Iterator[KeyFind
     keys = kind.key_type.extra if isinstance(kind.key_type, msgspec.inspect.Metadata) else None
     for key, item in value.items():
         if keys and key not in keys["known"]:
-            yield KeyFinding((*path, key), "no command of Terraform", did_you_mean(key, sorted(keys["known"])))
+            yield KeyFinding((*path, key), "not a command of Terraform", did_you_mean(key, sorted(keys["known"])))
         yield from _findings(item, kind.value_type, (*path, key), is_raw=is_raw)
 
 
@@ -154,7 +154,7 @@ def _literal(value: Any, kind: Any, path: KeyPath, _is_raw: bool) -> Iterator[Ke
         *others, last = sorted(str(word) for word in kind.values)
         words = f"{', '.join(others)} or {last}" if others else last
         near = difflib.get_close_matches(value, kind.values, n=1) if isinstance(value, str) and known else []
-        advice = f"Did you mean {near[0]}?" if near else f"Write {words}; this tfguard knows nothing else."
+        advice = f"Did you mean {near[0]}?" if near else f"Write {words}; this version of tfguard knows no other."
         yield KeyFinding(path, f"expected {words}", advice, value)
 
 
@@ -191,7 +191,7 @@ def _duration(value: Any, path: KeyPath) -> Iterator[KeyFinding]:
 def _wrong_type(value: Any, expected: str, path: KeyPath) -> KeyFinding:
     advice = {
         "text": "Put it in quotes if it is meant as text.",
-        "a list": "Write it like [a, b], or one item a line after a dash.",
+        "a list": "Write it like [a, b], or one item per line after a dash.",
     }.get(expected, "Write keys and values below it, indented: key: value.")
     return KeyFinding(path, f"expected {expected}, got {_kind(value)}", advice)
 

@@ -92,7 +92,7 @@ def resolve(
     flags: Flags | None = None,
 ) -> Settings:
     """
-    Give what holds for one run.
+    Return what holds for one run.
 
     `directory` is where a run without a pipeline works. `flags` are values by key, each with how it was spelled:
     `{("lock", "timeout"): ("30s", "--lock-timeout")}`. Without a pipeline, of `defaults` only what says how to lock
@@ -110,7 +110,7 @@ def resolve(
 def resolved(
     config: Config | None, pipeline: str | None, *, environ: Mapping[str, str], flags: Flags | None = None
 ) -> Leaves:
-    """Give every value that holds, variables put in, with its origin: secrets too. Raises as `resolve` does."""
+    """Return every value that holds, variables put in, with its origin: secrets too. Raises as `resolve` does."""
     leaves = {path: Leaf(key.default, "built in") for path, key in keys().items() if key.default is not None}
     overlay(leaves, _expanded(config, _written(config, pipeline), environ).items())
     # An empty variable counts as unset, because CI systems pass inputs that nobody gave as empty ones.
@@ -125,7 +125,7 @@ def resolved(
 
 def var_file_arguments(settings: Settings, words: Sequence[str], *, has_plan_file: bool = False) -> list[str]:
     """
-    Give the `-var-file` arguments for a command, none for one that takes none: a saved plan has its variables inside.
+    Return the `-var-file` arguments for a command, none for one that takes none: a saved plan has its variables inside.
 
     Raises:
         ConfigError: One of the files is not there.
@@ -206,7 +206,7 @@ def _refuse(config: Config | None, leaves: Leaves, finding: KeyFinding, flags: f
 
 
 def _written_text(config: Config | None, leaf: Leaf, inside: KeyPath = ()) -> Any:
-    """Give what stands in the file rather than what its variables hold; None where it does not come from there."""
+    """Return what stands in the file rather than what its variables hold; None where it does not come from there."""
     if config is None or leaf.at is None:
         return None
     value: Any = config.data
@@ -280,7 +280,7 @@ def _terms(data: dict[str, Any]) -> LockTerms:
 
 
 def _store(url: str, root: Path) -> str:
-    """Give a store's URL; a plain path becomes one, so that it means the same wherever tfguard is started."""
+    """Return a store's URL; a plain path becomes one, so that it means the same wherever tfguard is started."""
     return url if urlsplit(url).scheme else "file://" + quote(_absolute(root, url))
 
 
@@ -296,7 +296,7 @@ def _environment(data: dict[str, Any], data_dir: str | None) -> dict[str, str]:
 
 def _data_dir(config: Config, pipeline: str, work: str, data: dict[str, Any], environ: Mapping[str, str]) -> str | None:
     """
-    Give a pipeline that shares its directory a data directory of its own, below the one Terraform would use.
+    Return the data directory of a pipeline that shares its directory: its own, below the one Terraform would use.
 
     A slash in its name is written %2F: as a folder, `prod/modules` would lie in the middle of the data of `prod`.
     """
@@ -309,7 +309,7 @@ def _data_dir(config: Config, pipeline: str, work: str, data: dict[str, Any], en
 
 
 def _directory(config: Config, name: str, environ: Mapping[str, str]) -> str:
-    """Give the directory of a pipeline that is not used now; its variables may be missing, and then it is nobody's."""
+    """Return the directory of a pipeline that is not used now; empty if its variables are not set."""
     written = config.merged(name).get(("dir",), Leaf(".", "")).value
     try:
         return os.path.realpath(_absolute(config.root, expand(written, environ)))

@@ -42,7 +42,7 @@ def path(value: Any) -> tuple[str, str] | None:
 def workspace(value: Any) -> tuple[str, str] | None:
     if _WORKSPACE.fullmatch(value):
         return None
-    return "no name that Terraform takes for a workspace", "Write letters, digits, - _ and dots."
+    return "not a workspace name that Terraform takes", "Write letters, digits, - _ and dots."
 
 
 def steps(value: Any) -> tuple[str, str] | None:
@@ -64,19 +64,19 @@ def regular_expression(value: Any) -> tuple[str, str] | None:
     try:
         re.compile(value)
     except re.error as error:
-        return f"no regular expression ({clip(error.msg, 40)})", "Write it in Python's syntax."
+        return f"not a regular expression ({clip(error.msg, 40)})", "Write it in Python's syntax."
     return None
 
 
 def variable_name(name: Any) -> tuple[str, str] | None:
-    return (
-        None if _IDENTIFIER.fullmatch(name) else ("no name of a Terraform variable", "Write letters, digits, _ and -.")
-    )
+    if _IDENTIFIER.fullmatch(name):
+        return None
+    return "not a valid Terraform variable name", "Write letters, digits, _ and -."
 
 
 def environment_name(name: Any) -> tuple[str, str] | None:
     if not _ENV_NAME.fullmatch(name):
-        return "no name of an environment variable", "Write letters, digits and _."
+        return "not a valid environment variable name", "Write letters, digits and _."
     if FORBIDDEN_ENV.fullmatch(name):
         return "may not be set here", "It steers more than Terraform: set it where tfguard is started."
     return None

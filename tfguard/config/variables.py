@@ -24,12 +24,12 @@ class UnsetVariable(Exception):
 
 
 def has_variables(value: Any) -> bool:
-    """Tell whether a value is a text that depends on the environment."""
+    """Whether a value is a text that depends on the environment."""
     return isinstance(value, str) and any(match[0] != "$$" for match in _TOKEN.finditer(value))
 
 
 def malformed_reference(text: str) -> str | None:
-    """Give the first `${` of a text that tfguard cannot read, None if there is none."""
+    """Return the first `${` of a text that tfguard cannot read, None if there is none."""
     for match in _TOKEN.finditer(text):
         if match[0] != "$$" and not _REFERENCE.fullmatch(match["inside"] or ""):
             return text[match.start() : match.start() + 30]
@@ -38,7 +38,7 @@ def malformed_reference(text: str) -> str | None:
 
 def expand(value: Any, environ: Mapping[str, str]) -> Any:
     """
-    Give a value with its variables put in; keys of maps stay as they are. The text must be well-formed.
+    Return a value with its variables put in; keys of maps stay as they are. The text must be well-formed.
 
     Raises:
         UnsetVariable: One of them is not set.

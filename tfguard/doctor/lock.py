@@ -41,7 +41,7 @@ def credentials(patient: StatePatient) -> Answer | None:
     """Whether the credentials outlast a run."""
     expires_at = patient.lock.credentials_expire_at()
     if expires_at is None:
-        return None if patient.target.is_local else ok("the credentials at hand name no end")
+        return None if patient.target.is_local else ok("these credentials do not say when they expire")
     left = (expires_at - datetime.now(timezone.utc)).total_seconds()
     needed = patient.context.settings.terms.run_timeout_seconds or _USUAL_RUN_SECONDS
     says = f"the credentials last for another {spoken_duration(left)}"
@@ -59,7 +59,7 @@ def clock(patient: StatePatient) -> Answer | None:
         return None
     skew = abs((datetime.now(timezone.utc) - date).total_seconds())
     if skew > _SKEW_SECONDS:
-        return warning(f"this machine's clock is {spoken_duration(skew)} off the server's", "Set it.")
+        return warning(f"this machine's clock is {spoken_duration(skew)} off the server's", "Synchronise it (NTP).")
     return ok("this machine's clock agrees with the server's")
 
 
@@ -97,7 +97,7 @@ def stale_line(patient: StatePatient) -> Answer | None:
     if not stale:
         return None
     return warning(
-        f"{len(stale)} in the line have waited for more than 6 hours", "Dead ones are left out by who waits."
+        f"{len(stale)} in the line have waited for more than 6 hours", "The next run that waits removes dead entries."
     )
 
 

@@ -247,7 +247,7 @@ class JobPage:
         """
         Say where the plan goes: where the user said, else into a folder of the job's, else into one that goes with us.
 
-        None where a person watches: Terraform would recommend to him to apply a file that is soon to be gone.
+        None where a person watches: Terraform would advise applying a file that is about to be deleted.
         """
         environ = self._environ
         try:

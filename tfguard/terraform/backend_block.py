@@ -45,7 +45,7 @@ class _NotPlain(Exception):
 
 
 def find_block(sources: Iterator[tuple[Path, str]]) -> Declared | None:
-    """Give the first backend block of the files, which come in the order in which Terraform lets them count."""
+    """Return the first backend block of the files, which come in the order in which Terraform lets them count."""
     for path, text in sources:
         found = _in_json(text) if path.name.endswith(".json") else _in_hcl(text)
         if found is not None:

@@ -94,7 +94,7 @@ def _kind_of(name: str) -> Kind:
 
 
 def _on_path(name: str, environ: Mapping[str, str]) -> Iterator[Path]:
-    """Give every file of that name on PATH. Relative entries are skipped: a working directory may hold anything."""
+    """Return every file of that name on PATH. Relative entries are skipped: a working directory may hold anything."""
     for directory in environ.get("PATH", os.defpath).split(os.pathsep):
         path = Path(directory, name)
         if path.is_absolute() and path.is_file():
@@ -155,7 +155,7 @@ def binary_version(
     binary: Binary, environ: Mapping[str, str], cache_dir: Path, *, directory: Path | None = None
 ) -> str:
     """
-    Give the binary's version, like `1.11.4`; empty where it cannot be told. Never raises.
+    Return the binary's version, like `1.11.4`; empty where it cannot be found out. Never raises.
 
     Remembered in `cache_dir` for as long as the file stays the same, except for shims and version managers, whose
     answer depends on `directory` (the working directory, given to the program as its own).

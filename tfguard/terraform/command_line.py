@@ -85,7 +85,7 @@ class Invocation:
     tokens: tuple[Token, ...] = field(default=(), repr=False)
 
     def flag(self, name: str) -> str | None:
-        """Give the value of a flag, the last one winning; `true` for a bare bool, None where it is absent."""
+        """Return the value of a flag, the last one winning; `true` for a bare bool, None where it is absent."""
         return next((value for flag, value in reversed(self.flags) if flag == name), None)
 
     def is_set(self, name: str) -> bool:
@@ -171,7 +171,7 @@ def _shell_words(text: str) -> list[str] | None:
 
 
 def _scan(tokens: Iterable[Token]) -> Iterator[Token]:
-    """Give each word its role, as Go's flag package would."""
+    """Yield each word with its role, as Go's flag package would."""
     pending, over = "", False
     for token in tokens:
         if pending:
@@ -227,7 +227,7 @@ def _positionals(tokens: Sequence[Token]) -> tuple[str, ...]:
 
 
 def _why_not(found: Invocation) -> str:
-    """Say why a command of the table is Terraform's own business after all; empty where it is ours."""
+    """Return why a command that takes a lock is left to Terraform after all; empty if it is ours."""
     if not _HELP.isdisjoint(token.word for token in found.tokens):
         return "help or version was asked for"
     if not _is_readable(found.tokens):
@@ -272,7 +272,7 @@ def _is_duration(text: str) -> bool:
 
 def child_arguments(found: Invocation, environ: Mapping[str, str]) -> tuple[list[str], dict[str, str]]:
     """
-    Give argv and environment for a Terraform that runs under our lock.
+    Return argv and environment for a Terraform that runs under our lock.
 
     The user's `-lock` and `-lock-timeout` go, wherever they stand; `-lock=false` comes in as the last flag before the
     first positional. Every other argument stays as it is, in its order. Only for the verdict *lock*.
@@ -293,7 +293,7 @@ def _is_lock_flag(token: Token) -> bool:
 
 def native_arguments(found: Invocation, lock_timeout_seconds: float) -> list[str]:
     """
-    Give argv for a Terraform that locks by itself (`named` mode): with `-lock-timeout=<seconds>s`.
+    Return argv for a Terraform that locks by itself (`named` mode): with `-lock-timeout=<seconds>s`.
 
     What the user said about either flag stands. Only for the verdicts *lock* and *unlocked*.
     """

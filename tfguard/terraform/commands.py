@@ -121,6 +121,6 @@ def find(words: Sequence[str]) -> Command | None:
 
 
 def may_change(name: str) -> bool:
-    """Whether a run of this name may have changed the state, also where it is no command of Terraform's."""
+    """Whether a run of this name may have changed the state, also where it is not a command of Terraform's."""
     row = COMMANDS.get(tuple(name.split()))
     return row is None or row.is_changing

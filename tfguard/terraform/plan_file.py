@@ -54,7 +54,7 @@ def read_planned_backend(path: Path) -> PlannedBackend | UnreadablePlan:
                 return UnreadablePlan(_foreign(path))
             return _parse_backend(_read_field(file, _PLAN_BACKEND))
     except _Malformed as error:
-        return UnreadablePlan(f"it is no plan file that tfguard can read ({error})")
+        return UnreadablePlan(f"it is not a plan file that tfguard can read ({error})")
     except OSError as error:
         return UnreadablePlan(f"it cannot be read ({error.strerror})")
 
@@ -120,7 +120,7 @@ class _Reader:
         raise _Malformed("bad number")
 
     def next_field(self) -> tuple[int, int] | None:
-        """Give the number and wire type of the next field, None at the end."""
+        """Return the number and wire type of the next field, None at the end."""
         first = self._stream.read(1)
         if not first:
             return None

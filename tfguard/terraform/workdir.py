@@ -107,7 +107,7 @@ class WorkingDirectory:
 
     def workspace(self) -> str:
         """
-        Give the selected workspace: `TF_WORKSPACE`, what `workspace select` left behind, or `default`.
+        Return the selected workspace: `TF_WORKSPACE`, what `workspace select` left behind, or `default`.
 
         Raises:
             ConfigError: The name is none that Terraform would accept, or cannot be read.
@@ -116,11 +116,11 @@ class WorkingDirectory:
         name = self.selected or (self._read(path, 4096) or "").strip() or "default"
         if not is_workspace_name(name):
             source = "TF_WORKSPACE" if self.selected else _shown(path)
-            raise ConfigError(f"{source} names no valid workspace: {printable(name, 40)!r}.\nCheck the name.")
+            raise ConfigError(f"{source} does not name a valid workspace: {printable(name, 40)!r}.\nCheck the name.")
         return name
 
     def texts(self) -> Iterator[tuple[Path, str]]:
-        """Give the configuration's files with their text, those first whose words count."""
+        """Return the configuration's files with their text, those first whose words count."""
         for path in self._sources():
             try:
                 yield path, self._read(path, _MAX_SOURCE_BYTES) or ""
@@ -144,11 +144,11 @@ class WorkingDirectory:
         return tuple(found)
 
     def _read(self, path: Path, limit: int) -> str | None:
-        """Read a small text file; None where there is none. Never blocks on what is no regular file."""
+        """Read a small text file; None where there is none. Never blocks on what is not a regular file."""
         try:
             if not path.is_file():
                 if path.exists():
-                    raise ConfigError(f"{_shown(path)} is no ordinary file.\nRemove it and run: tfguard init")
+                    raise ConfigError(f"{_shown(path)} is not an ordinary file.\nRemove it and run: tfguard init")
                 return None
             with path.open("rb") as file:
                 data = file.read(limit + 1)
@@ -199,7 +199,7 @@ _Block = tuple[str, bool]
 
 
 def _scan(text: str) -> Iterator[_Block]:
-    """Give the blocks that matter to `init`."""
+    """Return the blocks that matter to `init`."""
     stack: list[list[str]] = []
     header: list[str] = []
     for kind, word in hcl.tokens(text):

@@ -34,7 +34,7 @@ def region(lock: Examined) -> Answer | None:
     except StoreMisconfigured:
         return None  # There is no such bucket: others say so better.
     except ActionDenied as error:
-        return warning("nobody may tell us where the bucket is", str(error).splitlines()[0])
+        return warning("no permission to ask for the bucket's region", str(error).splitlines()[0])
     if actual and actual != wanted:
         judge = failure if is_aws else warning  # What only speaks S3's protocol takes any region for its own.
         says = f"bucket {state.bucket} is in {actual}, and the backend says {wanted}"
@@ -56,7 +56,7 @@ def table(lock: Examined) -> Answer | None:
         with table_client(spec) as client:
             facts = read_table(client, spec.table)
     except ActionDenied as error:
-        return warning("nobody may tell us what the table is like", str(error).splitlines()[0])
+        return warning("no permission to describe the table", str(error).splitlines()[0])
     except StoreMisconfigured as error:
         if not is_unknown_action(error):
             raise
@@ -75,7 +75,7 @@ def versioning(lock: Examined) -> Answer | None:
         with bucket_client(state) as client:
             is_on = is_versioned(client, state.bucket)
     except ActionDenied as error:
-        return warning("nobody may tell us if the bucket keeps old versions", str(error).splitlines()[0])
+        return warning("no permission to ask whether the bucket keeps old versions", str(error).splitlines()[0])
     if is_on:
         return ok(f"bucket {state.bucket} keeps old versions")
     return warning(f"bucket {state.bucket} keeps no old versions of the state", "Turn its versioning on.")
