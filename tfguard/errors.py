@@ -23,7 +23,7 @@ Only `cli` turns these into exit codes. A message is at most three short lines: 
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NoReturn
 
 if TYPE_CHECKING:
     from tfguard.lock.store import LockRecord
@@ -179,3 +179,8 @@ class Interrupted(TfguardError):
 
 class Conflict(Exception):
     """A conditional write found the record other than expected. Read, then decide."""
+
+
+def assert_never(value: NoReturn) -> NoReturn:
+    """Close a `match`: mypy refuses it where a case is missing. `typing` has it from Python 3.11 on."""
+    raise AssertionError(f"nobody expects a {type(value).__name__}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Union
 
-from tfguard.compat import assert_never
+from tfguard.errors import assert_never
 from tfguard.guard import messages
 from tfguard.guard.signals import Received
 from tfguard.guard.watchdog import Action, Watchdog

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from tfguard.compat import assert_never
+from tfguard.errors import assert_never
 from tfguard.guard import messages
 from tfguard.lock import protocol
 

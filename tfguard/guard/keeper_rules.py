@@ -10,7 +10,7 @@ under a lock that is lost, or once somebody has asked to stop. Release only afte
 
 from __future__ import annotations
 
-from tfguard.compat import assert_never
+from tfguard.errors import assert_never
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
 from tfguard.guard.watchdog import Action, Watchdog

@@ -17,8 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar, Union
 
 from tfguard.clock import SystemClock
-from tfguard.compat import assert_never
-from tfguard.errors import TfguardError
+from tfguard.errors import TfguardError, assert_never
 from tfguard.guard import messages
 from tfguard.guard.front_rules import FrontRules, Heard, KeeperDied
 from tfguard.guard.handover import Handover

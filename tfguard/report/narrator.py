@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from tfguard.clock import Clock, SystemClock
-from tfguard.compat import assert_never
+from tfguard.errors import assert_never
 from tfguard.guard import messages
 from tfguard.guard.front_rules import Heard, KeeperDied
 from tfguard.guard.signals import Received

@@ -18,8 +18,7 @@ import tenacity
 
 from tfguard import errors
 from tfguard.clock import SystemClock, parse_created
-from tfguard.compat import assert_never
-from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
+from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError, assert_never
 from tfguard.guard import messages
 from tfguard.lock import protocol, refusals
 from tfguard.lock.lockinfo import new_lock_id
