@@ -69,6 +69,9 @@ HEAVY = ("boto3", "botocore", "click", "structlog", "rich", "yaml", "asyncio")
 PURE = ("lock", "guard")
 IMPURE = frozenset({"socket", "subprocess", "selectors", "multiprocessing", "asyncio", "boto3", "botocore"})
 
+#: Where no signature has an `Any`.
+TYPED = frozenset({"guard", "process", "report.narrator"})
+
 #: Where the size of classes is counted.
 COUNTED = ("lock", "guard", "process")
 
@@ -336,6 +339,20 @@ def test_every_room_has_its_caption_in_architecture_md():
 def test_no_room_is_crowded(path):
     """Above 450 lines a wall is missing somewhere; find it."""
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 450
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if {module, room_of(module)} & TYPED])
+def test_no_signature_is_open_to_anything(module):
+    """What front, keeper and lease say to one another is a union: `Any` would let a message be forgotten."""
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    signatures = (
+        [argument.annotation for argument in ast.walk(node.args) if isinstance(argument, ast.arg)] + [node.returns]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    )
+    annotations = [ast.unparse(each) for signature in signatures for each in signature if each is not None]
+
+    assert not [each for each in annotations if re.search(r"\bAny\b", each)]
 
 
 def classes_of(module: str) -> Iterator[ast.ClassDef]:

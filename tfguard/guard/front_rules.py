@@ -90,7 +90,7 @@ class FrontRules:
         self.watchdog.lose("expired")
 
     def decide(self, now: float) -> list[Action]:
-        """Say what to do to Terraform at `now`, most urgent first."""
+        """Return what to do to Terraform at `now`, most urgent first."""
         actions = self.watchdog.decide(now)
         if Action.FREEZE in actions:
             self._frozen_at = now

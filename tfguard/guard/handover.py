@@ -72,7 +72,7 @@ class Handover(msgspec.Struct):
                 assert_never(message)
 
     def handover(self, request: messages.Acquire, child: int) -> messages.Acquire | messages.Adopt:
-        """Give what to tell a successor; `child` is the process that the front has inherited, 0 if there is none."""
+        """Return what to tell a successor; `child` is the process that the front has inherited, 0 if there is none."""
         if self.stage == "idle":
             return request
         return messages.Adopt(

@@ -111,7 +111,7 @@ class KeeperRules:
         self._has_child = True
         self.watchdog.start_child()
         self._hands.child.guard()
-        self.enforce(now)  # Who slept since the last beat starts a child that is frozen until the next one lands.
+        self.enforce(now)  # After a sleep since the last beat the child starts frozen, until the next beat lands.
         self._hands.front.tell(messages.Started(pid=pid))
         self._start_run_timeout(now)
 
@@ -218,7 +218,7 @@ class KeeperRules:
             self._close_after_rescue(status, now)
 
     def _close_after_rescue(self, status: int, now: float) -> None:
-        """Release; a state that could not be pushed is copied first, by the one who has the credentials."""
+        """Release; a state that could not be pushed is copied first, by the thread that has the credentials."""
         message, self._closing = self._closing, None
         assert message is not None
         if self.watchdog.lost is not None or not self._hands.lease.is_served():

@@ -80,7 +80,7 @@ class Watchdog:
         return claimed
 
     def decide(self, now: float) -> list[Action]:
-        """Say what to do at `now` (boottime), most urgent first. Each action is given once per occasion."""
+        """Return what to do at `now` (boottime), most urgent first. Each action is given once per occasion."""
         if self.deadlines is None and self.lost is None:
             return []
         if self.lost == "another's":

@@ -191,7 +191,7 @@ class Acquirer:
                 lease = self._try_write(index, record)
             if lease is not None:
                 return lease
-        # An older write of ours that lands again and again is nobody to wait for.
+        # Our own stale write keeps reappearing: report the lock as free, not as held.
         record = self.watches[index].record
         raise Busy(None if record is not None and self.is_ours(record) else record)
 
@@ -262,7 +262,7 @@ HOLD_GRACE = timedelta(minutes=1)
 def may_take_over(policy: TakeoverPolicy, dead: LockRecord, *, is_changing: bool) -> bool:
     """Whether `policy` lets a run (that may change things, or not) take an expired lock, or a hold that has ended."""
     if dead.lease and dead.lease.hold_until:
-        return True  # Nobody has died: whoever made the hold has said when it ends.
+        return True  # Nobody has died: the hold itself says when it ends.
     if policy == "plan-only":
         return not is_changing or not (dead.lease and dead.lease.is_changing)
     return policy == "always"

@@ -54,7 +54,7 @@ class HeldLease:
 
     def renew(self, *, token: int | None = None) -> bool:
         """
-        Write one heartbeat; says whether the lease is now counted from a later instant.
+        Write one heartbeat; return whether the lease is now counted from a later instant.
 
         The store takes it only while the record still carries our lock ID and the beat we last saw, so a heartbeat
         that arrives late, twice or after a takeover is refused, never applied.
@@ -173,12 +173,8 @@ class HeldLock:
         """The record of the dead holder from whom we took the lock over, if we did."""
         return next((lease.dead for lease in self.leases if lease.dead), None)
 
-    @property
-    def token(self) -> int:
-        return max((lease.record.lease.token for lease in self.leases if lease.record.lease), default=0)
-
     def renew(self, *, token: int | None = None) -> bool:
-        """Beat every record; says whether `base` moved. A loss is raised at once, an outage after all were tried."""
+        """Beat every record; return whether `base` moved. A loss is raised at once, an outage after all were tried."""
         before = self.base
         outage: TfguardError | None = None
         for lease in self.leases:

@@ -38,7 +38,7 @@ class LockInfo(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
 
     def encode(self) -> str:
-        """Give the text that Go's `json.Marshal` gives for these values."""
+        """Return the text that Go's `json.Marshal` gives for these values."""
         values = (self.id, self.operation, self.info, self.who, self.version, self.created, self.path)
         text = json.dumps(dict(zip(_FIELDS, values)), ensure_ascii=False, separators=(",", ":"))
         return _GO_ESCAPED.sub(lambda match: _GO_ESCAPES[match[0]], text)

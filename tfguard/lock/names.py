@@ -25,5 +25,5 @@ def beside_lock(key: str, suffix: str) -> str:
 
 
 def probe_suffix() -> str:
-    """Give a name to something to try: each time another."""
+    """Return a name for something to try: each time another."""
     return f"{PROBE_MARK}{uuid.uuid4().hex[:8]}"

@@ -84,7 +84,7 @@ class OpenedLock:
         return self._stores[-1].date
 
     def take(self, draft: Draft, clock: Clock) -> str:
-        """Take the lock and leave it taken, without a heartbeat; gives its ID. Raises Busy at once."""
+        """Take the lock and leave it taken, without a heartbeat; return its ID. Raises Busy at once."""
         acquirer = Acquirer(self._stores, draft, clock)
         try:
             lock = acquirer.try_acquire()
@@ -111,7 +111,7 @@ class OpenedLock:
         return queue_record.decode(seen.text) if seen is not None else queue_record.QueueState()
 
     def add_run(self, run: queue_record.Run) -> bool:
-        """Add to the history; says whether it was written."""
+        """Add to the history; return whether it was written."""
         store = self._stores[-1]
         for _ in range(_TRIES):
             try:

@@ -2,9 +2,9 @@
 The queue record of one lock, as one run reads and changes it.
 
 Advisory throughout: nothing in here raises, and whatever goes wrong costs a place in line, a token or a line of
-history, never the lock. The table carries everybody's heartbeats, often at one unit a second: whoever is throttled
-(`is_throttled`) leaves for a while what he would write over and over (`turn`), not what he writes once in a run.
-Whoever is denied stops for good.
+history, never the lock. The table carries everybody's heartbeats, often at one unit a second: a run that is
+throttled (`is_throttled`) leaves out for a while what it would write over and over (`turn`), not what it writes once.
+A run that is denied stops for good.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Queue:
             self._throttled_until = self._clock.boottime() + THROTTLED_SECONDS
 
     def read(self) -> QueueState | None:
-        """Give what the record says; None where it cannot be had."""
+        """Return what the record says; None where it cannot be had."""
         if self.is_off:
             return None
         try:
@@ -63,7 +63,7 @@ class Queue:
 
     def change(self, change: Callable[[QueueState], QueueState]) -> QueueState | None:
         """
-        Write `change` of what the record says, and give it; None where that could not be done, or not known.
+        Write `change` of what the record says, and return it; None where that could not be done, or not known.
 
         Starts from what was last read or written here: if somebody else has written since, that one is refused and
         the record is read. A change that changes nothing is not written.
@@ -83,7 +83,7 @@ class Queue:
 
     def count_acquisition(self, at_least: int, gone: tuple[str, ...] = ()) -> int:
         """
-        Count one more acquisition, above `at_least`, and give its number; 0 where it cannot be written.
+        Count one more acquisition, above `at_least`, and return its number; 0 where it cannot be written.
 
         In the same write the tickets `gone` leave the line.
         """

@@ -5,8 +5,8 @@ Advisory: a record that is missing, garbage or denied costs a place, a token or 
 Pure: text in, text out, and decisions from what was seen and one's own clock; `queue` reads and writes it.
 
 A waiter's *ticket* has a number in order of arrival and a *sign of life*, a counter that the waiter raises now and
-then. Who does not raise it is dead, judged by change on the observer's own clock, as leases are. Nobody's clock is
-compared with another's, and a ticket that was dropped by mistake comes back under its old number.
+then. A waiter that does not raise it is dead, judged by change on the observer's own clock, as leases are. No two
+clocks are compared, and a ticket that was dropped by mistake comes back under its old number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tfguard.lock.store import Count, Holder, QueueRecord
 
 #: How many runs are kept, small enough for one DynamoDB item together with the line.
 KEPT_RUNS = 20
-#: A DynamoDB item ends at 400 KB. Whoever would make the record longer than this waits without a place.
+#: A DynamoDB item ends at 400 KB. A waiter that would make the record longer than this waits without a place.
 MAX_BYTES = 300_000
 #: An estimate needs this many runs.
 _ENOUGH_RUNS = 3
@@ -29,7 +29,7 @@ _ENOUGH_RUNS = 3
 SIGN_SECONDS = 20.0
 #: So that all of a line together writes about this often: seconds between two signs, from whomever.
 _SPREAD_SECONDS = 0.6
-#: Dead is who has left out this many signs.
+#: A waiter that has left out this many signs is dead.
 _MISSED = 3
 _LIMITS = {"who": 80, "command": 60, "run": 80}
 #: A link that is cut leads nowhere: a longer one is left out.
@@ -100,7 +100,7 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """
         Put a ticket in its place: at the end, or, if it has a number already, where it stood.
 
-        Who is in line stays where he is. Where there is no room left the line stays as it is.
+        A waiter in line stays where it is. Where there is no room left the line stays as it is.
         """
         if self.ticket(ticket.id):
             return self
@@ -123,7 +123,7 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, tickets=tuple(each for each in self.tickets if each.id not in gone))
 
     def without_signs(self, signs: Iterable[tuple[str, int]]) -> QueueState:
-        """Take out tickets that still show the signs given: who has signed since is alive."""
+        """Take out tickets that still show the signs given: a waiter that has signed since is alive."""
         gone = set(signs)
         kept = tuple(each for each in self.tickets if (each.id, each.sign) not in gone)
         return msgspec.structs.replace(self, tickets=kept)
@@ -144,7 +144,7 @@ def bounded(holder: Holder) -> Holder:
 
 
 class View:
-    """The line as one waiter sees it: who is in it, and who of them shows signs of life, by the waiter's own clock."""
+    """The line as one waiter sees it: which are in it, and which of them show signs of life, by its own clock."""
 
     def __init__(self) -> None:
         self.state = QueueState()
@@ -226,7 +226,7 @@ def _parts(parts: dict[str, msgspec.Raw], name: str, kind: type) -> tuple[Any, .
 
 
 def encode(state: QueueState) -> str:
-    """Give the text to store."""
+    """Return the text to store."""
     return msgspec.json.encode(state).decode()
 
 

@@ -170,7 +170,7 @@ class LockSession:
         return self._insist(opener, self._adopt.base, lambda: True)
 
     def _insist(self, ask: Callable[[], _T], base: float, may_give_up: Callable[[], bool]) -> _T:
-        """Ask until there is an answer. Who may give up does when the lease has run out: others may take over then."""
+        """Ask until there is an answer. Give up (if allowed) once the lease has expired: others may take over then."""
         while True:
             try:
                 return ask()
@@ -340,7 +340,7 @@ class LockSession:
         """
         Count this acquisition, while holding. Where the record cannot be written there is no token.
 
-        Nor is there one for whoever may have been taken over before he was counted: it would be above the holder's.
+        Nor is there one if somebody may have taken over before we were counted: it would be above that holder's.
         """
         dead = lock.dead.lease if lock.dead else None
         self._token = self._queue.count_acquisition(dead.token if dead else 0, self._gone)
@@ -389,7 +389,7 @@ class LockSession:
         self._post(protocol.Rescued(result="kept", path=self._errored, place=place, error=self._push_error))
 
     def _check_digest(self) -> None:
-        """Say so if the state and its digest do not agree, as after a run that died between the two writes."""
+        """Tell of a state and a digest that do not agree, as after a run that died between the two writes."""
         with contextlib.suppress(errors.TfguardError, errors.Conflict):
             found = self._surroundings.digest_mismatch()
             if found is not None:
@@ -400,7 +400,7 @@ class LockSession:
 
 
 def _loss(record: LockRecord | None, adopt: protocol.Adoption) -> protocol.Lost | None:
-    """Say how the lock that a dead keeper held was lost; None if this record shows it still."""
+    """Return how the lock that a dead keeper held was lost; None if this record shows it still."""
     if record is not None and record.id != adopt.lock_id:
         return protocol.Lost(kind="another's", record=record)
     # Beats only grow: if it shows less than had landed, it was unlocked, and its first write arrived again, late.

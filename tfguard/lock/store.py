@@ -137,11 +137,11 @@ class Store(Protocol):
         ...
 
     def read(self) -> LockRecord | None:
-        """Give the record, None if the lock is free. Garbage is a record with `info=None`, never an error."""
+        """Return the record, None if the lock is free. Garbage is a record with `info=None`, never an error."""
         ...
 
     def create(self, record: LockRecord) -> LockRecord:
-        """Write the record if there is none, and give it with its `version`. Raises Conflict."""
+        """Write the record if there is none, and return it with its `version`. Raises Conflict."""
         ...
 
     def replace(self, seen: LockRecord, record: LockRecord) -> LockRecord:
@@ -157,7 +157,7 @@ class Store(Protocol):
         ...
 
     def read_queue(self) -> QueueRecord | None:
-        """Give the queue record, None if there is none."""
+        """Return the queue record, None if there is none."""
         ...
 
     def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:

@@ -6,16 +6,16 @@ record cannot be had we poll with jitter and no order. Who may *hold* the lock i
 
 Three rules carry it:
 
-* **Of rank r** (0: the head) one may try after having seen the lock free for r seconds. So a dead head stalls
-  nobody; who was passed over thus is taken out of the line, and comes back under his old number if he lives.
-  Not promised: behind several dead the living look at different instants, more rarely the further back they stand,
-  so one of them may overtake another once.
-* **A newcomer that finds the lock free looks at the line before he takes it.** Between a release and the head's next
-  look there is up to a quarter of a second, in which he would overtake. This look costs nothing: his fencing token
-  is in the same record, so he would have read it right afterwards anyway. Without a line that is one look at the
-  lock, no ticket, and not one request more than without lines.
-* **At his deadline** one tries whatever the place, rather than give up in front of a free lock. That goes for
-  `-lock-timeout=0`, whose first look is his deadline.
+* **A waiter of rank r** (0: the head) may try once it has seen the lock free for r seconds. So a dead head stalls
+  nobody. A waiter that was passed over is taken out of the line, and comes back under its old number if it lives.
+  Not promised: behind several dead waiters the living look at different instants, more rarely the further back they
+  stand, so one of them may overtake another once.
+* **A newcomer that finds the lock free looks at the line before it takes the lock.** Between a release and the head's
+  next look there is up to a quarter of a second, in which it would overtake. This look costs nothing: its fencing
+  token is in the same record, so it would have read the record right afterwards anyway. Without a line that is one
+  look at the lock, no ticket, and not one request more than without lines.
+* **At its deadline** a waiter tries whatever its place, rather than give up in front of a free lock. With
+  `-lock-timeout=0` the first look is the deadline.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _FRESH_SECONDS = 0.5
 _LOOKS_AFTER_CHANGE = 2
 #: How stale a place far back may be, in seconds; nearer the head it is a third of a second for each place.
 _MAX_STALE_SECONDS = 20.0
-#: Without a line one looks this often, in seconds: as a newcomer, and after `_AGED_SECONDS` of waiting. Who has
+#: Without a line one looks this often, in seconds: as a newcomer, and after `_AGED_SECONDS` of waiting. One that has
 #: waited longer looks more often, which is half of what a line gives.
 _UNPLACED_SECONDS = (1.5, 0.5)
 _AGED_SECONDS = 300.0
@@ -65,7 +65,7 @@ class _FreeSpell:
 
 class Turn:
     """
-    One waiter's place. `ticket` is his; with `order` *none* he never stands in line.
+    One waiter's place. `ticket` is its own; with `order` *none* it never stands in line.
 
     Tell it what each look showed (`see_busy`, `see_free`, `see_nothing`); ask it `may_try` and `pause`.
     """
@@ -183,7 +183,7 @@ class Turn:
 
     @property
     def leaving(self) -> tuple[str, ...]:
-        """Whose tickets go as we take the lock: ours, and theirs who were passed over."""
+        """The tickets that go as we take the lock: ours, and those of the waiters that were passed over."""
         return (self._ticket.id, *self.passed)
 
     def _read(self) -> None:
@@ -216,7 +216,7 @@ class Turn:
             self._see(state)
 
     def _read_after_change(self) -> None:
-        """Another holds the lock: he leaves the line a moment after he has taken the lock, so read once more."""
+        """Another holds the lock: it leaves the line a moment after it has taken the lock, so read once more."""
         looks, rank = self._stale_looks, self.rank
         self._read()
         self._stale_looks = looks - 1 if self.rank == rank else 0

@@ -47,7 +47,7 @@ class Channel(Generic[Said, Heard]):
             self.socket.sendall(line)
 
     def receive(self) -> list[Heard]:
-        """Read once (blocking if nothing is there) and give the messages now complete; sets `is_open` at the end."""
+        """Read once (blocking if nothing is there) and return the messages now complete; sets `is_open` at the end."""
         try:
             data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))
         except InterruptedError:
@@ -62,7 +62,7 @@ class Channel(Generic[Said, Heard]):
         return [self._decoder.decode(line) for line in lines]
 
     def take_descriptors(self, count: int) -> list[int]:
-        """Give the oldest `count` descriptors received, now the caller's to close."""
+        """Return the oldest `count` descriptors received, now the caller's to close."""
         taken, self._descriptors = self._descriptors[:count], self._descriptors[count:]
         return taken
 

@@ -34,7 +34,7 @@ class Process(Protocol):
     pid: int
 
     def poll(self) -> int | None:
-        """Give the exit status (-n: signal n) once the process is gone."""
+        """Return the exit status (-n: signal n) once the process is gone."""
         ...
 
 

@@ -125,7 +125,7 @@ class Front:
         keep: Callable[[bytes], object] | None = None,
     ) -> int:
         """
-        Run a program to its end under whatever is held, and give its exit status (-n: signal n).
+        Run a program to its end under whatever is held, and return its exit status (-n: signal n).
 
         `stdout`: where its standard output goes; 2 for programs of ours whose output must not mix with Terraform's.
         `keep` gets what it prints: that is relayed then even to a terminal, and `last_words` always has the end of it.

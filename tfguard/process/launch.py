@@ -57,7 +57,7 @@ def launch_early(words: Sequence[str]) -> None:
 
 
 def take(environ: Mapping[str, str]) -> Launched:
-    """Give the keeper started early, or start one."""
+    """Return the keeper started early, or start one."""
     global _early
     early, _early = _early, None
     return early or _launch(environ)

@@ -32,7 +32,7 @@ def errored_path(plan: messages.Rescue | None) -> str:
 
 
 def stamp(path: str) -> str:
-    """Say which file lies there: another text for another file, or another content. Empty if there is none."""
+    """Return which file lies there: another text for another file, or another content. Empty if there is none."""
     try:
         status = os.stat(path)
     except OSError:
@@ -90,7 +90,7 @@ class Rescuer:
                 return None
 
     def ended(self, status: int) -> float | None:
-        """Note how a push ended; says after how many seconds to try again, None if that is of no use."""
+        """Note how a push ended; return after how many seconds to try again, None if that is of no use."""
         self.error = self._read_error()
         if status == 0:
             return None

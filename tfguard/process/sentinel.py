@@ -151,7 +151,7 @@ def stand_by(descriptor: int, lifeline: int) -> None:
 
 def _listen(end: socket.socket) -> tuple[int, bool, float, list[int]]:
     """
-    Follow the keeper's words to its end; gives the process that it leaves behind (0: none), whether that has had its
+    Follow the keeper's words to its end; return the process that it leaves behind (0: none), whether that has had its
     SIGINT, until when it may write, and its pipes.
     """
     watched, has_had_signal, safe_until, outputs, rest = 0, False, float("inf"), [], b""

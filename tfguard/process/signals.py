@@ -60,7 +60,7 @@ class SignalListener:
         return self._read
 
     def take(self) -> list[Received]:
-        """Give what has arrived since the last call."""
+        """Return what has arrived since the last call."""
         with contextlib.suppress(BlockingIOError):
             os.read(self._read, 4096)
         taken = list(self._received)
@@ -102,7 +102,7 @@ def restore_defaults() -> None:
 
 
 def become_subreaper() -> bool:
-    """Inherit the children of a keeper that dies; says whether the kernel can."""
+    """Inherit the children of a keeper that dies; return whether the kernel can."""
     return _IS_LINUX and _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
