@@ -121,7 +121,7 @@ CASES: dict[str, str] = {
     "initialising": starting.initialising("prod/network", "not initialised"),
     "creating_workspace": starting.creating_workspace("prod/network", "blue"),
     "unlisted_workspaces": starting.unlisted_workspaces(
-        "prod/network", "AWS denies s3:ListBucket on bucket tf-state (AccessDenied)."
+        "prod/network", "AWS denies s3:ListBucket on bucket tf-state (AccessDenied).", action="s3:ListBucket"
     ),
     "nothing_to_apply": starting.nothing_to_apply("prod/network"),
     "not_approved": starting.not_approved("prod/network"),

@@ -215,7 +215,7 @@ class Runner:
             case refusals.UnsavedState():
                 return errors.ConfigError(states.is_pending(subject, why.place))
             case refusals.Unlisted():
-                text = starting.unlisted_workspaces(subject.label, why.message)
+                text = starting.unlisted_workspaces(subject.label, why.message, action=why.action)
                 return errors.StoreDenied(text, action=why.action, resource=why.resource)
             case refusals.StoreUnavailable():
                 text = waiting.unavailable(subject, why.message, waited_seconds=waited)

@@ -32,13 +32,13 @@ def creating_workspace(label: str, workspace: str) -> str:
     return say(label, f"workspace {word(workspace)} does not exist yet: Terraform creates it first.")
 
 
-def unlisted_workspaces(label: str, error: str) -> str:
+def unlisted_workspaces(label: str, error: str, *, action: str) -> str:
     """Terraform would take its implicit lock each time: exit 77."""
     return say(
         label,
         first_line(error),
         "Terraform then locks a non-default workspace by itself each time, which collides with our lock.",
-        "Allow s3:ListBucket on the bucket, or use lock.mode: named in tfguard.yml.",
+        f"Allow {printable(action, 40)} there, or use lock.mode: named in tfguard.yml.",
     )
 
 
