@@ -18,7 +18,8 @@ pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
 REMOTE: tuple[Backend, ...] = ("dynamodb", "s3", "both")
-REASON = "moving the subnets"
+#: Short: on a slow machine "did not wait" becomes "gave up after 12s", and a longer reason would be cut to make room.
+REASON = "new subnets"
 
 
 def held(made: Stage, duration: str = "1h") -> dict[str, Any]:
