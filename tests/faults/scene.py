@@ -34,6 +34,8 @@ from tfguard.lock.store import LockRecord, Store
 
 WORK = Path(__file__).with_name("work.py")
 _BARE = ("-S", "-I")
+#: The lease of a row that waits for its end: it leaves the keeper of a busy machine three seconds without a turn.
+SHORT_LEASE = 9.0
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,12 @@ class Line:
 
 @dataclass
 class Scene:
-    """
-    `lease` is that of every run here, in seconds, unless it says otherwise. The short one that there is at first leaves
-    the keeper of a busy machine three seconds without a turn.
-    """
+    """`lease` is that of every run here, in seconds, unless it says otherwise."""
 
     kind: DynamoDBKind | S3Kind
     proxy: FaultProxy
     folder: Path
-    lease: float = 9.0
+    lease: float = 18.0
     started: list[Running] = field(default_factory=list)
     clock: SystemClock = field(default_factory=SystemClock)
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.faults.proxy import HANGS, HANGS_AFTER_LANDING, LATE, LOST, UNHEARD, Fate, failed, refused
-from tests.faults.scene import Scene, exit_record, is_gone, keeper_of, on_both_stores
+from tests.faults.scene import SHORT_LEASE, Scene, exit_record, is_gone, keeper_of, on_both_stores
 from tests.support.eventually import eventually, patience
 from tests.support.fakes import plain
 
@@ -65,6 +65,7 @@ def test_a3_a_lock_that_vanishes_between_refusal_and_look_is_tried_again(scene: 
 @on_both_stores
 def test_a4_a_lock_that_lands_after_we_have_gone_ends_with_its_lease(scene: Scene) -> None:
     """Nobody holds the orphan; the next run takes it over after the orphan's lease, and not before."""
+    scene.lease = SHORT_LEASE
     scene.proxy.on("create", LATE)
     gone = scene.run(timeout="0s", argv=["true"]).end()
     landed = scene.proxy.land_late()

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.e2e.running import Running
-from tests.faults.scene import Scene, family, keeper_of, on_both_stores, work_of
+from tests.faults.scene import SHORT_LEASE, Scene, family, keeper_of, on_both_stores, work_of
 from tests.support.eventually import eventually, patience
 from tests.support.fakes import FakeClock, T, draft
 from tfguard.errors import LeaseLost
@@ -25,6 +25,7 @@ WINDOW_SECONDS = patience(0.5)
 
 def with_a_rival(scene: Scene) -> tuple[Running, Running]:
     """A run at work and one that waits for its lock."""
+    scene.lease = SHORT_LEASE
     return scene.begun(manner="stubborn"), scene.waiter()
 
 
@@ -85,6 +86,7 @@ def test_p2_all_of_a_run_stopped_past_its_lease_is_ended_before_it_does_harm(sce
 @on_both_stores
 def test_p3_a_run_that_slept_past_safe_until_goes_on_if_nobody_was_in(scene: Scene) -> None:
     """Frozen on waking, until a beat lands: that proves that the lock was ours all the time."""
+    scene.lease = SHORT_LEASE
     ours = scene.beating(manner="stubborn")
     everybody = family(ours.pid)
     last = scene.proxy.landed("replace")[-1].at

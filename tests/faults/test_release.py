@@ -16,7 +16,7 @@ import pytest
 from tests.contract.kinds import lease, record
 from tests.e2e.conftest import Result
 from tests.faults.proxy import LATE, LOST, UNHEARD, Fate, failed, refused
-from tests.faults.scene import Scene, exit_record, on_both_stores
+from tests.faults.scene import SHORT_LEASE, Scene, exit_record, on_both_stores
 from tests.support.eventually import eventually, patience, within
 from tfguard.backends.aws.dynamodb import BEAT
 from tfguard.guard import keeper_rules
@@ -56,6 +56,7 @@ def test_d2_a_release_that_fails_is_tried_again(scene: Scene) -> None:
 @on_both_stores
 def test_d2_a_release_that_never_succeeds_names_the_command_that_frees_the_lock(scene: Scene) -> None:
     """It is tried for as long as the lease lasts; the status is the program's, since its work is done."""
+    scene.lease = SHORT_LEASE
     scene.proxy.always("delete", refused("denied"))
 
     result = scene.run(argv=["sh", "-c", "exit 5"]).end()

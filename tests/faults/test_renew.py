@@ -7,7 +7,7 @@ import pytest
 
 from tests.e2e.running import Running
 from tests.faults.proxy import HANGS, LOST, TWICE, UNHEARD, Fate, failed, refused
-from tests.faults.scene import Scene, lock_id_said, on_both_stores, work_of
+from tests.faults.scene import SHORT_LEASE, Scene, lock_id_said, on_both_stores, work_of
 from tests.support.eventually import eventually, patience
 from tfguard.lock.deadlines import Deadlines
 
@@ -39,6 +39,7 @@ def test_r1_r7_a_beat_that_landed_unheard_is_no_loss(scene: Scene, fate: Fate) -
 @on_both_stores
 def test_r1_a_beat_that_nobody_can_confirm_does_not_count(scene: Scene) -> None:
     """Every beat lands, and nothing is ever heard of it: the lease is counted from the last that was confirmed."""
+    scene.lease = SHORT_LEASE
     ours = scene.beating(manner="stubborn")
     deadlines = Deadlines.of(scene.lease)
     last = scene.proxy.asked("replace")[-1].at
@@ -79,6 +80,7 @@ def test_r2_a_few_lost_beats_are_no_reason_to_stop(scene: Scene) -> None:
 @on_both_stores
 def test_r2_r5_a_partition_past_the_interrupt_stops_the_run_once_and_the_lock_is_released(scene: Scene) -> None:
     """Healed before the freeze: one SIGINT at a third of the lease, a clean end, and nothing left behind."""
+    scene.lease = SHORT_LEASE
     ours = scene.beating()
     scene.proxy.always("all", LOST)
     last = scene.proxy.landed("replace")[-1].at
@@ -98,6 +100,7 @@ def test_r2_r5_a_partition_past_the_interrupt_stops_the_run_once_and_the_lock_is
 @on_both_stores
 def test_r3_a_store_that_never_answers_delays_no_deadline(scene: Scene) -> None:
     """Connections are taken and nothing comes: interrupted, frozen; once it answers, thawed and still ours."""
+    scene.lease = SHORT_LEASE
     ours = scene.beating(manner="stubborn")
     lock_id = lock_id_said(ours)
     scene.proxy.always("all", HANGS)
@@ -142,6 +145,7 @@ def test_r4_a_late_copy_of_an_old_beat_is_refused(scene: Scene) -> None:
 @on_both_stores
 def test_r5_a_partition_longer_than_the_lease_freezes_the_run_before_a_rival_begins(scene: Scene) -> None:
     """From the rival's beginning on the first writes nothing; healed, it is killed, and spares the rival's lock."""
+    scene.lease = SHORT_LEASE
     ours = scene.begun(manner="stubborn")
     rival = scene.waiter()
     scene.proxy.always("all", LOST)

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.contract.kinds import lease, record
-from tests.faults.scene import LocalScene, Scene, family, is_gone, keeper_of, on_both_stores, work_of
+from tests.faults.scene import SHORT_LEASE, LocalScene, Scene, family, is_gone, keeper_of, on_both_stores, work_of
 from tests.support.eventually import eventually, patience
 from tests.support.fakes import FakeClock, T, anothers, draft, plain
 from tfguard.errors import LeaseLost
@@ -53,6 +53,7 @@ def holder(scene: Scene, clock: FakeClock, *, lease_seconds: float = T) -> HeldL
 @on_both_stores
 def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_beat(scene: Scene) -> None:
     """Not before T, and not later than two looks after it."""
+    scene.lease = SHORT_LEASE
     ours = scene.beating(manner="stubborn")
     heir = scene.waiter()
 
@@ -75,6 +76,7 @@ def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_
 @on_both_stores
 def test_t1_when_front_and_keeper_are_killed_the_work_does_not_outlive_safe_until(scene: Scene) -> None:
     """It has one SIGINT at once; if it is still there when the lease is no longer safe, it is killed before T."""
+    scene.lease = SHORT_LEASE
     ours = scene.beating(manner="stubborn")
     work, keeper = work_of(ours), keeper_of(ours)
     heir = scene.waiter()
