@@ -4,6 +4,7 @@ Everything that can go wrong, one class per thing that a caller or a person does
     TfguardError                       70  internal
     ├── UsageError                     64  usage-error     the command line is wrong
     ├── ConfigError                    78  config-error    tfguard.yml, or the directory, cannot be used as it is
+    │   ├── NotInitialised             78  config-error    `init` has not been run in the directory
     │   └── StoreMisconfigured         78  config-error    the table or bucket is missing or of another shape
     ├── StoreUnavailable               69  store-error     no usable answer: network, throttling, 5xx
     ├── StoreDenied                    77  store-error     the store answered, and the answer is no
@@ -17,13 +18,15 @@ Everything that can go wrong, one class per thing that a caller or a person does
 
     Conflict                                               a store's answer to a conditional write; never leaves `lease`
 
-Only `cli` turns these into exit codes. A message is at most three short lines: what happened, what to do.
+Only `cli` turns these into exit codes. A message is at most three short lines: what happened, what to do. An error
+holds facts; `report.messages.failing` makes of them what a person reads.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING, Literal, NoReturn, Union
 
 if TYPE_CHECKING:
     from tfguard.lock.store import LockRecord
@@ -47,17 +50,46 @@ class Outcome(str, Enum):
     INTERNAL = "internal"
 
 
+@dataclass(frozen=True)
+class TfguardCommand:
+    """Advice to run a command of ours. Whoever tells it knows the options that address the same state again."""
+
+    words: str
+    lead: str = "Run"
+
+    def addressed(self, again: str) -> str:
+        """Return the advice with `again` in place of `tfguard`, as in `tfguard -p prod/network`."""
+        return f"{self.lead}: {again} {self.words}"
+
+    def __str__(self) -> str:
+        return self.addressed("tfguard")
+
+
+Advice = Union[str, TfguardCommand]
+
+#: `about` of an error whose words name it themselves: a file, a directory, a lock in the middle of a sentence.
+NAMED = ""
+
+
 class TfguardError(Exception):
     """
-    The root. `str(error)` is what a person reads: what happened, then what to do.
+    The root: `what` happened, and `advice` what to do, a line each. `str(error)` is both.
+
+    `about`: the state, pipeline or directory that it is about. None: whoever tells it knows.
 
     Raised itself only for what should not happen: exit 70.
     """
 
     exit_code: int = 70
     outcome: Outcome = Outcome.INTERNAL
-    #: Whether a person has read it already, before the line that ends the run.
-    is_said: bool = False
+    #: The signal that ended it, 0 if none did: then this process dies of it too.
+    signal_number: int = 0
+
+    def __init__(self, what: str, *advice: Advice, about: str | None = None) -> None:
+        self.what, *more = what.split("\n")
+        self.advice: tuple[Advice, ...] = (*more, *advice)
+        self.about = about
+        super().__init__("\n".join(str(line) for line in (self.what, *self.advice)))
 
 
 class UsageError(TfguardError):
@@ -74,6 +106,10 @@ class ConfigError(TfguardError):
     outcome = Outcome.CONFIG_ERROR
 
 
+class NotInitialised(ConfigError):
+    """`init` has not been run in this directory."""
+
+
 class StoreMisconfigured(ConfigError):
     """The table or bucket does not exist, or has another key schema than Terraform's."""
 
@@ -88,8 +124,8 @@ class StoreUnavailable(TfguardError):
     exit_code = 69
     outcome = Outcome.STORE_ERROR
 
-    def __init__(self, message: str, *, is_throttled: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, *advice: Advice, is_throttled: bool = False, about: str | None = None) -> None:
+        super().__init__(what, *advice, about=about)
         self.is_throttled = is_throttled
 
 
@@ -103,8 +139,10 @@ class StoreDenied(TfguardError):
     exit_code = 77
     outcome = Outcome.STORE_ERROR
 
-    def __init__(self, message: str, *, action: str, resource: str, is_expired: bool = False) -> None:
-        super().__init__(message)
+    def __init__(
+        self, what: str, *advice: Advice, action: str, resource: str, is_expired: bool = False, about: str | None = None
+    ) -> None:
+        super().__init__(what, *advice, about=about)
         self.action = action
         self.resource = resource
         self.is_expired = is_expired
@@ -120,8 +158,8 @@ class LockBusy(TfguardError):
     exit_code = 75
     outcome = Outcome.LOCK_TIMEOUT
 
-    def __init__(self, message: str, *, record: LockRecord | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, *advice: Advice, record: LockRecord | None = None, about: str | None = None) -> None:
+        super().__init__(what, *advice, about=about)
         self.record = record
 
 
@@ -139,8 +177,10 @@ class LeaseLost(TfguardError):
     exit_code = 76
     outcome = Outcome.LOCK_LOST
 
-    def __init__(self, message: str, *, kind: LostKind, record: LockRecord | None = None) -> None:
-        super().__init__(message)
+    def __init__(
+        self, what: str, *advice: Advice, kind: LostKind, record: LockRecord | None = None, about: str | None = None
+    ) -> None:
+        super().__init__(what, *advice, about=about)
         self.kind: LostKind = kind
         self.record = record
 
@@ -171,10 +211,13 @@ class Interrupted(TfguardError):
 
     outcome = Outcome.INTERRUPTED
 
-    def __init__(self, message: str, *, signal_number: int) -> None:
-        super().__init__(message)
+    def __init__(self, what: str, *advice: Advice, signal_number: int, about: str | None = None) -> None:
+        super().__init__(what, *advice, about=about)
         self.signal_number = signal_number
-        self.exit_code = 128 + signal_number
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # Of other errors it is the class's own.
+        return 128 + self.signal_number
 
 
 class Conflict(Exception):

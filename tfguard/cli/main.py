@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, NoReturn
 from tfguard import redaction
 from tfguard.config import options
 from tfguard.config.options import Options
-from tfguard.errors import Interrupted, TfguardError, UsageError
+from tfguard.errors import TfguardError, UsageError
 from tfguard.files import write_to_stderr
 from tfguard.report import log
 from tfguard.report.messages import phrases, starting
 from tfguard.report.reporter import Reporter
+from tfguard.report.run_ended import RunEnded
 
 if TYPE_CHECKING:
     from tfguard.jobfiles.story import ReportFile
@@ -38,20 +39,22 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _complete(os.environ)
     words = list(sys.argv[1:] if argv is None else argv)
     teller = _Teller(os.environ)
-    code, stopped_by = 70, 0
     try:
-        code = _dispatch(words, os.environ, teller)
-    except Interrupted as error:
-        code, stopped_by = error.exit_code, error.signal_number
-        teller.tell(error)
+        code, signal_number = _ending(_dispatch(words, os.environ, teller))
     except TfguardError as error:
-        code = error.exit_code
+        code, signal_number = error.exit_code, error.signal_number
         teller.tell(error)
     except KeyboardInterrupt:  # Only where no front listens: before there is one, or while we look, watch or ask.
-        code, stopped_by = 130, signal.SIGINT
+        code, signal_number = 130, signal.SIGINT
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, not a traceback
+        code, signal_number = 70, 0
         teller.tell_unexpected(error)
-    _leave(code, stopped_by)
+    _leave(code, signal_number)
+
+
+def _ending(ended: RunEnded | int) -> tuple[int, int]:
+    """Return the exit status of a command that has ended, and the signal that ended it."""
+    return (ended, 0) if isinstance(ended, int) else (ended.exit_code, ended.signal)
 
 
 def _complete(environ: Mapping[str, str]) -> NoReturn:
@@ -72,7 +75,7 @@ class _Teller:
     def __init__(self, environ: Mapping[str, str]) -> None:
         redaction.register_secrets(redaction.secrets_among(environ))
         is_json = environ.get("TFGUARD_LOG_FORMAT") == "json"
-        self.label = self.again = "tfguard"
+        self.subject = phrases.Subject("tfguard")
         self.listen("json" if is_json else "console", 0)
 
     def listen(self, log_format: log.Format, verbosity: int, reports: Sequence[ReportFile] = ()) -> None:
@@ -82,19 +85,15 @@ class _Teller:
 
     def address(self, options: Options) -> None:
         """Settle what it is about, for labels and for the commands that messages recommend."""
-        self.label, self.again = options.pipeline or "tfguard", options.again
+        self.subject = phrases.Subject(options.pipeline or "tfguard", command=options.again)
 
     def tell(self, error: TfguardError) -> None:
-        """Say what went wrong, unless the run has said so itself."""
-        text = str(error)
-        if error.is_said or not text:
-            return
-        # A directory and `<bucket>/<key>` are labels too.
-        if not text.startswith((self.label, "…")) and "/" not in text.split(maxsplit=1)[0]:
-            text = phrases.about(self.label, text)
-        # Whoever found the directory not initialised does not know by which options we were called.
-        text = text.replace("\nRun: tfguard init", f"\nRun: {self.again} init")
-        self.report.say("error", "run.failed", text, label=self.label, reason=error.outcome, exit_code=error.exit_code)
+        """Say what went wrong, and to those who wait for a run's end that there is none."""
+        self.report.fail(error, self.subject, exit_code=error.exit_code)
+        ended = RunEnded(
+            label=self.subject.label, outcome=error.outcome, exit_code=error.exit_code, signal=error.signal_number
+        )
+        self.report.tell_end(ended)
 
     def tell_unexpected(self, error: Exception) -> None:
         """Say that we are at fault."""
@@ -102,20 +101,19 @@ class _Teller:
             import traceback
 
             write_to_stderr(redaction.redact("".join(traceback.format_exception(error))))
-        self.report.say("error", "run.failed", starting.unexpected(error), label=self.label, reason="internal")
+        self.report.say("error", "run.failed", starting.unexpected(error), label=self.subject.label, reason="internal")
 
 
-def _leave(code: int, stopped_by: int) -> NoReturn:
+def _leave(code: int, signal_number: int) -> NoReturn:
     """Exit without waiting for threads that may be stuck; after a signal, die of it, so that an outer shell stops."""
-    from tfguard.process.signals import die_of
+    if signal_number:
+        from tfguard.process.signals import die_of
 
-    stopped_by = stopped_by or (code - 128 if code in (129, 130, 131, 143) else 0)
-    if stopped_by:
-        die_of(stopped_by)
+        die_of(signal_number)
     os._exit(code)
 
 
-def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> int:
+def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> RunEnded | int:
     if words[:1] == ["--version"]:
         return _print_version(environ)
     if words[:1] == ["--help"]:
@@ -139,7 +137,7 @@ def _reports(found: Options) -> tuple[ReportFile, ...]:
 
     if found.is_raw or (found.command[:1] and found.command[0] in OWN - {"run", "exec"}):
         what = "what follows -- runs untouched" if found.is_raw else f"`{found.command[0]}` runs nothing"
-        raise UsageError(f"--report tells of a run, and {what}.\nFor example: tfguard --report plan.md plan")
+        raise UsageError(f"--report tells of a run, and {what}.", "For example: tfguard --report plan.md plan")
     return report_file.read_options(found.reports, found.report_limit)
 
 
@@ -162,7 +160,7 @@ def _print_version(environ: Mapping[str, str]) -> int:
     return 0
 
 
-def _run_own(found: Options, environ: Mapping[str, str], teller: _Teller) -> int:
+def _run_own(found: Options, environ: Mapping[str, str], teller: _Teller) -> RunEnded | int:
     import click
 
     from tfguard.cli import own_commands
@@ -170,15 +168,19 @@ def _run_own(found: Options, environ: Mapping[str, str], teller: _Teller) -> int
 
     call = Call(found, environ, teller.report)
     try:
-        code = own_commands.group.main(args=list(found.command), prog_name="tfguard", standalone_mode=False, obj=call)
+        ended: RunEnded | int | None = own_commands.group.main(
+            args=list(found.command), prog_name="tfguard", standalone_mode=False, obj=call
+        )
     except click.ClickException as error:
-        raise UsageError(f"{_uncapitalised(error.format_message())}\nSee: tfguard {found.command[0]} --help") from error
+        raise UsageError(
+            f"{_uncapitalised(error.format_message())}", f"See: tfguard {found.command[0]} --help"
+        ) from error
     except click.exceptions.Abort as error:
-        raise Interrupted("", signal_number=signal.SIGINT) from error
+        raise KeyboardInterrupt from error
     finally:
         teller.address(call.options)
     sys.stdout.flush()
-    return int(code or 0)
+    return ended or 0
 
 
 def _uncapitalised(text: str) -> str:

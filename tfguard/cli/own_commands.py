@@ -13,6 +13,7 @@ import click
 
 from tfguard.config.options import Options, help_of_key_flags
 from tfguard.errors import UsageError
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -70,7 +71,7 @@ def group() -> None:
 @group.command(short_help="Run a pipeline's steps under one lock.", context_settings=_SETTINGS)
 @takes_pipeline
 @click.pass_obj
-def run(call: Call, pipeline: str | None) -> int:
+def run(call: Call, pipeline: str | None) -> RunEnded | int:
     """Run the steps of PIPELINE (init, plan, apply of that very plan) under one lock.
 
     For example: tfguard run prod/network
@@ -84,7 +85,7 @@ def run(call: Call, pipeline: str | None) -> int:
 @takes_named_lock
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]) -> int:
+def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]) -> RunEnded | int:
     """Run a program while this directory's state lock is held.
 
     For example: tfguard exec -- ./deploy.sh
@@ -92,7 +93,7 @@ def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]
     from tfguard.commands.exec import run_exec
 
     if not argv:
-        raise UsageError("exec needs a program to run.\nFor example: tfguard exec -- ./deploy.sh")
+        raise UsageError("exec needs a program to run.", "For example: tfguard exec -- ./deploy.sh")
     return run_exec(call.about(None, name, store), argv)
 
 
@@ -105,7 +106,7 @@ def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]
 @click.pass_obj
 def doctor(
     call: Call, pipeline: str | None, *, prove_lock: bool, repair_digest: bool, is_sure: bool, is_json: bool
-) -> int:
+) -> RunEnded | int:
     """Check what could keep tfguard from protecting this state; exit 1 if something does.
 
     For example: tfguard doctor prod/network
@@ -116,7 +117,7 @@ def doctor(
 
     call.about(pipeline)
     if repair_digest and (prove_lock or is_json):
-        raise UsageError("--repair-digest goes with neither --prove-lock nor --json.\nGive it alone.")
+        raise UsageError("--repair-digest goes with neither --prove-lock nor --json.", "Give it alone.")
     if prove_lock:
         return proving.prove_lock(call, is_json=is_json)
     if repair_digest:
@@ -174,7 +175,7 @@ def status(
 
     call.about(pipeline, name, store)
     if is_all + is_backend + bool(name) > 1 or (is_all and call.options.pipeline):
-        raise UsageError("--all, --backend, --name and a pipeline exclude each other.\nGive one of them.")
+        raise UsageError("--all, --backend, --name and a pipeline exclude each other.", "Give one of them.")
     if is_all:
         return run_status_of_all(call, is_json=is_json)
     if is_backend:
@@ -209,7 +210,7 @@ def unlock(
 
     call.about(pipeline, name, store)
     if force and not reason:
-        raise UsageError('--force needs a reason.\nFor example: --force --reason "its runner was terminated"')
+        raise UsageError("--force needs a reason.", 'For example: --force --reason "its runner was terminated"')
     decision = Decision(lock_id=lock_id, is_forced=force, reason=reason, is_sure=yes)
     return run_unlock(call, decision)
 
@@ -274,7 +275,7 @@ def completion(shell: str | None) -> int:
     from tfguard.cli.completion import print_script
 
     if not shell:
-        raise UsageError("completion needs a shell: bash, zsh or fish.\nFor example: tfguard completion bash")
+        raise UsageError("completion needs a shell: bash, zsh or fish.", "For example: tfguard completion bash")
     return print_script(shell)
 
 

@@ -119,7 +119,7 @@ def _print(findings: Sequence[Finding]) -> None:
 def _is_confirmed(context: Context, plan: Blueprint, again: str) -> bool:
     if not sys.stdin.isatty():
         command = f"{context.options.again} bootstrap {again}".rstrip()
-        raise UsageError(f"nothing was created: there is no terminal to ask on.\nTo go without: {command} --yes")
+        raise UsageError("nothing was created: there is no terminal to ask on.", f"To go without: {command} --yes")
     write_to_stderr("Create what is marked with +? Only 'yes' is accepted: ")
     if sys.stdin.readline().strip() == "yes":
         return True

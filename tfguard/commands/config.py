@@ -17,7 +17,7 @@ from tfguard.config.document import KeyPath, dotted
 from tfguard.config.file import UNSHOWN, find_config, inspect, load
 from tfguard.config.schema import schema
 from tfguard.config.settings import resolved
-from tfguard.errors import ConfigError
+from tfguard.errors import NAMED, ConfigError
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
 
@@ -56,13 +56,13 @@ def validate(call: Call) -> int:
     options, environ = call.options, call.environ
     path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
     if path is None:
-        raise ConfigError("there is no tfguard.yml here or above.\nWrite one, or name it with --config FILE.")
+        raise ConfigError("there is no tfguard.yml here or above.", "Write one, or name it with --config FILE.")
     config, problems = inspect(path, environ)
     for problem in problems:
         call.report.say("error", "config.refused", str(problem))
     shown = config.document.shown
     if problems:
-        raise ConfigError(f"{shown}: {_counted(len(problems), 'problem')}.")
+        raise ConfigError(f"{shown}: {_counted(len(problems), 'problem')}.", about=NAMED)
     if options.pipeline:
         config.require(options.pipeline)
         resolved(config, options.pipeline, environ=environ)
@@ -80,7 +80,7 @@ def list_pipelines(call: Call, *, since: str, is_json: bool) -> int:
     options, environ = call.options, call.environ
     path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
     if path is None:
-        raise ConfigError("there is no tfguard.yml here or above.\nWrite one, or name it with --config FILE.")
+        raise ConfigError("there is no tfguard.yml here or above.", "Write one, or name it with --config FILE.")
     config = load(path, environ)
     names = config.names
     if since:

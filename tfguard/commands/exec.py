@@ -12,15 +12,16 @@ from collections.abc import Mapping, Sequence
 
 from tfguard.errors import ProgramNotExecutable, ProgramNotFound
 from tfguard.lock import protocol
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.session import guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
 
 
-def run_exec(call: Call, argv: Sequence[str]) -> int:
+def run_exec(call: Call, argv: Sequence[str]) -> RunEnded:
     """
-    Run a program under a lock; return its exit status.
+    Run a program under a lock; return how it ended.
 
     Raises:
         TfguardError: Nothing was run, and why.
@@ -45,6 +46,6 @@ def _find_program(name: str, environ: Mapping[str, str]) -> str:
     shown = printable(name, 60)
     if os.sep in name and os.path.exists(name):
         why = "a directory" if os.path.isdir(name) else "not executable"
-        raise ProgramNotExecutable(f"exec: {shown} is {why}.\nGive the path of a program; chmod +x makes a file one.")
+        raise ProgramNotExecutable(f"exec: {shown} is {why}.", "Give the path of a program; chmod +x makes a file one.")
     where = "There is no such file" if os.sep in name else "It is not on PATH"
-    raise ProgramNotFound(f"exec: there is no program {shown}.\n{where}; give its path, or extend PATH.")
+    raise ProgramNotFound(f"exec: there is no program {shown}.", f"{where}; give its path, or extend PATH.")

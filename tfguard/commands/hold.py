@@ -14,7 +14,7 @@ from tfguard.backends.target import Target
 from tfguard.ci import identity as ci_identity
 from tfguard.clock import SystemClock, created
 from tfguard.durations import parse_duration
-from tfguard.errors import LockBusy, UsageError
+from tfguard.errors import NAMED, LockBusy, UsageError
 from tfguard.lock.acquire import Busy, Draft
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.opened_lock import OpenedLock, opened
@@ -42,7 +42,7 @@ def run_hold(call: Call, *, reason: str, duration: str) -> int:
     seconds = _checked(reason, duration)
     subject, target = operated_target(call)
     if subject.is_local:
-        raise UsageError(operating.nothing_to_hold_locally(subject))
+        raise UsageError(operating.nothing_to_hold_locally(subject), about=NAMED)
     clock = SystemClock()
     with opened(target) as lock:
         _check_free(lock, subject, clock.now())
@@ -50,7 +50,9 @@ def run_hold(call: Call, *, reason: str, duration: str) -> int:
         try:
             lock_id = lock.take(_draft(target, ci_identity.identify(call.environ), reason, created(ends_at)), clock)
         except Busy as busy:
-            raise LockBusy(operating.not_held(subject, busy.record, clock.now()), record=busy.record) from busy
+            raise LockBusy(
+                operating.not_held(subject, busy.record, clock.now()), about=NAMED, record=busy.record
+            ) from busy
     text = operating.held_by_hand(subject, lock_id, reason, ends_at)
     call.report.say("info", "lock.held", text, lock=subject.label, until=created(ends_at), reason=reason)
     return 0
@@ -60,15 +62,15 @@ def _checked(reason: str, duration: str) -> float:
     """Give the time in seconds."""
     example = 'For example: tfguard hold --reason "moving the subnets" --for 2h'
     if not reason.strip():
-        raise UsageError(f"hold needs a reason, for those who will wait.\n{example}")
+        raise UsageError("hold needs a reason, for those who will wait.", example)
     if len(reason) > _MAX_REASON:
-        raise UsageError(f"the reason is longer than {_MAX_REASON} characters.\n{example}")
+        raise UsageError(f"the reason is longer than {_MAX_REASON} characters.", example)
     try:
         seconds = parse_duration(duration)
     except ValueError as error:
-        raise UsageError(f"--for: {error}.\n{example}") from error
+        raise UsageError(f"--for: {error}.", example) from error
     if not _SHORTEST <= seconds <= _LONGEST:
-        raise UsageError(f"--for takes from 1s to 720h.\n{example}")
+        raise UsageError("--for takes from 1s to 720h.", example)
     return seconds
 
 
@@ -77,7 +79,7 @@ def _check_free(lock: OpenedLock, subject: phrases.Subject, now: datetime) -> No
     there = lock.read()
     if there and not (there[0].record.lease and there[0].record.lease.hold_until):
         record = there[0].record
-        raise LockBusy(operating.not_held(subject, record, now), record=record)
+        raise LockBusy(operating.not_held(subject, record, now), about=NAMED, record=record)
 
 
 def _draft(target: Target, identity: ci_identity.Identity, reason: str, until: str) -> Draft:

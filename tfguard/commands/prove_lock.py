@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from tfguard.commands.doctor import UNUSABLE, find, print_findings
 from tfguard.errors import ConfigError
 from tfguard.lock import protocol
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.session import Session, guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
 
 if TYPE_CHECKING:
-    from tfguard.findings import Finding
+    from tfguard.findings import Answer, Finding
 
 _NOT_PROVED = (
     "tfguard does not protect this state, so do not use state mode here:"
@@ -24,31 +25,38 @@ _NOT_PROVED = (
 _PROBE = ("state", "rm", "-dry-run", "-lock=true", "-lock-timeout=0s", "terraform_data.tfguard_prove_lock")
 
 
-def prove_lock(call: Call, *, is_json: bool) -> int:
+def prove_lock(call: Call, *, is_json: bool) -> RunEnded | int:
     """
     Make every check, and as the last one prove the lock: hold it, let the real Terraform try to take it, and expect
     Terraform to be refused with our lock ID.
 
-    Return 0 if it was and no check has failed, else 1.
+    Return 0 if it was and no check has failed, else 1; how the run ended, where the lock could not be had or kept.
 
     Raises:
-        TfguardError: As a run's, where the lock cannot be had: it is busy, or the directory is not initialised.
+        TfguardError: The directory is not initialised, or its lock is not Terraform's.
     """
+    broken: RunEnded | None = None
     with guarded(call) as session:
         session.ensure_initialised()
 
         def findings() -> Iterator[Finding]:
+            nonlocal broken
             finding = None
             for finding in find(session.context, call.environ):
                 yield finding
             # A directory that is not initialised is the last thing that is looked at.
             if finding is None or (finding.check, finding.mark) != UNUSABLE:
-                yield _prove(session)
+                proof = _prove(session)
+                if isinstance(proof, RunEnded):
+                    broken = proof
+                else:
+                    yield proof
 
-        return print_findings(session.context, findings(), is_json=is_json)
+        code = print_findings(session.context, findings(), is_json=is_json)
+        return broken or code
 
 
-def _prove(session: Session) -> Finding:
+def _prove(session: Session) -> Finding | RunEnded:
     from tfguard.findings import Finding as Found
     from tfguard.findings import failure, ok
 
@@ -56,10 +64,11 @@ def _prove(session: Session) -> Finding:
     task = session.task(command_line.parse(("plan",), {}), command="doctor")
     if task.target.backend == "named":
         raise ConfigError(
-            f"{context.label()}: a named lock is not Terraform's: there is nothing to prove.\n"
-            "Terraform's own locking stays on in named mode."
+            "a named lock is not Terraform's: there is nothing to prove.",
+            "Terraform's own locking stays on in named mode.",
+            about=context.label(),
         )
-    answer = failure("the lock was not held long enough to tell", "Try again.")
+    answer: Answer | None = None
 
     def body(held: protocol.Held, environ: dict[str, str]) -> int:
         nonlocal answer
@@ -73,8 +82,8 @@ def _prove(session: Session) -> Finding:
             answer = failure(f"Terraform was not refused by our lock; it said: {_last_words(output)}", _NOT_PROVED)
         return 0 if is_refused else 1
 
-    session.run(task, body)
-    return Found("proof", *answer)
+    ended = session.run(task, body)
+    return Found("proof", *answer) if answer else ended
 
 
 def _last_words(output: str) -> str:

@@ -11,20 +11,21 @@ import sys
 
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
-from tfguard.errors import ConfigError, Conflict, UsageError
+from tfguard.errors import ConfigError, Conflict, TfguardCommand, UsageError
 from tfguard.files import write_to_stderr
 from tfguard.lock import protocol
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.session import guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
 
 
-def repair_digest(call: Call, *, is_sure: bool) -> int:
+def repair_digest(call: Call, *, is_sure: bool) -> RunEnded:
     """
     Under the lock, write the digest of the state as it is, after it was shown and confirmed.
 
-    Return 0 where state and digest agree afterwards, 1 where the operator said no.
+    It ends with 0 where state and digest agree afterwards, with 1 where the operator said no.
 
     Raises:
         ConfigError: There is no digest, or the object is no state.
@@ -33,7 +34,7 @@ def repair_digest(call: Call, *, is_sure: bool) -> int:
     """
     if not is_sure and not sys.stdin.isatty():
         raise UsageError(
-            f"there is no terminal to ask on.\nTo go without: {call.options.again} doctor --repair-digest --yes"
+            "there is no terminal to ask on.", TfguardCommand("doctor --repair-digest --yes", lead="To go without")
         )
     with guarded(call) as session:
         extend_environment(session.context.environ)
@@ -54,8 +55,8 @@ def _repair(target: Target, label: str, *, is_sure: bool) -> int:
         return 0
     if facts is None or facts.md5 != found.actual:
         raise ConfigError(
-            f"{label}: nothing was repaired: {found.place} is missing, or is no state that Terraform could read.\n"
-            "Restore a version of it from the bucket first."
+            f"nothing was repaired: {found.place} is missing, or is no state that Terraform could read.",
+            "Restore a version of it from the bucket first.",
         )
     write_to_stderr(
         f"{label}: the state has serial {facts.serial}, lineage {printable(facts.lineage, 40)},"
@@ -70,6 +71,6 @@ def _repair(target: Target, label: str, *, is_sure: bool) -> int:
     try:
         state.repair_digest(target, found)
     except Conflict as error:
-        raise ConfigError(f"{label}: nothing was repaired: the digest has changed meanwhile.\nLook again.") from error
+        raise ConfigError("nothing was repaired: the digest has changed meanwhile.", "Look again.") from error
     write_to_stderr(f"{label}: repaired: the digest in the table is that of the state.\n")
     return 0

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tfguard.errors import ConfigError, Outcome, UsageError
+from tfguard.errors import ConfigError, Outcome, TfguardCommand, UsageError
 from tfguard.lock import protocol
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.initialise import initialise, pinned
 from tfguard.run.session import Session, guarded
@@ -21,15 +22,15 @@ from tfguard.run.steps import Steps, check_arguments
 from tfguard.terraform import command_line
 
 
-def run_pipeline(call: Call) -> int:
+def run_pipeline(call: Call) -> RunEnded:
     """
-    Run the steps of a pipeline; return the exit status of the first that failed, else 0.
+    Run the steps of a pipeline; return how they ended: with the exit status of the first that failed, else 0.
 
     Raises:
         TfguardError: Nothing was run, and why; InitFailed with Terraform's status.
     """
     if not call.options.pipeline:
-        raise UsageError("run needs a pipeline of tfguard.yml.\nFor example: tfguard run prod/network")
+        raise UsageError("run needs a pipeline of tfguard.yml.", "For example: tfguard run prod/network")
     with guarded(call) as session:
         context = session.context
         _check_approval(session)
@@ -39,9 +40,10 @@ def run_pipeline(call: Call) -> int:
             session.ensure_initialised()
         if {"plan", "apply"} & set(context.settings.steps):
             return _run_steps(session)
+        ended = RunEnded(label=context.label(), outcome=Outcome.SUCCEEDED, exit_code=0)
         if context.report.page is not None:
-            context.report.finish(label=context.label(), outcome=Outcome.SUCCEEDED.value, exit_code=0)
-        return 0
+            context.report.finish(ended)
+        return ended
 
 
 def _check_approval(session: Session) -> None:
@@ -49,12 +51,13 @@ def _check_approval(session: Session) -> None:
     found = context.settings
     if "apply" in found.steps and found.approve == "prompt" and not session.front.is_interactive:
         raise ConfigError(
-            f"{context.label()}: approve is prompt, and there is no terminal to ask on; nothing was locked.\n"
-            f"Set approve: auto in tfguard.yml, or plan only: {context.options.again} plan"
+            "approve is prompt, and there is no terminal to ask on; nothing was locked.",
+            TfguardCommand("plan", lead="Set approve: auto in tfguard.yml, or plan only"),
+            about=context.label(),
         )
 
 
-def _run_steps(session: Session) -> int:
+def _run_steps(session: Session) -> RunEnded:
     context = session.context
     steps: list[str] = [step for step in context.settings.steps if step != "init"]
     for step in steps:

@@ -28,7 +28,9 @@ from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder, LockRecord
 from tfguard.report.job_page import JobPage
 from tfguard.report.messages import operating, phrases
+from tfguard.report.messages.failing import failure
 from tfguard.report.reporter import Level, Reporter
+from tfguard.report.run_ended import RunEnded
 from tfguard.run import context
 from tfguard.run.call import Call
 from tfguard.terraform import command_line
@@ -69,7 +71,7 @@ def run_settle(call: Call, *, timeout_seconds: float, place: str = "") -> int:
             _Settling(path, environ, report, until).run()
         except errors.TfguardError as error:
             if problem is not None:
-                report.say("error", "settle.failed", str(problem))
+                report.say("error", "settle.failed", failure(problem, phrases.Subject("tfguard")))
             problem = error
     if problem is not None:
         raise problem
@@ -89,7 +91,7 @@ def _tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Reporter
         page = JobPage.of_killed(environ, path, [text])
         if page is not None:
             outcome = errors.Outcome.INTERRUPTED if told.stopped_by else errors.Outcome.ORPHANED
-            page.finish({"outcome": outcome.value, "exit_code": _status_of_killed(page)})
+            page.finish(RunEnded(label=told.label, outcome=outcome, exit_code=_status_of_killed(page)))
         run_record.forget_story(path)
         count += 1
     return count
@@ -189,7 +191,7 @@ class _Settling:
     def _too_late(self, record: RunRecord, held: LockRecord | None, why: str) -> errors.LockBusy:
         now = self._clock.now()
         text = operating.not_settled(self._subject, held, record.lock_id, now, why=why)
-        return errors.LockBusy(text, record=held)
+        return errors.LockBusy(text, about=errors.NAMED, record=held)
 
     def _look(self, record: RunRecord) -> LockRecord | None:
         with contextlib.suppress(errors.TfguardError), opened(self._target(record)) as lock:
@@ -230,11 +232,16 @@ class _Settling:
         if page is None:
             return
         redaction.register_secrets(self._target(record).secrets())  # What was printed is kept as it was.
-        outcome = record.outcome or errors.Outcome.ORPHANED.value
-        code = _status_of_killed(page) if record.exit_code is None else record.exit_code
-        facts = {"label": record.label, "lock_id": record.lock_id, "token": record.token or None}
-        times = {"waited_s": record.waited_s, "held_s": record.held_s or None}
-        page.finish({**facts, **times, "outcome": outcome, "exit_code": code})
+        ended = RunEnded(
+            label=record.label,
+            outcome=errors.Outcome(record.outcome or errors.Outcome.ORPHANED),
+            exit_code=_status_of_killed(page) if record.exit_code is None else record.exit_code,
+            lock_id=record.lock_id,
+            token=record.token,
+            waited_seconds=record.waited_s,
+            held_seconds=record.held_s or None,
+        )
+        page.finish(ended)
 
     def _say_once(self, level: Level, event: str, text: str) -> None:
         if event not in self._has_said:

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 
 from tfguard.config.options import OURS_ALONE, SWITCHES
 from tfguard.errors import UsageError
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.context import make_context
 from tfguard.run.terraform_command import become_terraform, run_command
 from tfguard.terraform import command_line
 
 
-def run_terraform(call: Call) -> int:
+def run_terraform(call: Call) -> RunEnded | int:
     """
-    Run one Terraform command line; return the exit status, or do not return (`execve`).
+    Run one Terraform command line; return how it ended, or do not return (`execve`).
 
     Raises:
         TfguardError: Nothing was run, and why.

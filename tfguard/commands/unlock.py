@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from tfguard.ci import identity
 from tfguard.clock import SystemClock, created
-from tfguard.errors import LockBusy, UsageError
+from tfguard.errors import NAMED, LockBusy, UsageError
 from tfguard.files import write_to_stderr
 from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, opened, watch_seconds
 from tfguard.lock.queue_record import Run
@@ -44,7 +44,7 @@ def run_unlock(call: Call, decision: Decision) -> int:
     """
     subject, target = operated_target(call)
     if subject.is_local:
-        raise UsageError(operating.nothing_to_unlock_locally(subject))
+        raise UsageError(operating.nothing_to_unlock_locally(subject), about=NAMED)
     with opened(target) as lock:
         return _Unlocking(lock, subject, call.report, decision, identity.identify(call.environ).who).run()
 
@@ -84,16 +84,16 @@ class _Unlocking:
         chosen = [seen for seen in there if seen.record.id == wanted]
         if not chosen:
             text = operating.is_another(self._subject, wanted, there[0].record, self._clock.now())
-            raise LockBusy(text, record=there[0].record)
+            raise LockBusy(text, about=NAMED, record=there[0].record)
         return chosen
 
     def _check_words(self, seen: Seen) -> None:
         decision = self._decision
         if not seen.record.id and not decision.is_forced:
-            raise UsageError(operating.needs_force(self._subject))
+            raise UsageError(operating.needs_force(self._subject), about=NAMED)
         is_named = bool(decision.lock_id) or not seen.record.id
         if not sys.stdin.isatty() and not (is_named and decision.is_sure):
-            raise UsageError(operating.needs_answers(self._subject, seen.record, self._clock.now()))
+            raise UsageError(operating.needs_answers(self._subject, seen.record, self._clock.now()), about=NAMED)
 
     def _watch(self, shown: list[Seen]) -> bool:
         """Whether its silence is known. Raises LockBusy if it is alive, unless that does not matter."""
@@ -111,7 +111,7 @@ class _Unlocking:
         if not there:
             raise Changed([])
         record = there[0].record
-        raise LockBusy(operating.is_alive(self._subject, record, self._clock.now()), record=record)
+        raise LockBusy(operating.is_alive(self._subject, record, self._clock.now()), about=NAMED, record=record)
 
     def _is_confirmed(self, seen: Seen, *, is_silent_now: bool) -> bool:
         record = seen.record
@@ -130,8 +130,8 @@ class _Unlocking:
             self._say("info", "lock.free", operating.has_changed(self._subject, None, now))
             return 0
         if record.text == shown[0].record.text and record.beat != shown[0].record.beat:
-            raise LockBusy(operating.is_alive(self._subject, record, now), record=record)
-        raise LockBusy(operating.has_changed(self._subject, record, now), record=record)
+            raise LockBusy(operating.is_alive(self._subject, record, now), about=NAMED, record=record)
+        raise LockBusy(operating.has_changed(self._subject, record, now), about=NAMED, record=record)
 
     def _record(self, seen: Seen) -> None:
         record, now = seen.record, self._clock.now()

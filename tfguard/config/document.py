@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
-from tfguard.errors import ConfigError
+from tfguard.errors import NAMED, ConfigError
 
 if TYPE_CHECKING:
     import yaml
@@ -142,11 +142,12 @@ def _read_text(path: Path, shown: str) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         problem = Problem(f"{shown}:{line}", "", "this is not UTF-8", "Save the file as UTF-8.")
-        raise ConfigError(str(problem)) from error
+        raise ConfigError(str(problem), about=NAMED) from error
 
 
 def _unreadable(shown: str, what: str) -> ConfigError:
-    return ConfigError(f"{shown} {what}.\nGive the path of a tfguard.yml with --config or TFGUARD_CONFIG.")
+    advice = "Give the path of a tfguard.yml with --config or TFGUARD_CONFIG."
+    return ConfigError(f"{shown} {what}.", advice, about=NAMED)
 
 
 def _resolve(text: str) -> Any:
@@ -299,7 +300,7 @@ class _Builder:
         return self._wrong(line, f"not valid YAML ({problem}{column})", "Look at this line and the one above it.")
 
     def _wrong(self, line: int, what: str, advice: str) -> ConfigError:
-        return ConfigError(str(Problem(f"{self._shown}:{line}", "", what, advice)))
+        return ConfigError(str(Problem(f"{self._shown}:{line}", "", what, advice)), about=NAMED)
 
 
 def _is_indented_by_tab(text: str, line: int) -> bool:

@@ -18,7 +18,7 @@ from tfguard.config.keys import top_level
 from tfguard.config.rules import SHORTEST_LEASE_SECONDS, combination_findings, pipeline_name_finding, value_findings
 from tfguard.config.schema import HIDDEN, KeyFinding, did_you_mean, file_findings
 from tfguard.config.variables import has_variables
-from tfguard.errors import ConfigError
+from tfguard.errors import NAMED, ConfigError
 
 FILE_NAME = "tfguard.yml"
 
@@ -104,7 +104,7 @@ def find_config(start: Path, explicit: str | None, environ: Mapping[str, str]) -
             return directory / FILE_NAME
         if (directory / "tfguard.yaml").is_file():
             shown = shown_path(directory / "tfguard.yaml")
-            raise ConfigError(f"{shown} is not read under this name.\nRename it to {FILE_NAME}.")
+            raise ConfigError(f"{shown} is not read under this name.", f"Rename it to {FILE_NAME}.", about=NAMED)
     return None
 
 
@@ -118,7 +118,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
     config, found = inspect(path, os.environ if environ is None else environ)
     if found:
         more = len(found) - 1
-        raise ConfigError(str(found[0]) + (f"\n{more} more in this file." if more else ""))
+        raise ConfigError(str(found[0]), *([f"{more} more in this file."] if more else []), about=NAMED)
     return config
 
 

@@ -22,7 +22,7 @@ from tfguard.config.rules import combination_findings, value_findings
 from tfguard.config.schema import HIDDEN, KeyFinding, pipeline_findings
 from tfguard.config.variables import UnsetVariable, expand, has_variables
 from tfguard.durations import parse_duration
-from tfguard.errors import ConfigError, UsageError
+from tfguard.errors import NAMED, ConfigError, UsageError
 from tfguard.hcl import hcl, terraform_variable
 from tfguard.lock.protocol import LockTerms
 from tfguard.terraform.commands import find
@@ -174,12 +174,18 @@ def _expanded(config: Config | None, leaves: Leaves, environ: Mapping[str, str])
         except UnsetVariable as error:
             what = f"the variable {clip(error.name, 40)} is not set"
             advice = f"Set it, or give a default: ${{{clip(error.name, 40)}:-value}}."
-            raise ConfigError(str(Problem(_place(config, leaf), dotted(leaf.at or path), what, advice))) from error
+            problem = Problem(_place(config, leaf), dotted(leaf.at or path), what, advice)
+            raise ConfigError(str(problem), about=_about(leaf)) from error
     return expanded
 
 
 def _place(config: Config | None, leaf: Leaf, inside: KeyPath = ()) -> str:
     return config.document.where((*leaf.at, *inside)) if config and leaf.at else leaf.origin
+
+
+def _about(leaf: Leaf) -> str | None:
+    """Whom a problem with this value is about: its place in the file says it, if it stands there."""
+    return NAMED if leaf.at else None
 
 
 def _check(config: Config | None, leaves: Leaves, environ: Mapping[str, str], flags: frozenset[KeyPath]) -> None:
@@ -202,7 +208,7 @@ def _refuse(config: Config | None, leaves: Leaves, finding: KeyFinding, flags: f
     what = finding.what + shown_value(finding, path)
     key = dotted((*leaf.at, *inside) if leaf.at else finding.path)
     problem = Problem(_place(config, leaf, inside), key, what, finding.advice)
-    raise (UsageError if path in flags else ConfigError)(str(problem))
+    raise (UsageError if path in flags else ConfigError)(str(problem), about=_about(leaf))
 
 
 def _written_text(config: Config | None, leaf: Leaf, inside: KeyPath = ()) -> Any:
@@ -220,7 +226,8 @@ def _no_such_directory(config: Config | None, leaf: Leaf, work: str) -> ConfigEr
     looked = (
         f"Looked for {text if has_variables(text) else shown_path(Path(work))}; paths begin at tfguard.yml's folder."
     )
-    return ConfigError(str(Problem(_place(config, leaf), dotted(leaf.at or ("dir",)), "no such directory", looked)))
+    problem = Problem(_place(config, leaf), dotted(leaf.at or ("dir",)), "no such directory", looked)
+    return ConfigError(str(problem), about=_about(leaf))
 
 
 def _settings(

@@ -30,6 +30,7 @@ from tfguard.jobfiles import run_record, story
 from tfguard.jobfiles.story import PlanFiles, ReportFile, Story
 from tfguard.jobfiles.transcript import Transcript
 from tfguard.report import log, report_file, summary
+from tfguard.report.run_ended import RunEnded
 from tfguard.terraform.plan_json import PlannedChanges, read_closing_line
 
 #: GitHub shows ten annotations of a step, each cut after 4096 signs.
@@ -149,8 +150,6 @@ class JobPage:
             self.story.holder = msgspec.json.encode(facts["holder"], enc_hook=str).decode()
         if level != "info" and _ANNOTATED.fullmatch(event):
             self._annotate(level, redaction.redact(text))
-        if "exit_code" in facts and event == "run.failed":  # Nothing was run: no line will end it.
-            self.finish({**facts, "outcome": getattr(facts.get("reason"), "value", facts.get("reason"))})
 
     def note_signal(self, number: int) -> None:
         """Note what asked the run to stop; the first one counts."""
@@ -173,13 +172,13 @@ class JobPage:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def finish(self, facts: Mapping[str, Any]) -> None:
+    def finish(self, ended: RunEnded) -> None:
         """Write outputs, summary and reports of a run that has ended."""
         # Only now: of stdout and stderr the runner may read either first, and inside the fence it would not obey.
         for line in self.story.queued:
             _print(line, to=2)
         self.story.queued.clear()
-        page = self._page(facts)
+        page = self._page(ended)
         if self.is_github:
             self._append("GITHUB_OUTPUT", "".join(_output(name, value) for name, value in self._outputs(page).items()))
             self._append_summary(page)
@@ -190,20 +189,20 @@ class JobPage:
                 log.get_logger().warning("report.failed", path=report.path, error=error.strerror)
         self.forget()
 
-    def _page(self, facts: Mapping[str, Any]) -> summary.Page:
+    def _page(self, ended: RunEnded) -> summary.Page:
         who = identity.identify(self._environ)
         text = self._transcript.read() if self._transcript is not None else ""
         return summary.Page(
-            label=str(facts.get("label") or self.story.label or "tfguard"),
-            outcome=str(facts.get("outcome") or "unknown"),
-            exit_code=facts.get("exit_code"),
+            label=ended.label or self.story.label or "tfguard",
+            outcome=ended.outcome.value,
+            exit_code=ended.exit_code,
             who=who.who,
             run=who.run,
             link=who.link,
-            waited=facts.get("waited_s"),
-            held=facts.get("held_s"),
-            lock_id=str(facts.get("lock_id") or ""),
-            token=facts.get("token"),
+            waited=ended.waited_seconds,
+            held=ended.held_seconds,
+            lock_id=ended.lock_id,
+            token=ended.token or None,
             changes=self.story.changes or self._said(text),
             text=text,
             notes=tuple(self.story.notes),

@@ -57,7 +57,7 @@ def choose_format(flag: str | None, environ: Mapping[str, str] = os.environ) -> 
     source = "--log-format" if flag else "TFGUARD_LOG_FORMAT"
     value = flag or environ.get("TFGUARD_LOG_FORMAT") or "console"
     if value not in ("console", "json"):
-        raise UsageError(f"{source} is {printable(value, 40)!r}.\nUse console or json.")
+        raise UsageError(f"{source} is {printable(value, 40)!r}.", "Use console or json.")
     return cast("Format", value)
 
 

@@ -29,7 +29,7 @@ def read_options(paths: Sequence[str], limit: str | None) -> tuple[ReportFile, .
         UsageError: One could not be written, or `limit` is no size. Nothing has been run yet.
     """
     if limit is not None and not paths:
-        raise UsageError(f"--report-limit goes with --report.\n{_EXAMPLE}")
+        raise UsageError("--report-limit goes with --report.", _EXAMPLE)
     size = summary.LIMIT_BYTES if limit is None else _size(limit)
     return tuple(ReportFile(path=_checked(path), limit=size) for path in dict.fromkeys(paths))
 
@@ -51,20 +51,20 @@ def _size(limit: str) -> int:
     size = int(limit[:9]) if limit.isascii() and limit.isdigit() else 0
     if size < summary.SMALLEST_LIMIT_BYTES:
         least = summary.SMALLEST_LIMIT_BYTES
-        raise UsageError(f"--report-limit is {printable(limit, 40)!r}, and not {least} bytes or more.\n{_EXAMPLE}")
+        raise UsageError(f"--report-limit is {printable(limit, 40)!r}, and not {least} bytes or more.", _EXAMPLE)
     return size
 
 
 def _checked(path: str) -> str:
     shown = printable(path, 60)
     if not path.endswith(_SUFFIXES):
-        raise UsageError(f"--report {shown}: its name ends neither in .md nor in .json.\n{_EXAMPLE}")
+        raise UsageError(f"--report {shown}: its name ends neither in .md nor in .json.", _EXAMPLE)
     whole = os.path.realpath(path)  # Of a link it is the file that is replaced.
     folder = os.path.dirname(whole)
     if os.path.exists(whole) and not os.path.isfile(whole):
-        raise UsageError(f"--report {shown} is there, and is no file.\nGive it another name.")
+        raise UsageError(f"--report {shown} is there, and is no file.", "Give it another name.")
     if not os.path.isdir(folder):
-        raise UsageError(f"--report {shown}: there is no folder {printable(folder, 60)}.\nMake it first.")
+        raise UsageError(f"--report {shown}: there is no folder {printable(folder, 60)}.", "Make it first.")
     try:
         _write_beside(Path(whole), b"").unlink()
     except OSError as error:

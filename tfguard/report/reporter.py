@@ -12,12 +12,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfguard import redaction
+from tfguard.errors import Outcome, TfguardError
 from tfguard.files import write_to_stderr
 from tfguard.report import log
 
 if TYPE_CHECKING:
     from tfguard.jobfiles.story import ReportFile
     from tfguard.report.job_page import JobPage
+    from tfguard.report.messages.phrases import Subject
+    from tfguard.report.run_ended import RunEnded
 
 Level = Literal["info", "warning", "error"]
 
@@ -62,12 +65,23 @@ class Reporter:
         """Tell how something happens, to those who asked for it."""
         self._log.debug(event, **facts)
 
-    def finish(self, **facts: Any) -> None:
+    def fail(self, error: TfguardError, subject: Subject, **facts: Any) -> None:
+        """Say what went wrong."""
+        from tfguard.report.messages.failing import failure
+
+        text = failure(error, subject)
+        self.say("error", "run.failed", text, label=subject.label, reason=error.outcome.value, **facts)
+
+    def finish(self, ended: RunEnded) -> None:
         """Write the one canonical line that ends a run; of a run that went wrong, even when quiet."""
-        level = "info" if facts.get("outcome") == "succeeded" else "warning"
-        getattr(self._log, level)("run.finished", **facts)
+        level = "info" if ended.outcome is Outcome.SUCCEEDED else "warning"
+        getattr(self._log, level)("run.finished", **ended.as_event())
+        self.tell_end(ended)
+
+    def tell_end(self, ended: RunEnded) -> None:
+        """Tell how it ended, where nothing was run and so no line ends it."""
         if self.page is not None:
-            self.page.finish(facts)
+            self.page.finish(ended)
 
 
 def _job_page(reports: Sequence[ReportFile]) -> JobPage | None:

@@ -50,11 +50,11 @@ class Call:
             UsageError: -p names another pipeline, or one of --name and --store is missing.
         """
         if bool(name) != bool(store):
-            raise UsageError("--name and --store go together.\nFor example: --name deploy --store dynamodb://locks")
+            raise UsageError("--name and --store go together.", "For example: --name deploy --store dynamodb://locks")
         self.named = NamedLock(name, store) if name and store else None
         given = self.options.pipeline
         if pipeline and given and pipeline != given:
-            raise UsageError(f"-p says {given}, the argument says {pipeline}.\nGive one of them.")
+            raise UsageError(f"-p says {given}, the argument says {pipeline}.", "Give one of them.")
         self.options = replace(self.options, pipeline=pipeline or given)
         return self
 

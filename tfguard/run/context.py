@@ -85,8 +85,8 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
     options, environ = call.options, call.environ
     if options.pipeline and options.chdir:
         raise ConfigError(
-            "-p and -chdir exclude each other: a pipeline has its own `dir`.\n"
-            f"Say one of: tfguard -p {options.pipeline} …, tfguard -chdir={options.chdir} …"
+            "-p and -chdir exclude each other: a pipeline has its own `dir`.",
+            f"Say one of: tfguard -p {options.pipeline} …, tfguard -chdir={options.chdir} …",
         )
     current = Path.cwd()
     directory = Path(os.path.abspath(current / (options.chdir or "")))
@@ -94,8 +94,8 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
         config = load(path, environ)
     if options.pipeline and config is None:
         raise ConfigError(
-            f"There is no tfguard.yml here or above, so no pipeline {options.pipeline}.\n"
-            "Write one, or name it with --config FILE."
+            f"There is no tfguard.yml here or above, so no pipeline {options.pipeline}.",
+            "Write one, or name it with --config FILE.",
         )
     found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=options.flags)
     redaction.register_secrets(redaction.secrets_among({**found.environment, **found.backend_config}))
@@ -147,5 +147,5 @@ def operated_target(call: Call) -> tuple[phrases.Subject, Target]:
         return subject, named_target(context, call.named)
     found = find_target(context, command_line.parse(("apply",), {}))
     if isinstance(found, Unlockable):
-        raise ConfigError(phrases.fit(*f"{context.label()}: {found.reason}".splitlines()))
+        raise ConfigError(found.reason, about=context.label())
     return context.subject(found), found

@@ -19,7 +19,7 @@ from tfguard.backends.keyring import Keyring
 from tfguard.backends.target import StoreSpec, Target, Unlockable
 from tfguard.config.file import Config
 from tfguard.config.options import Options
-from tfguard.errors import TfguardError
+from tfguard.errors import NotInitialised, TfguardError
 from tfguard.lock.opened_lock import OpenedLock, Seen
 from tfguard.lock.queue_record import QueueState
 from tfguard.report.reporter import Reporter
@@ -111,5 +111,4 @@ def _look(label: str, lock: OpenedLock | str) -> Look:
 
 
 def _reason(error: TfguardError) -> str:
-    text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return "not initialised" if "not initialised" in text else text
+    return "not initialised" if isinstance(error, NotInitialised) else error.what or type(error).__name__

@@ -18,10 +18,11 @@ import tenacity
 
 from tfguard import files, git
 from tfguard.config.settings import backend_config_text
-from tfguard.errors import ConfigError, Outcome, TfguardError
+from tfguard.errors import ConfigError, Outcome, TfguardCommand, TfguardError
 from tfguard.process.front import Front
-from tfguard.report.messages import phrases, starting
+from tfguard.report.messages import starting
 from tfguard.run.context import Context
+from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.intended_backend import wanted_values
 from tfguard.terraform import command_line
 from tfguard.terraform.workdir import differing_backend_config
@@ -42,13 +43,18 @@ TRANSIENT = (
 
 
 class InitFailed(TfguardError):
-    """`terraform init` failed; its status is the run's."""
+    """`terraform init` failed. Its `status` is ours too (-n: signal n)."""
 
     outcome = Outcome.FAILED
 
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+    def __init__(self, status: int, *, about: str) -> None:
+        self.status = status
+        self.signal_number = signal_to_die_of(status)
+        super().__init__(f"init failed (exit {self.exit_code}); what it said stands above.", about=about)
+
+    @property
+    def exit_code(self) -> int:  # type: ignore[override]  # Of other errors it is the class's own.
+        return shell_status(self.status)
 
 
 def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> None:
@@ -65,7 +71,7 @@ def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> No
         return
     label = context.label()
     if context.settings.init == "never":
-        raise ConfigError(phrases.fit(f"{label}: {why}, and init is never.", f"Run: {context.options.again} init"))
+        raise ConfigError(f"{why}, and init is never.", TfguardCommand("init"), about=label)
     context.report.say("info", "init.started", starting.initialising(label, why), label=label)
     initialise(front, context, pinned(context), stdout=stdout)
 
@@ -104,8 +110,7 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
         argv = [*context.terraform, "init", *flags, *words]
         status, _ = retrying(_try_init, front, context, argv, stdout)
     if status != 0:
-        code = status if status > 0 else 128 - status
-        raise InitFailed(f"{context.label()}: init failed (exit {code}); what it said stands above.", code)
+        raise InitFailed(status, about=context.label())
 
 
 def _try_init(front: Front, context: Context, argv: list[str], stdout: int) -> tuple[int, str]:

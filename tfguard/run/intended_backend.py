@@ -112,6 +112,6 @@ def require_plain(found: Declared) -> None:
     if found.unread:
         name = min(found.unread)
         raise ConfigError(
-            f"The backend's `{printable(name, 60)}` is an expression, which only init works out.\n"
-            f"Say it as you would to init: --backend-config {printable(name.partition('.')[0], 60)}=…"
+            f"The backend's `{printable(name, 60)}` is an expression, which only init works out.",
+            f"Say it as you would to init: --backend-config {printable(name.partition('.')[0], 60)}=…",
         )

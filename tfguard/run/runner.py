@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import msgspec
 import tenacity
 
 from tfguard import errors
 from tfguard.clock import SystemClock, parse_created
-from tfguard.errors import Interrupted, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError, assert_never
+from tfguard.errors import NAMED, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError, assert_never
 from tfguard.guard import messages
 from tfguard.lock import protocol, refusals
 from tfguard.lock.lockinfo import new_lock_id
@@ -29,6 +28,8 @@ from tfguard.report import log
 from tfguard.report.messages import phrases, running, starting, states, waiting
 from tfguard.report.narrator import Narrator, holder_facts
 from tfguard.report.reporter import Reporter
+from tfguard.report.run_ended import RunEnded
+from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.task import Task
 from tfguard.terraform.plan_file import read_planned_at
 
@@ -43,6 +44,17 @@ _STALE = "Saved plan is stale"
 Body = Callable[[protocol.Held, dict[str, str]], int]
 
 
+class Ending(NamedTuple):
+    """How it ended, as `RunEnded` has it, before the lock was given back."""
+
+    outcome: Outcome
+    exit_code: int
+    signal: int = 0
+
+
+_LOST = Ending(Outcome.LOCK_LOST, LeaseLost.exit_code)
+
+
 class Runner:
     """One run under one lock."""
 
@@ -53,12 +65,12 @@ class Runner:
         self._clock = SystemClock()
         self._started_at = 0.0
 
-    def run(self, task: Task, body: Body) -> int:
+    def run(self, task: Task, body: Body) -> RunEnded:
         """
         Take the lock, call `body` with it and the environment for children, release, report.
 
-        Gives the exit status: Terraform's, or ours by precedence (lost, timed out, interrupted). Raises what kept
-        the run from starting.
+        Return how it ended: with Terraform's exit status, or with ours by precedence (lost, timed out, interrupted).
+        What kept the run from starting, or broke it off, is said here, and is an ending too; it is not raised.
         """
         self._narrator.subject = task.subject
         self._narrator.is_interactive = self.front.is_interactive
@@ -71,36 +83,36 @@ class Runner:
             self._refuse_errored(task)
             held = self._acquire(task)
         except TfguardError as error:
-            self._say_failure(task, error)
-            self._report_end(task, None, None, error.outcome, error.exit_code)
-            raise
+            ending = self._say_failure(task, error)
+            return self._finish(task, ending, self._clock.boottime() - self._started_at)
         try:
             status = self._run_body(task, held, body)
-            exit_code, outcome = self._judge(status, task.success_codes)
-            if outcome is Outcome.PLAN_STALE:
+            ending = self._judge(status, task.success_codes)
+            if ending.outcome is Outcome.PLAN_STALE:
                 self._tell_of_stale(task, held)
-            if outcome is Outcome.SUCCEEDED and task.pushed_file:
+            if ending.outcome is Outcome.SUCCEEDED and task.pushed_file:
                 with contextlib.suppress(OSError):
                     os.replace(task.pushed_file, f"{task.pushed_file}.pushed-{held.lock_id}")
         except TfguardError as error:
-            self._say_failure(task, error)
-            self._release(task, held, error.outcome, error.exit_code)
-            raise
-        return self._release(task, held, outcome, exit_code)
+            ending = self._say_failure(task, error)
+        return self._release(task, held, ending)
 
-    def run_unlocked(self, subject: phrases.Subject, body: Callable[[], int], success_codes: frozenset[int]) -> int:
+    def run_unlocked(
+        self, subject: phrases.Subject, body: Callable[[], int], success_codes: frozenset[int]
+    ) -> RunEnded:
         """
         Call `body` without a lock of ours, and report: for what Terraform itself locks, or nobody needs to.
 
-        Gives the exit status as `run` does. Raises what kept a program from starting.
+        Return how it ended as `run` does. Raises what kept a program from starting.
         """
         self._narrator.subject = subject
         try:
-            exit_code, outcome = self._judge(body(), success_codes)
+            ending = self._judge(body(), success_codes)
         except Refused as failed:
             raise self._as_error(subject, failed.answer) from failed
-        self.report.finish(label=subject.label, outcome=outcome.value, exit_code=exit_code)
-        return exit_code
+        ended = RunEnded(label=subject.label, **ending._asdict())
+        self.report.finish(ended)
+        return ended
 
     def _run_body(self, task: Task, held: protocol.Held, body: Body) -> int:
         log.warm_up()
@@ -123,23 +135,18 @@ class Runner:
             timeout_s=task.terms.timeout_seconds,
         )
 
-    def _say_failure(self, task: Task, error: TfguardError) -> None:
+    def _say_failure(self, task: Task, error: TfguardError) -> Ending:
         """Say why the run ends, before the line that ends it."""
-        label, text = task.subject.label, str(error)
-        if isinstance(error, Interrupted):
-            text = running.interrupted(label, signal.Signals(error.signal_number).name)
-        elif not text.startswith(label[:10]):
-            text = phrases.about(label, text)
         facts = holder_facts(error.record) if isinstance(error, LockBusy) else {}
-        self.report.say("error", "run.failed", text, label=label, reason=error.outcome.value, **facts)
-        error.is_said = True
+        self.report.fail(error, task.subject, **facts)
+        return Ending(error.outcome, error.exit_code, error.signal_number)
 
     @staticmethod
     def _refuse_errored(task: Task) -> None:
         """A state that a former run could not save must not be run over. Raises ConfigError."""
         path = os.path.join(task.state_directory, UNSAVED_STATE)
         if task.state_directory and not task.ignores_errored and os.path.exists(path):
-            raise errors.ConfigError(states.is_here(task.subject, path))
+            raise errors.ConfigError(states.is_here(task.subject, path), about=NAMED)
 
     # --- acquiring ----------------------------------------------------------------------------------------------
 
@@ -200,44 +207,43 @@ class Runner:
             case refusals.TakeoverRefused(record=record):
                 text = waiting.takeover_refused(task.subject, record, self._clock.now())
                 if self.front.ask(f"{text}\nTake it over now? Only 'yes' is accepted: ") != "yes":
-                    raise LockBusy(text, record=record)
+                    raise LockBusy(text, about=NAMED, record=record)
                 terms = msgspec.structs.replace(request.terms, takeover="always")
                 return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
         raise self._as_error(task.subject, answer, is_plan=task.is_plan)
 
     def _as_error(self, subject: phrases.Subject, answer: protocol.Failed, *, is_plan: bool = False) -> TfguardError:
         """Return what a person must hear of a refusal, as the error that it came from."""
-        why, waited = answer.why, answer.waited_seconds
+        why, waited, label = answer.why, answer.waited_seconds, subject.label
         match why:
             case refusals.Busy() | refusals.TakeoverRefused():
                 text = waiting.busy(subject, why.record, self._clock.now(), waited_seconds=waited)
-                return LockBusy(text, record=why.record)
+                return LockBusy(text, about=NAMED, record=why.record)
             case refusals.UnsavedState():
-                return errors.ConfigError(states.is_pending(subject, why.place))
+                return errors.ConfigError(states.is_pending(subject, why.place), about=NAMED)
             case refusals.Unlisted():
                 text = starting.unlisted_workspaces(subject.label, why.message, action=why.action)
-                return errors.StoreDenied(text, action=why.action, resource=why.resource)
+                return errors.StoreDenied(text, about=NAMED, action=why.action, resource=why.resource)
             case refusals.StoreUnavailable():
                 text = waiting.unavailable(subject, why.message, waited_seconds=waited)
-                return errors.StoreUnavailable(text, is_throttled=why.is_throttled)
+                return errors.StoreUnavailable(text, about=NAMED, is_throttled=why.is_throttled)
             case refusals.StoreDenied():
-                text = phrases.about(subject.label, why.message)
-                return errors.StoreDenied(text, action=why.action, resource=why.resource, is_expired=why.is_expired)
+                return errors.StoreDenied(
+                    why.message, about=label, action=why.action, resource=why.resource, is_expired=why.is_expired
+                )
             case refusals.ActionDenied():
-                text = phrases.about(subject.label, why.message)
-                text = starting.denied_during_plan(text) if is_plan else text
-                return errors.ActionDenied(text, action=why.action, resource=why.resource)
+                text = starting.denied_during_plan(why.message) if is_plan else why.message
+                return errors.ActionDenied(text, about=label, action=why.action, resource=why.resource)
             case refusals.StoreMisconfigured():
-                return errors.StoreMisconfigured(phrases.about(subject.label, why.message))
+                return errors.StoreMisconfigured(why.message, about=label)
             case refusals.LeaseLost():
-                text = phrases.about(subject.label, why.message)
-                return LeaseLost(text, kind=why.kind, record=why.record)
+                return LeaseLost(why.message, about=label, kind=why.kind, record=why.record)
             case refusals.NotExecutable():
-                return errors.ProgramNotExecutable(phrases.about(subject.label, why.message))
+                return errors.ProgramNotExecutable(why.message, about=label)
             case refusals.Unexpected():
-                return TfguardError(phrases.about(subject.label, why.message))
+                return TfguardError(why.message, about=label)
             case refusals.Interrupted() | refusals.NoWorkspace():
-                return TfguardError(phrases.about(subject.label, ""))
+                return TfguardError("", about=label)
             case _:
                 assert_never(why)
 
@@ -257,10 +263,9 @@ class Runner:
         if problem is not None:
             first = next((line.strip(" │╵╷") for line in problem.splitlines() if "Error" in line), "it gave no reason")
             raise errors.ConfigError(
-                phrases.fit(
-                    f"{task.subject.label}: workspace {workspace} could not be created: {first}",
-                    f"Create it by hand: terraform workspace new {workspace}",
-                )
+                phrases.fit(f"workspace {workspace} could not be created: {first}"),
+                f"Create it by hand: terraform workspace new {workspace}",
+                about=task.subject.label,
             )
 
     def _try_create_workspace(self, task: Task, environ: dict[str, str]) -> str | None:
@@ -311,54 +316,54 @@ class Runner:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
-    def _judge(self, status: int, success_codes: frozenset[int]) -> tuple[int, Outcome]:
-        """Find the exit status by precedence: lost > timed out > asked to stop > Terraform's own."""
+    def _judge(self, status: int, success_codes: frozenset[int]) -> Ending:
+        """Find how it ended, by precedence: lost > timed out > asked to stop > Terraform's own status."""
         front = self.front
         if front.lost is not None:
-            return LeaseLost.exit_code, Outcome.LOCK_LOST
+            return _LOST
         if front.is_timed_out:
-            return RunTimeout.exit_code, Outcome.RUN_TIMEOUT
+            return Ending(Outcome.RUN_TIMEOUT, RunTimeout.exit_code)
         if front.stopped_by is not None and status != 0:
-            return 128 + front.stopped_by.number, Outcome.INTERRUPTED
-        code = status if status >= 0 else 128 - status
+            number = front.stopped_by.number
+            return Ending(Outcome.INTERRUPTED, 128 + number, number)
+        code, signal_number = shell_status(status), signal_to_die_of(status)
         if code == 1 and _STALE in front.last_words:
-            return code, Outcome.PLAN_STALE
-        return code, Outcome.SUCCEEDED if code in success_codes else Outcome.FAILED
+            return Ending(Outcome.PLAN_STALE, code)
+        return Ending(Outcome.SUCCEEDED if code in success_codes else Outcome.FAILED, code, signal_number)
 
-    def _release(self, task: Task, held: protocol.Held, outcome: Outcome, exit_code: int) -> int:
-        """Release, report, and give the exit status: of a loss, where only the release has noticed one."""
-        released = self.front.release(outcome.value, exit_code)
+    def _release(self, task: Task, held: protocol.Held, ending: Ending) -> RunEnded:
+        """Release, report, and return how it ended: with a loss, where only the release has noticed one."""
+        released = self.front.release(ending.outcome.value, ending.exit_code)
         self.front.close()
         if released.result == "failed":
             lease = None if task.subject.is_local else task.terms.lease_seconds
             text = running.release_failed(task.subject, released.error, held.lock_id, lease)
             self.report.say("warning", "release.failed", text, label=task.subject.label, error=released.error)
         elif released.result in ("gone", "another's") and self.front.lost is None:
-            outcome, exit_code = Outcome.LOCK_LOST, LeaseLost.exit_code
+            ending = _LOST
             text = running.lost_unnoticed(task.subject, released.result)
             self.report.say("error", "lease.lost", text, label=task.subject.label, reason=released.result)
-        self._report_end(task, held, released, outcome, exit_code)
-        return exit_code
+        return self._finish(task, ending, held.waited_seconds, held, released)
 
-    def _report_end(
+    def _finish(
         self,
         task: Task,
-        held: protocol.Held | None,
-        released: protocol.Released | None,
-        outcome: Outcome,
-        exit_code: int,
-    ) -> None:
-        waited = held.waited_seconds if held else self._clock.boottime() - self._started_at
-        facts: dict[str, Any] = {
-            "label": task.subject.label,
-            "lock": task.target.path,
-            "lock_id": held.lock_id if held else None,
-            "token": held.token or None if held else None,
-            "waited_s": round(waited, 1),
-            "held_s": round(released.held_seconds, 1) if released else 0.0,
-            "heartbeats": released.heartbeats if released else 0,
-        }
-        if held and released:
-            facts["release"] = "nested" if held.is_nested else released.result
-        self.report.finish(**facts, outcome=outcome.value, exit_code=exit_code)
+        ending: Ending,
+        waited_seconds: float,
+        held: protocol.Held | None = None,
+        released: protocol.Released | None = None,
+    ) -> RunEnded:
+        ended = RunEnded(
+            label=task.subject.label,
+            **ending._asdict(),
+            lock=task.target.path,
+            lock_id=held.lock_id if held else "",
+            token=held.token if held else 0,
+            waited_seconds=round(waited_seconds, 1),
+            held_seconds=round(released.held_seconds, 1) if released else 0.0,
+            heartbeats=released.heartbeats if released else 0,
+            release=("nested" if held.is_nested else released.result) if held and released else "",
+        )
+        self.report.finish(ended)
         self.front.close()
+        return ended

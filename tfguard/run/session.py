@@ -16,6 +16,7 @@ from tfguard.errors import ConfigError
 from tfguard.process.front import Front
 from tfguard.report.messages import phrases
 from tfguard.report.narrator import Narrator
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context, named_target
 from tfguard.run.initialise import ensure_initialised
@@ -48,19 +49,19 @@ class Session:
             return named_target(self.context, named)
         target = find_target(self.context, invocation)
         if isinstance(target, Unlockable):
-            raise ConfigError(phrases.about(self.context.label(), target.reason))
+            raise ConfigError(target.reason, about=self.context.label())
         return target
 
     def task(self, invocation: Invocation, target: Target | None = None, *, command: str = "") -> Task:
         """Describe a run under `target`, or under the lock that is found. `command` is what people see of it."""
         return make_task(self.context, target or self.find_target(invocation), invocation, command=command)
 
-    def run(self, task: Task, body: Body) -> int:
-        """Call `body` while the lock is held, as `Runner.run` does; return the exit status."""
+    def run(self, task: Task, body: Body) -> RunEnded:
+        """Call `body` while the lock is held, as `Runner.run` does; return how it ended."""
         return self._runner.run(task, body)
 
-    def run_unlocked(self, body: Callable[[], int], success_codes: frozenset[int]) -> int:
-        """Call `body` without a lock of ours, as `Runner.run_unlocked` does; return the exit status."""
+    def run_unlocked(self, body: Callable[[], int], success_codes: frozenset[int]) -> RunEnded:
+        """Call `body` without a lock of ours, as `Runner.run_unlocked` does; return how it ended."""
         subject = phrases.Subject(self.context.label(), command=self.context.options.again)
         return self._runner.run_unlocked(subject, body, success_codes)
 

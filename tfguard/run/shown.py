@@ -11,10 +11,13 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from msgspec import structs
+
 from tfguard.errors import TfguardError
 from tfguard.jobfiles.story import PlanFiles
 from tfguard.process.front import Front, Refused
 from tfguard.report.job_page import JobPage, is_data
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.context import Context
 from tfguard.terraform.command_line import Invocation
 from tfguard.terraform.plan_json import read_changes
@@ -54,11 +57,12 @@ def _is_for_people(invocation: Invocation) -> bool:
     return invocation.command is not None and invocation.command.is_for_people
 
 
-def github_exit_status(context: Context, invocation: Invocation, status: int) -> int:
+def for_github(context: Context, invocation: Invocation, ended: RunEnded) -> RunEnded:
     """On GitHub, where every status but 0 fails the step, 2 of `-detailed-exitcode` is told by the outputs alone."""
     page = context.report.page
     is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
-    return 0 if page is not None and page.is_github and is_detailed and status == _CHANGES else status
+    is_forgiven = page is not None and page.is_github and is_detailed and ended.exit_code == _CHANGES
+    return structs.replace(ended, exit_code=0) if is_forgiven else ended
 
 
 def _saved(

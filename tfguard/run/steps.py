@@ -10,7 +10,7 @@ from tfguard.config.settings import var_file_arguments
 from tfguard.errors import ConfigError
 from tfguard.lock import protocol
 from tfguard.process.front import Front
-from tfguard.report.messages import phrases, starting
+from tfguard.report.messages import starting
 from tfguard.report.reporter import Level
 from tfguard.run.context import Context
 from tfguard.run.shown import run_on_page
@@ -33,7 +33,7 @@ def check_arguments(context: Context, step: str) -> None:
         first = f"{source}: {found.reason}; `run` holds one lock over all its steps."
     else:
         return
-    raise ConfigError(phrases.about(context.label(), f"{first}\nTake it out, or run the steps one by one."))
+    raise ConfigError(first, "Take it out, or run the steps one by one.", about=context.label())
 
 
 class Steps:

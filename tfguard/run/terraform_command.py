@@ -14,23 +14,24 @@ from typing import NoReturn
 
 from tfguard.backends.target import Unlockable
 from tfguard.config.settings import var_file_arguments
-from tfguard.errors import ConfigError, ProgramNotExecutable
+from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable
 from tfguard.lock import protocol
 from tfguard.process import launch
 from tfguard.process.front import Front
-from tfguard.report.messages import phrases, starting
+from tfguard.report.messages import starting
+from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context
 from tfguard.run.initialise import initialise
 from tfguard.run.session import Session, guarded
-from tfguard.run.shown import github_exit_status, has_page_for, run_on_page
+from tfguard.run.shown import for_github, has_page_for, run_on_page
 from tfguard.terraform import command_line
 from tfguard.terraform.command_line import Invocation
 
 
-def run_command(call: Call) -> int:
+def run_command(call: Call) -> RunEnded | int:
     """
-    Run the call's command line; return the exit status, or do not return (`execve`).
+    Run the call's command line; return how it ended, or do not return (`execve`).
 
     Raises:
         TfguardError: Nothing was run, and why.
@@ -60,7 +61,8 @@ def become_terraform(
         os.chdir(context.directory)
         os.execve(program[0], [*program, *argv], dict(environ))
     except OSError as error:
-        raise ProgramNotExecutable(f"{program[0]}: {error.strerror}.\nName another with --terraform.") from error
+        what = f"{program[0]}: {error.strerror}."
+        raise ProgramNotExecutable(what, "Name another with --terraform.", about=NAMED) from error
 
 
 def child_arguments(
@@ -85,7 +87,7 @@ def _for_pipeline(context: Context) -> Invocation:
     return command_line.with_flags(found, flags, context.environ) if flags else found
 
 
-def _run(session: Session, invocation: Invocation) -> int:
+def _run(session: Session, invocation: Invocation) -> RunEnded | int:
     context = session.context
     if invocation.words == ("init",) and context.settings.pipeline:
         return _tell(session, invocation, lambda: _initialise(session))
@@ -103,7 +105,7 @@ def _run(session: Session, invocation: Invocation) -> int:
         argv, environ = child_arguments(context, invocation, held, environ)
         return run_on_page(session.front, context, invocation, argv, environ)
 
-    return github_exit_status(context, invocation, session.run(session.task(invocation, target), body))
+    return for_github(context, invocation, session.run(session.task(invocation, target), body))
 
 
 def _initialise(session: Session) -> int:
@@ -111,25 +113,27 @@ def _initialise(session: Session) -> int:
     return 0
 
 
-def _run_unlockable(session: Session, invocation: Invocation, found: Unlockable) -> int:
+def _run_unlockable(session: Session, invocation: Invocation, found: Unlockable) -> RunEnded | int:
     if found.needs_lock:
-        raise ConfigError(phrases.about(session.context.label(), found.reason))
+        raise ConfigError(found.reason, about=session.context.label())
     return _run_without_lock(session, replace(invocation, reason=found.reason, verdict="pass"))
 
 
-def _plan_unlocked(session: Session, invocation: Invocation) -> int:
+def _plan_unlocked(session: Session, invocation: Invocation) -> RunEnded | int:
     context, label = session.context, session.context.label()
     context.report.say("info", "lock.skipped", starting.plan_unlocked(label), label=label)
     argv, environ = command_line.child_arguments(invocation, context.environ)
     return _run_or_become(session, invocation, argv, environ)
 
 
-def _run_without_lock(session: Session, invocation: Invocation) -> int:
+def _run_without_lock(session: Session, invocation: Invocation) -> RunEnded | int:
     _tell_of_no_lock(session.context, invocation)
     return _run_or_become(session, invocation, invocation.argv, _environ(session.context))
 
 
-def _run_or_become(session: Session, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]) -> int:
+def _run_or_become(
+    session: Session, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
+) -> RunEnded | int:
     """Run it without a lock of ours: as the page wants it, else become it."""
     context = session.context
     if not has_page_for(context, invocation):
@@ -138,14 +142,14 @@ def _run_or_become(session: Session, invocation: Invocation, argv: Sequence[str]
     return _tell(session, invocation, lambda: run_on_page(session.front, context, invocation, argv, environ))
 
 
-def _tell(session: Session, invocation: Invocation, body: Callable[[], int]) -> int:
+def _tell(session: Session, invocation: Invocation, body: Callable[[], int]) -> RunEnded | int:
     """Let a page, if there is one, tell of what ran without a lock of ours."""
     context = session.context
     if context.report.page is None:
         return body()
     is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
     codes = frozenset({0, 2}) if is_detailed else frozenset({0})
-    return github_exit_status(context, invocation, session.run_unlocked(body, codes))
+    return for_github(context, invocation, session.run_unlocked(body, codes))
 
 
 def _tell_of_no_lock(context: Context, invocation: Invocation) -> None:

@@ -24,7 +24,7 @@ from typing import Literal
 import msgspec
 
 from tfguard import files
-from tfguard.errors import ConfigError, ProgramNotExecutable, ProgramNotFound
+from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable, ProgramNotFound
 
 Kind = Literal["terraform", "tofu"]
 
@@ -70,7 +70,9 @@ def find_binary(environ: Mapping[str, str], *, flag: str | None, kind: Kind | No
             blocked = blocked or path
     if blocked is not None:
         raise ProgramNotExecutable(
-            f"{blocked} cannot be executed.\nGive it execute permission: chmod +x {shlex.quote(str(blocked))}"
+            f"{blocked} cannot be executed.",
+            f"Give it execute permission: chmod +x {shlex.quote(str(blocked))}",
+            about=NAMED,
         )
     raise ProgramNotFound(_nowhere(kind, environ))
 
@@ -140,8 +142,9 @@ def _see_through(path: Path, kind: Kind, environ: Mapping[str, str]) -> Binary:
         if real.is_file() and os.access(real, os.X_OK):
             return Binary(real, kind)
     raise ProgramNotFound(
-        f"{path} is a Node wrapper, and there is no {kind}-bin beside it.\n"
-        f"Set `{kind}_wrapper: false` in the setup step, or TFGUARD_TERRAFORM=/path/to/{kind}"
+        f"{path} is a Node wrapper, and there is no {kind}-bin beside it.",
+        f"Set `{kind}_wrapper: false` in the setup step, or TFGUARD_TERRAFORM=/path/to/{kind}",
+        about=NAMED,
     )
 
 

@@ -19,7 +19,7 @@ from msgspec import structs
 
 from tfguard.backends import locate
 from tfguard.backends.target import PlannedBackend, Target, Unlockable
-from tfguard.errors import ConfigError
+from tfguard.errors import NAMED, ConfigError, NotInitialised, TfguardCommand
 from tfguard.terraform.command_line import Invocation
 from tfguard.terraform.plan_file import UnreadablePlan, read_planned_backend
 from tfguard.terraform.workdir import WorkingDirectory, is_workspace_name
@@ -82,16 +82,19 @@ def require_initialised(workdir: WorkingDirectory) -> None:
     where = _shown(workdir.directory)
     if not workdir.is_terraform_directory:
         raise ConfigError(
-            f"{where} holds no Terraform configuration.\n"
-            "Run tfguard where the .tf files are, or name their directory: tfguard -chdir=DIR …"
+            f"{where} holds no Terraform configuration.",
+            "Run tfguard where the .tf files are, or name their directory: tfguard -chdir=DIR …",
+            about=NAMED,
         )
     if workdir.backend is None and workdir.declared:
-        raise ConfigError(f"{where} is not initialised for its {workdir.declared[0]} backend.\nRun: tfguard init")
+        what = f"{where} is not initialised for its {workdir.declared[0]} backend."
+        raise NotInitialised(what, TfguardCommand("init"), about=NAMED)
     if workdir.backend is not None and workdir.declared and workdir.backend.type not in workdir.declared:
         cached, declared = printable(workdir.backend.type, 20), printable(workdir.declared[0], 20)
         raise ConfigError(
-            f"{where} was initialised for {cached}; its configuration now says {declared}.\n"
-            "Run: tfguard init -reconfigure (or -migrate-state, to take the state along)"
+            f"{where} was initialised for {cached}; its configuration now says {declared}.",
+            TfguardCommand("init -reconfigure (or -migrate-state, to take the state along)"),
+            about=NAMED,
         )
 
 

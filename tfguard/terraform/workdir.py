@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from tfguard import hcl
-from tfguard.errors import ConfigError
+from tfguard.errors import NAMED, ConfigError, TfguardCommand
 from tfguard.files import absolute
 from tfguard.terraform.backend_block import Declared, blocks_of
 from tfguard.text import printable
@@ -33,6 +33,7 @@ _SECRETS = re.compile(
     r"secret|password|passwd|token|access_key|customer_key|credential|sas|private|conn_str", re.IGNORECASE
 )
 _USERINFO = re.compile(r"//[^/\s]*@")
+_REMOVE = TfguardCommand("init", lead="Remove it and run")
 _OVERRIDE = re.compile(r"(?:^|_)override\.")
 
 
@@ -148,16 +149,16 @@ class WorkingDirectory:
         try:
             if not path.is_file():
                 if path.exists():
-                    raise ConfigError(f"{_shown(path)} is not an ordinary file.\nRemove it and run: tfguard init")
+                    raise ConfigError(f"{_shown(path)} is not an ordinary file.", _REMOVE, about=NAMED)
                 return None
             with path.open("rb") as file:
                 data = file.read(limit + 1)
             text = data.decode()
         except (OSError, ValueError) as error:
             why = (error.strerror or "error") if isinstance(error, OSError) else "it is no text"
-            raise ConfigError(f"{_shown(path)} cannot be read: {why}.\nRemove it and run: tfguard init") from error
+            raise ConfigError(f"{_shown(path)} cannot be read: {why}.", _REMOVE, about=NAMED) from error
         if len(data) > limit:
-            raise ConfigError(f"{_shown(path)} is too large to be Terraform's.\nRemove it and run: tfguard init")
+            raise ConfigError(f"{_shown(path)} is too large to be Terraform's.", _REMOVE, about=NAMED)
         return text
 
 
@@ -176,12 +177,13 @@ def _parse_cache(text: str, path: Path) -> BackendCache | None:
     try:
         content = msgspec.json.decode(text, type=dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        raise ConfigError(f"{_shown(path)} is not readable as JSON.\nRemove it and run: tfguard init") from error
+        raise ConfigError(f"{_shown(path)} is not readable as JSON.", _REMOVE, about=NAMED) from error
     version = content.get("version")
     if version != _CACHE_VERSION:
         raise ConfigError(
-            f"{_shown(path)} has version {printable(str(version), 20)}; tfguard knows 3.\n"
-            "Run: tfguard init -reconfigure"
+            f"{_shown(path)} has version {printable(str(version), 20)}; tfguard knows 3.",
+            TfguardCommand("init -reconfigure"),
+            about=NAMED,
         )
     backend = content.get("backend") or content.get("cloud")
     if not backend:
@@ -190,7 +192,7 @@ def _parse_cache(text: str, path: Path) -> BackendCache | None:
         return None
     kind, config = (backend.get("type"), backend.get("config")) if isinstance(backend, dict) else (None, None)
     if not isinstance(kind, str) or not isinstance(config or {}, dict):
-        raise ConfigError(f"{_shown(path)} names no usable backend.\nRun: tfguard init -reconfigure")
+        raise ConfigError(f"{_shown(path)} names no usable backend.", TfguardCommand("init -reconfigure"), about=NAMED)
     return BackendCache(kind, config or {}, path)
 
 
