@@ -7,8 +7,8 @@ import pytest
 
 from tests.contract.kinds import AwsKind, DynamoDBKind, Kind, LocalKind, MemoryKind, S3Kind
 from tests.support.eventually import patience
-from tfguard.backends import local
 from tfguard.backends.aws import sessions
+from tfguard.backends.local import store as local_store
 
 _EMULATED = [pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamodb", "s3", "s3-versioned")]
 
@@ -18,7 +18,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
     for name in ("CONNECT_SECONDS", "READ_SECONDS"):
         monkeypatch.setattr(sessions, name, patience(getattr(sessions, name)))
-    monkeypatch.setattr(local, "_QUEUE_SECONDS", patience(local._QUEUE_SECONDS))
+    monkeypatch.setattr(local_store, "_QUEUE_SECONDS", patience(local_store._QUEUE_SECONDS))
 
 
 @pytest.fixture(params=["memory", "local", *_EMULATED])
