@@ -198,6 +198,8 @@ NAMES = [kind.__name__ for kind in MESSAGES]
 st.register_type_strategy(str, TEXT)
 st.register_type_strategy(int, COUNTS)
 st.register_type_strategy(float, st.floats(allow_nan=False, allow_infinity=False))
+#: A part that is passed on as it came is any JSON.
+st.register_type_strategy(msgspec.Raw, st.dictionaries(TEXT, COUNTS).map(msgspec.json.encode).map(msgspec.Raw))
 
 
 @pytest.mark.parametrize("kind", MESSAGES, ids=lambda kind: kind.__name__)

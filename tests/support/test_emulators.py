@@ -62,7 +62,7 @@ def _answers(endpoint: str) -> bool:
 @pytest.mark.emulator
 def test_a_shared_server_outlives_who_started_it_and_ends_with_who_shares_it(tmp_path: Path) -> None:
     starter = (
-        "import sys, pathlib, tests.emulators as e;"
+        "import sys, pathlib, tests.support.emulators as e;"
         "print(e.shared_server(pathlib.Path(sys.argv[1]), 's3', e.s3_argv), flush=True)"
     )
     argv = [sys.executable, "-c", starter, str(tmp_path)]
