@@ -101,7 +101,7 @@ def test_verbosity_is_the_threshold(verbosity, heard):
 
 def test_a_logger_made_before_the_configuration_obeys_it():
     stream = io.StringIO()
-    logger = log.get_logger().bind(lock="a").bind(place=2)
+    logger = log.get_logger(lock="a", place=2)
 
     log.configure("json", stream=stream)
     logger.info("queue.joined", place=3)
@@ -165,7 +165,7 @@ def test_no_planted_secret_is_ever_written(kind):
     try:
         raise RuntimeError(planted)
     except RuntimeError:
-        logger.exception("internal.failed")
+        logger.error("internal.failed", exc_info=True)
 
     written = stream.getvalue()
     assert "internal.failed" in written
@@ -211,7 +211,7 @@ def test_a_traceback_is_kept_readable():
     try:
         raise KeyError("a\x1bb")
     except KeyError:
-        log.get_logger().exception("internal.failed", exit_code=70)
+        log.get_logger().error("internal.failed", exit_code=70, exc_info=True)
 
     first, *rest = stream.getvalue().splitlines()
     assert first.endswith("internal.failed exit_code=70")

@@ -85,10 +85,6 @@ class Logger:
     def __init__(self, **bound: Any) -> None:
         self._bound = bound
 
-    def bind(self, **values: Any) -> Logger:
-        """Give a logger whose events carry these values too."""
-        return Logger(**{**self._bound, **values})
-
     def debug(self, event: str, **values: Any) -> None:
         """How it happens, for whoever debugs tfguard or a backend."""
         self._write("debug", event, values)
@@ -104,10 +100,6 @@ class Logger:
     def error(self, event: str, **values: Any) -> None:
         """What ends the run, or has cost something."""
         self._write("error", event, values)
-
-    def exception(self, event: str, **values: Any) -> None:
-        """Write an error with the traceback of the exception being handled."""
-        self._write("error", event, {**values, "exc_info": True})
 
     def _write(self, level: LevelName, event: str, values: Mapping[str, Any]) -> None:
         try:
