@@ -35,8 +35,8 @@ WHOLE = Page(
     who="ana@ci-7",
     run="GitHub run 4812",
     link="https://ci.example/4812?a=1&b=2",
-    waited=3.2,
-    held=41.7,
+    waited_seconds=3.2,
+    held_seconds=41.7,
     changes=CHANGES,
     text=FAILED,
     notes=("prod/network: took over the lock of a dead run.",),
@@ -97,7 +97,7 @@ def test_a_run_that_succeeded_shows_no_error_and_what_it_did() -> None:
 
 
 def test_a_run_that_never_came_to_terraform_has_its_reason_alone() -> None:
-    found = shown(Page("prod", "lock-timeout", exit_code=75, waited=600, notes=("prod is held by ana@ci-7.",)))
+    found = shown(Page("prod", "lock-timeout", exit_code=75, waited_seconds=600, notes=("prod is held by ana@ci-7.",)))
 
     assert [text for _, text in found.outline] == [
         "❌ prod: lock-timeout (exit 75)",

@@ -20,7 +20,6 @@ from hypothesis import strategies as st
 from tests.support.fakes import FakeClock
 from tfguard.backends.aws import dynamodb, s3
 from tfguard.backends.urls import parse_store_url
-from tfguard.ci import identity
 from tfguard.config.variables import UnsetVariable, expand, malformed_reference
 from tfguard.errors import ConfigError
 from tfguard.guard import messages
@@ -260,15 +259,6 @@ def test_any_run_record_is_one_or_none(place: Path, content: bytes) -> None:
 
     assert run_record.read(place) is None or run_record.read(place).label is not None
     assert story.read(place) is None or story.read(place).label is not None
-
-
-@given(content=st.binary(max_size=60) | object_with(pull_request=JSON, issue=JSON).map(str.encode))
-def test_any_event_file_is_a_number_or_nothing(place: Path, content: bytes) -> None:
-    place.write_bytes(content)
-
-    found = identity._pull_request_of_event(str(place))
-
-    assert found == "" or found.isdigit()
 
 
 # --- what a user writes ---------------------------------------------------------------------------------------------

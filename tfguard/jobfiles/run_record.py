@@ -24,6 +24,7 @@ import msgspec
 
 from tfguard import files
 from tfguard.backends.target import Target
+from tfguard.ci import platforms
 from tfguard.clock import boot_id, created
 from tfguard.jobfiles.transcript import Transcript
 
@@ -145,16 +146,17 @@ class RecordWriter:
 
 def folder(environ: Mapping[str, str]) -> Path:
     """Where the records of this job are: a place that every step of it shares, and that outlives a container."""
-    for name, below in (("TFGUARD_RECORDS", ""), ("RUNNER_TEMP", "tfguard"), ("CI_PROJECT_DIR", ".tfguard/runs")):
-        if environ.get(name):
-            return Path(environ[name], below)
+    own = Path(environ["TFGUARD_RECORDS"]) if environ.get("TFGUARD_RECORDS") else None
+    of_job = own or platforms.records_folder(environ)
+    if of_job is not None:
+        return of_job
     home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME") or tempfile.gettempdir(), ".local/state")
     return Path(home, "tfguard", "runs")
 
 
 def is_shared(environ: Mapping[str, str]) -> bool:
     """Whether `folder` holds the runs of other jobs and directories too."""
-    return not any(environ.get(name) for name in ("TFGUARD_RECORDS", "RUNNER_TEMP", "CI_PROJECT_DIR"))
+    return not environ.get("TFGUARD_RECORDS") and platforms.find_job(environ) is None
 
 
 def new_path(environ: Mapping[str, str]) -> str:

@@ -1,9 +1,8 @@
 """
-What a run shows besides its streams: marks around Terraform's text, annotations, step outputs, a summary, reports.
+What is gathered of a run for those who listen for its end, and what is shown meanwhile: marks around Terraform's text,
+annotations.
 
-On the CI platform only where `TFGUARD_CI_LOG=1` says so, as our action and template do: whoever pipes our stdout
-elsewhere gets it untouched. What surrounds Terraform's text goes to stdout, as that does; annotations to stderr: stdout
-may be data. Reports are written wherever `--report` asks for them.
+Marks go to stdout, as Terraform's text does; annotations to stderr: stdout may be data.
 
 What is gathered stands beside the run's record until it has been told: if the front is killed, `settle` tells it.
 """
@@ -17,8 +16,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +24,15 @@ import msgspec
 
 from tfguard import files, redaction
 from tfguard.ci import identity
+from tfguard.ci.platforms import find_job, find_platform
 from tfguard.jobfiles import run_record, story
 from tfguard.jobfiles.story import PlanFiles, ReportFile, Story
 from tfguard.jobfiles.transcript import Transcript
-from tfguard.report import log, report_file, summary
+from tfguard.report import log, summary
+from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
 from tfguard.terraform.plan_json import PlannedChanges, read_closing_line
 
-#: GitHub shows ten annotations of a step, each cut after 4096 signs.
-_MAX_ANNOTATIONS = 10
-_MAX_ANNOTATION = 2000
-#: Only then it is of interest whom we saw holding the lock last.
-_HELD_BY_ANOTHER = frozenset({"lock-timeout", "lock-lost"})
 _ANNOTATED = re.compile(
     r"run\.failed|run\.timed_out|lease\.(lost|taken_over)|plan\.stale|state\.\w+|settle\.(released|failed)"
 )
@@ -50,14 +45,12 @@ class JobPage:
     `record` is where the run's record is, or would be: what is gathered stands beside it from `begin` on.
     """
 
-    def __init__(
-        self, environ: Mapping[str, str], told: Story, record: Path, *, is_github: bool, is_gitlab: bool
-    ) -> None:
+    def __init__(self, environ: Mapping[str, str], told: Story, record: Path, listeners: Sequence[Listener]) -> None:
         self.story = told
         self.record = record
-        self.is_github = is_github
-        self.is_gitlab = is_gitlab
+        self.platform = find_platform(environ)
         self._environ = environ
+        self._listeners = listeners
         self._transcript: Transcript | None = None
         self._is_fenced = False
         self._scratch = ""
@@ -82,12 +75,8 @@ class JobPage:
 
     @classmethod
     def _made(cls, environ: Mapping[str, str], told: Story, record: Path) -> JobPage | None:
-        is_asked = environ.get("TFGUARD_CI_LOG") == "1"
-        is_github = is_asked and environ.get("GITHUB_ACTIONS") == "true"
-        is_gitlab = is_asked and environ.get("GITLAB_CI") == "true"
-        if not (is_github or is_gitlab or told.reports):
-            return None
-        return cls(environ, told, record, is_github=is_github, is_gitlab=is_gitlab)
+        listeners = find_listeners(environ, told.reports)
+        return cls(environ, told, record, listeners) if listeners else None
 
     def begin(self, label: str, *, is_plan: bool = False) -> Transcript:
         """Terraform is about to be started: give what keeps its text. From now on `settle` could tell the story."""
@@ -111,36 +100,21 @@ class JobPage:
     @contextlib.contextmanager
     def fenced(self, words: Sequence[str], to: int = 1) -> Iterator[None]:
         """
-        Put Terraform's text between marks, in which GitHub obeys none of its lines. `to`: the stream that it goes to.
+        Put Terraform's text between marks, in which the platform obeys none of its lines, on the stream `to`.
 
         A command whose stdout is data (`-json`) is left alone.
         """
-        if not (self.is_github or self.is_gitlab) or is_data(words):
+        if self.platform is None or is_data(words):
             yield
             return
-        title = " ".join(["terraform", *words[:1]])
         token = secrets.token_hex(16)
-        self._open(title, token, to)
+        _print(self.platform.open_group(" ".join(["terraform", *words[:1]]), token), to)
         self._is_fenced = True
         try:
             yield
         finally:
             self._is_fenced = False
-            self._close(token, to)
-
-    def _open(self, title: str, token: str, to: int) -> None:
-        if self.is_github:
-            _print(f"::group::{identity.escape_github(title)}", to)
-            _print(f"::stop-commands::{token}", to)
-        else:
-            _print(f"\x1b[0Ksection_start:{int(time.time())}:tfguard_{token[:8]}\r\x1b[0K{title}", to)
-
-    def _close(self, token: str, to: int) -> None:
-        if self.is_github:
-            _print(f"\n::{token}::", to)  # Terraform's last line may have had no end.
-            _print("::endgroup::", to)
-        else:
-            _print(f"\x1b[0Ksection_end:{int(time.time())}:tfguard_{token[:8]}\r\x1b[0K", to)
+            _print(self.platform.close_group(token), to)
 
     # --- what we say --------------------------------------------------------------------------------------------
 
@@ -158,12 +132,11 @@ class JobPage:
 
     def _annotate(self, level: str, text: str) -> None:
         self.story.notes.append(text)
-        if self.is_github and len(self.story.notes) <= _MAX_ANNOTATIONS:
-            line = f"::{level} title=tfguard::{identity.escape_github(text[:_MAX_ANNOTATION])}"
-            if self._is_fenced:
-                self.story.queued.append(line)
-            else:
-                _print(line, to=2)
+        line = self.platform.annotation(level, text, len(self.story.notes)) if self.platform else ""
+        if line and self._is_fenced:
+            self.story.queued.append(line)
+        elif line:
+            _print(f"{line}\n", to=2)
         self._keep()
 
     def _keep(self) -> None:
@@ -173,20 +146,17 @@ class JobPage:
     # --- the end ------------------------------------------------------------------------------------------------
 
     def finish(self, ended: RunEnded) -> None:
-        """Write outputs, summary and reports of a run that has ended."""
-        # Only now: of stdout and stderr the runner may read either first, and inside the fence it would not obey.
+        """Tell of a run that has ended to everybody who listens."""
+        # Only now: of stdout and stderr the runner may read either first, and inside the marks it would not obey.
         for line in self.story.queued:
-            _print(line, to=2)
+            _print(f"{line}\n", to=2)
         self.story.queued.clear()
         page = self._page(ended)
-        if self.is_github:
-            self._append("GITHUB_OUTPUT", "".join(_output(name, value) for name, value in self._outputs(page).items()))
-            self._append_summary(page)
-        for report in self.story.reports:
+        for listener in self._listeners:
             try:
-                report_file.write(report, page)
-            except OSError as error:
-                log.get_logger().warning("report.failed", path=report.path, error=error.strerror)
+                listener.finish(page)
+            except Exception as error:  # noqa: BLE001 - a server's, a library's: the run ends as it has ended
+                log.get_logger().warning("report.failed", listener=type(listener).__name__, error=str(error))
         self.forget()
 
     def _page(self, ended: RunEnded) -> summary.Page:
@@ -199,46 +169,21 @@ class JobPage:
             who=who.who,
             run=who.run,
             link=who.link,
-            waited=ended.waited_seconds,
-            held=ended.held_seconds,
+            waited_seconds=ended.waited_seconds,
+            held_seconds=ended.held_seconds,
             lock_id=ended.lock_id,
             token=ended.token or None,
             changes=self.story.changes or self._said(text),
             text=text,
             notes=tuple(self.story.notes),
+            holder=self.story.holder,
+            files=self.story.files,
         )
 
     def _said(self, text: str) -> PlannedChanges | None:
         """What Terraform's closing line counts. An apply's plan is none: it may have got no further."""
         changes = read_closing_line(summary.plain(text))
         return changes if changes is not None and (changes.is_done or self.story.is_plan) else None
-
-    def _outputs(self, page: summary.Page) -> dict[str, str]:
-        found = {name: str(value) for name, of in OUTPUTS.items() if (value := of(page)) is not None and value != ""}
-        if self.story.holder and page.outcome in _HELD_BY_ANOTHER:
-            found["lock-holder"] = self.story.holder
-        if page.changes is not None:
-            found |= {name: str(getattr(page.changes, name)) for name in ("add", "change", "destroy")}
-            if not page.changes.is_done:  # The closing line of an apply does not count what changed in outputs.
-                found["has-changes"] = str(page.changes.has_changes).lower()
-        if self.story.files is not None:
-            paths = {"plan-path": self.story.files.plan, "plan-json-path": self.story.files.shown}
-            found |= {name: path for name, path in paths.items() if os.path.exists(path)}
-        return found
-
-    def _append_summary(self, page: summary.Page) -> None:
-        """Of all that one step appends, GitHub shows nothing if it is too much: the first has the most room."""
-        path = self._environ.get("GITHUB_STEP_SUMMARY", "")
-        written = os.path.getsize(path) if os.path.isfile(path) else 0
-        room = summary.LIMIT_BYTES - written
-        if room >= summary.SMALLEST_LIMIT_BYTES:
-            self._append("GITHUB_STEP_SUMMARY", summary.render(page, room))
-
-    def _append(self, variable: str, text: str) -> None:
-        path = self._environ.get(variable)
-        if path:
-            with contextlib.suppress(OSError), open(path, "a", encoding="utf-8", errors="replace") as file:
-                file.write(text)
 
     # --- plans --------------------------------------------------------------------------------------------------
 
@@ -248,13 +193,10 @@ class JobPage:
 
         None where a person watches: Terraform would advise applying a file that is about to be deleted.
         """
-        environ = self._environ
+        job = find_job(self._environ)
         try:
-            if environ.get("RUNNER_TEMP"):
-                folder = tempfile.mkdtemp(prefix="tfguard-plan-", dir=environ["RUNNER_TEMP"])
-            elif environ.get("CI_PROJECT_DIR"):
-                folder = os.path.join(environ["CI_PROJECT_DIR"], ".tfguard")
-                files.make_folder(Path(folder))
+            if job is not None:
+                folder = job.make_plan_folder()
             elif given or is_unattended:
                 folder = self._scratch = tempfile.mkdtemp(prefix="tfguard-")
             else:
@@ -266,24 +208,12 @@ class JobPage:
         return self.story.files
 
     def take_changes(self, changes: PlannedChanges | None) -> None:
-        """Take what the plan will do; GitLab's merge requests show it from a report of their own form."""
+        """Take what the plan will do; a platform may want to show it."""
         self.story.changes = changes
         self._keep()
-        if self.is_gitlab and self.story.files is not None and changes is not None:
-            report = {"create": changes.add, "update": changes.change, "delete": changes.destroy}
-            with contextlib.suppress(OSError):
-                files.write(Path(self.story.files.shown).with_name("report.json"), msgspec.json.encode(report))
-
-
-#: Output → what of a run it tells; what is None or empty is left out. The others depend on more than the run's end.
-OUTPUTS: Mapping[str, Callable[[summary.Page], object]] = {
-    "exit-code": lambda page: page.exit_code,
-    "outcome": lambda page: page.outcome,
-    "lock-id": lambda page: page.lock_id,
-    "fencing-token": lambda page: page.token,
-    "waited-seconds": lambda page: page.waited,
-    "held-seconds": lambda page: page.held,
-}
+        if self.platform is not None and self.story.files is not None and changes is not None:
+            folder = Path(self.story.files.shown).parent
+            self.platform.show_changes(changes.add, changes.change, changes.destroy, folder)
 
 
 def is_data(words: Sequence[str]) -> bool:
@@ -291,15 +221,7 @@ def is_data(words: Sequence[str]) -> bool:
     return any(word in ("-json", "--json") or word.startswith(("-json=", "--json=")) for word in words)
 
 
-def _output(name: str, value: str) -> str:
-    """A step output, in the form in which no value can end early."""
-    mark = f"tfguard_{secrets.token_hex(16)}"
-    return f"{name}<<{mark}\n{value}\n{mark}\n"
-
-
-def _print(line: str, to: int = 1) -> None:
+def _print(text: str, to: int) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-        data = f"{line}\n".encode("utf-8", "replace")
-        while data:
-            data = data[os.write(to, data) :]
+        files.write_all(to, text.encode("utf-8", "replace"))

@@ -8,12 +8,13 @@ for others to read, a later step, a comment, an artifact; and it holds nothing b
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfguard.errors import UsageError
 from tfguard.jobfiles.story import ReportFile
-from tfguard.report import summary
+from tfguard.report import log, summary
+from tfguard.report.listener import Reports
 from tfguard.report.summary import Page
 from tfguard.text import printable
 
@@ -32,6 +33,24 @@ def read_options(paths: Sequence[str], limit: str | None) -> tuple[ReportFile, .
         raise UsageError("--report-limit goes with --report.", _EXAMPLE)
     size = summary.LIMIT_BYTES if limit is None else _size(limit)
     return tuple(ReportFile(path=_checked(path), limit=size) for path in dict.fromkeys(paths))
+
+
+class ReportFiles:
+    """A listener: writes each of the files."""
+
+    def __init__(self, reports: Reports) -> None:
+        self._reports = reports
+
+    def finish(self, page: Page) -> None:
+        for report in self._reports:
+            try:
+                write(report, page)
+            except OSError as error:
+                log.get_logger().warning("report.failed", path=report.path, error=error.strerror)
+
+
+def listen(_: Mapping[str, str], reports: Reports) -> ReportFiles:
+    return ReportFiles(reports)
 
 
 def write(report: ReportFile, page: Page) -> None:

@@ -15,6 +15,7 @@ from tfguard import redaction
 from tfguard.errors import Outcome, TfguardError
 from tfguard.files import write_to_stderr
 from tfguard.report import log
+from tfguard.report.listener import LISTENERS
 
 if TYPE_CHECKING:
     from tfguard.jobfiles.story import ReportFile
@@ -85,8 +86,8 @@ class Reporter:
 
 
 def _job_page(reports: Sequence[ReportFile]) -> JobPage | None:
-    if os.environ.get("TFGUARD_CI_LOG") != "1" and not reports:
-        return None
+    if not any(is_wanted(os.environ, reports) for _, is_wanted in LISTENERS):
+        return None  # What a page needs is imported only where there is one.
     from tfguard.report.job_page import JobPage
 
     return JobPage.of(os.environ, reports)

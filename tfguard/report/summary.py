@@ -20,11 +20,12 @@ from typing import Any
 import msgspec
 
 from tfguard import redaction
+from tfguard.jobfiles.story import PlanFiles
 from tfguard.jobfiles.transcript import left_out
 from tfguard.terraform.plan_json import PlannedChanges
 from tfguard.text import printable
 
-#: GitHub refuses the summary of a step altogether if it is above 1 MiB.
+#: How long a page may be where nobody says otherwise.
 LIMIT_BYTES = 1024 * 1024
 #: Whatever is less does not hold a run's facts: three words and a link, as they are written, and what is ours.
 SMALLEST_LIMIT_BYTES = 4000
@@ -41,7 +42,10 @@ _MARKS = {"succeeded": "✅", "interrupted": "⏹️"}
 
 @dataclass(frozen=True)
 class Page:
-    """The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it."""
+    """
+    The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it;
+    `holder` is who held the lock, as JSON.
+    """
 
     label: str
     outcome: str
@@ -49,13 +53,15 @@ class Page:
     who: str = ""
     run: str = ""
     link: str = ""
-    waited: float | None = None
-    held: float | None = None
+    waited_seconds: float | None = None
+    held_seconds: float | None = None
     lock_id: str = ""
     token: int | None = None
     changes: PlannedChanges | None = None
     text: str = ""
     notes: tuple[str, ...] = ()
+    holder: str = ""
+    files: PlanFiles | None = None
 
 
 def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
@@ -172,10 +178,10 @@ def _head(page: Page) -> str:
 
 
 def _times(page: Page) -> str:
-    if page.waited is None:
+    if page.waited_seconds is None:
         return ""
-    held = "" if page.held is None else f", held it {page.held:.0f} s"
-    return f"Waited {page.waited:.0f} s for the lock{held}."
+    held = "" if page.held_seconds is None else f", held it {page.held_seconds:.0f} s"
+    return f"Waited {page.waited_seconds:.0f} s for the lock{held}."
 
 
 def _notes(page: Page, _text: str, room: int) -> str:
@@ -280,8 +286,8 @@ def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
         "link": _link(page, _as_json),
         "lock_id": page.lock_id,
         "fencing_token": page.token,
-        "waited_seconds": page.waited,
-        "held_seconds": page.held,
+        "waited_seconds": page.waited_seconds,
+        "held_seconds": page.held_seconds,
         "changes": _changes(page.changes),
         "notes": [plain(note) for note in page.notes[-_MAX_NOTES:]],
         "first_error": cut(first_error(text), limit_bytes // 4) if page.outcome != "succeeded" else "",

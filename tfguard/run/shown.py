@@ -57,12 +57,13 @@ def _is_for_people(invocation: Invocation) -> bool:
     return invocation.command is not None and invocation.command.is_for_people
 
 
-def for_github(context: Context, invocation: Invocation, ended: RunEnded) -> RunEnded:
-    """On GitHub, where every status but 0 fails the step, 2 of `-detailed-exitcode` is told by the outputs alone."""
-    page = context.report.page
+def for_platform(context: Context, invocation: Invocation, ended: RunEnded) -> RunEnded:
+    """Where every status but 0 fails the step, 2 of `-detailed-exitcode` is told by the step's outputs alone."""
+    platform = context.report.page.platform if context.report.page is not None else None
     is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
-    is_forgiven = page is not None and page.is_github and is_detailed and ended.exit_code == _CHANGES
-    return structs.replace(ended, exit_code=0) if is_forgiven else ended
+    if platform is None or not platform.fails_on_every_status or not is_detailed or ended.exit_code != _CHANGES:
+        return ended
+    return structs.replace(ended, exit_code=0)
 
 
 def _saved(
@@ -83,7 +84,7 @@ def _read(front: Front, context: Context, page: JobPage, files: PlanFiles, envir
     bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
     words = [*context.terraform, "show", "-json", files.plan]
     with contextlib.suppress(OSError, TfguardError, Refused):
-        if page.is_github or page.is_gitlab:
+        if page.platform is not None:
             os.chmod(files.plan, 0o600)
         target = os.open(files.shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from tfguard.backends.target import Unlockable
+from tfguard.ci import platforms
 from tfguard.config.settings import var_file_arguments
 from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable
 from tfguard.lock import protocol
@@ -24,7 +25,7 @@ from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context
 from tfguard.run.initialise import initialise
 from tfguard.run.session import Session, guarded
-from tfguard.run.shown import for_github, has_page_for, run_on_page
+from tfguard.run.shown import for_platform, has_page_for, run_on_page
 from tfguard.terraform import command_line
 from tfguard.terraform.command_line import Invocation
 
@@ -105,7 +106,7 @@ def _run(session: Session, invocation: Invocation) -> RunEnded | int:
         argv, environ = child_arguments(context, invocation, held, environ)
         return run_on_page(session.front, context, invocation, argv, environ)
 
-    return for_github(context, invocation, session.run(session.task(invocation, target), body))
+    return for_platform(context, invocation, session.run(session.task(invocation, target), body))
 
 
 def _initialise(session: Session) -> int:
@@ -138,7 +139,7 @@ def _run_or_become(
     context = session.context
     if not has_page_for(context, invocation):
         become_terraform(context, argv, environ, session.front)
-    environ = {name: value for name, value in environ.items() if name != "TFGUARD_CI_LOG"}
+    environ = {name: value for name, value in environ.items() if name != platforms.SWITCH}
     return _tell(session, invocation, lambda: run_on_page(session.front, context, invocation, argv, environ))
 
 
@@ -149,7 +150,7 @@ def _tell(session: Session, invocation: Invocation, body: Callable[[], int]) -> 
         return body()
     is_detailed = invocation.words == ("plan",) and invocation.is_set("detailed-exitcode")
     codes = frozenset({0, 2}) if is_detailed else frozenset({0})
-    return for_github(context, invocation, session.run_unlocked(body, codes))
+    return for_platform(context, invocation, session.run_unlocked(body, codes))
 
 
 def _tell_of_no_lock(context: Context, invocation: Invocation) -> None:

@@ -1,0 +1,72 @@
+"""
+GitHub Actions: workflow commands in the log, and the files of a step.
+
+Its documents: "Workflow commands for GitHub Actions". Commands are obeyed wherever they are printed, so that a
+stranger's text stands between `stop-commands` and a token that nobody can guess.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from tfguard.ci.platform import Platform
+
+#: GitHub shows ten annotations of a step, each cut after 4096 signs.
+_MAX_ANNOTATIONS = 10
+_MAX_ANNOTATION = 2000
+#: GitHub refuses the summary of a step altogether if it is above 1 MiB.
+_MAX_SUMMARY_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class GitHub(Platform):
+    environ: Mapping[str, str]
+    job_folder = "RUNNER_TEMP"
+    records = "tfguard"
+    fails_on_every_status = True
+
+    def open_group(self, title: str, token: str) -> str:
+        return f"::group::{escaped(title)}\n::stop-commands::{token}\n"
+
+    def close_group(self, token: str) -> str:
+        return f"\n::{token}::\n::endgroup::\n"  # Terraform's last line may have had no end.
+
+    def annotation(self, level: str, text: str, number: int) -> str:
+        if number > _MAX_ANNOTATIONS:
+            return ""
+        return f"::{level} title=tfguard::{escaped(text[:_MAX_ANNOTATION])}"
+
+    def write_outputs(self, outputs: Mapping[str, str]) -> None:
+        self._append("GITHUB_OUTPUT", "".join(_output(name, value) for name, value in outputs.items()))
+
+    def append_summary(self, render: Callable[[int], str], smallest_bytes: int) -> None:
+        """Of all that one step appends, GitHub shows nothing if it is too much: the first has the most room."""
+        path = self.environ.get("GITHUB_STEP_SUMMARY", "")
+        room = _MAX_SUMMARY_BYTES - (os.path.getsize(path) if os.path.isfile(path) else 0)
+        if room >= smallest_bytes:
+            self._append("GITHUB_STEP_SUMMARY", render(room))
+
+    def make_plan_folder(self) -> str:
+        return tempfile.mkdtemp(prefix="tfguard-plan-", dir=self.environ[self.job_folder])
+
+    def _append(self, variable: str, text: str) -> None:
+        path = self.environ.get(variable)
+        if path:
+            with contextlib.suppress(OSError), open(path, "a", encoding="utf-8", errors="replace") as file:
+                file.write(text)
+
+
+def escaped(text: str) -> str:
+    """Escape the message of a workflow command."""
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _output(name: str, value: str) -> str:
+    """A step output, in the form in which no value can end early."""
+    mark = f"tfguard_{secrets.token_hex(16)}"
+    return f"{name}<<{mark}\n{value}\n{mark}\n"

@@ -1,0 +1,51 @@
+"""What one can say to a CI platform from inside one of its jobs, besides printing to its log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import ClassVar, Protocol
+
+
+class Platform(Protocol):
+    """
+    One platform, for a job with this environment. What it has no form for is left unsaid: so do the defaults.
+
+    Marks and annotations are returned as text, lines of the job's log; the rest is written. What cannot be written is
+    left out: nothing here raises but `make_plan_folder`.
+    """
+
+    environ: Mapping[str, str]
+    #: The variable that names a folder which all steps of a job share, and where in it runs leave their records.
+    job_folder: ClassVar[str]
+    records: ClassVar[str]
+    #: Whether a step fails with every status but 0, so that outputs have to tell that a plan has changes.
+    fails_on_every_status: ClassVar[bool] = False
+
+    def open_group(self, title: str, token: str) -> str:
+        """Return what begins a part of the log that people can fold, in which no line is obeyed."""
+        return ""
+
+    def close_group(self, token: str) -> str:
+        """Return what ends it."""
+        return ""
+
+    def annotation(self, level: str, text: str, number: int) -> str:
+        """Return what shows `text` beside the log, the `number`th of this step."""
+        return ""
+
+    def write_outputs(self, outputs: Mapping[str, str]) -> None:
+        """Hand values to later steps of the job."""
+        return
+
+    def append_summary(self, render: Callable[[int], str], smallest_bytes: int) -> None:
+        """Show a page beside the log. `render` makes one of at most so many bytes, and of `smallest_bytes` at least."""
+        return
+
+    def show_changes(self, add: int, change: int, destroy: int, folder: Path) -> None:
+        """Show what a plan will do, where the platform reads that from a file in the plan's folder."""
+        return
+
+    def make_plan_folder(self) -> str:
+        """Make a folder for a saved plan, that later steps find, and nobody else enters. Raises OSError."""
+        raise NotImplementedError
