@@ -388,3 +388,13 @@ def test_starting_costs_no_heavy_import(module):
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
 
     assert result.stdout.split() == []
+
+
+def test_type_checkers_are_told_that_our_annotations_count():
+    """The classifier `Typing :: Typed` promises it; a wheel holds all of the package, an sdist all that it includes."""
+    tomllib = pytest.importorskip("tomllib")
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["hatch"]["build"]["targets"]
+
+    assert (PACKAGE / "py.typed").is_file()
+    assert build["wheel"]["packages"] == ["tfguard"]
+    assert any(each.strip("/") == "tfguard" for each in build["sdist"]["include"])
