@@ -15,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tfguard import files
+
 _CHUNK = 65536
 #: What Terraform and OpenTofu print when they have had their first signal.
 _HEARD = b"Interrupt received"
@@ -85,11 +87,9 @@ class Relay:
         self._tail = text[-(len(_HEARD) - 1) :] if at < 0 else b""
 
     def _write(self, data: bytes) -> None:
-        while data and self._is_sink_open:
+        if self._is_sink_open:
             try:
-                data = data[os.write(self._sink, data) :]
-            except BlockingIOError:
-                select.select([], [self._sink], [])
+                files.write_all(self._sink, data)
             except OSError:
                 self._is_sink_open = False
 

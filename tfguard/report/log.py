@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import os
 import re
-import select
 import sys
 import threading
 from collections.abc import Callable, Mapping, MutableMapping
@@ -26,6 +25,7 @@ from typing import Any, Literal, TextIO, cast
 
 import msgspec
 
+from tfguard import files
 from tfguard.errors import UsageError
 from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
 from tfguard.text import printable
@@ -39,8 +39,6 @@ _COLOURS: Mapping[str, str] = {"debug": "2", "info": "36", "warning": "33", "err
 
 
 _MAX_TEXT = 2000
-#: How long a full, non-blocking stderr may hold us up before the rest of a line is dropped.
-_WRITE_SECONDS = 0.5
 
 
 #: The fencing token is a number that everybody may know.
@@ -191,17 +189,8 @@ class _Output:
             stream.flush()
             return
         # Around the stream's buffer: what stays in it after EPIPE would turn our exit status into Python's 120.
-        _write_all(descriptor, text.encode("utf-8", "backslashreplace"))
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    while data:
-        try:
-            data = data[os.write(descriptor, data) :]
-        except BlockingIOError:
-            # Somebody else made the pipe non-blocking (Node does), and its reader is slow.
-            if not select.select([], [descriptor], [], _WRITE_SECONDS)[1]:
-                return
+        data = text.encode("utf-8", "backslashreplace")
+        files.write_all(descriptor, data, patience_seconds=files.PATIENCE_SECONDS)
 
 
 def _stamp(_logger: Any, _method: str, event: Event) -> Event:
