@@ -11,9 +11,8 @@ from tfguard.clock import created
 from tfguard.lock import protocol
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord
-from tfguard.report import live_line
 from tfguard.report.messages.phrases import COLUMNS, Subject
-from tfguard.report.messages.waiting import ordinal, standing, waiting
+from tfguard.report.messages.waiting import live_line, ordinal, standing, waiting
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 ANA = Holder(who="ana@ci-7", command="apply", run="GitHub run 4812", link="https://ci.example/4812")
@@ -33,7 +32,7 @@ def message(**facts: object) -> protocol.Waiting:
 
 
 def test_the_live_line_says_who_holds_it_for_how_long_and_our_place():
-    line = " · ".join(live_line.parts("network/prod", message(place=2, length=5), NOW))
+    line = live_line("network/prod", message(place=2, length=5), NOW)
 
     assert line == (
         "network/prod · held by ana@ci-7 · apply · GitHub run 4812 · 2m13s · heartbeat 4 s ago · you are 2nd of 5"
@@ -41,7 +40,7 @@ def test_the_live_line_says_who_holds_it_for_how_long_and_our_place():
 
 
 def test_the_live_line_of_a_plain_terraform_says_that_it_has_no_heartbeat():
-    line = " · ".join(live_line.parts("app", message(record=record(is_leased=False), place=1, length=1), NOW))
+    line = live_line("app", message(record=record(is_leased=False), place=1, length=1), NOW)
 
     assert "plain Terraform, no heartbeat" in line
     assert line.endswith("you are 1st of 1")

@@ -123,13 +123,14 @@ CASES: dict[str, str] = {
     "unlisted_workspaces": starting.unlisted_workspaces(
         "prod/network", "AWS denies s3:ListBucket on bucket tf-state (AccessDenied).", action="s3:ListBucket"
     ),
+    "init_retried": starting.init_retried("prod/network"),
     "nothing_to_apply": starting.nothing_to_apply("prod/network"),
     "not_approved": starting.not_approved("prod/network"),
     "unexpected": starting.unexpected(ValueError("not\nexpected")),
 }
 
 #: Functions that make parts of messages.
-PARTS = {"standing", "ordinal", "broken", "died", "died_again"}
+PARTS = {"standing", "ordinal", "broken", "died", "died_again", "takeover_question", "approval_question", "live_line"}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -102,7 +102,7 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_random_exponential(multiplier=1, max=15),
         before_sleep=lambda state: context.report.say(
-            "warning", "init.retried", f"{context.label()}: init failed for want of a connection: trying again."
+            "warning", "init.retried", starting.init_retried(context.label())
         ),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )

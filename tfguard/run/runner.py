@@ -207,7 +207,7 @@ class Runner:
                 return request
             case refusals.TakeoverRefused(record=record):
                 text = waiting.takeover_refused(task.subject, record, self._clock.now())
-                if self.front.ask(f"{text}\nTake it over now? Only 'yes' is accepted: ") != "yes":
+                if self.front.ask(waiting.takeover_question(text)) != "yes":
                     raise LockBusy(text, about=NAMED, record=record)
                 terms = msgspec.structs.replace(request.terms, takeover="always")
                 return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))

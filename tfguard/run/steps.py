@@ -91,8 +91,7 @@ class Steps:
     def _is_approved(self) -> bool:
         if self._context.settings.approve == "auto":
             return True
-        question = f"\n{self._context.label()}: apply this plan? Only 'yes' is accepted: "
-        return self._front.ask(question) == "yes"
+        return self._front.ask(starting.approval_question(self._context.label())) == "yes"
 
     def _say(self, level: Level, text: str) -> None:
         self._context.report.say(level, "step.skipped", text, label=self._context.label())

@@ -42,6 +42,16 @@ def unlisted_workspaces(label: str, error: str, *, action: str) -> str:
     )
 
 
+def init_retried(label: str) -> str:
+    """A network or a registry did not answer; the next try may find it."""
+    return say(label, "init failed for want of a connection: trying again.")
+
+
+def approval_question(label: str) -> str:
+    """Asked at a terminal, under what Terraform has printed of the plan."""
+    return f"\n{label}: apply this plan? Only 'yes' is accepted: "
+
+
 def nothing_to_apply(label: str) -> str:
     """`tfguard run` ends here."""
     return say(label, "the plan has no changes: nothing to apply.")

@@ -7,7 +7,7 @@ from datetime import datetime
 from tfguard.durations import format_duration
 from tfguard.lock import protocol
 from tfguard.lock.store import LockRecord
-from tfguard.report.messages.phrases import Subject, do, first_line, fit, held, say, watch, way_out
+from tfguard.report.messages.phrases import Subject, age, do, first_line, fit, held, holder, say, watch, way_out, word
 
 
 def waiting(
@@ -76,6 +76,11 @@ def takeover_refused(subject: Subject, record: LockRecord | None, now: datetime)
     )
 
 
+def takeover_question(refused: str) -> str:
+    """What `takeover_refused` says, and a question at a terminal."""
+    return f"{refused}\nTake it over now? Only 'yes' is accepted: "
+
+
 def took_over(subject: Subject, dead: LockRecord, now: datetime) -> str:
     """We took the lock of a dead holder, or of a hold that has ended."""
     if dead.lease and dead.lease.hold_until:
@@ -122,6 +127,29 @@ def standing(message: protocol.Waiting) -> str:
     usual = f"the last runs held it for about {_about(message.usual_seconds)}" if message.usual_seconds else ""
     text = "; ".join(part for part in (place, usual) if part)
     return text[:1].upper() + text[1:]
+
+
+def live_line(label: str, message: protocol.Waiting, now: datetime) -> str:
+    """Say it in one line: label, holder, what it does, for how long, its last heartbeat, our place."""
+    record = message.record
+    place = standing(message)
+    place = place[:1].lower() + place[1:]
+    if record is None or record.info is None or record.lease is None:
+        return _joined(label, f"held by {holder(record, now)}", place)
+    by, beat = record.lease.holder, age(record.lease.beaten_at, now)
+    return _joined(
+        label,
+        f"held by {word(by.who)}",
+        word(by.command),
+        word(by.run),
+        age(record.info.created, now),
+        f"heartbeat {beat} ago" if beat else "",
+        place,
+    )
+
+
+def _joined(*facts: str) -> str:
+    return " · ".join(fact for fact in facts if fact)
 
 
 def ordinal(number: int) -> str:
