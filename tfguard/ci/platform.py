@@ -6,6 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+#: Our action and our template set it. Whoever pipes our stdout elsewhere gets it untouched.
+SWITCH = "TFGUARD_CI_LOG"
+
+
+def is_asked(environ: Mapping[str, str]) -> bool:
+    """Whether a job wants to be shown more than a log's lines."""
+    return environ.get(SWITCH) == "1"
+
 
 class Platform(Protocol):
     """

@@ -8,18 +8,10 @@ from pathlib import Path
 from tfguard.ci.github import GitHub
 from tfguard.ci.gitlab import GitLab
 from tfguard.ci.identity import ProviderName, find_provider
-from tfguard.ci.platform import Platform
+from tfguard.ci.platform import Platform, is_asked
 
 #: By the name that `identity.PROVIDERS` has for it.
 PLATFORMS: Mapping[ProviderName, type[GitHub | GitLab]] = {"github": GitHub, "gitlab": GitLab}
-
-#: Our action and our template set it. Whoever pipes our stdout elsewhere gets it untouched.
-SWITCH = "TFGUARD_CI_LOG"
-
-
-def is_asked(environ: Mapping[str, str]) -> bool:
-    """Whether a job wants to be shown more than a log's lines."""
-    return environ.get(SWITCH) == "1"
 
 
 def find_platform(environ: Mapping[str, str]) -> Platform | None:

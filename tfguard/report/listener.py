@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from tfguard.ci import platforms
+from tfguard.ci.platform import is_asked
 
 if TYPE_CHECKING:
     from tfguard.jobfiles.story import ReportFile
@@ -29,7 +29,7 @@ class Listener(Protocol):
 #: The module whose `listen(environ, reports)` makes it, or None; and whether anybody wants it. The modules are imported
 #: only then: most runs have no listener, and should not pay for one.
 LISTENERS: tuple[tuple[str, Callable[[Mapping[str, str], Reports], bool]], ...] = (
-    ("tfguard.report.platform_page", lambda environ, _: platforms.is_asked(environ)),
+    ("tfguard.report.platform_page", lambda environ, _: is_asked(environ)),
     ("tfguard.report.report_file", lambda _, reports: bool(reports)),
 )
 

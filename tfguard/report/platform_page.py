@@ -1,7 +1,7 @@
 """
 A run told on the page that a CI platform has for it: values for later steps, and a summary.
 
-Only where the job asked for it (`platforms.SWITCH`), as our action and template do.
+Only where the job asked for it (`platform.SWITCH`), as our action and template do.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ import msgspec
 import tenacity
 
 from tfguard import errors
-from tfguard.ci import platforms
+from tfguard.ci import platform
 from tfguard.clock import SystemClock, parse_created
 from tfguard.errors import NAMED, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError, assert_never
 from tfguard.guard import messages
@@ -310,7 +310,7 @@ class Runner:
         environ = dict(task.environ)
         environ["TFGUARD_LOCK_ID"] = held.lock_id
         environ.pop("TFGUARD_FENCING_TOKEN", None)
-        environ.pop(platforms.SWITCH, None)  # The job's page is ours, not a tfguard's that runs inside our run.
+        environ.pop(platform.SWITCH, None)  # The job's page is ours, not a tfguard's that runs inside our run.
         if held.token:
             environ["TFGUARD_FENCING_TOKEN"] = str(held.token)
         return environ

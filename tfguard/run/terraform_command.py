@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NoReturn
 
 from tfguard.backends.target import Unlockable
-from tfguard.ci import platforms
+from tfguard.ci import platform
 from tfguard.config.settings import var_file_arguments
 from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable
 from tfguard.lock import protocol
@@ -139,7 +139,7 @@ def _run_or_become(
     context = session.context
     if not has_page_for(context, invocation):
         become_terraform(context, argv, environ, session.front)
-    environ = {name: value for name, value in environ.items() if name != platforms.SWITCH}
+    environ = {name: value for name, value in environ.items() if name != platform.SWITCH}
     return _tell(session, invocation, lambda: run_on_page(session.front, context, invocation, argv, environ))
 
 
