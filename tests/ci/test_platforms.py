@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tfguard.ci import platforms
 from tfguard.ci.github import GitHub
 from tfguard.ci.identity import PROVIDERS
+from tfguard.ci.platform import Platform
 from tfguard.ci.platforms import PLATFORMS, find_job, find_platform, records_folder
 
 
@@ -44,6 +48,26 @@ def test_a_plan_is_kept_in_a_folder_of_the_job_that_nobody_else_enters(tmp_path:
     made = Path(job.make_plan_folder())
     assert made.parent == tmp_path
     assert made.stat().st_mode & 0o077 == 0
+
+
+@dataclass(frozen=True)
+class Buildkite(Platform):
+    environ: Mapping[str, str]
+
+    def annotation(self, level: str, text: str, number: int) -> str:
+        return f"[{level}] {text}"
+
+
+def test_a_new_platform_is_a_class_with_the_forms_that_it_has_and_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platforms, "PLATFORMS", {**PLATFORMS, "buildkite": Buildkite})
+    job = {"TFGUARD_CI_LOG": "1", "BUILDKITE": "true"}
+
+    found = find_platform(job)
+
+    assert isinstance(found, Buildkite)
+    assert (found.open_group("terraform plan", "t0ken"), found.close_group("t0ken")) == ("", "")
+    assert found.annotation("error", "no", 1) == "[error] no"
+    assert find_job(job) is None
 
 
 def test_githubs_annotations_carry_any_text_and_are_ten_at_most():

@@ -25,10 +25,12 @@ class Platform(Protocol):
 
     environ: Mapping[str, str]
     #: The variable that names a folder which all steps of a job share, and where in it runs leave their records.
-    job_folder: ClassVar[str]
-    records: ClassVar[str]
+    job_folder: ClassVar[str] = ""
+    records: ClassVar[str] = ""
     #: Whether a step fails with every status but 0, so that outputs have to tell that a plan has changes.
     fails_on_every_status: ClassVar[bool] = False
+
+    def __init__(self, environ: Mapping[str, str]) -> None: ...
 
     def open_group(self, title: str, token: str) -> str:
         """Return what begins a part of the log that people can fold, in which no line is obeyed."""

@@ -11,7 +11,7 @@ from tfguard.ci.identity import ProviderName, find_provider
 from tfguard.ci.platform import Platform, is_asked
 
 #: By the name that `identity.PROVIDERS` has for it.
-PLATFORMS: Mapping[ProviderName, type[GitHub | GitLab]] = {"github": GitHub, "gitlab": GitLab}
+PLATFORMS: Mapping[ProviderName, type[Platform]] = {"github": GitHub, "gitlab": GitLab}
 
 
 def find_platform(environ: Mapping[str, str]) -> Platform | None:
