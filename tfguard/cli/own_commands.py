@@ -206,7 +206,8 @@ def unlock(
 
     For example: tfguard unlock --id 0aaf67c2-1d04-8ce4-bbf7-d284f7c9b100
     """
-    from tfguard.commands.unlock import Decision, run_unlock
+    from tfguard.commands.unlock import run_unlock
+    from tfguard.run.unlocking import Decision
 
     call.about(pipeline, name, store)
     if force and not reason:
