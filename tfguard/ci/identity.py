@@ -251,7 +251,7 @@ def _attempt(provider: Provider, environ: Mapping[str, str]) -> int:
 
 
 def _link(text: str) -> str:
-    """Give the address without user and password in it; empty where it is none that a browser would open safely."""
+    """Return the address without user and password in it; empty where it is none that a browser would open safely."""
     text = text.strip()
     try:
         parts = urlsplit(text)

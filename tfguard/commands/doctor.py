@@ -28,7 +28,7 @@ UNUSABLE = ("directory", "failure")
 
 def run_doctor(call: Call, *, is_json: bool) -> int:
     """
-    Make every check that applies, and print what it found; gives 1 where one has failed.
+    Make every check that applies, and print what it found; return 1 where one has failed.
 
     Raises:
         TfguardError: Not even configuration and binary can be had.
@@ -67,7 +67,7 @@ def find(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:
 
 
 def print_findings(context: Context, findings: Iterable[Finding], *, is_json: bool) -> int:
-    """Print each as soon as it is known, or all as one JSON document; gives 1 where one is a failure."""
+    """Print each as soon as it is known, or all as one JSON document; return 1 where one is a failure."""
     from tfguard.findings import as_lines
 
     found: list[Finding] = []

@@ -59,7 +59,7 @@ def run_hold(call: Call, *, reason: str, duration: str) -> int:
 
 
 def _checked(reason: str, duration: str) -> float:
-    """Give the time in seconds."""
+    """Return the time in seconds."""
     example = 'For example: tfguard hold --reason "moving the subnets" --for 2h'
     if not reason.strip():
         raise UsageError("hold needs a reason, for those who will wait.", example)

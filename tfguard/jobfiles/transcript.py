@@ -67,7 +67,7 @@ class Transcript:
             self._file.write(_COUNT.pack(count + len(data)))
 
     def read(self) -> str:
-        """Give what is kept, with a note where something was left out."""
+        """Return what is kept, with a note where something was left out."""
         with self._lock, contextlib.suppress(OSError, ValueError):
             count = self._count()
             self._file.seek(_COUNT.size)

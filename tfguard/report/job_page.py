@@ -57,13 +57,13 @@ class JobPage:
 
     @classmethod
     def of(cls, environ: Mapping[str, str], reports: Sequence[ReportFile] = ()) -> JobPage | None:
-        """Give the page of a run that begins; None where nobody asked for one."""
+        """Return the page of a run that begins; None where nobody asked for one."""
         record = Path(run_record.new_path(environ))
         return cls._made(environ, Story(reports=tuple(reports), front=story.own_mark()), record)
 
     @classmethod
     def of_killed(cls, environ: Mapping[str, str], record: Path, notes: Sequence[str] = ()) -> JobPage | None:
-        """Give the page that a killed front has left beside a record, with more to note; None if it has been told."""
+        """Return the page that a killed front has left beside a record, with more to note; None if it has been told."""
         told = story.read(record)
         if told is None:
             return None

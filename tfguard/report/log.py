@@ -107,7 +107,7 @@ class Logger:
 
 
 def get_logger(**bound: Any) -> Logger:
-    """Give a logger. `configure` may come later."""
+    """Return a logger. `configure` may come later."""
     return Logger(**bound)
 
 

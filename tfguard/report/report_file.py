@@ -24,7 +24,7 @@ _EXAMPLE = "For example: tfguard --report plan.md --report-limit 65000 plan"
 
 def read_options(paths: Sequence[str], limit: str | None) -> tuple[ReportFile, ...]:
     """
-    Give the files to report to.
+    Return the files to report to.
 
     Raises:
         UsageError: One could not be written, or `limit` is no size. Nothing has been run yet.

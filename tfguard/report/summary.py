@@ -65,7 +65,7 @@ class Page:
 
 
 def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
-    """Give the page as Markdown of at most `limit_bytes`; Terraform's text is cut in its middle to fit."""
+    """Return the page as Markdown of at most `limit_bytes`; Terraform's text is cut in its middle to fit."""
     text = plain(page.text)
     parts = [_head(page)]
     # Half of what is left: a huge part must not push out the next.
@@ -78,7 +78,7 @@ def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
 
 def render_json(page: Page, limit_bytes: int = LIMIT_BYTES) -> bytes:
     """
-    Give the facts as JSON of at most `limit_bytes`.
+    Return the facts as JSON of at most `limit_bytes`.
 
     To fit, Terraform's text is cut, then the list of resources; if that is not enough, the notes and the first error.
     """
@@ -103,7 +103,7 @@ def render_json(page: Page, limit_bytes: int = LIMIT_BYTES) -> bytes:
 
 
 def plain(text: str) -> str:
-    """Give Terraform's text without colours, control signs and secrets."""
+    """Return Terraform's text without colours, control signs and secrets."""
     bare = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\t", "    ")
     return redaction.redact("\n".join(printable(line, len(line) + 1) for line in bare.split("\n"))).strip("\n")
 
@@ -134,7 +134,7 @@ def cut(text: str, limit_bytes: int) -> str:
 
 
 def _largest(most: int, fits: Callable[[int], bool]) -> int:
-    """Give the largest number up to `most` that fits, as nearly as halving finds it; 0 if none does."""
+    """Return the largest number up to `most` that fits, as nearly as halving finds it; 0 if none does."""
     if fits(most):
         return most
     least = 0

@@ -32,7 +32,7 @@ def print_table(headings: Sequence[str], rows: Rows) -> None:
 
 
 def aligned(headings: Sequence[str], rows: Rows) -> list[str]:
-    """Give the lines of a plain table, two blanks between columns, none at the end of a line."""
+    """Return the lines of a plain table, two blanks between columns, none at the end of a line."""
     lines = [list(headings), *map(list, rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(headings))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]

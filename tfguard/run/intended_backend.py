@@ -23,7 +23,7 @@ _FLAG = re.compile(r"--?backend-config=(.+)", re.DOTALL)
 
 def intended_backend(context: Context, given: Sequence[str] = (), *, otherwise: Callable[[str], str]) -> Declared:
     """
-    Give the backend's type and values: the block's, over them the pipeline's, over them `given`.
+    Return the backend's type and values: the block's, over them the pipeline's, over them `given`.
 
     `given` are values of `-backend-config`: `KEY=VALUE`, or a file; its paths begin where we were called. `otherwise`
     says, of the type of backend that there is where nothing can be read of it, what to do.
@@ -42,7 +42,7 @@ def intended_backend(context: Context, given: Sequence[str] = (), *, otherwise: 
 
 def wanted_values(context: Context) -> Declared:
     """
-    Give what the pipeline adds to the block, its type left out.
+    Return what the pipeline adds to the block, its type left out.
 
     Raises:
         ConfigError: A file that cannot be read.

@@ -200,7 +200,7 @@ class Runner:
         )
 
     def _after_failure(self, task: Task, request: messages.Acquire, answer: protocol.Failed) -> messages.Acquire:
-        """Give the request to try again with, or raise what a person must hear."""
+        """Return the request to try again with, or raise what a person must hear."""
         match answer.why:
             case refusals.NoWorkspace():
                 self._create_workspace(task)

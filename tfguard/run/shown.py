@@ -36,7 +36,7 @@ def has_page_for(context: Context, invocation: Invocation) -> bool:
 def run_on_page(
     front: Front, context: Context, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
 ) -> int:
-    """Run Terraform with `argv` under what is held; gives its exit status as `Front.run` does."""
+    """Run Terraform with `argv` under what is held; return its exit status as `Front.run` does."""
     page, directory = context.report.page, str(context.directory)
     if page is None:
         # Whether Terraform calls a saved plan stale is heard even on a terminal.
