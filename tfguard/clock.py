@@ -37,7 +37,7 @@ class WaitingClock(Clock, Protocol):
         ...
 
     def event(self) -> threading.Event:
-        """Give an event whose `wait` goes by this clock."""
+        """Return an event whose `wait` goes by this clock."""
         ...
 
 

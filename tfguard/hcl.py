@@ -29,7 +29,7 @@ _EXPRESSION = re.compile(r'[^"{}]*')
 
 
 def tokens(source: str) -> Iterator[Token]:
-    """Give what a file is made of, in order, each as it stands there; spaces and comments are left out."""
+    """Return what a file is made of, in order, each as it stands there; spaces and comments are left out."""
     at = 0
     while at < len(source):
         if found := _SPACE.match(source, at) or _COMMENT.match(source, at):
@@ -99,7 +99,7 @@ def hcl(value: Any) -> str:
 
 
 def terraform_variable(value: Any) -> str:
-    """Give a variable's value as TF_VAR_* carries it: text as it is, everything else as an expression."""
+    """Return a variable's value as TF_VAR_* carries it: text as it is, everything else as an expression."""
     return value if isinstance(value, str) else hcl(value)
 
 

@@ -47,7 +47,7 @@ def register_secrets(values: Iterable[str]) -> None:
 
 
 def secrets_among(values: Mapping[str, Any]) -> list[str]:
-    """Give what a mapping (environment, backend settings) holds under names that mean a secret, at any depth."""
+    """Return what a mapping (environment, backend settings) holds under names that mean a secret, at any depth."""
     found: list[str] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
@@ -64,7 +64,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def redact(text: str) -> str:
-    """Give the text without any registered secret, and without what stands where secrets stand (`password=…`)."""
+    """Return the text without any registered secret, and without what stands where secrets stand (`password=…`)."""
     for secret in _secrets:
         text = text.replace(secret, _REDACTED)
     return _SENSITIVE_IN_TEXT.sub(lambda match: (match[1] or match[2]) + _REDACTED, text)

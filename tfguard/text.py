@@ -21,6 +21,6 @@ def printable(text: str, limit: int = 200) -> str:
 
 
 def printable_json(facts: Any) -> str:
-    """Give indented JSON that says exactly these facts, and does nothing to a terminal or a CI's log on its way."""
+    """Return indented JSON that says exactly these facts, and does nothing to a terminal or a CI's log on its way."""
     text = msgspec.json.format(msgspec.json.encode(facts)).decode()
     return _INVISIBLE.sub(lambda match: f"\\u{ord(match[0]):04x}", text)

@@ -179,7 +179,7 @@ def _table(name: str) -> dict[str, Any]:
 
 
 def _wait_until_active(client: Client, name: str, pause: Pause) -> str:
-    """Give the table's ARN once it is ready."""
+    """Return the table's ARN once it is ready."""
     status = ""
     for _ in range(int(TABLE_SECONDS / _LOOK_SECONDS)):
         found = describe_table(client, name)
@@ -193,7 +193,7 @@ def _wait_until_active(client: Client, name: str, pause: Pause) -> str:
 
 
 def _do(client: Client, place: str, step: Step, pause: Pause, *, done: str = "") -> bool:
-    """Take one step, patiently; says whether the server knows it. `done` is AWS's code for "it is done already"."""
+    """Take one step, patiently; return whether the server knows it. `done` is AWS's code for "it is done already"."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(lambda error: _may_pass(error, done)),
         stop=_is_enough,

@@ -99,7 +99,7 @@ def _opened(path: Path, flags: int) -> BinaryIO:
 
 
 def _placed(count: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Say which part of `data`, that comes after `count` bytes, goes where in the file."""
+    """Return which part of `data`, that comes after `count` bytes, goes where in the file."""
     while data:
         if count < HEAD_BYTES:
             at, room = count, HEAD_BYTES - count

@@ -1,7 +1,7 @@
 """
 Terraform's output, passed on byte for byte and flushed at every read.
 
-One thread a stream, so that a reader who stalls stalls nothing but his own stream: signals, deadlines and heartbeats
+One thread a stream, so that a reader who stalls stalls nothing but its own stream: signals, deadlines and heartbeats
 go on. A closed stdout is not passed on to Terraform, which would die of it: we go on reading and drop what nobody
 wants.
 """

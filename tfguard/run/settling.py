@@ -66,7 +66,7 @@ class Settling:
                 return
 
     def _try_settle(self, record: RunRecord) -> bool:
-        """Take one step; says whether the lock is free of this run."""
+        """Take one step; return whether the lock is free of this run."""
         if record.is_here and record.is_running:
             self._wait_for_run(record)
             return False

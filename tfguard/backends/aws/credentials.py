@@ -216,7 +216,7 @@ class Credentials:
     method = "tfguard"
 
     def get_frozen_credentials(self) -> Any:
-        """Give the snapshot; never waits."""
+        """Return the snapshot; never waits."""
         keys = self._keys
         assert keys is not None
         return ReadOnlyCredentials(keys.access_key, keys.secret_key, keys.token, None)

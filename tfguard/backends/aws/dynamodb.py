@@ -81,7 +81,7 @@ class DynamoDBStore(AwsStore):
         return msgspec.structs.replace(record, version="")
 
     def read_digest(self) -> str:
-        """Give the state's digest as Terraform keeps it, empty where there is none."""
+        """Return the state's digest as Terraform keeps it, empty where there is none."""
         item = self._get(self._spec.lock_id + DIGEST_SUFFIX) or {}
         return str(item.get("Digest", {}).get("S", ""))
 

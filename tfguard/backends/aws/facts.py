@@ -141,7 +141,7 @@ def read_table(client: Client, name: str) -> TableFacts | None:
 
 
 def describe_table(client: Client, name: str) -> dict[str, Any] | None:
-    """Give AWS's own description of a table, its status among it; None where there is none. Raises as above."""
+    """Return AWS's own description of a table, its status among it; None where there is none. Raises as above."""
     try:
         found: dict[str, Any] = client.ask("describe_table", f"DynamoDB table {name}", {"TableName": name})["Table"]
     except StoreMisconfigured as error:
@@ -152,7 +152,7 @@ def describe_table(client: Client, name: str) -> dict[str, Any] | None:
 
 
 def key_of(table: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
-    """Give the key schema of a description, as `TableFacts.key` has it."""
+    """Return the key schema of a description, as `TableFacts.key` has it."""
     types = {each["AttributeName"]: each["AttributeType"] for each in table.get("AttributeDefinitions", ())}
     return tuple(
         (str(each["AttributeName"]), str(types.get(each["AttributeName"], "")), str(each["KeyType"]))

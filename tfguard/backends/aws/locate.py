@@ -17,7 +17,7 @@ DEFAULT_PREFIX = "env:"
 
 
 def state_key(key: str, prefix: str, workspace: str) -> str:
-    """Give the key of a workspace's state, joined and cleaned as Go's path.Join does."""
+    """Return the key of a workspace's state, joined and cleaned as Go's path.Join does."""
     if workspace == "default":
         return key
     joined = posixpath.normpath("/".join(part for part in (prefix, workspace, key) if part))

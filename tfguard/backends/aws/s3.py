@@ -102,7 +102,7 @@ class S3Store(AwsStore):
         )
 
     def read_body(self, key: str, max_bytes: int) -> bytes | None:
-        """Give the first bytes of an object of this bucket, None if there is none. For the state beside the lock."""
+        """Return the first bytes of an object of this bucket, None if there is none. For the state beside the lock."""
         found = self._get(key, max_bytes)
         return None if found is None else found[0]
 
@@ -134,7 +134,7 @@ class S3Store(AwsStore):
         return beside_lock(self._spec.key, QUEUE_SUFFIX)
 
     def _get(self, key: str, max_bytes: int) -> tuple[bytes, str] | None:
-        """Give an object's first bytes and its ETag, None if there is none."""
+        """Return an object's first bytes and its ETag, None if there is none."""
         customer_key = self._customer_key() if self._spec.encrypt and not self._spec.kms_key_id else {}
         parameters = {"Bucket": self._spec.bucket, "Key": key, **customer_key}
         try:
@@ -217,7 +217,7 @@ def _body(record: LockRecord) -> bytes:
 
 
 def _split(body: str) -> tuple[str, Lease | None]:
-    """Give LockInfo and lease; the whole body and None where the lease is not there, or not ours to the letter."""
+    """Return LockInfo and lease; the whole body and None where the lease is not there, or not ours to the letter."""
     head, key, tail = body.rpartition(_LEASE_KEY)
     if not key or not tail.endswith("}") or lockinfo.decode_object(head + "}") is None:
         return body, None
