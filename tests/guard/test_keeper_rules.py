@@ -220,15 +220,22 @@ def test_each_child_has_a_sigint_of_its_own(keeper):
     assert keeper.noted.count("interrupt_child") == 2
 
 
-@pytest.mark.parametrize("event", [STOP, protocol.Lost(kind="gone")])
-def test_nothing_starts_once_asked_to_stop_or_without_a_lock(keeper, event):
-    keeper.holding()
-    keeper.ask(event) if event is STOP else keeper.hear(event)
-
-    keeper.ask(SPAWN)
+def test_nothing_starts_once_asked_to_stop(keeper):
+    keeper.holding().ask(STOP).ask(SPAWN)
 
     assert "start" not in keeper.noted.done
     assert keeper.noted.told(protocol.Failed)[0].why == refusals.Interrupted()
+
+
+@pytest.mark.parametrize("kind", ["gone", "another's"])
+def test_nothing_starts_without_a_lock_and_the_loss_is_the_reason(keeper, kind):
+    keeper.holding().hear(protocol.Lost(kind=kind)).ask(SPAWN)
+
+    assert "start" not in keeper.noted.done
+    why = keeper.noted.told(protocol.Failed)[0].why
+    assert isinstance(why, refusals.LeaseLost)
+    assert why.kind == kind
+    assert why.message
 
 
 def test_one_child_at_a_time(keeper):

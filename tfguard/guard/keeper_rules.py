@@ -103,7 +103,7 @@ class KeeperRules:
 
     def _spawn(self, message: messages.Spawn, now: float) -> None:
         if self._is_stopping or self.watchdog.lost or self._has_child:
-            self._hands.front.tell(protocol.Failed(why=refusals.Interrupted()))
+            self._hands.front.tell(protocol.Failed(why=self._why_nothing_starts()))
             return
         pid = self._hands.child.start(message)
         if not pid:
@@ -114,6 +114,12 @@ class KeeperRules:
         self.enforce(now)  # After a sleep since the last beat the child starts frozen, until the next beat lands.
         self._hands.front.tell(messages.Started(pid=pid))
         self._start_run_timeout(now)
+
+    def _why_nothing_starts(self) -> refusals.Refusal:
+        lost = self.watchdog.lost
+        if lost is None or self._is_stopping:
+            return refusals.Interrupted()
+        return refusals.LeaseLost(message="The lock was lost before this could start under it.", kind=lost, record=None)
 
     def _start_run_timeout(self, now: float) -> None:
         seconds = self._request.terms.run_timeout_seconds if self._request else None
