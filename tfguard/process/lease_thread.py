@@ -7,6 +7,7 @@ A request that hangs delays a heartbeat, never a deadline: those are the main th
 from __future__ import annotations
 
 import functools
+import gc
 import threading
 from collections.abc import Callable
 
@@ -59,9 +60,13 @@ class LeaseThread(threading.Thread):
             self._post(error)
 
     def _open(self, spec: StoreSpec) -> Store:
-        if self._lock_fd >= 0 and spec.is_kernel_lock:
-            return spec.adopt(self._lock_fd)
-        return open_store(spec)
+        try:
+            if self._lock_fd >= 0 and spec.is_kernel_lock:
+                return spec.adopt(self._lock_fd)
+            return open_store(spec)
+        finally:  # All is imported now: what is left will live as long as we, and need not be looked at again.
+            gc.freeze()
+            gc.enable()
 
 
 class StateSurroundings:
