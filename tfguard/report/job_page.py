@@ -224,4 +224,4 @@ def is_data(words: Sequence[str]) -> bool:
 def _print(text: str, to: int) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-        files.write_all(to, text.encode("utf-8", "replace"))
+        files.write_all(to, text.encode("utf-8", "replace"), patience_seconds=files.PATIENCE_SECONDS)
