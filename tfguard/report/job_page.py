@@ -173,14 +173,14 @@ class JobPage:
             held_seconds=ended.held_seconds,
             lock_id=ended.lock_id,
             token=ended.token or None,
-            changes=self.story.changes or self._said(text),
+            changes=self.story.changes or self._closing_counts(text),
             text=text,
             notes=tuple(self.story.notes),
             holder=self.story.holder,
             files=self.story.files,
         )
 
-    def _said(self, text: str) -> PlannedChanges | None:
+    def _closing_counts(self, text: str) -> PlannedChanges | None:
         """What Terraform's closing line counts. An apply's plan is none: it may have got no further."""
         changes = read_closing_line(summary.plain(text))
         return changes if changes is not None and (changes.is_done or self.story.is_plan) else None

@@ -98,7 +98,9 @@ def answers(action: str, resource: str, region: str = "") -> Iterator[None]:
 def no_credentials() -> StoreDenied:
     """What to raise where AWS credentials were looked for and there are none."""
     return StoreDenied(
-        said("There are no AWS credentials.", WHERE_CREDENTIALS_COME_FROM), action="sign", resource="AWS credentials"
+        lines_of("There are no AWS credentials.", WHERE_CREDENTIALS_COME_FROM),
+        action="sign",
+        resource="AWS credentials",
     )
 
 
@@ -108,7 +110,7 @@ def code_of(error: TfguardError) -> str:
     return str(response.get("Error", {}).get("Code", "")) if isinstance(response, dict) else ""
 
 
-def said(*lines: str) -> str:
+def lines_of(*lines: str) -> str:
     """Join the lines of a message, each safe for a terminal and at most 120 columns."""
     return "\n".join(printable(" ".join(line.split()), 120) for line in lines)
 
@@ -120,13 +122,13 @@ def _from_answer(response: Mapping[str, Any], action: str, resource: str, region
     if code in _CONFLICT or status == 412:
         return Conflict(f"{action} on {resource}: {code}")
     if code in _THROTTLED or status == 429:
-        return StoreUnavailable(said(f"AWS throttles {action} on {resource} ({code})."), is_throttled=True)
+        return StoreUnavailable(lines_of(f"AWS throttles {action} on {resource} ({code})."), is_throttled=True)
     if code in _EXPIRED:
         return _denied(action, resource, f"The AWS credentials have expired ({code}).", is_expired=True)
     if code in _DENIED | _UNKNOWN_KEY | _SKEWED or status in {401, 403}:
         return _refused(code or str(status), words, action, resource)
     if code in _AGAIN or (status >= 500 and status != 501):
-        return StoreUnavailable(said(f"{action} on {resource} failed ({code or status}): no usable answer."))
+        return StoreUnavailable(lines_of(f"{action} on {resource} failed ({code or status}): no usable answer."))
     if code in _ABSENT:
         return Conflict(f"{action} on {resource}: {code}")
     return _misconfigured(code or str(status), words, action, resource, region)
@@ -145,37 +147,37 @@ def _refused(code: str, words: str, action: str, resource: str) -> StoreDenied:
     first = f"AWS denies {action} on {resource} ({code})."
     quoted = [f"AWS says: {words}"] if words and words != "Access Denied" else []
     lines = (first, *quoted, f"Allow {action} for these credentials.")
-    return ActionDenied(said(*lines), action=action, resource=resource)
+    return ActionDenied(lines_of(*lines), action=action, resource=resource)
 
 
 def _denied(action: str, resource: str, *lines: str, is_expired: bool = False) -> StoreDenied:
     if is_expired:
         lines = (*lines, f"Renew them; {action} on {resource} was refused.")
-    return StoreDenied(said(*lines), action=action, resource=resource, is_expired=is_expired)
+    return StoreDenied(lines_of(*lines), action=action, resource=resource, is_expired=is_expired)
 
 
 def _misconfigured(code: str, words: str, action: str, resource: str, region: str) -> StoreMisconfigured:
     if code in _MISSING:
-        return StoreMisconfigured(said(f"There is no {resource} ({code}).", _MISSING[code].format(region=region)))
+        return StoreMisconfigured(lines_of(f"There is no {resource} ({code}).", _MISSING[code].format(region=region)))
     if code == "ValidationException" and any(sign in words for sign in _OTHER_KEY):
         return StoreMisconfigured(
-            said(
+            lines_of(
                 f"{resource} cannot hold Terraform's locks: its key is another one.",
                 "It needs a single hash key of type string, named exactly LockID (upper and lower case matter).",
             )
         )
     if code in _ELSEWHERE:
         return StoreMisconfigured(
-            said(f"{resource} is in another region than {region} ({code}).", "Correct `region` in the backend.")
+            lines_of(f"{resource} is in another region than {region} ({code}).", "Correct `region` in the backend.")
         )
     if code in {"NotImplemented", "501"}:
         return StoreMisconfigured(
-            said(
+            lines_of(
                 f"{resource}: this server cannot do {action} on a condition ({code}).",
                 "Without that a lock could be held twice. Use another server, or lock.mode: named.",
             )
         )
-    return StoreMisconfigured(said(f"AWS rejects {action} on {resource} ({code}).", f"AWS says: {words}"))
+    return StoreMisconfigured(lines_of(f"AWS rejects {action} on {resource} ({code}).", f"AWS says: {words}"))
 
 
 def _from_failure(error: Exception, action: str, resource: str) -> Exception:
@@ -187,13 +189,15 @@ def _from_failure(error: Exception, action: str, resource: str) -> Exception:
     if isinstance(error, (aws.SSOError, aws.LoginError) if hasattr(aws, "LoginError") else aws.SSOError):
         return _denied(action, resource, f"The AWS SSO session cannot be used: {error}", is_expired=True)
     if isinstance(error, aws.ProfileNotFound):
-        return StoreMisconfigured(said(f"{error}.", "Correct `profile` or AWS_PROFILE, or add it to ~/.aws/config."))
+        return StoreMisconfigured(
+            lines_of(f"{error}.", "Correct `profile` or AWS_PROFILE, or add it to ~/.aws/config.")
+        )
     if isinstance(error, aws.NoRegionError):
-        return StoreMisconfigured(said("No AWS region is set.", "Set `region` in the backend, or AWS_REGION."))
+        return StoreMisconfigured(lines_of("No AWS region is set.", "Set `region` in the backend, or AWS_REGION."))
     if isinstance(error, (aws.CredentialRetrievalError, aws.MetadataRetrievalError)):
-        return StoreUnavailable(said(f"AWS credentials cannot be had just now: {error}"))
+        return StoreUnavailable(lines_of(f"AWS credentials cannot be had just now: {error}"))
     if isinstance(error, (aws.ParamValidationError, aws.ConfigParseError, aws.ConfigNotFound, aws.InvalidRegionError)):
-        return StoreMisconfigured(said(f"{action} on {resource} cannot be asked: {error}"))
+        return StoreMisconfigured(lines_of(f"{action} on {resource} cannot be asked: {error}"))
     if isinstance(error, (aws.InvalidConfigError, aws.UnknownEndpointError, aws.InfiniteLoopConfigError)):
-        return StoreMisconfigured(said(f"The AWS configuration cannot be used: {error}"))
-    return StoreUnavailable(said(f"No answer to {action} on {resource}: {error}"))
+        return StoreMisconfigured(lines_of(f"The AWS configuration cannot be used: {error}"))
+    return StoreUnavailable(lines_of(f"No answer to {action} on {resource}: {error}"))

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 from botocore.credentials import ReadOnlyCredentials
 
-from tfguard.backends.aws.answers import answers, no_credentials, said
+from tfguard.backends.aws.answers import answers, lines_of, no_credentials
 from tfguard.backends.aws.sessions import create_client, new_session
 from tfguard.errors import StoreDenied, StoreMisconfigured
 from tfguard.lock.store import BaseStore
@@ -295,7 +295,7 @@ class Credentials:
         # botocore knows AWS_DEFAULT_REGION only; the Go SDK prefers AWS_REGION.
         found = self._access.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
         if not found:
-            raise StoreMisconfigured(said("No AWS region is set.", "Set `region` in the backend, or AWS_REGION."))
+            raise StoreMisconfigured(lines_of("No AWS region is set.", "Set `region` in the backend, or AWS_REGION."))
         return str(found)
 
     def _snapshot_session(self) -> Any:
@@ -312,7 +312,7 @@ def _found_keys(session: Any) -> Keys:
             raise no_credentials()
         frozen = found.get_frozen_credentials()
     except RuntimeError as error:  # botocore's word for "refreshed, and still expired"
-        message = said("The AWS credentials have expired.", "Renew them, or the session that they come from.")
+        message = lines_of("The AWS credentials have expired.", "Renew them, or the session that they come from.")
         raise StoreDenied(message, action="sign", resource="AWS credentials", is_expired=True) from error
     return Keys(
         access_key=frozen.access_key,
@@ -352,7 +352,7 @@ def _web_token(role: AssumeRole) -> str:
             return file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         lines = (f"The web identity token cannot be read ({type(error).__name__}).", f"It should be in {path}")
-        raise StoreDenied(said(*lines), action="sts:AssumeRoleWithWebIdentity", resource=path) from error
+        raise StoreDenied(lines_of(*lines), action="sts:AssumeRoleWithWebIdentity", resource=path) from error
 
 
 def _keys_of(answer: Mapping[str, Any]) -> Keys:

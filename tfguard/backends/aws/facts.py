@@ -134,8 +134,8 @@ def read_table(client: Client, name: str) -> TableFacts | None:
         encryption=str(found.get("SSEDescription", {}).get("SSEType", "")),
         has_deletion_protection=bool(found.get("DeletionProtectionEnabled")),
         replicas=tuple(str(replica["RegionName"]) for replica in found.get("Replicas", ())),
-        has_point_in_time_recovery=_told(has_backups),
-        is_unfinished=_told(is_unfinished),
+        has_point_in_time_recovery=_or_unknown(has_backups),
+        is_unfinished=_or_unknown(is_unfinished),
         is_strongly_consistent=found.get("MultiRegionConsistency") == "STRONG",
     )
 
@@ -180,12 +180,16 @@ def read_bucket(client: Client, name: str) -> BucketFacts | None:
     return BucketFacts(
         name=name,
         region="eu-west-1" if location == "EU" else str(location),
-        is_versioned=_told(lambda: is_versioned(client, name)),
-        encryption=_told(lambda: _encryption(get("get_bucket_encryption")), unset=""),
-        blocks_public_access=_told(lambda: _blocks_all(get("get_public_access_block")), unset=False),
-        is_tls_only=_told(lambda: refuses_plain_http(str(get("get_bucket_policy").get("Policy", ""))), unset=False),
-        forgets_old_versions=_told(lambda: _forgets(get("get_bucket_lifecycle_configuration")), unset=False),
-        is_unfinished=_told(lambda: UNFINISHED in _tags(get("get_bucket_tagging").get("TagSet", ())), unset=False),
+        is_versioned=_or_unknown(lambda: is_versioned(client, name)),
+        encryption=_or_unknown(lambda: _encryption(get("get_bucket_encryption")), unset=""),
+        blocks_public_access=_or_unknown(lambda: _blocks_all(get("get_public_access_block")), unset=False),
+        is_tls_only=_or_unknown(
+            lambda: refuses_plain_http(str(get("get_bucket_policy").get("Policy", ""))), unset=False
+        ),
+        forgets_old_versions=_or_unknown(lambda: _forgets(get("get_bucket_lifecycle_configuration")), unset=False),
+        is_unfinished=_or_unknown(
+            lambda: UNFINISHED in _tags(get("get_bucket_tagging").get("TagSet", ())), unset=False
+        ),
     )
 
 
@@ -206,7 +210,7 @@ def is_versioned(client: Client, name: str) -> bool:
     return bool(answer.get("Status") == "Enabled")
 
 
-def _told(ask: Callable[[], Value], *, unset: Value | None = None) -> Value | Unknown:
+def _or_unknown(ask: Callable[[], Value], *, unset: Value | None = None) -> Value | Unknown:
     try:
         return ask()
     except ActionDenied as error:

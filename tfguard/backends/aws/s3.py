@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tfguard.backends.aws.answers import said
+from tfguard.backends.aws.answers import lines_of
 from tfguard.backends.aws.credentials import AwsStore, Client, Credentials
 from tfguard.errors import Conflict, StoreMisconfigured
 from tfguard.lock import lockinfo, queue_record
@@ -95,7 +95,7 @@ class S3Store(AwsStore):
         except Conflict:
             return
         raise StoreMisconfigured(
-            said(
+            lines_of(
                 f"{self.place}: this server ignores conditions ({what} went through).",
                 "Two runs could hold one lock there. Use a server that honours them, or lock.mode: named.",
             )
@@ -171,7 +171,7 @@ class S3Store(AwsStore):
         try:
             key = base64.b64decode(self._spec.sse_customer_key, validate=True)
         except ValueError:
-            message = said("`sse_customer_key` is not base64.", "Give the 256-bit key in base64, as for Terraform.")
+            message = lines_of("`sse_customer_key` is not base64.", "Give the 256-bit key in base64, as for Terraform.")
             raise StoreMisconfigured(message) from None
         return {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": key}
 

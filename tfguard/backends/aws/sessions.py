@@ -24,7 +24,7 @@ import urllib3
 from botocore.config import Config
 from urllib3.exceptions import InsecureRequestWarning
 
-from tfguard.backends.aws.answers import said
+from tfguard.backends.aws.answers import lines_of
 from tfguard.errors import StoreMisconfigured
 from tfguard.text import printable
 
@@ -83,7 +83,7 @@ def _refuse_programs(access: AwsAccess) -> None:
             content = Path(path).expanduser().read_bytes()
             if b"credential_process" in content and _is_in_checkout(Path(path).expanduser().resolve()):
                 raise StoreMisconfigured(
-                    said(
+                    lines_of(
                         f"{printable(path, 60)} names a program (credential_process), and is part of this checkout.",
                         "tfguard does not run it: move that profile to ~/.aws/config, or set AWS_CONFIG_FILE.",
                     )
