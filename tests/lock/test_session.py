@@ -268,3 +268,23 @@ def test_without_a_takeover_nobody_asks_for_the_digest():
     differs = protocol.DigestDiffers(table="locks", item="b/k-md5", stored="1", actual="2")
 
     assert differs not in serve(ScriptedStore(), WaitingClock(), surroundings=Surroundings(differs=differs))
+
+
+class SlowStore(ScriptedStore):
+    """Answers each question after two seconds."""
+
+    def read(self):
+        self._clock.advance(2.0)
+        return super().read()
+
+
+def test_one_try_is_no_wait_however_long_the_answer_takes():
+    clock = WaitingClock()
+    store = SlowStore(clock=clock)
+    put(store.table, anothers())
+
+    failed = serve(store, clock, timeout_seconds=0.0)[-1]
+
+    assert isinstance(failed, protocol.Failed)
+    assert isinstance(failed.why, refusals.Busy)
+    assert failed.waited_seconds == 0.0

@@ -396,7 +396,9 @@ class LockSession:
                 self._post(found)
 
     def _fail(self, why: refusals.Refusal) -> None:
-        self._post(protocol.Failed(why=why, waited_seconds=self._clock.boottime() - self._started_at))
+        # One try is no wait, however long its answer takes.
+        waited = self._clock.boottime() - self._started_at if self._request.terms.timeout_seconds > 0 else 0.0
+        self._post(protocol.Failed(why=why, waited_seconds=waited))
 
 
 def _loss(record: LockRecord | None, adopt: protocol.Adoption) -> protocol.Lost | None:
