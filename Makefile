@@ -3,8 +3,8 @@
 
 VENV   := .venv
 BIN    := $(VENV)/bin
-# One more than the cores of a small machine: many tests wait, for a lease or for a lock.
-WORKERS ?= 3
+# More than the cores of a small machine: many tests wait, for a lease or for a lock.
+WORKERS ?= 5
 
 # The demo and the tests talk to nobody outside: Terraform's own check for new versions is off.
 export CHECKPOINT_DISABLE := 1
