@@ -56,7 +56,10 @@ PROGRAMS = frozenset({"cli.main", "cli.completion", "__main__"}) | {
 }
 
 #: They start without site-packages, or before anything else: the standard library is all they have, and one another.
-BARE = ("process.shim", "process.sentinel", "process.launch", "terraform.commands")
+BARE = (
+    *("process.bare", "process.family", "process.page", "process.shim", "process.sentinel", "process.launch"),
+    "terraform.commands",
+)
 
 #: What settings are made of beside the ground's words. config/ stands above the rooms that these lie in, and needs
 #: nothing else of them.

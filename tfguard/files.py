@@ -7,6 +7,7 @@ import os
 import select
 import sys
 from pathlib import Path
+from typing import IO
 
 #: How long a full, non-blocking stderr may hold us up before the rest of what we say is dropped.
 PATIENCE_SECONDS = 0.5
@@ -30,6 +31,15 @@ def write(path: Path, data: bytes) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "wb") as file:
         file.write(data)
+
+
+def scratch() -> IO[bytes]:
+    """Open a file that nobody else sees and that leaves nothing behind; in memory, where a full disk is no matter."""
+    if hasattr(os, "memfd_create"):
+        return open(os.memfd_create("tfguard"), "w+b")
+    import tempfile  # Slow to import.
+
+    return tempfile.TemporaryFile()
 
 
 def absolute(path: Path) -> Path:

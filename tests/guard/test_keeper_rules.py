@@ -28,6 +28,8 @@ class Noted:
         self.done = []
         self.is_served = True
         self.is_unsaved = False
+        self.running = []
+        self.is_signal_free = True
         self.push_pauses = []
         self.hands = KeeperHands(
             front=NotingFront(self),
@@ -88,12 +90,20 @@ class NotingChild:
 
     def interrupt(self):
         self._noted.done.append("interrupt_child")
+        return self._noted.is_signal_free
 
     def spare(self):
         self._noted.done.append("spare_child")
 
-    def act(self, action):
-        self._noted.done.append(action.value)
+    def freeze(self):
+        self._noted.done.append("freeze")
+        return self._noted.running
+
+    def thaw(self):
+        self._noted.done.append("thaw")
+
+    def kill(self):
+        self._noted.done.append("kill")
 
     def watch_relays(self, now):
         pass

@@ -27,9 +27,11 @@ def ends():
     keeper.close()
 
 
-def collect(channel, count):
+def collect(channel, count, sender=None):
     found = []
     while len(found) < count and channel.is_open:
+        if sender is not None:
+            sender.flush()
         found += channel.receive()
     return found
 
@@ -51,10 +53,39 @@ def test_messages_arrive_whole_and_in_order(ends):
 def test_a_message_larger_than_a_read_arrives_whole(ends):
     front, keeper = ends
     message = protocol.Lost(kind="another's", record=LockRecord(text="x" * 60_000, info=None))
-    for _ in range(3):
+    for _ in range(9):
         keeper.send(message)
 
-    assert collect(front, 3) == [message] * 3
+    assert collect(front, 9, keeper) == [message] * 9
+
+
+def test_an_end_that_does_not_read_stops_nobody(ends):
+    """It was stopped, say: every heartbeat is told, and the last one is what it needs to know."""
+    front, keeper = ends
+    beats = 5_000
+
+    for beat in range(beats):
+        keeper.send(protocol.Beaten(beat=beat, base=float(beat)))
+
+    assert not keeper.flush()
+    heard = []
+    while not heard or heard[-1].beat < beats - 1:
+        keeper.flush()
+        heard += front.receive()
+    assert len(heard) < beats
+    assert [message.beat for message in heard] == sorted(message.beat for message in heard)
+
+
+def test_what_is_no_mere_news_is_kept_for_an_end_that_does_not_read(ends):
+    front, keeper = ends
+    filling = protocol.Lost(kind="another's", record=LockRecord(text="x" * 300_000, info=None))
+    said = [protocol.Releasing(), protocol.Beaten(beat=1, base=1.0), protocol.Released(result="released")]
+    keeper.send(filling)
+
+    for message in said:
+        keeper.send(message)
+
+    assert collect(front, 4, keeper) == [filling, *said]
 
 
 def test_descriptors_arrive_beside_their_message(ends):

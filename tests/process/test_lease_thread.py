@@ -29,7 +29,9 @@ class Rig:
         self.worker = None
 
     def start(self, *, adopt=None, **facts):
-        self.worker = lease_thread.LeaseThread(acquire(**facts), post=self._hear, tell=self._hear, adopt=adopt)
+        self.worker = lease_thread.LeaseThread(
+            acquire(**facts), post=self._hear, tell=self._hear, is_watched=lambda: True, adopt=adopt
+        )
         self.worker.start()
         return self
 

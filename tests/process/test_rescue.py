@@ -10,6 +10,7 @@ import pytest
 from tests.support.eventually import eventually
 from tfguard.guard import messages
 from tfguard.process import child
+from tfguard.process.page import Page
 from tfguard.process.rescue import PAUSES_SECONDS, Rescuer, stamp
 
 
@@ -19,8 +20,9 @@ def rescuer(directory: Path, script: str = "exit 0", *, before: str | None = Non
 
 
 def run(made: Rescuer) -> float | None:
-    with open(os.devnull, "rb") as sentinel:
-        process = made.start(sentinel.fileno())
+    page = Page.create()
+    process = made.start(page)
+    os.close(page.descriptor)
     assert process is not None
     return made.ended(eventually(lambda: (_status(process),), 30)[0])
 

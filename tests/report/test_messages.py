@@ -101,6 +101,8 @@ CASES: dict[str, str] = {
     "aborting": running.aborting(SUBJECT),
     "warned": running.warned(SUBJECT, 31.2, "AWS throttles dynamodb:PutItem on DynamoDB table tf-locks (SlowDown)."),
     "freezing": running.freezing(SUBJECT, 108.4),
+    "unstoppable": running.unstoppable(SUBJECT, "sudo (4711), terraform (4712)"),
+    "frozen_too_long": running.frozen_too_long(SUBJECT, 1908.2),
     "thawed": running.thawed(SUBJECT),
     "timed_out": running.timed_out(SUBJECT, 2700),
     "lost-gone": running.lost(SUBJECT, "gone", None, NOW),

@@ -346,16 +346,28 @@ class Program:
         if keeper.child is not None and keeper.child.is_gone:
             keeper.on_child_gone(keeper.child, 0)
 
-    def interrupt(self) -> None:
-        if self._keeper.child is not None:
-            self._keeper.child.interrupt()
+    def interrupt(self) -> bool:
+        child = self._keeper.child
+        is_sent = child is not None and not child.is_gone
+        if child is not None:
+            child.interrupt()
+        return is_sent
 
     def spare(self) -> None:
         self._keeper.is_spared = True
 
-    def act(self, action: Any) -> None:
+    def freeze(self) -> list[str]:
         if self._keeper.child is not None:
-            getattr(self._keeper.child, action.name.lower())()
+            self._keeper.child.freeze()
+        return []
+
+    def thaw(self) -> None:
+        if self._keeper.child is not None:
+            self._keeper.child.thaw()
+
+    def kill(self) -> None:
+        if self._keeper.child is not None:
+            self._keeper.child.kill()
 
     def watch_relays(self, now: float) -> None:
         pass

@@ -110,6 +110,15 @@ class LockKeys(_Keys, frozen=True, kw_only=True):
         Duration | UnsetType,
         key("Silence after which others may take over; 30s or more.", default="180s", environment="TFGUARD_LOCK_LEASE"),
     ] = UNSET
+    freeze_timeout: Annotated[
+        Duration | UnsetType,
+        key(
+            "How long a frozen Terraform is kept while no heartbeat lands; then it is killed.",
+            default="30m",
+            environment="TFGUARD_LOCK_FREEZE_TIMEOUT",
+            rule=values.positive,
+        ),
+    ] = UNSET
     takeover: Annotated[
         TakeoverPolicy | UnsetType,
         key(

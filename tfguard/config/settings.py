@@ -280,6 +280,7 @@ def _terms(data: dict[str, Any]) -> LockTerms:
     return LockTerms(
         timeout_seconds=parse_duration(str(lock["timeout"])),
         lease_seconds=parse_duration(str(lock["lease"])),
+        freeze_timeout_seconds=parse_duration(str(lock["freeze_timeout"])),
         takeover=lock["takeover"],
         order=lock["order"],
         run_timeout_seconds=parse_duration(str(data["run_timeout"])) if "run_timeout" in data else None,

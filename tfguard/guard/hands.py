@@ -7,11 +7,11 @@ nothing decides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from tfguard.guard import messages
-from tfguard.guard.watchdog import Action
 from tfguard.lock import protocol
 
 
@@ -55,23 +55,31 @@ class ChildPort(Protocol):
         ...
 
     def guard(self) -> None:
-        """Have the sentinel stop it if we die."""
+        """Have the sentinel hold its pipes, and what carries a local lock, if we die."""
         ...
 
     def adopt(self, pid: int) -> None:
         """Watch a child that a dead predecessor started."""
         ...
 
-    def interrupt(self) -> None:
-        """Send the one SIGINT."""
+    def interrupt(self) -> bool:
+        """Send the one SIGINT. Return whether it was sent: it may have had it, be gone, or be another user's."""
         ...
 
     def spare(self) -> None:
-        """It has had its SIGINT: the sentinel is to send none."""
+        """It has had its SIGINT: nobody of ours is to send another."""
         ...
 
-    def act(self, action: Action) -> None:
-        """FREEZE, THAW or KILL it and all its descendants."""
+    def freeze(self) -> Sequence[str]:
+        """Stop it and all its descendants; return the names of those that run all the same. For every look."""
+        ...
+
+    def thaw(self) -> None:
+        """Let it and all its descendants go on."""
+        ...
+
+    def kill(self) -> None:
+        """SIGKILL it and all its descendants."""
         ...
 
     def watch_relays(self, now: float) -> None:

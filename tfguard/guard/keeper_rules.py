@@ -17,12 +17,8 @@ from tfguard.guard.watchdog import Action, Watchdog
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 
-#: To the child, by what the watchdog says; WARN and INTERRUPT are said, and counted, here.
-_TOLD: dict[Action, messages.Event] = {
-    Action.FREEZE: "child.frozen",
-    Action.THAW: "child.thawed",
-    Action.KILL: "child.killed",
-}
+#: What runs on for so long after it was to stop has not been stopped, and cannot be by us.
+UNSTOPPABLE_SECONDS = 2.0
 
 
 class KeeperRules:
@@ -48,6 +44,7 @@ class KeeperRules:
         self._is_front_alive = True
         self._is_stopping = False
         self._is_timed_out = False
+        self._has_said: set[messages.Event] = set()
         self._interrupt_at: float | None = None
         self._interrupt_reason = ""
         self._times_out_at: float | None = None
@@ -90,7 +87,7 @@ class KeeperRules:
     def _adopt(self, message: messages.Adopt) -> None:
         self._start_session(message.acquire, message)
         if message.lock.stage == "held":
-            self.watchdog = Watchdog(message.acquire.deadlines(), message.lock.base)
+            self.watchdog = self._watch(message.acquire, message.lock.base)
             self.watchdog.is_interrupted = message.is_interrupted
             self._lock_id = message.lock.lock_id
             waited = message.lock.waited_seconds
@@ -109,6 +106,7 @@ class KeeperRules:
         if not pid:
             return
         self._has_child = True
+        self._has_said.clear()
         self.watchdog.start_child()
         self._hands.child.guard()
         self.enforce(now)  # After a sleep since the last beat the child starts frozen, until the next beat lands.
@@ -211,6 +209,7 @@ class KeeperRules:
         pid = self._hands.rescue.start() if is_safe else 0
         if pid:
             self._has_child = True
+            self._has_said.clear()
             self._hands.front.tell(messages.Pushing(pid=pid))  # Should we be frozen, it is the front that freezes it.
         else:
             self._close_after_rescue(1, now)
@@ -289,11 +288,15 @@ class KeeperRules:
         if message.is_nested:
             self._has_session = False
             return
-        self.watchdog = Watchdog(self._request.deadlines(), message.base)
+        self.watchdog = self._watch(self._request, message.base)
         self._lock_id = message.lock_id
         self._hands.record.note_held(
             lock_id=message.lock_id, token=message.token, waited_seconds=message.waited_seconds
         )
+
+    @staticmethod
+    def _watch(request: messages.Acquire, base: float) -> Watchdog:
+        return Watchdog(request.deadlines(), base, request.terms.freeze_timeout_seconds)
 
     # --- the child ----------------------------------------------------------------------------------------------
 
@@ -326,6 +329,9 @@ class KeeperRules:
             self._push(now)
         if not self._has_child:
             return
+        if now >= self.watchdog.frozen_until:
+            self._say("child.frozen_too_long", now)
+            self.on_session(protocol.Lost(kind="expired"), now)
         if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:
             self._is_timed_out = True
             self._hands.front.tell(messages.Told(event="run.timed_out"))
@@ -335,11 +341,17 @@ class KeeperRules:
             self._interrupt(self._interrupt_reason, now)
         if now >= self._orphan_killed_at:
             self._outcome = "orphan-killed"
-            self._hands.child.act(Action.KILL)
+            self._hands.child.kill()
 
     def timers(self) -> list[float]:
         """The instants, those of the lease aside, at which `enforce` will have something to do."""
-        timers = (self._push_at, self._times_out_at, self._interrupt_at, self._orphan_killed_at)
+        timers = (
+            self._push_at,
+            self._times_out_at,
+            self._interrupt_at,
+            self._orphan_killed_at,
+            self.watchdog.frozen_until,
+        )
         return [at for at in timers if at is not None]
 
     def _act(self, action: Action, now: float) -> None:
@@ -349,23 +361,44 @@ class KeeperRules:
             return
         elif action is Action.INTERRUPT:  # The watchdog has counted it already.
             self._send_interrupt("no heartbeat" if self.watchdog.lost is None else "lock lost", now)
+        elif action is Action.FREEZE:
+            self._freeze(now)
+        elif action is Action.THAW:
+            self._hands.child.thaw()
+            self._has_said.discard("child.frozen")
+            self._say("child.thawed", now)
         else:
-            self._hands.child.act(action)
-            self._say(_TOLD[action], now)
+            self._hands.child.kill()
+            self._say_once("child.killed", now)
+
+    def _freeze(self, now: float) -> None:
+        """Stop it, or see that it still is: said only when all of it has stopped."""
+        running = self._hands.child.freeze()
+        if not running:
+            self._say_once("child.frozen", now)
+        elif now - self.watchdog.frozen_at >= UNSTOPPABLE_SECONDS:
+            self._say_once("child.unstoppable", now, reason=", ".join(running))
 
     def _interrupt(self, reason: str, now: float) -> None:
         if self.watchdog.interrupt_once():
             self._send_interrupt(reason, now)
 
     def _send_interrupt(self, reason: str, now: float) -> None:
-        self._hands.child.interrupt()
+        is_sent = self._hands.child.interrupt()
         self._spare()
-        self._say("child.signalled", now, reason)
+        if is_sent:
+            self._say("child.signalled", now, reason)
 
     def _spare(self) -> None:
         """The child has had its one signal, from us or from whomever: nobody of ours sends another."""
         self.watchdog.is_interrupted = True
         self._hands.child.spare()
+
+    def _say_once(self, event: messages.Event, now: float, reason: str = "") -> None:
+        """Say what holds at every look when it begins to."""
+        if event not in self._has_said:
+            self._has_said.add(event)
+            self._say(event, now, reason)
 
     def _say(self, event: messages.Event, now: float, reason: str = "") -> None:
         self._hands.front.tell(messages.Told(event=event, reason=reason, silence_seconds=now - self.watchdog.base))

@@ -131,8 +131,16 @@ class Exited(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 #: What a keeper has done or found, by the name under which it is logged.
 Event = Literal[
-    "lease.warned", "child.signalled", "child.frozen", "child.thawed", "child.killed", "run.timed_out", "keeper.broken"
-]  # fmt: skip
+    "lease.warned",
+    "child.signalled",
+    "child.frozen",
+    "child.thawed",
+    "child.unstoppable",
+    "child.frozen_too_long",
+    "child.killed",
+    "run.timed_out",
+    "keeper.broken",
+]
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):

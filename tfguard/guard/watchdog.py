@@ -32,17 +32,19 @@ class Watchdog:
     killed. A beat that lands afterwards proves that nobody was in between (takeover compares the beat), and it goes
     on. Only a record that is gone or another's ends it.
 
-    `deadlines` is None for locks that the kernel ends: nothing ever expires there.
+    `deadlines` is None for locks that the kernel ends: nothing ever expires there. `freeze_timeout`: for how many
+    seconds a child may stay frozen, before nobody will ever know whose the lock is.
     """
 
-    def __init__(self, deadlines: Deadlines | None, base: float) -> None:
+    def __init__(self, deadlines: Deadlines | None, base: float, freeze_timeout: float = float("inf")) -> None:
         self.deadlines = deadlines
+        self.freeze_timeout = freeze_timeout
         self.base = base
         self.lost: LostKind | None = None
         self.is_frozen = False
         self.is_interrupted = False
         self._is_warned = False
-        self._is_killed = False
+        self.frozen_at = base
 
     @property
     def safe_until(self) -> float:
@@ -53,6 +55,11 @@ class Watchdog:
     def expires_at(self) -> float:
         """The instant (boottime) from which others may take the lock over."""
         return self.base + self.deadlines.takeover if self.deadlines else float("inf")
+
+    @property
+    def frozen_until(self) -> float:
+        """The instant (boottime) at which a child that is frozen has been for too long."""
+        return self.frozen_at + self.freeze_timeout if self.is_frozen and self.lost is None else float("inf")
 
     def landed(self, base: float) -> None:
         """A beat sent at `base` is known to have landed. Nothing extends a lease that is lost."""
@@ -80,16 +87,21 @@ class Watchdog:
         return claimed
 
     def decide(self, now: float) -> list[Action]:
-        """Return what to do at `now` (boottime), most urgent first. Each action is given once per occasion."""
+        """
+        Return what to do at `now` (boottime), most urgent first.
+
+        Each action is given once per occasion, but FREEZE and KILL at every look as long as they hold: a stranger's
+        SIGCONT undoes the one, and a process that was just forked escapes the other.
+        """
         if self.deadlines is None and self.lost is None:
             return []
         if self.lost == "another's":
-            return self._freeze() + self._kill()
+            return [*self._freeze(now), Action.KILL]
         is_unsafe = now >= self.safe_until
         if self.lost is not None:
-            return self._freeze() + self._kill() if is_unsafe else self._interrupt()
+            return [*self._freeze(now), Action.KILL] if is_unsafe else self._interrupt()
         if is_unsafe:
-            return self._freeze()
+            return self._freeze(now)
         return self._thaw() + self._by_silence(now - self.base)
 
     def _by_silence(self, silence: float) -> list[Action]:
@@ -105,10 +117,9 @@ class Watchdog:
     def _interrupt(self) -> list[Action]:
         return [Action.INTERRUPT] if self.interrupt_once() else []
 
-    def _freeze(self) -> list[Action]:
-        if self.is_frozen or self._is_killed:
-            return []
-        self.is_frozen = True
+    def _freeze(self, now: float) -> list[Action]:
+        if not self.is_frozen:
+            self.is_frozen, self.frozen_at = True, now
         return [Action.FREEZE]
 
     def _thaw(self) -> list[Action]:
@@ -116,9 +127,3 @@ class Watchdog:
             return []
         self.is_frozen = False
         return [Action.THAW]
-
-    def _kill(self) -> list[Action]:
-        if self._is_killed:
-            return []
-        self._is_killed = True
-        return [Action.KILL]

@@ -20,6 +20,8 @@ TakeoverPolicy = Literal["always", "plan-only", "never"]
 Order = Literal["fifo", "none"]
 #: How long a child without a front may take to stop before it is killed.
 ORPHAN_TIMEOUT_SECONDS = 1800.0
+#: How long a child may stay frozen because nobody can tell whose the lock is.
+FREEZE_TIMEOUT_SECONDS = 1800.0
 
 
 class LockTerms(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +37,7 @@ class LockTerms(msgspec.Struct, frozen=True, kw_only=True):
     order: Order = "fifo"
     run_timeout_seconds: float | None = None
     orphan_timeout_seconds: float = ORPHAN_TIMEOUT_SECONDS
+    freeze_timeout_seconds: float = FREEZE_TIMEOUT_SECONDS
 
 
 class LockRequest(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,6 +33,7 @@ class LockSession:
 
     `post` hands a message to the main thread, `tell` sends one to the front at once (the journal, which must be out
     before the write that it announces). `deadlines` is None where the kernel ends the lock together with its holder.
+    `is_watched`: whether somebody enforces them; where nobody does, no heartbeat claims that all is well.
 
     Large on purpose: one lock's whole life stands here in its order, and nearly every step needs the stores, the clock
     and what has been asked meanwhile.
@@ -47,6 +48,7 @@ class LockSession:
         deadlines: Deadlines | None,
         post: Callable[[protocol.Word], None],
         tell: Callable[[protocol.Word], None],
+        is_watched: Callable[[], bool] = lambda: True,
         adopt: protocol.Adoption | None = None,
     ) -> None:
         self._request = request
@@ -55,6 +57,7 @@ class LockSession:
         self._adopt = adopt
         self._post = post
         self._tell = tell
+        self._is_watched = is_watched
         self._clock = clock
         self._started_at = self._held_at = self._clock.boottime()
         if adopt is not None and adopt.held_at:
@@ -279,6 +282,8 @@ class LockSession:
 
     def _renew(self) -> bool:
         assert self._lock is not None
+        if not self._is_watched():
+            return False
         try:
             landed = self._lock.renew()
         except errors.LeaseLost as lost:

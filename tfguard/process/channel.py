@@ -3,54 +3,94 @@
 from __future__ import annotations
 
 import array
-import contextlib
 import os
 import socket
 import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import msgspec
 
 from tfguard.guard.messages import ToFront, ToKeeper
+from tfguard.lock import protocol
 
 Said = TypeVar("Said", bound=msgspec.Struct)
 Heard = TypeVar("Heard", bound=msgspec.Struct)
+
+
+#: News of which only the latest is worth hearing: where the other end does not read, a later one takes its place.
+_NEWS = (protocol.Beaten, protocol.Waiting, protocol.Troubled)
+
+
+@dataclass
+class _Unsent:
+    message: msgspec.Struct
+    data: bytes
+    descriptors: Sequence[int]
+    is_begun: bool = False
 
 
 class Channel(Generic[Said, Heard]):
     """
     One end of the socketpair: whole messages out, whole messages in, descriptors in the order they were sent.
 
-    Made by `front_end` and `keeper_end`. One thread receives, any may send. `send` never raises: whether the other end
-    lives is learnt by reading.
+    Made by `front_end` and `keeper_end`. One thread receives, any may send. Nothing here blocks: an end that does not
+    read (it was stopped, say) stops nobody. What it has no room for waits here, in order, until `flush` finds some.
+    Nothing raises either: whether the other end lives is learnt by reading.
     """
 
     def __init__(self, end: socket.socket, decoder: msgspec.json.Decoder[Heard]) -> None:
         self.socket = end
+        self.socket.setblocking(False)
         self.is_open = True
         self._decoder = decoder
         self._encoder = msgspec.json.Encoder()
         self._buffer = b""
         self._descriptors: list[int] = []
+        self._unsent: list[_Unsent] = []
         self._sending = threading.Lock()
 
     def fileno(self) -> int:
         return self.socket.fileno()
 
     def send(self, message: Said, descriptors: list[int] | None = None) -> None:
-        """Send one message, with descriptors if there are any (they stay open here)."""
+        """Send one message, with descriptors if there are any (they stay open here, and are to, until it is sent)."""
         line = self._encoder.encode(message) + b"\n"
-        with self._sending, contextlib.suppress(OSError):
-            if descriptors:
-                sent = socket.send_fds(self.socket, [line], descriptors)
-                line = line[sent:]
-            self.socket.sendall(line)
+        with self._sending:
+            if isinstance(message, _NEWS):
+                kind = type(message)
+                self._unsent = [each for each in self._unsent if each.is_begun or type(each.message) is not kind]
+            self._unsent.append(_Unsent(message, line, tuple(descriptors or ())))
+        self.flush()
+
+    def flush(self) -> bool:
+        """Send what waits, as far as there is room for it; return whether nothing is left. For every look."""
+        with self._sending:
+            try:
+                while self._unsent:
+                    self._send_some(self._unsent[0])
+                    if not self._unsent[0].data:
+                        del self._unsent[0]
+            except BlockingIOError:
+                pass
+            except OSError:  # Nobody is there any more.
+                self._unsent.clear()
+            return not self._unsent
+
+    def _send_some(self, unsent: _Unsent) -> None:
+        if unsent.descriptors:
+            sent = socket.send_fds(self.socket, [unsent.data], unsent.descriptors)
+            unsent.descriptors = ()
+        else:
+            sent = self.socket.send(unsent.data)
+        unsent.data, unsent.is_begun = unsent.data[sent:], True
 
     def receive(self) -> list[Heard]:
-        """Read once (blocking if nothing is there) and return the messages now complete; sets `is_open` at the end."""
+        """Read once, what is there, and return the messages now complete; sets `is_open` at the end."""
         try:
             data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))
-        except InterruptedError:
+        except (InterruptedError, BlockingIOError):
             return []
         except OSError:
             data, ancillary = b"", []

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Literal
 
+from tfguard import files
 from tfguard.guard import messages
 from tfguard.process.launch import without_tracking
 from tfguard.process.relay import Relay, Stream, sinks
@@ -60,7 +60,7 @@ class ChildLauncher:
     @contextmanager
     def capture(self, argv: Sequence[str], directory: str, environ: Mapping[str, str]) -> Iterator[Captured]:
         """Start a program without input, and give what it has printed by the time it is asked for."""
-        with tempfile.TemporaryFile() as file, open(os.devnull, "rb") as nothing:
+        with files.scratch() as file, open(os.devnull, "rb") as nothing:
             self._spawn(argv, directory, environ, [nothing.fileno(), file.fileno(), file.fileno()], [])
             yield Captured(file)
 

@@ -16,6 +16,8 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar, Union
 
+from msgspec import structs
+
 from tfguard.clock import SystemClock
 from tfguard.errors import TfguardError, assert_never
 from tfguard.guard import messages
@@ -77,7 +79,6 @@ class Front:
         self._rules = FrontRules(self._clock.boottime())
         self._handover = Handover()
         self._request: messages.Acquire | None = None
-        self._child = FrontChild()
         self._launcher = ChildLauncher(self._send_spawn, self._on_interrupt_heard, shares_terminal=self.is_interactive)
         self._answers: list[Answer] = []
         self._last_word: protocol.Release | None = None
@@ -87,6 +88,9 @@ class Front:
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         become_subreaper()
         self._keeper = KeeperLink(environ, self._selector)
+        self._child = FrontChild(self._keeper.page)
+        self._cpu_ticks = 0
+        self._asked_at = 0.0
         self._rules.start_keeper(self._clock.boottime())
 
     @property
@@ -105,6 +109,7 @@ class Front:
         """Take the lock. Raises Refused; Interrupted if a signal ended the wait; KeeperGone."""
         self._check_stopped()
         self._request = request
+        self._asked_at = self._clock.boottime()
         self._handover = Handover()
         self._keeper.send(request)
         answer = self._await(protocol.Held, protocol.Failed, give_up=lambda: self._signals.has_waited(CANCEL_SECONDS))
@@ -310,18 +315,19 @@ class Front:
 
     def _inherit(self) -> None:
         """The sentinel has given Terraform its SIGINT, and the kernel has given Terraform to us."""
-        if self._child.is_spawning:
-            self._child.find_unheard(self._keeper.pid)
-            if not self._child.pid:  # It was never started, or it ended unheard: either way it was broken off.
-                self._answers.append(messages.Exited(status=-signal.SIGINT))
-        elif self._last_word is not None and self._request is not None and self._request.rescue is not None:
-            self._child.find_unheard(self._keeper.pid)  # Pushing what Terraform could not save: it may write.
+        self._find_child()  # Of its start, or of a push, the keeper may not have lived to tell.
+        if self._child.is_spawning:  # It was never started, or it ended unheard: either way it was broken off.
+            self._child.is_spawning = False
+            self._answers.append(messages.Exited(status=-signal.SIGINT))
         if self._child.pid:
             self._child.inherit()
             self._rules.inherit_child()
 
     def _hand_over(self, request: messages.Acquire) -> None:
         """Tell a successor where its predecessor had come to, and what that one may not have heard."""
+        left = max(0.0, request.terms.timeout_seconds - (self._clock.boottime() - self._asked_at))
+        terms = structs.replace(request.terms, timeout_seconds=left)
+        request = structs.replace(request, lock=structs.replace(request.lock, terms=terms))
         self._keeper.hand_over(self._handover.handover(request, self._child.pid))
         interrupt = self._signals.interrupt()
         if interrupt is not None:
@@ -335,6 +341,7 @@ class Front:
         if status is None:
             return
         exited = messages.Exited(status=status)
+        self._rules.end_child()
         self._answers = [answer for answer in self._answers if not isinstance(answer, messages.Exited)]
         self._answers.append(exited)
         self._listener(exited)
@@ -360,21 +367,36 @@ class Front:
         is_first = self._signals.note(received)
         interrupt = self._signals.interrupt()
         if is_first and interrupt is not None:
+            self._rules.ask_stop(self._clock.boottime())
             self._keeper.send(interrupt)
         self._listener(received)
         self._signals.check_leaving(received)
 
     def _enforce(self) -> None:
         """What the keeper does, a second time: it may be frozen. Both do the same to the same process."""
-        if not self._child.pid:
-            return
         now = self._clock.boottime()
-        for action in self._rules.decide(now):
-            self._child.act(action)
-            if action is Action.KILL and self.lost is None:
-                self._lose()
+        self._find_child()
+        self._rules.see_safe_until(self._keeper.page.safe_until)
+        if self._child.pid:
+            for action in self._rules.decide(now):
+                self._child.act(action)
+                if action is Action.KILL and self.lost is None:
+                    self._lose()
+        self._see_keeper(now)
+        self._keeper.flush()
         if self._rules.is_keeper_frozen(now):
             self._keeper.kill_frozen()
+
+    def _find_child(self) -> None:
+        if self._child.find():
+            self._rules.find_child()
+
+    def _see_keeper(self, now: float) -> None:
+        """It enters in the page that it goes round its loop; before its first round, that it works has to do."""
+        self._rules.see_keeper(self._keeper.page.keeper_seen)
+        if self._rules.is_keeper_starting and (ticks := self._keeper.cpu_ticks) != self._cpu_ticks:
+            self._cpu_ticks = ticks
+            self._rules.see_keeper(now)
 
     def _lose(self) -> None:
         """Terraform still ran at `safe_until`, and there is no keeper to say so."""

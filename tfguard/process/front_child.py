@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import os
+import time
 
 from tfguard.guard.watchdog import Action
-from tfguard.process import child
+from tfguard.process import family
+from tfguard.process.page import Page
 
-_DONE_BY = {Action.FREEZE: child.freeze, Action.THAW: child.thaw, Action.KILL: child.kill}
+#: So long a dead keeper's sentinel may take to give the child its SIGINT, in seconds. Then we do.
+_SENTINEL_SECONDS = 0.3
+_DONE_BY = {Action.FREEZE: family.freeze, Action.THAW: family.thaw, Action.KILL: family.kill}
 
 
 class FrontChild:
-    """`pid` is 0 where there is none, or none that we have heard of; `is_spawning`: a keeper was asked to start one."""
+    """
+    `pid` is 0 where there is none; `is_spawning`: a keeper was asked to start one. `page` is where a child enters
+    itself before it can do anything, whether its keeper lives to tell of it or not.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, page: Page) -> None:
         self.pid = 0
         self.is_spawning = False
+        self._page = page
         self._inherited = 0
 
     @property
@@ -23,20 +31,26 @@ class FrontChild:
         """Whether its keeper is dead, so that the kernel has given it to us."""
         return bool(self._inherited)
 
-    def find_unheard(self, keeper: int) -> None:
-        """Look for a child that a dead keeper may have started without having told of it."""
-        self.is_spawning = False
-        self.pid = child.spawned_by(keeper)
+    def find(self) -> bool:
+        """Look whether there is a child of which we have not heard yet; return whether there is."""
+        program = self._page.program() if not self.pid else None
+        if program is not None:
+            self.pid, self.is_spawning = program.pid, False
+        return program is not None
 
-    def inherit(self) -> bool:
-        """Its keeper is dead. Return whether there is one to inherit."""
-        self._inherited = self.pid or self._inherited
-        return self.is_inherited
+    def inherit(self) -> None:
+        """Its keeper is dead: see that it has had its one SIGINT, from the sentinel or, if that is dead, from us."""
+        self._inherited = self.pid
+        until = time.monotonic() + _SENTINEL_SECONDS
+        while not self._page.is_signalled and time.monotonic() < until:
+            time.sleep(0.01)
+        if self._page.claim_signal():
+            family.interrupt(self.pid)
 
     def act(self, action: Action) -> None:
         """FREEZE, THAW or KILL it and all its descendants; what else there is to do is the keeper's."""
         if action in _DONE_BY:
-            _DONE_BY[action](child.AdoptedChild(self.pid))
+            _DONE_BY[action](self.pid)
 
     def reap(self) -> int | None:
         """Return the exit status of an inherited child that has ended, once."""

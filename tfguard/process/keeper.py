@@ -33,6 +33,7 @@ from tfguard.process import child, sentinel
 from tfguard.process.channel import KeeperEnd, keeper_end
 from tfguard.process.drain import Drain
 from tfguard.process.lease_thread import Lease
+from tfguard.process.page import Page
 from tfguard.process.program import Program
 from tfguard.process.pushes import Pushes
 from tfguard.process.sentinel_post import SentinelPost
@@ -77,7 +78,7 @@ class Record:
 class Keeper:
     """One lock, and the programs run under it one after another: its eyes and its loop."""
 
-    def __init__(self, channel: KeeperEnd, lifeline: int = -1) -> None:
+    def __init__(self, channel: KeeperEnd, page: Page, lifeline: int = -1) -> None:
         self._channel = channel
         self._clock = SystemClock()
         self._inbox: deque[protocol.Word | Exception] = deque()
@@ -85,18 +86,19 @@ class Keeper:
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
             os.set_blocking(end, False)
-        lease, record = Lease(channel, self._post), Record()
+        lease, record = Lease(channel, page, self._post), Record()
         front = Front(channel, lease)
-        self._sentinels = SentinelPost(lifeline, self._selector)
+        self._sentinels = SentinelPost(page, lifeline, self._selector)
         self._program = Program(
             front,
             lease,
             self._sentinels,
+            page,
             self._selector,
             record=lambda: record.writer,
             watchdog=lambda: self._rules.watchdog,
         )
-        self._pushes = Pushes(self._program, self._sentinels)
+        self._pushes = Pushes(self._program, page)
         hands = KeeperHands(front=front, lease=lease, child=self._program, rescue=self._pushes, record=record)
         self._rules = KeeperRules(hands, self._clock.boottime())
 
@@ -121,8 +123,8 @@ class Keeper:
     def _enforce(self) -> None:
         now = self._clock.boottime()
         self._rules.enforce(now)
-        if self._program.watch(now):
-            self._rules.on_everybody_signalled(self._clock.boottime())
+        self._program.watch(now)
+        self._channel.flush()
 
     def _reap(self) -> None:
         status = self._program.poll()
@@ -176,8 +178,8 @@ class Keeper:
             self._rules.on_front(message, self._clock.boottime())
         finally:
             self._program.let_go_of_stdio()
-        if self._program.must_outrun(message.environ) and self._program.raise_sentinel(self._clock.boottime()):
-            self._rules.on_everybody_signalled(self._clock.boottime())
+        if self._program.must_outrun(message.environ):
+            self._program.raise_sentinel(self._clock.boottime())
 
     def _on_front_gone(self) -> None:
         self._selector.unregister(self._channel)
@@ -185,8 +187,8 @@ class Keeper:
         self._rules.on_front_gone(self._clock.boottime())
 
 
-def main(descriptor: int, lifeline: int) -> None:
-    """Run a keeper on one end of the front's socketpair; `lifeline` is for its sentinels."""
+def main(descriptor: int, page: int, lifeline: int) -> None:
+    """Run a keeper on one end of the front's socketpair; `page` is theirs, `lifeline` is for its sentinels."""
     os.setpgid(0, 0)
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
@@ -195,7 +197,7 @@ def main(descriptor: int, lifeline: int) -> None:
     end.set_inheritable(False)
     channel = keeper_end(end)
     try:
-        Keeper(channel, lifeline).run()
+        Keeper(channel, Page(page), lifeline).run()
     except Exception as error:  # noqa: BLE001 - a keeper that has died has a successor; half a keeper has none
         channel.send(messages.Told(event="keeper.broken", error=f"{type(error).__name__}: {error}"))
         sys.exit(1)

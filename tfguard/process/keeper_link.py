@@ -6,7 +6,7 @@ import selectors
 from collections.abc import Mapping
 
 from tfguard.guard import messages
-from tfguard.process import channel, launch
+from tfguard.process import channel, family, launch
 
 #: So many successors a front starts; when the last one dies, nobody takes its place.
 MAX_RESTARTS = 2
@@ -29,6 +29,7 @@ class KeeperLink:
     def _start(self) -> None:
         launched = launch.take(self._environ)
         self._process = launched.process
+        self.page = launched.page
         self.channel = channel.front_end(launched.socket)
         self._selector.register(self.channel, selectors.EVENT_READ)
 
@@ -45,6 +46,10 @@ class KeeperLink:
         """Send it a message; one that is dead hears nothing, and that is no error."""
         self.channel.send(message, descriptors)
 
+    def flush(self) -> None:
+        """Send what it had no room for, as far as it has some now."""
+        self.channel.flush()
+
     def hand_over(self, message: messages.Acquire | messages.Adopt) -> None:
         """Tell a successor what to go on with, and give it the local lock."""
         self.send(message, [self.lock_fd] if self.lock_fd >= 0 else None)
@@ -55,15 +60,22 @@ class KeeperLink:
             self.lock_fd = descriptor
 
     def bury(self) -> None:
-        """It has closed its end: it is dead, or about to be."""
+        """It has closed its end: it is dead, or of no use any more (stopped on its way out, it would never go)."""
         self._selector.unregister(self.channel)
         self.channel.close()
+        self._process.kill()
         self._process.wait()
 
     def restart(self) -> None:
         """Start a successor of the one that was buried."""
         self._restarts += 1
         self._start()
+
+    @property
+    def cpu_ticks(self) -> int:
+        """How much it has worked: one that is slow to start works, one that was stopped does not."""
+        found = family.stat(self._process.pid)
+        return found.cpu_ticks if found else 0
 
     def kill_frozen(self) -> None:
         """End a keeper that says nothing any more, so that another can take its place."""

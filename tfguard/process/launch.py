@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfguard.process.page import Page
 from tfguard.terraform.commands import COMMANDS
 
 #: Whatever looks for a job's leftovers by these would SIGKILL a Terraform that is still saving its state.
@@ -33,21 +34,24 @@ _FIRST_WORDS = 8
 #: What it imports is never garbage: looking for some meanwhile takes a fifth of its start. `lease_thread` ends that.
 _KEEPER = (
     "import gc, sys; gc.disable(); sys.path.append(sys.argv[2]); from tfguard.process.keeper import main;"
-    " main(*map(int, sys.argv[3:5]))"
+    " main(*map(int, sys.argv[3:6]))"
 )
 
 
 @dataclass
 class Launched:
-    """A keeper that has been started, and our end of the socket to it."""
+    """A keeper that has been started, our end of the socket to it, and the page that we share."""
 
     process: subprocess.Popen[bytes]
     socket: socket.socket
+    page: Page
 
 
 _early: Launched | None = None
 #: A pipe into which nobody writes. Front and keepers hold its writing end, so it ends when none of them is left.
 _lifeline: tuple[int, int] | None = None
+#: One page for all the keepers of a front, so that a successor finds there what its predecessor knew.
+_page: Page | None = None
 
 
 def launch_early(words: Sequence[str]) -> None:
@@ -84,19 +88,20 @@ def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
 def _launch(environ: Mapping[str, str]) -> Launched:
     # Blocked from here on: what comes before the front listens stays pending, and the keeper is not born to die of it.
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
-    global _lifeline
+    global _lifeline, _page
     _lifeline = _lifeline or os.pipe()
+    _page = _page or Page.create()
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-I", "-c", _KEEPER),
-                *("tfguard-keeper", str(Path(__file__).resolve().parents[2]), str(theirs.fileno())),
-                *(str(end) for end in _lifeline),
+                *("tfguard-keeper", str(Path(__file__).resolve().parents[2])),
+                *(str(end) for end in (theirs.fileno(), _page.descriptor, *_lifeline)),
             ],
             env=without_tracking(environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
-            pass_fds=[theirs.fileno(), *_lifeline],
+            pass_fds=[theirs.fileno(), _page.descriptor, *_lifeline],
         )
-    return Launched(process, ours)
+    return Launched(process, ours, _page)

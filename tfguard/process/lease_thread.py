@@ -20,6 +20,10 @@ from tfguard.lock import protocol
 from tfguard.lock.session import LockSession
 from tfguard.lock.store import Store
 from tfguard.process.channel import KeeperEnd
+from tfguard.process.page import Page
+
+#: A keeper that has not gone round its loop for this long enforces nothing, and is to claim nothing.
+UNWATCHED_SECONDS = 5.0
 
 
 class LeaseThread(threading.Thread):
@@ -35,6 +39,7 @@ class LeaseThread(threading.Thread):
         *,
         post: Callable[[protocol.Word | Exception], None],
         tell: Callable[[protocol.Word], None],
+        is_watched: Callable[[], bool],
         adopt: protocol.Adoption | None = None,
         lock_fd: int = -1,
     ) -> None:
@@ -46,6 +51,7 @@ class LeaseThread(threading.Thread):
             deadlines=request.deadlines(),
             post=post,
             tell=tell,
+            is_watched=is_watched,
             adopt=adopt,
         )
         self._request = request
@@ -94,8 +100,9 @@ class StateSurroundings:
 class Lease:
     """The thread from its start on, or that there is none yet: the `LeasePort` of the keeper."""
 
-    def __init__(self, channel: KeeperEnd, post: Callable[[protocol.Word | Exception], None]) -> None:
+    def __init__(self, channel: KeeperEnd, page: Page, post: Callable[[protocol.Word | Exception], None]) -> None:
         self._channel = channel
+        self._page = page
         self._post = post
         self._thread: LeaseThread | None = None
 
@@ -106,9 +113,20 @@ class Lease:
 
     def start(self, request: messages.Acquire, adoption: protocol.Adoption | None) -> None:
         descriptors = self._channel.take_descriptors(1) if adoption else []
-        lock_fd = descriptors[0] if descriptors else -1
-        self._thread = LeaseThread(request, post=self._post, tell=self._channel.send, adopt=adoption, lock_fd=lock_fd)
+        if adoption is None:
+            self._page.safe_until = float("inf")  # What stands there is of the lock before this one.
+        self._thread = LeaseThread(
+            request,
+            post=self._post,
+            tell=self._channel.send,
+            is_watched=self._is_watched,
+            adopt=adoption,
+            lock_fd=descriptors[0] if descriptors else -1,
+        )
         self._thread.start()
+
+    def _is_watched(self) -> bool:
+        return SystemClock().boottime() - self._page.keeper_seen < UNWATCHED_SECONDS
 
     def is_served(self) -> bool:
         return self._thread is not None and self._thread.is_alive()

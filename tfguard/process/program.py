@@ -8,15 +8,14 @@ from collections.abc import Callable, Sequence
 
 from tfguard.guard import messages
 from tfguard.guard.hands import FrontPort
-from tfguard.guard.watchdog import Action, Watchdog
+from tfguard.guard.watchdog import Watchdog
 from tfguard.jobfiles.run_record import RecordWriter
 from tfguard.lock import protocol, refusals
-from tfguard.process import child, sentinel
+from tfguard.process import child, family, sentinel
 from tfguard.process.drain import Drain
 from tfguard.process.lease_thread import Lease
+from tfguard.process.page import Page
 from tfguard.process.sentinel_post import SentinelPost
-
-_DONE_BY = {Action.FREEZE: child.freeze, Action.THAW: child.thaw, Action.KILL: child.kill}
 
 
 class Program:
@@ -32,6 +31,7 @@ class Program:
         front: FrontPort,
         lease: Lease,
         post: SentinelPost,
+        page: Page,
         selector: selectors.BaseSelector,
         *,
         record: Callable[[], RecordWriter],
@@ -41,6 +41,7 @@ class Program:
         self._front = front
         self._lease = lease
         self._post = post
+        self._page = page
         self._selector = selector
         self._record = record
         self._watchdog = watchdog
@@ -58,7 +59,7 @@ class Program:
                 environ=message.environ,
                 group=message.group,
                 stdio=self._stdio,
-                sentinel=self._post.ensure().fileno(),
+                page=self._page,
             )
         except OSError as error:
             why = refusals.NotExecutable(message=f"{message.argv[0]}: {error}")
@@ -68,28 +69,33 @@ class Program:
         return self.process.pid
 
     def guard(self) -> None:
-        assert self.process is not None
-        watcher = self._post.ensure()
         held = [self._lease.local_fd] if self._lease.local_fd >= 0 else []
-        watcher.watch(self.process.pid, [*(relay.fileno() for relay in self._relays), *held])
-        if self._watchdog().is_interrupted:
-            watcher.spare()
+        self._post.hold([*(relay.fileno() for relay in self._relays), *held])
 
     def adopt(self, pid: int) -> None:
         self._record().note_child(pid)
         self.process = child.AdoptedChild(pid)
-        self._post.ensure()  # It has had its SIGINT: nothing to watch, but a later step may come.
+        self._post.ensure()
 
-    def interrupt(self) -> None:
-        if self.process is not None:
-            child.interrupt(self.process)
+    def interrupt(self) -> bool:
+        return self.process is not None and self._page.claim_signal() and family.interrupt(self.process.pid)
 
     def spare(self) -> None:
-        self._post.spare()
+        self._page.claim_signal()
 
-    def act(self, action: Action) -> None:
+    def freeze(self) -> Sequence[str]:
+        if self.process is None:
+            return ()
+        return [f"{family.name_of(pid)} ({pid})" for pid in family.freeze(self.process.pid)]
+
+    def thaw(self) -> None:
         if self.process is not None:
-            _DONE_BY[action](self.process)
+            self._page.safe_until = self._watchdog().safe_until  # First: the sentinel would freeze it again.
+            family.thaw(self.process.pid)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            family.kill(self.process.pid)
 
     def watch_relays(self, now: float) -> None:
         for relay in self._relays:
@@ -112,15 +118,17 @@ class Program:
             os.close(descriptor)
         child.let_go_of_stdio()
 
-    def watch(self, now: float) -> bool:
-        """Look after sentinel and relays at `now`. Return whether every process here is being signalled."""
-        if self.process is None:
-            return False
-        self._post.ensure().expect(self._watchdog().safe_until)
-        is_signalled = now >= self._looks_at and self.raise_sentinel(now)
+    def watch(self, now: float) -> None:
+        """Look after page, sentinel and relays at `now`, whether a program runs or is about to."""
+        self._page.keeper_seen = now
+        watchdog = self._watchdog()
+        if watchdog.deadlines is not None:  # A successor that has not adopted yet knows of none.
+            self._page.safe_until, self._page.freeze_timeout = watchdog.safe_until, watchdog.freeze_timeout
+        self._post.look_after(now)
+        if self.process is not None and now >= self._looks_at:
+            self.raise_sentinel(now)
         for relay in self._relays:
             relay.take_over_if_stuck(now, self._selector)
-        return is_signalled
 
     def poll(self) -> int | None:
         """Return the exit status of a program that has ended, once; what belonged to it is let go."""
@@ -129,7 +137,8 @@ class Program:
             return None
         self.process = None
         self._looks_at = float("inf")
-        self._post.forget()
+        self._page.clear()
+        self._post.hold([])
         for relay in self._relays:
             relay.close(self._selector)
         self._relays = []
@@ -139,30 +148,17 @@ class Program:
         """Whether the program just started has to have a sentinel with a PID above its own."""
         return self.process is not None and sentinel.must_be_highest(environ)
 
-    def raise_sentinel(self, now: float) -> bool:
-        """
-        Have the sentinel's PID above all others: start another if a provider has come since.
-
-        Return whether the one that leaves had heard that every process here is being signalled.
-        """
+    def raise_sentinel(self, now: float) -> None:
+        """Have the sentinel's PID above all others: start another if a provider has come since."""
         self._looks_at = now + sentinel.LOOK_SECONDS
-        if self.process is None or self._post.ensure().pid > child.highest_pid(self.process):
-            return False
-        leaving = self._post.relieve()
-        self.guard()
-        return self._post.dismiss(leaving) and self.hear_signalled()
+        if self.process is not None and self._post.pid <= max(family.tree(self.process.pid)):
+            self._post.relieve(now)
 
     def on_sentinel(self, source: sentinel.Sentinel) -> bool:
-        """A sentinel has said something, or was killed. Return whether every process here is being signalled."""
-        if source.has_heard():
-            return self.hear_signalled()
-        self._post.dismiss(source)  # It was killed: it must not be missing when we are.
-        self._post.relieve()
-        if self.process is not None:
-            self.guard()
-        return False
+        """A sentinel has said something, or has ended. Return whether every process here is being signalled."""
+        return self._post.hear(source) and self._hear_signalled()
 
-    def hear_signalled(self) -> bool:
+    def _hear_signalled(self) -> bool:
         """Every process is being signalled: that is news once for each program that must be outrun."""
         is_news = self.process is not None and self._looks_at < float("inf")
         if is_news:

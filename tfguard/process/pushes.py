@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from tfguard.guard import messages
+from tfguard.process.page import Page
 from tfguard.process.program import Program
 from tfguard.process.rescue import Rescuer
-from tfguard.process.sentinel_post import SentinelPost
 
 
 class Pushes:
     """The rescuer of the run at hand, whose pushes are programs of the keeper's: its `RescuePort`."""
 
-    def __init__(self, program: Program, sentinels: SentinelPost) -> None:
+    def __init__(self, program: Program, page: Page) -> None:
         self._program = program
-        self._sentinels = sentinels
+        self._page = page
         self._rescuer = Rescuer(None)
 
     def begin(self, plan: messages.Rescue | None, before: str | None) -> None:
@@ -36,7 +36,7 @@ class Pushes:
         return self._rescuer.error
 
     def start(self) -> int:
-        self._program.process = push = self._rescuer.start(self._sentinels.ensure().fileno())
+        self._program.process = push = self._rescuer.start(self._page)
         return push.pid if push is not None else 0
 
     def ended(self, status: int) -> float | None:

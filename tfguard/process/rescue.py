@@ -13,12 +13,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import tempfile
 from typing import IO
 
+from tfguard import files
 from tfguard.guard import messages
 from tfguard.lock.names import UNSAVED_STATE
 from tfguard.process import child
+from tfguard.process.page import Page
 
 #: Pauses between tries to push, in seconds; Terraform retries each request by itself as well.
 PAUSES_SECONDS = (1.0, 3.0, 6.0)
@@ -68,26 +69,25 @@ class Rescuer:
         """Whether there is an errored state that this run has left."""
         return bool(self._plan) and stamp(self.path) not in ("", self._before)
 
-    def start(self, sentinel: int) -> child.Child | None:
+    def start(self, page: Page) -> child.Child | None:
         """Start one push; None if it cannot be."""
         if self._plan is None or not self._plan.argv:
             return None
         self._tries += 1
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - `ended` closes it
-        with open(os.devnull, "rb") as nothing:
-            stdio = (nothing.fileno(), self._output.fileno(), self._output.fileno())
-            try:
+        try:
+            self._output = files.scratch()
+            with open(os.devnull, "rb") as nothing:
                 return child.Child(
                     [*self._plan.argv, self.path],
                     directory=self._plan.current,
                     environ=self._plan.environ,
                     group=0,
-                    stdio=stdio,
-                    sentinel=sentinel,
+                    stdio=(nothing.fileno(), self._output.fileno(), self._output.fileno()),
+                    page=page,
                 )
-            except OSError as error:
-                self.error = str(error)
-                return None
+        except OSError as error:
+            self.error = str(error)
+            return None
 
     def ended(self, status: int) -> float | None:
         """Note how a push ended; return after how many seconds to try again, None if that is of no use."""

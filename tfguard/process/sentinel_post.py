@@ -4,52 +4,89 @@ from __future__ import annotations
 
 import contextlib
 import selectors
+from collections.abc import Sequence
 
 from tfguard.process import sentinel
+from tfguard.process.page import Page
 
 
 class SentinelPost:
     """
     Starts a sentinel before it is needed, and another where one was killed or is no longer the highest.
 
-    `lifeline` is for the sentinels; `selector` serves what they say.
+    `lifeline` is for the sentinels; `selector` serves what they say. Nothing here waits, and a sentinel that cannot be
+    started now (no descriptor, no process is to be had) is tried again at the next look.
     """
 
-    def __init__(self, lifeline: int, selector: selectors.BaseSelector) -> None:
+    def __init__(self, page: Page, lifeline: int, selector: selectors.BaseSelector) -> None:
+        self._page = page
         self._lifeline = lifeline
         self._selector = selector
         self._sentinel: sentinel.Sentinel | None = None
+        self._held: Sequence[int] = ()
+        #: Those that were dismissed, and until when each may take to go.
+        self._leaving: dict[sentinel.Sentinel, float] = {}
 
-    def ensure(self) -> sentinel.Sentinel:
-        """Return the sentinel, starting it if there is none."""
+    @property
+    def pid(self) -> int:
+        """Of the sentinel that watches; 0 if there is none."""
+        return self._sentinel.pid if self._sentinel is not None else 0
+
+    def ensure(self) -> bool:
+        """Start the sentinel if there is none; return whether there is one."""
         if self._sentinel is None:
-            self._sentinel = sentinel.Sentinel(self._lifeline)
-            self._selector.register(self._sentinel, selectors.EVENT_READ)
-        return self._sentinel
+            with contextlib.suppress(OSError):
+                self._sentinel = sentinel.Sentinel(self._page, self._lifeline)
+                self._selector.register(self._sentinel, selectors.EVENT_READ)
+                self._sentinel.hold(self._held)
+        return self._sentinel is not None
 
-    def spare(self) -> None:
-        """The child has had its SIGINT."""
+    def hold(self, descriptors: Sequence[int]) -> None:
+        """Have it hold these, and none that it held before."""
+        self._held = descriptors
         if self._sentinel is not None:
-            self._sentinel.spare()
+            self._sentinel.hold(descriptors)
 
-    def forget(self) -> None:
-        """The child is gone."""
-        if self._sentinel is not None:
-            self._sentinel.forget()
-
-    def relieve(self) -> sentinel.Sentinel | None:
-        """Make room for another sentinel, and return the one that leaves; `dismiss` it once the other watches."""
+    def relieve(self, now: float) -> None:
+        """Put another, which has a higher PID, in its place."""
         leaving, self._sentinel = self._sentinel, None
-        return leaving
+        if not self.ensure():
+            self._sentinel = leaving  # A lower one is better than none.
+        elif leaving is not None:
+            leaving.dismiss()
+            self._leaving[leaving] = now + sentinel.GOODBYE_SECONDS
 
-    def dismiss(self, leaving: sentinel.Sentinel | None) -> bool:
-        """Let a sentinel end. Return whether it had heard that every process is being signalled."""
-        if leaving is None:
-            return False
-        with contextlib.suppress(KeyError):
-            self._selector.unregister(leaving)
-        return leaving.dismiss()
+    def hear(self, source: sentinel.Sentinel) -> bool:
+        """
+        One of them has said something, or has ended. Return whether it was told to end, as every process here is.
+
+        One that was killed must not be missing when we are: another takes its place.
+        """
+        if source.has_heard():
+            return True
+        self._selector.unregister(source)
+        if source is self._sentinel:
+            source.kill()  # It has closed its end, so it is of no use any more.
+            self._leaving[source] = 0.0
+            self._sentinel = None
+            self.ensure()
+        else:
+            self._leaving.setdefault(source, 0.0)
+        return False
+
+    def look_after(self, now: float) -> None:
+        """Have a sentinel, and let those that were dismissed go: to be called at every look at the clock."""
+        self.ensure()
+        for leaving, until in list(self._leaving.items()):
+            if leaving.has_ended():
+                del self._leaving[leaving]
+                with contextlib.suppress(KeyError):
+                    self._selector.unregister(leaving)
+                leaving.close()
+            elif now >= until:
+                leaving.kill()
 
     def close(self) -> None:
         """Nobody is left to watch."""
-        self.dismiss(self.relieve())
+        if self._sentinel is not None:
+            self._sentinel.dismiss()

@@ -143,6 +143,11 @@ class Narrator:
                 self._on_signalled(message)
             case "child.frozen":
                 self._say("error", message.event, running.freezing(self.subject, silence), silence_s=round(silence))
+            case "child.unstoppable":
+                self._say("error", message.event, running.unstoppable(self.subject, message.reason))
+            case "child.frozen_too_long":
+                text = running.frozen_too_long(self.subject, silence)
+                self._say("error", message.event, text, silence_s=round(silence))
             case "child.thawed":
                 self._say("warning", message.event, running.thawed(self.subject))
             case "child.killed":

@@ -61,6 +61,24 @@ def freezing(subject: Subject, silence_seconds: float) -> str:
     )
 
 
+def unstoppable(subject: Subject, names: str) -> str:
+    """What was to be frozen runs on: as loud as a lost lock."""
+    return say(
+        subject.label,
+        f"this cannot be stopped, and may write while another run is in: {names}.",
+        "It has become another user's, or hangs in the kernel. End it by hand, and start the next run after that.",
+    )
+
+
+def frozen_too_long(subject: Subject, silence_seconds: float) -> str:
+    """`lock.freeze_timeout` has come."""
+    return say(
+        subject.label,
+        f"no heartbeat for {format_duration(round(silence_seconds))}: nobody will ever know whose the lock is.",
+        "The frozen Terraform is killed now (lock.freeze_timeout): what it had created since may be in no state.",
+    )
+
+
 def thawed(subject: Subject) -> str:
     """A heartbeat has landed after all."""
     return say(subject.label, "a heartbeat has landed, and nobody was in between: Terraform goes on.")

@@ -1,0 +1,166 @@
+"""Real processes: what reaches one alone, what reaches all that descends from it, and what is said of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.support.eventually import eventually, patience
+from tfguard.process import family as descent
+
+#: A parent, its child and its grandchild, each of which tells its PID and what signals it gets.
+FAMILY = """
+import os, signal, subprocess, sys, time
+depth = int(sys.argv[1])
+signal.signal(signal.SIGINT, lambda *_: print("SIGINT", depth, flush=True))
+if depth:
+    subprocess.Popen([sys.executable, "-c", sys.argv[2], str(depth - 1), sys.argv[2]])
+print("pid", depth, os.getpid(), flush=True)
+while True:
+    time.sleep(0.05)
+"""
+
+
+@pytest.fixture
+def family():
+    """Three generations; gives the process and the PIDs, oldest first."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAMILY, "2", FAMILY], stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
+    lines = sorted((process.stdout.readline().split() for _ in range(3)), reverse=True)
+    pids = [int(line[2]) for line in lines]
+    yield process, pids
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    process.wait(patience(30))
+    process.stdout.close()
+
+
+def states(pids):
+    return {psutil.Process(pid).status() for pid in pids}
+
+
+def test_an_interrupt_reaches_the_child_and_none_of_its_own(family):
+    process, pids = family
+
+    descent.interrupt(pids[0])
+
+    assert process.stdout.readline() == "SIGINT 2\n"
+    descent.interrupt(pids[0])
+    assert process.stdout.readline() == "SIGINT 2\n"
+
+
+def test_freezing_stops_all_that_could_write(family):
+    _, pids = family
+
+    descent.freeze(pids[0])
+
+    eventually(lambda: states(pids) == {psutil.STATUS_STOPPED})
+
+
+def test_thawing_lets_all_go_on(family):
+    _, pids = family
+    descent.freeze(pids[0])
+    eventually(lambda: states(pids) == {psutil.STATUS_STOPPED})
+
+    descent.thaw(pids[0])
+
+    eventually(lambda: psutil.STATUS_STOPPED not in states(pids))
+
+
+def test_killing_ends_the_child_and_all_that_descends_from_it(family):
+    process, pids = family
+
+    descent.kill(pids[0])
+
+    assert process.wait(patience(30)) == -signal.SIGKILL
+    eventually(lambda: not any(_runs(pid) for pid in pids[1:]))
+
+
+def test_a_frozen_family_can_be_killed(family):
+    process, pids = family
+    descent.freeze(pids[0])
+
+    descent.kill(pids[0])
+
+    assert process.wait(patience(30)) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("act", [descent.interrupt, descent.freeze, descent.thaw, descent.kill])
+def test_a_child_that_has_gone_is_no_error(act):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(patience(30))
+
+    act(process.pid)
+
+
+def _runs(pid):
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def test_what_has_stopped_is_no_longer_named_as_running(family):
+    _, pids = family
+
+    eventually(lambda: descent.freeze(pids[0]) == [])
+
+    assert states(pids) == {psutil.STATUS_STOPPED}
+
+
+def test_a_stranger_who_lets_one_of_them_go_on_is_undone_at_the_next_look(family):
+    _, pids = family
+    eventually(lambda: descent.freeze(pids[0]) == [])
+
+    os.kill(pids[2], signal.SIGCONT)
+    eventually(lambda: states(pids) != {psutil.STATUS_STOPPED})
+
+    eventually(lambda: descent.freeze(pids[0]) == [])
+    assert states(pids) == {psutil.STATUS_STOPPED}
+
+
+def test_what_may_not_be_signalled_is_named(family, monkeypatch):
+    """As when it has become another user's: `sudo`, or a setuid program."""
+    _, pids = family
+    kill = os.kill
+
+    def refuse(pid, number):
+        if pid == pids[1]:
+            raise PermissionError
+        kill(pid, number)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "kill", refuse)
+        eventually(lambda: descent.freeze(pids[0]) == [pids[1]])
+
+
+def test_whether_an_interrupt_was_sent_is_said(family):
+    process, pids = family
+    assert descent.interrupt(pids[0])
+
+    descent.kill(pids[0])
+    process.wait(patience(30))
+
+    assert not descent.interrupt(pids[0])
+
+
+def test_a_name_is_told_without_arguments(family):
+    _, pids = family
+
+    assert descent.name_of(pids[0]).startswith("python")
+
+
+def test_without_proc_what_descends_is_found_all_the_same(family, monkeypatch):
+    _, pids = family
+    monkeypatch.setattr(descent, "has_proc", lambda: False)
+
+    assert descent.tree(pids[0]) == pids

@@ -1,0 +1,24 @@
+"""
+How our small helpers are started: a bare Python that imports nothing but the standard library and what is named.
+
+`-I`: nothing of the caller's environment or directory is imported. `-S`: no installed package either, so it is quick.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+_ROOT = str(Path(__file__).resolve().parents[2])
+_CODE = (
+    "import sys; sys.path.append(sys.argv.pop(1)); from tfguard.process.{module} import main;"
+    " sys.exit(main(*map(int, sys.argv[2:{end}]){rest}))"
+)
+
+
+def command(module: str, *numbers: int, words: list[str] | None = None) -> list[str]:
+    """The command line that calls `main` of a module of this package: with these numbers, then a list of words."""
+    end = 2 + len(numbers)
+    code = _CODE.format(module=module, end=end, rest="" if words is None else f", sys.argv[{end}:]")
+    name = f"tfguard-{module}"
+    return [sys.executable, "-I", "-S", "-c", code, _ROOT, name, *map(str, numbers), *(words or [])]

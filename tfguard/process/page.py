@@ -1,0 +1,127 @@
+"""
+What front, keeper, sentinel and shim know in common: a page of memory that outlives each of them.
+
+A message can be late, lost with its sender or stuck behind a reader that was stopped; what stands here is known to all
+at the instant at which it is written. So whoever enforces a deadline has it from here, and a program is entered here
+by itself before it can do anything. Standard library only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import struct
+from typing import NamedTuple
+
+from tfguard.process import family
+
+_DOUBLE, _PROGRAM = struct.Struct("<d"), struct.Struct("<qq")
+#: Where each fact stands. Each is written by one process at a time, and read whole: eight aligned bytes.
+_SAFE_UNTIL, _KEEPER_SEEN, _FREEZE_TIMEOUT, _SIGNALLED, _PROGRAM_AT = 0, 8, 16, 24, 32
+_SIZE = 64
+
+
+class Program(NamedTuple):
+    """A program under the lock: a PID alone may be anybody's by now, so its start time is with it."""
+
+    pid: int
+    started_at: int
+
+
+class Page:
+    """
+    One page, known by a descriptor that its processes inherit. Instants are boottime, in seconds.
+
+    *safe_until*: when the program must have stopped writing; *keeper_seen*: when the keeper last went round its loop;
+    *freeze_timeout*: for how many seconds a program may stay frozen. The program is the one that runs now, and its one
+    SIGINT is claimed here by whoever sends it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    @classmethod
+    def create(cls) -> Page:
+        """Make a page: no program, and nothing that would have to stop. Raises OSError."""
+        if hasattr(os, "memfd_create"):
+            descriptor = os.memfd_create("tfguard", os.MFD_CLOEXEC)
+        else:
+            import tempfile  # Slow to import.
+
+            with tempfile.TemporaryFile() as file:
+                descriptor = os.dup(file.fileno())
+        os.ftruncate(descriptor, _SIZE)
+        page = cls(descriptor)
+        page.safe_until = page.freeze_timeout = float("inf")
+        return page
+
+    @property
+    def safe_until(self) -> float:
+        return self._get(_SAFE_UNTIL)
+
+    @safe_until.setter
+    def safe_until(self, instant: float) -> None:
+        self._set(_SAFE_UNTIL, instant)
+
+    @property
+    def keeper_seen(self) -> float:
+        return self._get(_KEEPER_SEEN)
+
+    @keeper_seen.setter
+    def keeper_seen(self, instant: float) -> None:
+        self._set(_KEEPER_SEEN, instant)
+
+    @property
+    def freeze_timeout(self) -> float:
+        return self._get(_FREEZE_TIMEOUT)
+
+    @freeze_timeout.setter
+    def freeze_timeout(self, seconds: float) -> None:
+        self._set(_FREEZE_TIMEOUT, seconds)
+
+    # --- the program --------------------------------------------------------------------------------------------
+
+    def clear(self) -> None:
+        """No program runs; the next one has not had its SIGINT."""
+        os.pwrite(self.descriptor, _PROGRAM.pack(0, 0), _PROGRAM_AT)
+        self._set(_SIGNALLED, 0.0)
+
+    def enter(self, pid: int) -> None:
+        """This program is about to run: said by itself, before its first instruction."""
+        os.pwrite(self.descriptor, _PROGRAM.pack(pid, family.started_at(pid)), _PROGRAM_AT)
+
+    def program(self) -> Program | None:
+        """Return the program that was entered, ended or not; None if there is none, or its PID is another's by now."""
+        found = Program(*_PROGRAM.unpack(os.pread(self.descriptor, _PROGRAM.size, _PROGRAM_AT)))
+        if not found.pid or family.started_at(found.pid) != found.started_at:
+            return None
+        return found
+
+    @property
+    def is_signalled(self) -> bool:
+        """Whether the program has had its one SIGINT, or somebody of ours is about to send it."""
+        return self._get(_SIGNALLED) > 0
+
+    def claim_signal(self) -> bool:
+        """
+        Claim the program's one SIGINT: True for one caller only, who sends it at once.
+
+        A caller that dies between the two leaves a program that nobody asks to stop; that it is asked twice is worse.
+        """
+        try:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # Another is at it.
+            return False
+        try:
+            claimed = not self.is_signalled
+            self._set(_SIGNALLED, 1.0)
+        finally:
+            fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+        return claimed
+
+    def _get(self, place: int) -> float:
+        value: float = _DOUBLE.unpack(os.pread(self.descriptor, _DOUBLE.size, place))[0]
+        return value
+
+    def _set(self, place: int, value: float) -> None:
+        os.pwrite(self.descriptor, _DOUBLE.pack(value), place)
