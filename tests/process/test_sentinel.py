@@ -327,6 +327,14 @@ class TestPost:
         assert first in post._leaving
         eventually(lambda: post.look_after(103.0) or first not in post._leaving)
 
+    def test_one_that_was_let_go_since_this_look_began_is_no_error(self, post):
+        post.ensure()
+        first = post._sentinel
+        post.relieve(100.0)
+        eventually(lambda: post.look_after(100.0) or first not in post._leaving)
+
+        assert not post.hear(first)
+
     def test_where_none_can_be_started_it_is_tried_again(self, post, monkeypatch):
         def refuse(*_args, **_options):
             raise OSError("Too many open files")

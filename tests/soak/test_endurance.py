@@ -116,7 +116,7 @@ def ours_of(pid: int) -> dict[str, psutil.Process]:
             words = " ".join(process.cmdline())
             if "tfguard-keeper" in words:
                 found["keeper"] = process
-            elif "sentinel.py" in words:
+            elif "tfguard-sentinel" in words:
                 found["sentinel"] = process
         assert len(found) == 3, found
         return found

@@ -62,16 +62,15 @@ class SentinelPost:
 
         One that was killed must not be missing when we are: another takes its place.
         """
+        if source is not self._sentinel and source not in self._leaving:
+            return False  # It was ready when this look began, and has been let go since.
         if source.has_heard():
             return True
         self._selector.unregister(source)
+        self._leaving[source] = 0.0  # It has closed its end, so it is of no use any more.
         if source is self._sentinel:
-            source.kill()  # It has closed its end, so it is of no use any more.
-            self._leaving[source] = 0.0
             self._sentinel = None
             self.ensure()
-        else:
-            self._leaving.setdefault(source, 0.0)
         return False
 
     def look_after(self, now: float) -> None:
@@ -80,7 +79,7 @@ class SentinelPost:
         for leaving, until in list(self._leaving.items()):
             if leaving.has_ended():
                 del self._leaving[leaving]
-                with contextlib.suppress(KeyError):
+                if leaving in self._selector.get_map():
                     self._selector.unregister(leaving)
                 leaving.close()
             elif now >= until:
