@@ -134,9 +134,11 @@ class FrontRules:
         Until when the keeper may do nothing.
 
         While Terraform runs well and nobody has asked it to stop, as long as it runs well: the keeper's death would
-        interrupt it.
+        interrupt it. From a freeze on it has its time anew: a beat that lands is what it tries for.
         """
-        is_well = self._has_child and not self.watchdog.is_frozen and not self._is_stop_asked
+        if self.watchdog.is_frozen:
+            return max(self._heard_at, self.watchdog.frozen_at) + FROZEN_KEEPER_SECONDS
+        is_well = self._has_child and not self._is_stop_asked
         return float("inf") if is_well else self._heard_at + FROZEN_KEEPER_SECONDS
 
     def is_keeper_frozen(self, now: float) -> bool:
