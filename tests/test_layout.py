@@ -22,7 +22,7 @@ PACKAGE = ROOT / "tfguard"
 
 #: From the ground up. A room imports from floors below its own only.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "clock", "durations", "text", "redaction", "files", "hcl", "git", "findings"}),
+    frozenset({"errors", "clock", "durations", "text", "redaction", "files", "hcl", "git", "findings", "outlet"}),
     frozenset({"lock", "ci"}),
     frozenset({"backends", "config"}),
     frozenset({"guard", "terraform", "bootstrap"}),

@@ -5,12 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import sys
 from pathlib import Path
 from typing import IO
-
-#: How long a full, non-blocking stderr may hold us up before the rest of what we say is dropped.
-PATIENCE_SECONDS = 0.5
 
 
 def make_folder(place: Path) -> None:
@@ -49,26 +45,15 @@ def absolute(path: Path) -> Path:
     return Path(os.path.realpath(path if path.name == ".." else path.parent), "" if path.name == ".." else path.name)
 
 
-def write_all(descriptor: int, data: bytes, *, patience_seconds: float | None = None) -> None:
+def write_all(descriptor: int, data: bytes) -> None:
     """
-    Write all of it, in as many pieces as it takes.
+    Write all of it, in as many pieces as it takes, and wait as long as its reader takes.
 
-    Raises:
-        BlockingIOError: It is non-blocking (Node makes its children's pipes so), and its reader took nothing for
-            `patience_seconds`; None waits for ever.
-
-        OSError: It is closed, or full.
+    That it may be non-blocking (Node makes its children's pipes so) makes no difference. Raises OSError: it is closed,
+    or full for good.
     """
     while data:
         try:
             data = data[os.write(descriptor, data) :]
         except BlockingIOError:
-            if not select.select([], [descriptor], [], patience_seconds)[1]:
-                raise
-
-
-def write_to_stderr(text: str) -> None:
-    """Write for whoever reads stderr, whatever has become of it: never an error."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        sys.stderr.flush()
-        write_all(2, text.encode("utf-8", "backslashreplace"), patience_seconds=PATIENCE_SECONDS)
+            select.select([], [descriptor], [])

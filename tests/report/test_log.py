@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from tests.support.eventually import patience
-from tfguard import files, redaction
+from tfguard import outlet, redaction
 from tfguard.backends.aws.spec import AwsAccess
 from tfguard.errors import Outcome, UsageError
 from tfguard.report import log
@@ -272,7 +272,7 @@ def test_without_a_stderr_we_are_mute(loss):
 
 
 def test_a_full_pipe_that_nobody_reads_holds_us_up_only_briefly(monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(outlet, "PATIENCE_SECONDS", 0.05)
     read_end, write_end = os.pipe()
     fcntl.fcntl(write_end, fcntl.F_SETFL, os.O_NONBLOCK)
 

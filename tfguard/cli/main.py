@@ -14,11 +14,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
-from tfguard import redaction
+from tfguard import outlet, redaction
 from tfguard.config import options
 from tfguard.config.options import Options
 from tfguard.errors import TfguardError, UsageError
-from tfguard.files import write_to_stderr
+from tfguard.outlet import write_to_stderr
 from tfguard.report import log
 from tfguard.report.messages import phrases, starting
 from tfguard.report.reporter import Reporter
@@ -106,6 +106,7 @@ class _Teller:
 
 def _leave(code: int, signal_number: int) -> NoReturn:
     """Exit without waiting for threads that may be stuck; after a signal, die of it, so that an outer shell stops."""
+    outlet.flush()
     if signal_number:
         from tfguard.process.signals import die_of
 

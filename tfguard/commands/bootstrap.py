@@ -16,7 +16,7 @@ from tfguard import redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.bootstrap.blueprint import KIND, Blueprint, draw, wrong_backend
 from tfguard.errors import ConfigError, UsageError
-from tfguard.files import write_to_stderr
+from tfguard.outlet import write_to_stderr
 from tfguard.run.call import Call
 from tfguard.run.context import Context, make_context
 from tfguard.run.intended_backend import intended_backend, require_plain

@@ -12,8 +12,8 @@ import sys
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
 from tfguard.errors import ConfigError, Conflict, TfguardCommand, UsageError
-from tfguard.files import write_to_stderr
 from tfguard.lock import protocol
+from tfguard.outlet import write_to_stderr
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.session import guarded

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from tfguard.files import write_to_stderr
+from tfguard.outlet import write_to_stderr
 
 _STDIN = 0
 _MAX_BYTES = 4096

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from tfguard import files
+from tfguard.outlet import outlet
 
 _CHUNK = 65536
 #: What Terraform and OpenTofu print when they have had their first signal.
@@ -89,7 +89,7 @@ class Relay:
     def _write(self, data: bytes) -> None:
         if self._is_sink_open:
             try:
-                files.write_all(self._sink, data)
+                outlet(self._sink).write(data)
             except OSError:
                 self._is_sink_open = False
 

@@ -22,12 +22,13 @@ from typing import Any
 
 import msgspec
 
-from tfguard import files, redaction
+from tfguard import redaction
 from tfguard.ci import identity
 from tfguard.ci.platforms import find_job, find_platform
 from tfguard.jobfiles import run_record, story
 from tfguard.jobfiles.story import PlanFiles, ReportFile, Story
 from tfguard.jobfiles.transcript import Transcript
+from tfguard.outlet import outlet
 from tfguard.report import log, summary
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
@@ -224,4 +225,4 @@ def is_data(words: Sequence[str]) -> bool:
 def _print(text: str, to: int) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-        files.write_all(to, text.encode("utf-8", "replace"), patience_seconds=files.PATIENCE_SECONDS)
+        outlet(to).say(text.encode("utf-8", "replace"))

@@ -6,16 +6,33 @@ rich is imported when the first line is shown: nobody who does not wait on a ter
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import io
+import os
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from tfguard import redaction
 from tfguard.lock import protocol
+from tfguard.outlet import write_to_stderr
 from tfguard.report.messages.waiting import live_line
 
 if TYPE_CHECKING:
     from tfguard.clock import Clock
 
 _REFRESH_PER_SECOND = 2
+
+
+class _Stderr(io.TextIOBase):
+    """The terminal at stderr, on which a line may stand still (Ctrl-S) and hold nobody up."""
+
+    def write(self, text: str) -> int:
+        write_to_stderr(text)
+        return len(text)
+
+    def isatty(self) -> bool:
+        return os.isatty(2)
+
+    def fileno(self) -> int:
+        return 2
 
 
 class LiveLine:
@@ -36,7 +53,7 @@ class LiveLine:
 
             self._live = Live(
                 get_renderable=self._render,
-                console=Console(stderr=True),
+                console=Console(file=cast("IO[str]", _Stderr())),
                 refresh_per_second=_REFRESH_PER_SECOND,
                 transient=True,
                 redirect_stdout=False,

@@ -25,8 +25,8 @@ from typing import Any, Literal, TextIO, cast
 
 import msgspec
 
-from tfguard import files
 from tfguard.errors import UsageError
+from tfguard.outlet import outlet
 from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
 from tfguard.text import printable
 
@@ -190,7 +190,7 @@ class _Output:
             return
         # Around the stream's buffer: what stays in it after EPIPE would turn our exit status into Python's 120.
         data = text.encode("utf-8", "backslashreplace")
-        files.write_all(descriptor, data, patience_seconds=files.PATIENCE_SECONDS)
+        outlet(descriptor).say(data)
 
 
 def _stamp(_logger: Any, _method: str, event: Event) -> Event:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tfguard import redaction
 from tfguard.errors import Outcome, TfguardError
-from tfguard.files import write_to_stderr
+from tfguard.outlet import write_to_stderr
 from tfguard.report import log
 from tfguard.report.listener import LISTENERS
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NoReturn
 
+from tfguard import outlet
 from tfguard.backends.target import Unlockable
 from tfguard.ci import platform
 from tfguard.config.settings import var_file_arguments
@@ -55,6 +56,7 @@ def become_terraform(
     program = context.terraform
     if context.report.page is not None:
         context.report.page.forget()
+    outlet.flush()
     launch.dismiss()
     if front is not None:
         front.stand_down()

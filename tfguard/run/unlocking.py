@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from tfguard.clock import SystemClock, created
 from tfguard.errors import NAMED, LockBusy, UsageError
-from tfguard.files import write_to_stderr
 from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, watch_seconds
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder
+from tfguard.outlet import write_to_stderr
 from tfguard.report.messages import operating, phrases
 from tfguard.report.reporter import Level, Reporter
 
