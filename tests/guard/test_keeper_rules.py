@@ -272,6 +272,65 @@ def test_another_holder_ends_the_child_at_once(keeper):
     assert keeper.noted.done[-2:] == ["freeze", "kill"]
 
 
+def events(keeper):
+    return [told.event for told in keeper.noted.told(messages.Told)]
+
+
+def test_a_child_is_said_to_be_frozen_when_all_of_it_has_stopped_and_once(keeper):
+    keeper.running()
+    keeper.noted.running = ["terraform (4711)"]
+    keeper.wait(108)
+    assert "child.frozen" not in events(keeper)
+
+    keeper.noted.running = []
+    keeper.wait(0.25).wait(0.25)
+
+    assert events(keeper).count("child.frozen") == 1
+    assert keeper.noted.count("freeze") == 3
+
+
+def test_what_cannot_be_stopped_is_named_as_loudly_as_a_lost_lock_and_once(keeper):
+    keeper.running()
+    keeper.noted.running = ["sudo (4712)"]
+
+    keeper.wait(108).wait(1).wait(1).wait(1)
+
+    assert [told.reason for told in keeper.noted.told(messages.Told) if told.event == "child.unstoppable"] == [
+        "sudo (4712)"
+    ]
+    assert "child.frozen" not in events(keeper)
+
+
+def test_a_child_that_is_frozen_again_is_said_to_be_again(keeper):
+    keeper.running().wait(108).beat().wait(0).wait(108)
+
+    assert events(keeper).count("child.frozen") == 2
+
+
+def test_a_child_that_stays_frozen_for_too_long_is_killed_and_its_lock_is_lost(keeper):
+    keeper.running(freeze_timeout_seconds=600.0).wait(108).wait(599)
+    assert keeper.noted.count("kill") == 0
+
+    keeper.wait(1)
+    keeper.wait(0.25).exits(-9).ask(DONE)
+
+    assert "child.frozen_too_long" in events(keeper)
+    assert keeper.noted.told(protocol.Lost) == [protocol.Lost(kind="expired")]
+    assert keeper.noted.count("kill") >= 1
+    assert keeper.noted.done[-1] == "abandon"
+    assert keeper.rules.is_done
+
+
+def test_a_signal_that_was_not_sent_is_not_said_to_have_been(keeper):
+    """The child is gone, is another user's, or has had it from a sentinel."""
+    keeper.noted.is_signal_free = False
+
+    keeper.running().ask(STOP).wait(0)
+
+    assert keeper.noted.count("interrupt_child") == 1
+    assert "child.signalled" not in events(keeper)
+
+
 def test_a_run_that_takes_too_long_is_asked_to_stop_and_said_to_be(keeper):
     keeper.running(run_timeout_seconds=20.0).wait(19)
     assert keeper.noted.count("interrupt_child") == 0

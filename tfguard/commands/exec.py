@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 
 from tfguard.errors import ProgramNotExecutable, ProgramNotFound
@@ -39,11 +40,22 @@ def run_exec(call: Call, argv: Sequence[str]) -> RunEnded:
         return session.run(task, body)
 
 
+def _becomes_another_user(program: str) -> bool:
+    """Whether it is setuid (`sudo`, say), so that we could not signal it. What becomes so later is seen when it is."""
+    found = os.stat(program)
+    return bool(found.st_mode & stat.S_ISUID) and os.geteuid() not in (0, found.st_uid)
+
+
 def _find_program(name: str, environ: Mapping[str, str]) -> str:
     program = shutil.which(name, path=environ.get("PATH"))
+    shown = printable(name, 60)
+    if program is not None and _becomes_another_user(program):
+        raise ProgramNotExecutable(
+            f"exec: {shown} becomes another user's, and could not be stopped if the lock were lost.",
+            f"Let it start tfguard instead: {shown} tfguard exec -- …",
+        )
     if program is not None:
         return program
-    shown = printable(name, 60)
     if os.sep in name and os.path.exists(name):
         why = "a directory" if os.path.isdir(name) else "not executable"
         raise ProgramNotExecutable(f"exec: {shown} is {why}.", "Give the path of a program; chmod +x makes a file one.")
