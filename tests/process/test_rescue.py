@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,31 @@ def test_what_came_before_a_successor_and_after_the_runs_first_program_is_ours(t
     made.begin()
 
     assert made.is_needed
+
+
+def test_a_full_disk_does_not_keep_a_state_from_being_pushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may be what kept Terraform from saving it."""
+
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+
+    assert run(rescuer(tmp_path)) is None
+
+
+def test_where_no_descriptor_is_free_the_state_is_kept_and_why_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    made, page = rescuer(tmp_path), Page.create()
+    monkeypatch.setattr(os, "memfd_create", refuse)
+
+    assert made.start(page) is None
+    assert "Too many open files" in made.error
+    os.close(page.descriptor)
 
 
 def test_what_lay_there_before_the_run_is_no_successors_either(tmp_path: Path) -> None:

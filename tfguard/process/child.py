@@ -84,9 +84,10 @@ class AdoptedChild:
         return not family.is_gone(self.pid) and family.started_at(self.pid) == self._started_at
 
 
-def let_go_of_stdio() -> None:
-    """Let go of the terminal or the CI's pipe: whoever holds it open keeps the job's step from ending."""
-    null = os.open(os.devnull, os.O_RDWR)
+def let_go_of_stdio(null: int) -> None:
+    """
+    Let go of the terminal or the CI's pipe: whoever holds it open keeps the job's step from ending. `null` is a
+    descriptor of /dev/null: when it is needed, none may be free any more.
+    """
     for descriptor in (0, 1, 2):
         os.dup2(null, descriptor)
-    os.close(null)

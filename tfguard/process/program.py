@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import selectors
 from collections.abc import Callable, Sequence
@@ -16,6 +17,9 @@ from tfguard.process.drain import Drain
 from tfguard.process.lease_thread import Lease
 from tfguard.process.page import Page
 from tfguard.process.sentinel_post import SentinelPost
+
+#: stdin, stdout and stderr of a program.
+_STDIO = 3
 
 
 class Program:
@@ -45,6 +49,7 @@ class Program:
         self._selector = selector
         self._record = record
         self._watchdog = watchdog
+        self._null = os.open(os.devnull, os.O_RDWR)
         self._stdio: Sequence[int] = ()
         self._relays: list[Drain] = []
         self._looks_at = float("inf")
@@ -53,6 +58,8 @@ class Program:
 
     def start(self, message: messages.Spawn) -> int:
         try:
+            if len(self._stdio) != _STDIO:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # They were sent, and did not arrive.
             self.process = child.Child(
                 message.argv,
                 directory=message.directory,
@@ -109,14 +116,14 @@ class Program:
 
     def take_stdio(self, descriptors: Sequence[int]) -> None:
         """These come with the next program: its stdio, and the read ends of what the front relays."""
-        self._stdio, relayed = descriptors[:3], descriptors[3:]
+        self._stdio, relayed = descriptors[:_STDIO], descriptors[_STDIO:]
         self._relays = [Drain(end, self._record().keep_text) for end in relayed]
 
     def let_go_of_stdio(self) -> None:
         """The program has been started, or refused: its descriptors are ours to close either way."""
         for descriptor in self._stdio:
             os.close(descriptor)
-        child.let_go_of_stdio()
+        child.let_go_of_stdio(self._null)
 
     def watch(self, now: float) -> None:
         """Look after page, sentinel and relays at `now`, whether a program runs or is about to."""
