@@ -117,7 +117,6 @@ def test_an_s3_backend_without_a_lock_says_how_to_get_one(tmp_path: Path) -> Non
         (None, "env:/stage/app/x.tfstate", "env:/"),
         ("teams/net", "teams/net/stage/app/x.tfstate", "teams/net/"),
         ("", "stage/app/x.tfstate", ""),
-        ("a//b/", "a/b/stage/app/x.tfstate", "a//b//"),
     ],
 )
 def test_another_workspace_has_another_key_and_a_probe(
@@ -128,6 +127,34 @@ def test_another_workspace_has_another_key_and_a_probe(
     assert (found.path, found.workspace) == (f"b/{key}", "stage")
     assert found.probe is not None
     assert (found.probe.prefix, found.probe.state_key, found.probe.workspace) == (listed, key, "stage")
+
+
+@pytest.mark.parametrize(
+    ("workspace", "values"),
+    [
+        ("stage", {"workspace_key_prefix": "a//b"}),
+        ("stage", {"workspace_key_prefix": "./a"}),
+        ("stage", {"workspace_key_prefix": "a/../b"}),
+        ("stage", {"key": "./x"}),
+        ("stage", {"key": "a//x"}),
+        ("..", {}),
+        (".", {"workspace_key_prefix": ""}),
+    ],
+)
+def test_a_workspace_that_terraform_never_finds_is_refused(
+    tmp_path: Path, workspace: str, values: dict[str, Any]
+) -> None:
+    """It lists what stands below the prefix as it is written, and stores below the cleaned path."""
+    found = unlockable(s3_directory(tmp_path, **values), "plan", TF_WORKSPACE=workspace)
+
+    assert found.needs_lock
+    assert "never finds workspace" in found.reason
+
+
+def test_the_default_workspace_is_where_its_key_says_however_that_is_written(tmp_path: Path) -> None:
+    found = target(s3_directory(tmp_path, key="./a//x", workspace_key_prefix="b//c"))
+
+    assert (found.path, found.probe) == ("b/./a//x", None)
 
 
 def test_keys_are_joined_as_go_joins_them() -> None:

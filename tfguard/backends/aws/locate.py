@@ -24,6 +24,15 @@ def state_key(key: str, prefix: str, workspace: str) -> str:
     return joined[1:] if joined.startswith("//") else joined
 
 
+def _listed_key(key: str, prefix: str, workspace: str) -> str:
+    """
+    Return the key by which Terraform knows a workspace when it lists them: under the prefix with a slash, as written.
+
+    It stores the state under the cleaned path, so where the two differ, it takes the workspace for missing.
+    """
+    return f"{prefix}/{workspace}/{key}" if prefix else f"{workspace}/{key}"
+
+
 def s3_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:
     """Find the lock, or the two, that the backend's attributes ask for."""
     table, use_lockfile = settings.text("dynamodb_table"), settings.flag("use_lockfile")
@@ -37,6 +46,13 @@ def s3_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) ->
     bucket, key = settings.required("bucket"), settings.required("key")
     prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else DEFAULT_PREFIX
     object_key = state_key(key, prefix, workspace)
+    if workspace != "default" and object_key != _listed_key(key, prefix, workspace):
+        return Unlockable(
+            f"the s3 backend never finds workspace {printable(workspace, 40)} again: it cleans the path of the state.\n"
+            "Terraform then takes a lock of its own each time, which collides with ours.\n"
+            f"Write workspace_key_prefix, workspace and key so that {printable(object_key, 60)} is all of it.",
+            needs_lock=True,
+        )
     tflock = lock_object(settings, object_key, environ)
     stores: list[StoreSpec] = []
     if use_lockfile:
