@@ -27,6 +27,13 @@ def cached(kind: str = "s3", **config: object) -> dict[str, Any]:
     return {"version": 3, "backend": {"type": kind, "config": config, "hash": 1}}
 
 
+def test_the_data_directory_is_cleaned_by_text_as_terraform_does(tmp_path: Path) -> None:
+    (tmp_path / "far/deep").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("far/deep")
+
+    assert workdir(tmp_path, TF_DATA_DIR="link/../data").data_dir == tmp_path / "data"
+
+
 def test_the_data_directory_is_relative_to_the_directory_terraform_changes_to(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     write_cache(tmp_path / "net", cached(bucket="b"), data_dir="data")

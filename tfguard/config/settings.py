@@ -23,6 +23,7 @@ from tfguard.config.schema import HIDDEN, KeyFinding, pipeline_findings
 from tfguard.config.variables import UnsetVariable, expand, has_variables
 from tfguard.durations import parse_duration
 from tfguard.errors import NAMED, ConfigError, UsageError
+from tfguard.files import absolute
 from tfguard.hcl import hcl, terraform_variable
 from tfguard.lock.protocol import LockTerms
 from tfguard.terraform.commands import find
@@ -326,4 +327,4 @@ def _directory(config: Config, name: str, environ: Mapping[str, str]) -> str:
 
 
 def _absolute(root: Path, path: str) -> str:
-    return os.path.normpath(os.path.join(root.absolute(), os.path.expanduser(path)))
+    return str(absolute(root / os.path.expanduser(path)))

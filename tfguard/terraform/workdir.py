@@ -69,7 +69,8 @@ class WorkingDirectory:
         directory = absolute(current / (chdir or ""))
         if not directory.is_dir():
             raise ConfigError(f"There is no directory {_shown(directory)}.\nCheck `dir` in tfguard.yml, or -chdir.")
-        data_dir = absolute(directory / (environ.get("TF_DATA_DIR") or ".terraform"))
+        # Terraform joins it with the names inside, which drops `..` by text: `link/../data` is `data` there.
+        data_dir = absolute(directory / os.path.normpath(environ.get("TF_DATA_DIR") or ".terraform"))
         return cls(directory, data_dir, environ.get("TF_WORKSPACE", ""))
 
     @property

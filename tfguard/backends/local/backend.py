@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.parse import unquote
@@ -15,6 +14,7 @@ from tfguard.backends.spec import Credentials
 from tfguard.backends.target import StoreSpec, Target
 from tfguard.backends.urls import StoreUrl
 from tfguard.errors import ConfigError
+from tfguard.files import absolute
 
 requires = ()
 urls = {"file": "file:///DIRECTORY or a relative path"}
@@ -32,7 +32,7 @@ def from_url(url: StoreUrl, name: str, environ: Mapping[str, str]) -> LocalSpec:
     if url.parts.netloc not in {"", "localhost"}:
         raise url.wrong(": a directory is file:///… with three slashes.")
     directory = unquote(url.parts.path) if url.parts.scheme else url.parts.path
-    return LocalSpec(path=os.path.abspath(os.path.join(directory, name)))
+    return LocalSpec(path=str(absolute(Path(directory, name))))
 
 
 def locks_beside(spec: StoreSpec, credentials: Credentials | None) -> Iterator[tuple[str, StoreSpec]]:  # noqa: ARG001 - see below

@@ -21,7 +21,8 @@ def local_lock(settings: Attributes, directory: Path, workspace: str) -> Target:
         shown = os.path.normpath(
             os.path.join(settings.text("workspace_dir") or "terraform.tfstate.d", workspace, "terraform.tfstate")
         )
-    path = str(absolute(directory / shown))
+    # The real directory: a link to it may be switched before the lock is taken.
+    path = str(absolute(Path(os.path.realpath(directory), shown)))
     label = shown if os.path.isabs(shown) else f"{directory.name}/{shown}"
     return Target(
         label=printable(label), path=shown, backend="local", workspace=workspace, stores=(LocalSpec(path=path),)
