@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tfguard.config.options import Options
+from tfguard.errors import ConfigError
 from tfguard.report.reporter import Reporter
 from tfguard.run.call import Call
 from tfguard.run.context import make_context
@@ -17,8 +19,14 @@ from tfguard.run.initialise import why_init
 CACHED = {"bucket": "b", "key": "dev/x.tfstate", "endpoints": {"s3": "http://a", "sts": None}, "max_retries": 5}
 
 
-def why(folder: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, **files: str) -> str:
-    """Ask of a directory that was initialised with `CACHED`."""
+def why(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pipeline: str,
+    variables: Mapping[str, str] | None = None,
+    **files: str,
+) -> str:
+    """Ask of a directory that was initialised with `CACHED`, with more environment `variables`."""
     (folder / ".terraform").mkdir()
     cache = {"version": 3, "backend": {"type": "s3", "config": CACHED, "hash": 1}}
     (folder / ".terraform" / "terraform.tfstate").write_text(json.dumps(cache))
@@ -28,7 +36,7 @@ def why(folder: Path, monkeypatch: pytest.MonkeyPatch, pipeline: str, **files: s
     for name, text in files.items():
         (folder / name).write_text(text)
     monkeypatch.chdir(folder)
-    environ = {"TFGUARD_TERRAFORM": str(folder / "terraform")}
+    environ = {"TFGUARD_TERRAFORM": str(folder / "terraform"), **(variables or {})}
     return why_init(make_context(Call(Options(pipeline="prod"), environ, Reporter("console", -1))))
 
 
@@ -79,3 +87,36 @@ def test_every_way_to_name_another_key_needs_init(
     why_not = why(tmp_path, monkeypatch, pipeline, **{"values.json": '{"key": "prod/x.tfstate"}'})
 
     assert "key is dev/x.tfstate, wanted prod/x.tfstate" in why_not
+
+
+@pytest.mark.parametrize(
+    ("variables", "why_not"),
+    [
+        ({"TF_CLI_ARGS_init": "-backend-config=key=prod/x.tfstate"}, "prod/x.tfstate"),
+        ({"TF_CLI_ARGS_init": "-upgrade -backend-config key=prod/x.tfstate"}, "prod/x.tfstate"),
+        ({"TF_CLI_ARGS": "--backend-config='key=prod/x.tfstate'"}, "prod/x.tfstate"),
+        ({"TF_CLI_ARGS_init": "-backend-config=values"}, "file/x.tfstate"),
+        ({"TF_CLI_ARGS_init": "-backend-config=key=a", "TF_CLI_ARGS": "-backend-config=key=b"}, "b"),
+    ],
+)
+def test_backend_values_of_the_environment_are_the_pipelines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], why_not: str
+) -> None:
+    found = why(tmp_path, monkeypatch, "{}", variables, values='key = "file/x.tfstate"')
+
+    assert found == f"initialised for another backend (key is dev/x.tfstate, wanted {why_not})"
+
+
+def test_what_the_environment_says_comes_before_what_the_pipeline_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"TF_CLI_ARGS_init": "-backend-config=key=prod/x.tfstate"}
+
+    assert why(tmp_path, monkeypatch, "{backend_config: {key: dev/x.tfstate}}", variables) == ""
+
+
+def test_backend_values_that_only_terraform_can_read_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match="TF_CLI_ARGS_init gives a -backend-config in shell syntax"):
+        why(tmp_path, monkeypatch, "{}", {"TF_CLI_ARGS_init": r"-backend-config=key=a\ b"})

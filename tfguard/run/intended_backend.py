@@ -8,17 +8,17 @@ configuration says now comes before, since that is what the next `init` does.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
 from tfguard.errors import ConfigError
 from tfguard.run.context import Context
+from tfguard.terraform import command_line
 from tfguard.terraform.backend_block import Declared, find_block, read_assignment, read_backend_file
 from tfguard.text import printable
 
-_FLAG = re.compile(r"--?backend-config=(.+)", re.DOTALL)
+_FLAG = "backend-config"
 
 
 def intended_backend(context: Context, given: Sequence[str] = (), *, otherwise: Callable[[str], str]) -> Declared:
@@ -60,8 +60,7 @@ def _over(found: Declared, part: Declared) -> Declared:
 def _before(context: Context, block: Declared | None) -> Declared:
     """What holds before anything is added to it: the block, and what a former init by hand has added."""
     cache = context.workdir().backend
-    settings = context.settings
-    is_by_hand = not settings.backend_config and not settings.backend_config_files
+    is_by_hand = next(_of_pipeline(context), None) is None
     if block is None:
         assert cache is not None
         return Declared(cache.type, cache.config)
@@ -75,15 +74,31 @@ def _known(config: Mapping[str, Any]) -> frozenset[str]:
 
 
 def _of_pipeline(context: Context) -> Iterator[Declared]:
-    """In the order in which `init` is given them."""
+    """In the order in which `init` is given them: what the variables add stands before all arguments of ours."""
     settings = context.settings
+    for text in command_line.values_of(_FLAG, _of_variables(context)):
+        yield _part(text, settings.directory)
     for path in settings.backend_config_files:
         yield read_backend_file(path)
     if settings.backend_config:
         yield Declared("", settings.backend_config)
-    for argument in settings.args.get("init", ()):
-        if match := _FLAG.fullmatch(argument):
-            yield _part(match[1], settings.directory)
+    for text in command_line.values_of(_FLAG, settings.args.get("init", ())):
+        yield _part(text, settings.directory)
+
+
+def _of_variables(context: Context) -> tuple[str, ...]:
+    """Return what TF_CLI_ARGS_init and TF_CLI_ARGS give to `init`. Raises ConfigError where we cannot read it."""
+    given = command_line.given_by_environment(("init",), context.environ)
+    if given is not None:
+        return given
+    for name in command_line.variables(("init",)):
+        if _FLAG in context.environ.get(name, ""):
+            raise ConfigError(
+                f"{name} gives a -backend-config in shell syntax that only Terraform should interpret.",
+                "Write it without, or set backend_config in tfguard.yml.",
+                about=context.label(),
+            )
+    return ()
 
 
 def _part(text: str, directory: str) -> Declared:

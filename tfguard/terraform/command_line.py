@@ -148,6 +148,17 @@ def variables(words: Sequence[str]) -> tuple[str, str]:
     return "TF_CLI_ARGS_" + "_".join(words).replace("-", "_"), "TF_CLI_ARGS"
 
 
+def given_by_environment(words: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...] | None:
+    """Return what the variables add to a command's arguments; None where only Terraform can split it into words."""
+    tokens = _from_environment(words, environ)
+    return None if tokens is None else tuple(token.word for token in tokens)
+
+
+def values_of(flag: str, words: Sequence[str]) -> list[str]:
+    """Return the values of a flag that takes one, in either form: `-flag=VALUE`, `-flag VALUE`."""
+    return [value for name, value in _flags(tuple(_scan(Token(word) for word in words))) if name == flag]
+
+
 def _from_environment(words: Sequence[str], environ: Mapping[str, str]) -> list[Token] | None:
     tokens: list[Token] = []
     for variable in variables(words):
@@ -300,6 +311,13 @@ def native_arguments(found: Invocation, lock_timeout_seconds: float) -> list[str
     if found.verdict != "lock" or found.lock_timeout_seconds is not None:
         return list(found.argv)
     return _insert(f"-lock-timeout={max(0, int(lock_timeout_seconds))}s", found.tokens)
+
+
+def with_plan_file(found: Invocation, path: str) -> Invocation:
+    """Let the call apply the plan at `path`, in place of the one that it names. Only for the verdict *lock*."""
+    at = next(n for n, token in enumerate(found.tokens) if token.role == "positional")
+    tokens = (*found.tokens[:at], replace(found.tokens[at], word=path), *found.tokens[at + 1 :])
+    return replace(found, tokens=tokens, positionals=_positionals(tokens))
 
 
 def with_flags(found: Invocation, flags: Sequence[str], environ: Mapping[str, str]) -> Invocation:
