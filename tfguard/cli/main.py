@@ -23,6 +23,7 @@ from tfguard.report import log
 from tfguard.report.messages import phrases, starting
 from tfguard.report.reporter import Reporter
 from tfguard.report.run_ended import RunEnded
+from tfguard.terraform.workspace_pin import unpin
 
 if TYPE_CHECKING:
     from tfguard.jobfiles.story import ReportFile
@@ -38,6 +39,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     if options.ASKED_AT_TAB in os.environ:
         _complete(os.environ)
     words = list(sys.argv[1:] if argv is None else argv)
+    unpin(os.environ)
     teller = _Teller(os.environ)
     try:
         code, signal_number = _ending(_dispatch(words, os.environ, teller))

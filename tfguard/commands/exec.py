@@ -12,9 +12,9 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from tfguard.errors import ProgramNotExecutable, ProgramNotFound
-from tfguard.lock import protocol
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
+from tfguard.run.look import Footing
 from tfguard.run.session import guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
@@ -30,14 +30,14 @@ def run_exec(call: Call, argv: Sequence[str]) -> RunEnded:
     program = _find_program(argv[0], call.environ)
     with guarded(call) as session:
         session.ensure_initialised()
-        task = session.task(command_line.parse(("apply",), {}), command="exec")
 
-        def body(_: protocol.Held, environ: dict[str, str]) -> int:
+        def body(footing: Footing) -> int:
             page, directory = call.report.page, str(session.context.current)
-            keep = page.begin(task.subject.label).write if page is not None else None
-            return session.front.run([program, *argv[1:]], directory=directory, environ=environ, keep=keep)
+            keep = page.begin(page.story.label).write if page is not None else None
+            # Nothing is pinned: what the program works on is its own affair, and a tfguard in it looks for itself.
+            return session.front.run([program, *argv[1:]], directory=directory, environ=footing.environ, keep=keep)
 
-        return session.run(task, body)
+        return session.run(lambda: session.task(command_line.parse(("apply",), {}), command="exec"), body)
 
 
 def _becomes_another_user(program: str) -> bool:

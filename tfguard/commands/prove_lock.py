@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from tfguard.commands.doctor import UNUSABLE, find, print_findings
 from tfguard.errors import ConfigError
-from tfguard.lock import protocol
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
+from tfguard.run.look import Footing
 from tfguard.run.session import Session, guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
@@ -61,8 +61,8 @@ def _prove(session: Session) -> Finding | RunEnded:
     from tfguard.findings import failure, ok
 
     context = session.context
-    task = session.task(command_line.parse(("plan",), {}), command="doctor")
-    if task.target.backend == "named":
+    invocation = command_line.parse(("plan",), {})
+    if session.find_target(invocation).backend == "named":
         raise ConfigError(
             "a named lock is not Terraform's: there is nothing to prove.",
             "Terraform's own locking stays on in named mode.",
@@ -70,19 +70,19 @@ def _prove(session: Session) -> Finding | RunEnded:
         )
     answer: Answer | None = None
 
-    def body(held: protocol.Held, environ: dict[str, str]) -> int:
+    def body(footing: Footing) -> int:
         nonlocal answer
-        bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
+        bare = {name: value for name, value in footing.environ.items() if not name.startswith("TF_CLI_ARGS")}
         status, output = session.front.run_captured(
             [*context.terraform, *_PROBE], directory=str(context.directory), environ=bare
         )
-        is_refused = status != 0 and held.lock_id in output and "Error acquiring the state lock" in output
-        answer = ok(f"Terraform itself is refused while we hold the lock ({held.lock_id})")
+        is_refused = status != 0 and footing.held.lock_id in output and "Error acquiring the state lock" in output
+        answer = ok(f"Terraform itself is refused while we hold the lock ({footing.held.lock_id})")
         if not is_refused:
             answer = failure(f"Terraform was not refused by our lock; it said: {_last_words(output)}", _NOT_PROVED)
         return 0 if is_refused else 1
 
-    ended = session.run(task, body)
+    ended = session.run(lambda: session.task(invocation, command="doctor"), body)
     return Found("proof", *answer) if answer else ended
 
 

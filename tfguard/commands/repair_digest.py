@@ -12,10 +12,10 @@ import sys
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
 from tfguard.errors import ConfigError, Conflict, TfguardCommand, UsageError
-from tfguard.lock import protocol
 from tfguard.outlet import write_to_stderr
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
+from tfguard.run.look import Footing
 from tfguard.run.session import guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
@@ -38,12 +38,12 @@ def repair_digest(call: Call, *, is_sure: bool) -> RunEnded:
         )
     with guarded(call) as session:
         extend_environment(session.context.environ)
-        task = session.task(command_line.parse(("apply",), {}), command="doctor")
 
-        def body(_: protocol.Held, __: dict[str, str]) -> int:
-            return _repair(task.target, task.subject.label, is_sure=is_sure)
+        def body(footing: Footing) -> int:
+            target = footing.look.target
+            return _repair(target, session.context.label(target), is_sure=is_sure)
 
-        return session.run(task, body)
+        return session.run(lambda: session.task(command_line.parse(("apply",), {}), command="doctor"), body)
 
 
 def _repair(target: Target, label: str, *, is_sure: bool) -> int:

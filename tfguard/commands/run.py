@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import tempfile
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from tfguard.errors import ConfigError, Outcome, TfguardCommand, UsageError
-from tfguard.lock import protocol
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.initialise import initialise, pinned
+from tfguard.run.look import Footing
 from tfguard.run.session import Session, guarded
 from tfguard.run.steps import Steps, check_arguments
 from tfguard.terraform import command_line
@@ -63,13 +62,12 @@ def _run_steps(session: Session) -> RunEnded:
     for step in steps:
         check_arguments(context, step)
     invocation = command_line.parse(("apply",) if "apply" in steps else ("plan",), context.environ)
-    task = replace(session.task(invocation), is_plan="apply" not in steps)
 
-    def body(held: protocol.Held, environ: dict[str, str]) -> int:
+    def body(footing: Footing) -> int:
         with _plan_file() as path:
-            return Steps(session.front, context, held, environ, path).run(steps)
+            return Steps(session.front, footing, path).run(steps)
 
-    return session.run(task, body)
+    return session.run(lambda: session.task(invocation, is_plan="apply" not in steps), body)
 
 
 @contextlib.contextmanager

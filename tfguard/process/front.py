@@ -188,6 +188,21 @@ class Front:
             return answer
         return protocol.Released(result="failed", error="interrupted; the keeper goes on releasing it")
 
+    def start_over(self) -> None:
+        """
+        After a release: get ready to acquire another lock, with another keeper.
+
+        A signal that has come counts as before: nothing is begun after it.
+        """
+        self._answers.clear()
+        self._last_word = self._request = None
+        self._handover = Handover()
+        now = self._clock.boottime()
+        self._rules = FrontRules(now)
+        self._keeper.begin_anew()
+        self._cpu_ticks = 0
+        self._rules.start_keeper(now)
+
     def close(self) -> None:
         """Leave. A keeper with something left to do does it alone."""
         self._keeper.channel.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 from collections.abc import Mapping
 
@@ -69,6 +70,15 @@ class KeeperLink:
     def restart(self) -> None:
         """Start a successor of the one that was buried."""
         self._restarts += 1
+        self._start()
+
+    def begin_anew(self) -> None:
+        """Leave a keeper that has released its lock, and start one for another lock: it is no successor."""
+        if self.channel.is_open:
+            self.bury()
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
         self._start()
 
     @property

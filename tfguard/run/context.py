@@ -12,7 +12,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from tfguard import redaction
+from tfguard import files, redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target, Unlockable
 from tfguard.ci.identity import Identity, identify
@@ -36,7 +36,8 @@ class Context:
     """
     One call of tfguard, resolved. `environ` is what Terraform gets, before the lock's own variables.
 
-    `current` is where we were called: Terraform runs there with its `-chdir`, or in the pipeline's directory.
+    `current` is where we were called: Terraform runs there with its `-chdir`, or in the pipeline's directory. `pinned`
+    is the real path of the directory that it works in, where links lead there that somebody may switch.
     """
 
     options: Options
@@ -47,17 +48,23 @@ class Context:
     report: Reporter
     current: Path
     named: NamedLock | None = None
+    pinned: str = ""
+
+    @property
+    def work_directory(self) -> str:
+        """Where Terraform works: what it leaves behind lies there."""
+        return self.pinned or self.settings.directory
 
     @property
     def directory(self) -> Path:
         """Where the child is started: with `-chdir`, Terraform itself changes its directory."""
-        return Path(self.settings.directory) if self.settings.pipeline else self.current
+        return Path(self.work_directory) if self.settings.pipeline else self.current
 
     @property
     def terraform(self) -> list[str]:
         """The program, and `-chdir` where the user gave it."""
-        chdir = [] if self.settings.pipeline or not self.options.chdir else [f"-chdir={self.options.chdir}"]
-        return [str(self.binary.path), *chdir]
+        chdir = None if self.settings.pipeline or not self.options.chdir else self.pinned or self.options.chdir
+        return [str(self.binary.path), *([f"-chdir={chdir}"] if chdir else [])]
 
     def workdir(self) -> WorkingDirectory:
         """Look at the working directory now (again after an init)."""
@@ -89,7 +96,7 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
             f"Say one of: tfguard -p {options.pipeline} …, tfguard -chdir={options.chdir} …",
         )
     current = Path.cwd()
-    directory = Path(os.path.abspath(current / (options.chdir or "")))
+    directory = files.absolute(current / (options.chdir or ""))
     if config is None and (path := find_config(directory, options.config, environ)):
         config = load(path, environ)
     if options.pipeline and config is None:
@@ -107,12 +114,18 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
     return Context(options, found, binary, child_environ, identify(environ), call.report, current, call.named)
 
 
-def find_target(context: Context, invocation: Invocation) -> Target | Unlockable:
-    """Find the lock for this call: Terraform's own, or the named one. Raises ConfigError."""
+def find_target(
+    context: Context, invocation: Invocation, workdir: WorkingDirectory | None = None
+) -> Target | Unlockable:
+    """
+    Find the lock for this call: Terraform's own, or the named one. `workdir` is the directory where it was looked at.
+
+    Raises: ConfigError.
+    """
     lock = context.settings.lock
     if lock.mode == "named":
         return named_target(context, NamedLock(lock.name or "", lock.store or ""))
-    target = resolve_target(context.workdir(), invocation, context.environ)
+    target = resolve_target(workdir or context.workdir(), invocation, context.environ)
     if isinstance(target, Target):
         redaction.register_secrets(target.secrets())
         return structs.replace(target, label=context.label(target))

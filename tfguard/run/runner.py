@@ -31,18 +31,24 @@ from tfguard.report.narrator import Narrator, holder_facts
 from tfguard.report.reporter import Reporter
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.exit_status import shell_status, signal_to_die_of
+from tfguard.run.look import Footing, Look, private_folder
 from tfguard.run.task import Task
 from tfguard.terraform.plan_file import read_planned_at
 
 #: Credentials that end sooner than this may end before an unlimited run does.
 SHORT_CREDENTIALS_SECONDS = 15 * 60.0
 _WORKSPACE_TRIES = 5
+#: How often a workspace is created that is not found afterwards: once, and again should somebody have deleted it.
+_WORKSPACE_ROUNDS = 2
 #: What Terraform and OpenTofu print of a saved plan whose state has moved since.
 _STALE = "Saved plan is stale"
 
 
-#: What is done while the lock is held. It gets the lock and the environment for children; returns their exit status.
-Body = Callable[[protocol.Held, dict[str, str]], int]
+#: What is done while the lock is held. It gets what its programs stand on, and returns their exit status.
+Body = Callable[[Footing], int]
+
+#: How often a run starts over, at most, because another state than the locked one would be written.
+_ROUNDS = 5
 
 
 class Ending(NamedTuple):
@@ -64,33 +70,75 @@ class Runner:
         self.report = report
         self._narrator = narrator
         self._clock = SystemClock()
-        self._started_at = 0.0
+        self._started_at = self._waited_before = 0.0
 
-    def run(self, task: Task, body: Body) -> RunEnded:
+    def run(self, task: Task, body: Body, again: Callable[[], Task]) -> RunEnded:
         """
-        Take the lock, call `body` with it and the environment for children, release, report.
+        Take the lock, look again at what decides which state will be written, call `body`, release, report.
+
+        Where something has changed while we waited, the lock is given back, and the run starts over with what `again`
+        describes and what is left of the time for waiting.
 
         Return how it ended: with Terraform's exit status, or with ours by precedence (lost, timed out, interrupted).
         What kept the run from starting, or broke it off, is said here, and is an ending too; it is not raised.
         """
+        self._started_at = self._clock.boottime()
+        with private_folder(is_needed=bool(task.plan_file)) as folder:
+            for count in range(1, _ROUNDS + 1):
+                self._begin(task)
+                try:
+                    self._refuse_errored(task)
+                    held = self._acquire(task)
+                except TfguardError as error:
+                    ending = self._say_failure(task, error)
+                    return self._finish(task, ending, self._waited_seconds())
+                try:
+                    look = task.look_again(folder)
+                    changed = task.look.difference(look)
+                    if changed and count == _ROUNDS:
+                        raise errors.ConfigError(starting.always_changing(task.subject.label, changed), about=NAMED)
+                except TfguardError as error:
+                    return self._release(task, held, self._say_failure(task, error))
+                if not changed:
+                    return self._run_held(task, held, look, body)
+                ended = self._give_back(task, held, changed)
+                if ended is not None:
+                    return ended
+                try:
+                    self.front.start_over()
+                    self._waited_before = self._waited_seconds()
+                    task = again()
+                except TfguardError as error:
+                    return self._finish(task, self._say_failure(task, error), self._waited_seconds())
+        raise AssertionError("the last round ends the run")
+
+    def _begin(self, task: Task) -> None:
         self._narrator.subject = task.subject
         self._narrator.is_interactive = self.front.is_interactive
         self._narrator.run_timeout_seconds = task.terms.run_timeout_seconds or 0.0
-        self._started_at = self._clock.boottime()
         self._tell_terms(task)
         if self.report.page is not None:
             self.report.page.begin(task.subject.label)
+
+    def _waited_seconds(self) -> float:
+        return self._clock.boottime() - self._started_at
+
+    def _give_back(self, task: Task, held: protocol.Held, changed: str) -> RunEnded | None:
+        """Release a lock under which another state would be written. Return how the run ended, if that is its end."""
+        if self.front.lost is not None or self.front.stopped_by is not None:
+            return self._release(task, held, self._judge(1, frozenset()))
+        text = starting.starting_over(task.subject.label, changed)
+        self.report.say("warning", "target.changed", text, label=task.subject.label, reason=changed)
+        released = self.front.release(Outcome.CONFIG_ERROR.value, None)
+        self._tell_unreleased(task, held, released)
+        return None
+
+    def _run_held(self, task: Task, held: protocol.Held, look: Look, body: Body) -> RunEnded:
         try:
-            self._refuse_errored(task)
-            held = self._acquire(task)
-        except TfguardError as error:
-            ending = self._say_failure(task, error)
-            return self._finish(task, ending, self._clock.boottime() - self._started_at)
-        try:
-            status = self._run_body(task, held, body)
+            status = self._run_body(task, held, look, body)
             ending = self._judge(status, task.success_codes)
             if ending.outcome is Outcome.PLAN_STALE:
-                self._tell_of_stale(task, held)
+                self._tell_of_stale(task, held, look)
             if ending.outcome is Outcome.SUCCEEDED and task.pushed_file:
                 with contextlib.suppress(OSError):
                     os.replace(task.pushed_file, f"{task.pushed_file}.pushed-{held.lock_id}")
@@ -115,10 +163,10 @@ class Runner:
         self.report.finish(ended)
         return ended
 
-    def _run_body(self, task: Task, held: protocol.Held, body: Body) -> int:
+    def _run_body(self, task: Task, held: protocol.Held, look: Look, body: Body) -> int:
         log.warm_up()
         try:
-            return body(held, self._child_environ(task, held))
+            return body(Footing(held, self._child_environ(task, held), look, lambda: task.look_again("")))
         except Refused as failed:  # A program could not be started.
             raise self._as_error(task.subject, failed.answer, is_plan=task.is_plan) from failed
 
@@ -130,7 +178,7 @@ class Runner:
             backend=task.target.backend,
             workspace=task.target.workspace or None,
             operation=task.operation,
-            binary=task.binary,
+            binary=task.terraform[0],
             directory=task.directory,
             lease_s=task.terms.lease_seconds,
             timeout_s=task.terms.timeout_seconds,
@@ -152,15 +200,26 @@ class Runner:
     # --- acquiring ----------------------------------------------------------------------------------------------
 
     def _acquire(self, task: Task) -> protocol.Held:
-        request = self._request(task)
+        request, created = self._with_time_left(self._request(task)), 0
         while True:
             try:
                 held = self.front.acquire(request)
             except Refused as failed:
+                if isinstance(failed.answer.why, refusals.NoWorkspace):
+                    created += 1
+                    if created > _WORKSPACE_ROUNDS:
+                        text = starting.workspace_not_found(task.subject.label, task.target.workspace)
+                        raise errors.ConfigError(text, about=NAMED) from failed
                 request = self._after_failure(task, request, failed.answer)
             else:
                 self._tell_of(task, request, held)
                 return held
+
+    def _with_time_left(self, request: messages.Acquire) -> messages.Acquire:
+        """However often it has to be asked for, the lock is waited for no longer than is allowed once."""
+        left = max(0.0, request.terms.timeout_seconds - self._waited_seconds())
+        terms = msgspec.structs.replace(request.terms, timeout_seconds=left)
+        return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
 
     def _request(self, task: Task) -> messages.Acquire:
         return messages.Acquire(
@@ -204,12 +263,13 @@ class Runner:
         match answer.why:
             case refusals.NoWorkspace():
                 self._create_workspace(task)
-                return request
+                return self._with_time_left(request)
             case refusals.TakeoverRefused(record=record):
                 text = waiting.takeover_refused(task.subject, record, self._clock.now())
                 if self.front.ask(waiting.takeover_question(text)) != "yes":
                     raise LockBusy(text, about=NAMED, record=record)
-                terms = msgspec.structs.replace(request.terms, takeover="always")
+                # From the answer on: nobody is asked for a while, and then has no time left.
+                terms = msgspec.structs.replace(task.terms, takeover="always")
                 return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
         raise self._as_error(task.subject, answer, is_plan=task.is_plan)
 
@@ -256,7 +316,9 @@ class Runner:
         environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_result(lambda problem: problem is not None),
-            stop=tenacity.stop_after_attempt(_WORKSPACE_TRIES),
+            stop=lambda state: (
+                state.attempt_number >= _WORKSPACE_TRIES or self._waited_seconds() > task.terms.timeout_seconds
+            ),
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
             retry_error_callback=lambda state: state.outcome.result() if state.outcome else "",
         )
@@ -271,7 +333,7 @@ class Runner:
 
     def _try_create_workspace(self, task: Task, environ: dict[str, str]) -> str | None:
         status, output = self.front.run_captured(
-            [task.binary, "output", "-no-color", "-json"], directory=task.directory, environ=environ
+            [*task.terraform, "output", "-no-color", "-json"], directory=task.directory, environ=environ
         )
         return None if status == 0 else output
 
@@ -299,9 +361,10 @@ class Runner:
             waited_s=round(held.waited_seconds, 1),
         )
 
-    def _tell_of_stale(self, task: Task, held: protocol.Held) -> None:
+    def _tell_of_stale(self, task: Task, held: protocol.Held, look: Look) -> None:
         """Say who ran since the plan was made that Terraform has refused."""
-        planned_at = read_planned_at(Path(task.plan_file)) if task.plan_file else None
+        plan = look.copy or task.plan_file
+        planned_at = read_planned_at(Path(plan)) if plan else None
         text = states.stale(task.subject, planned_at, held.runs, self._clock.now())
         self.report.say("error", "plan.stale", text, label=task.subject.label)
 
@@ -336,15 +399,18 @@ class Runner:
         """Release, report, and return how it ended: with a loss, where only the release has noticed one."""
         released = self.front.release(ending.outcome.value, ending.exit_code)
         self.front.close()
+        self._tell_unreleased(task, held, released)
+        if released.result in ("gone", "another's") and self.front.lost is None:
+            ending = _LOST
+            text = running.lost_unnoticed(task.subject, released.result)
+            self.report.say("error", "lease.lost", text, label=task.subject.label, reason=released.result)
+        return self._finish(task, ending, self._waited_before + held.waited_seconds, held, released)
+
+    def _tell_unreleased(self, task: Task, held: protocol.Held, released: protocol.Released) -> None:
         if released.result == "failed":
             lease = None if task.subject.is_local else task.terms.lease_seconds
             text = running.release_failed(task.subject, released.error, held.lock_id, lease)
             self.report.say("warning", "release.failed", text, label=task.subject.label, error=released.error)
-        elif released.result in ("gone", "another's") and self.front.lost is None:
-            ending = _LOST
-            text = running.lost_unnoticed(task.subject, released.result)
-            self.report.say("error", "lease.lost", text, label=task.subject.label, reason=released.result)
-        return self._finish(task, ending, held.waited_seconds, held, released)
 
     def _finish(
         self,

@@ -3,12 +3,13 @@ One call of tfguard that may run programs: a front, what it works on, and the wa
 
     with guarded(call) as session:
         session.ensure_initialised()
-        return session.run(session.task(invocation), body)
+        return session.run(lambda: session.task(invocation), body)
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 
 from tfguard.backends.target import Target, Unlockable
@@ -18,8 +19,9 @@ from tfguard.report.messages import phrases
 from tfguard.report.narrator import Narrator
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
-from tfguard.run.context import Context, find_target, make_context, named_target
+from tfguard.run.context import Context, make_context, named_target
 from tfguard.run.initialise import ensure_initialised
+from tfguard.run.look import Look, take_look
 from tfguard.run.runner import Body, Runner
 from tfguard.run.task import Task, make_task
 from tfguard.terraform.command_line import Invocation
@@ -44,21 +46,38 @@ class Session:
         Raises:
             ConfigError: There is none, and why.
         """
+        return self._look(invocation, "").target
+
+    def task(self, invocation: Invocation, *, command: str = "", is_plan: bool = False) -> Task:
+        """
+        Describe a run under the lock that is found now.
+
+        `command` is what people see of it; `is_plan`: it only plans, whatever the invocation.
+        """
+        look_again = functools.partial(self._look, invocation)
+        return make_task(look_again(""), invocation, look_again, command=command, is_plan=is_plan)
+
+    def _look(self, invocation: Invocation, folder: str) -> Look:
         named = self.context.named
         if named is not None:
-            return named_target(self.context, named)
-        target = find_target(self.context, invocation)
-        if isinstance(target, Unlockable):
-            raise ConfigError(target.reason, about=self.context.label())
-        return target
+            return Look(named_target(self.context, named), self.context)
+        found = take_look(self.context, invocation, folder)
+        if isinstance(found, Unlockable):
+            raise ConfigError(found.reason, about=self.context.label())
+        return found
 
-    def task(self, invocation: Invocation, target: Target | None = None, *, command: str = "") -> Task:
-        """Describe a run under `target`, or under the lock that is found. `command` is what people see of it."""
-        return make_task(self.context, target or self.find_target(invocation), invocation, command=command)
+    def run(self, describe: Callable[[], Task], body: Body) -> RunEnded:
+        """
+        Call `body` while the lock is held, as `Runner.run` does; return how it ended.
 
-    def run(self, task: Task, body: Body) -> RunEnded:
-        """Call `body` while the lock is held, as `Runner.run` does; return how it ended."""
-        return self._runner.run(task, body)
+        `describe` makes the task: at once, and again where the directory has changed while we waited.
+        """
+
+        def again() -> Task:
+            self.ensure_initialised()
+            return describe()
+
+        return self._runner.run(describe(), body, again)
 
     def run_unlocked(self, body: Callable[[], int], success_codes: frozenset[int]) -> RunEnded:
         """Call `body` without a lock of ours, as `Runner.run_unlocked` does; return how it ended."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from tfguard.config.settings import var_file_arguments
 from tfguard.errors import ConfigError
-from tfguard.lock import protocol
 from tfguard.process.front import Front
 from tfguard.report.messages import starting
 from tfguard.report.reporter import Level
 from tfguard.run.context import Context
+from tfguard.run.look import Footing
 from tfguard.run.shown import run_on_page
 from tfguard.run.terraform_command import child_arguments
 from tfguard.terraform import command_line
@@ -39,14 +39,12 @@ def check_arguments(context: Context, step: str) -> None:
 class Steps:
     """The steps that run under the lock."""
 
-    def __init__(
-        self, front: Front, context: Context, held: protocol.Held, environ: dict[str, str], plan_file: Path
-    ) -> None:
+    def __init__(self, front: Front, footing: Footing, plan_file: Path) -> None:
         self._front = front
-        self._context = context
-        self._held = held
-        self._environ = environ
+        self._context = footing.context
+        self._footing = footing
         self._plan_file = plan_file
+        self._has_run = False
 
     def run(self, steps: list[str]) -> int:
         """Run them in their order, as long as there is a reason to; return the exit status of the last."""
@@ -84,8 +82,11 @@ class Steps:
         return self._context.settings.args.get(command, ())
 
     def _terraform(self, words: list[str]) -> int:
-        invocation = command_line.parse(words, self._environ)
-        argv, environ = child_arguments(self._context, invocation, self._held, self._environ)
+        if self._has_run:  # Before the first, that has just been done.
+            self._footing.check()
+        self._has_run = True
+        invocation = command_line.parse(words, self._footing.environ)
+        argv, environ = child_arguments(self._context, invocation, self._footing)
         return run_on_page(self._front, self._context, invocation, argv, environ)
 
     def _is_approved(self) -> bool:

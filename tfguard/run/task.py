@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from msgspec import structs
 
 from tfguard import __version__
 from tfguard.backends.target import Target, without_secrets
 from tfguard.errors import ConfigError
+from tfguard.files import absolute
 from tfguard.jobfiles import run_record
 from tfguard.jobfiles.run_record import RunRecord
 from tfguard.lock.names import UNSAVED_STATE
@@ -18,35 +20,44 @@ from tfguard.lock.protocol import LockTerms
 from tfguard.lock.store import Holder
 from tfguard.report.messages import phrases
 from tfguard.run.context import Context, cache_dir
+from tfguard.run.look import Look
 from tfguard.terraform.binary import binary_version
 from tfguard.terraform.command_line import Invocation, parse
 from tfguard.terraform.locate import resolve_target
 
 
-def make_task(context: Context, target: Target, invocation: Invocation, *, command: str = "") -> Task:
-    """Describe the run to the runner. `command` is what people see; the invocation's words if empty."""
-    found, identity = context.settings, context.identity
+def make_task(
+    look: Look, invocation: Invocation, look_again: Callable[[str], Look], *, command: str = "", is_plan: bool = False
+) -> Task:
+    """
+    Describe the run to the runner. `command` is what people see; the invocation's words if empty.
+
+    `is_plan`: it only plans, whatever the invocation is that its lock was found by.
+    """
+    context, target = look.context, look.target
+    identity = context.identity
     origin = " ".join(part for part in (identity.run, identity.link) if part)
-    is_plan = invocation.words == ("plan",)
+    is_plan = is_plan or invocation.words == ("plan",)
     return Task(
         subject=context.subject(target),
-        target=target,
+        look=look,
+        look_again=look_again,
         terms=_terms(context, invocation),
         holder=Holder(who=identity.who, command=command or invocation.display, run=identity.run, link=identity.link),
         operation=invocation.command.operation if invocation.command and not command else command,
         is_changing=invocation.command.is_changing if invocation.command else True,
         environ=context.environ,
         directory=str(context.directory),
-        binary=str(context.binary.path),
+        terraform=tuple(context.terraform),
         version=binary_version(context.binary, context.environ, cache_dir(context.environ)),
         info=f"tfguard {__version__}" + (f", {origin}" if origin else ""),
         is_plan=is_plan,
         record=_record(context, target, command or invocation.display),
         record_path=str(context.report.page.record) if context.report.page else run_record.new_path(context.environ),
-        state_directory=found.directory,
+        state_directory=context.work_directory,
         push_argv=_push_argv(context, target, invocation),
         pushed_file=_pushed_file(context, invocation),
-        plan_file=os.path.join(found.directory, invocation.plan_file) if invocation.plan_file else "",
+        plan_file=os.path.join(context.work_directory, invocation.plan_file) if invocation.plan_file else "",
         ignores_errored=context.options.ignores_errored or invocation.words == ("state", "push"),
         success_codes=frozenset({0, 2}) if is_plan and invocation.is_set("detailed-exitcode") else frozenset({0}),
     )
@@ -78,7 +89,7 @@ def _pushed_file(context: Context, invocation: Invocation) -> str:
     """The file that `state push errored.tfstate` pushes, empty for any other command."""
     if invocation.words != ("state", "push") or len(invocation.positionals) != 1:
         return ""
-    path = os.path.join(context.settings.directory, invocation.positionals[0])
+    path = os.path.join(context.work_directory, invocation.positionals[0])
     return path if os.path.basename(path) == UNSAVED_STATE else ""
 
 
@@ -92,7 +103,7 @@ def _record(context: Context, target: Target, command: str) -> run_record.RunRec
         is_stripped=is_stripped,
         directory=context.settings.directory,
         pipeline=context.options.pipeline or "",
-        config=os.path.abspath(context.options.config) if context.options.config else "",
+        config=str(absolute(Path(context.options.config))) if context.options.config else "",
         choosers=run_record.choosers(context.environ),
         who=context.identity.who,
         command=command,
@@ -106,20 +117,22 @@ class Task:
     """
     What is to be done under which lock.
 
-    `environ` is Terraform's, and what credentials are resolved from. `binary` is the Terraform that creates a missing
-    workspace. `version` goes into LockInfo. In `state_directory` Terraform leaves a state that it could not save;
-    `push_argv` pushes it. `pushed_file`: this run itself pushes that file. `plan_file` is the plan that it applies.
+    `look` found the lock; `look_again` takes another by the same function, with a folder for a copy of `plan_file`, the
+    plan that the run applies. `environ` is Terraform's, and what credentials are resolved from. `terraform` is the
+    program that creates a missing workspace. `version` goes into LockInfo. In `state_directory` Terraform leaves a
+    state that it could not save; `push_argv` pushes it. `pushed_file`: this run itself pushes that file.
     """
 
     subject: phrases.Subject
-    target: Target
+    look: Look
+    look_again: Callable[[str], Look]
     terms: LockTerms
     holder: Holder
     operation: str
     is_changing: bool
     environ: Mapping[str, str]
     directory: str
-    binary: str
+    terraform: tuple[str, ...]
     version: str = ""
     info: str = ""
     is_plan: bool = False
@@ -131,3 +144,8 @@ class Task:
     pushed_file: str = ""
     plan_file: str = ""
     ignores_errored: bool = False
+
+    @property
+    def target(self) -> Target:
+        """The lock to take."""
+        return self.look.target

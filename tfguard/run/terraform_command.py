@@ -17,7 +17,6 @@ from tfguard.backends.target import Unlockable
 from tfguard.ci import platform
 from tfguard.config.settings import var_file_arguments
 from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable
-from tfguard.lock import protocol
 from tfguard.process import launch
 from tfguard.process.front import Front
 from tfguard.report.messages import starting
@@ -25,6 +24,7 @@ from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context
 from tfguard.run.initialise import initialise
+from tfguard.run.look import Footing
 from tfguard.run.session import Session, guarded
 from tfguard.run.shown import for_platform, has_page_for, run_on_page
 from tfguard.terraform import command_line
@@ -68,14 +68,17 @@ def become_terraform(
         raise ProgramNotExecutable(what, "Name another with --terraform.", about=NAMED) from error
 
 
-def child_arguments(
-    context: Context, invocation: Invocation, held: protocol.Held, environ: dict[str, str]
-) -> tuple[list[str], dict[str, str]]:
-    """Terraform's arguments: without its own locking where we hold its lock, with it in `named` mode."""
+def child_arguments(context: Context, invocation: Invocation, footing: Footing) -> tuple[list[str], dict[str, str]]:
+    """
+    Return the arguments and the environment of a Terraform that runs under our lock.
+
+    Without its own locking where we hold its lock, and with what decides which state it writes pinned; with its own
+    locking in `named` mode.
+    """
     if context.settings.lock.mode == "named":
-        left = max(0.0, context.settings.terms.timeout_seconds - held.waited_seconds)
-        return command_line.native_arguments(invocation, left), environ
-    return command_line.child_arguments(invocation, environ)
+        left = max(0.0, context.settings.terms.timeout_seconds - footing.held.waited_seconds)
+        return command_line.native_arguments(invocation, left), dict(footing.environ)
+    return command_line.child_arguments(*footing.pin(invocation))
 
 
 def _for_pipeline(context: Context) -> Invocation:
@@ -104,11 +107,12 @@ def _run(session: Session, invocation: Invocation) -> RunEnded | int:
     if isinstance(target, Unlockable):
         return _run_unlockable(session, invocation, target)
 
-    def body(held: protocol.Held, environ: dict[str, str]) -> int:
-        argv, environ = child_arguments(context, invocation, held, environ)
-        return run_on_page(session.front, context, invocation, argv, environ)
+    def body(footing: Footing) -> int:
+        argv, environ = child_arguments(context, invocation, footing)
+        return run_on_page(session.front, footing.context, invocation, argv, environ)
 
-    return for_platform(context, invocation, session.run(session.task(invocation, target), body))
+    ended = session.run(lambda: session.task(invocation), body)
+    return for_platform(context, invocation, ended)
 
 
 def _initialise(session: Session) -> int:

@@ -42,6 +42,29 @@ def unlisted_workspaces(label: str, error: str, *, action: str) -> str:
     )
 
 
+def starting_over(label: str, changed: str) -> str:
+    """What the lock was chosen by is not as it was: said before the lock is given back."""
+    return say(label, f"{changed}: giving back the lock and starting over.")
+
+
+def always_changing(label: str, changed: str) -> str:
+    """Again and again: exit 78."""
+    return say(
+        label,
+        f"{changed}, and something was each time that the lock was had: nothing was started.",
+        "Run it again when nobody else works in this directory.",
+    )
+
+
+def workspace_not_found(label: str, workspace: str) -> str:
+    """Terraform says that it has created it, and the backend does not list it: exit 78."""
+    return say(
+        label,
+        f"workspace {word(workspace)} was created, and still is not there.",
+        "Somebody may be deleting it. Look: terraform workspace list",
+    )
+
+
 def init_retried(label: str) -> str:
     """A network or a registry did not answer; the next try may find it."""
     return say(label, "init failed for want of a connection: trying again.")
