@@ -241,3 +241,81 @@ def test_a_way_up_from_behind_a_link_is_the_kernels(stage: Make, tmp_path: Path)
 
 def stage_at(made: Stage, path: Path) -> Stage:
     return Stage(path, made.backend, made.environ)
+
+
+# --- A6: values in the environment ----------------------------------------------------------------------------------
+
+
+def test_a_pipeline_whose_backend_is_in_the_environment_writes_where_that_says(stage: Make) -> None:
+    made = stage("both", text=TEXT, is_initialised=False)
+    block = made.backend_block()
+    (made.path / "backend.tf").write_text("".join(line for line in block.splitlines(True) if "  key " not in line))
+    (made.path / "tfguard.yml").write_text("version: 1\npipelines:\n  it: {approve: auto}\n")
+
+    results = [
+        made.tfguard("-p", "it", *APPLY, TF_CLI_ARGS_init=f"-backend-config=key={name}") for name in ("dev", "prod")
+    ]
+
+    assert [result.code for result in results] == [0, 0], f"{results[0]}{results[1]}"
+    assert "initialised for another backend (key is dev, wanted prod)" in results[1].err
+    assert sorted(key for key in made.objects() if ".tfguard" not in key) == ["dev", "prod"]
+
+
+# --- the steps of a pipeline ----------------------------------------------------------------------------------------
+
+
+def test_nothing_is_applied_where_another_workspace_is_selected_after_the_plan(stage: Make) -> None:
+    made = with_workspaces(stage("local", text=TEXT))
+    (made.path / "tfguard.yml").write_text("version: 1\npipelines:\n  it: {approve: auto}\n")
+    program = made.path / "early-terraform"
+    program.write_text(
+        '#!/bin/sh\nterraform "$@"; code=$?\n'
+        'case "$1" in plan) printf prod > .terraform/environment ;; esac\nexit $code\n'
+    )
+    program.chmod(0o755)
+
+    result = made.tfguard("--terraform", str(program), "run", "it")
+
+    assert result.code == 78, str(result)
+    assert "the workspace is prod now, no longer dev: what is locked is not what would be written" in result.err
+    assert (content(made, "dev"), content(made, "prod")) == ([], [])
+    assert made.leftovers() == []
+
+
+# --- a workspace that is missing ------------------------------------------------------------------------------------
+
+
+def test_a_missing_workspace_is_created_where_chdir_leads(stage: Make, tmp_path: Path) -> None:
+    made = stage("both", text=TEXT, name="infra")
+    beside = Stage(tmp_path, made.backend, made.environ)
+
+    result = beside.tfguard("-chdir=infra", *APPLY, TF_WORKSPACE="new")
+
+    assert result.code == 0, str(result)
+    assert content(made, "new") == ["new"]
+    assert made.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("workspace", "values"),
+    [
+        ("new", {"workspace_key_prefix": '"a//b"'}),
+        ("new", {"workspace_key_prefix": '"./a"'}),
+        ("..", {}),
+        ("new", {"key": '"./x"'}),
+    ],
+)
+def test_a_workspace_that_terraform_never_finds_is_refused_at_once(
+    stage: Make, workspace: str, values: dict[str, str]
+) -> None:
+    made = stage("s3", text=TEXT, is_initialised=False)
+    made.write(TEXT, **values)
+    made.init()
+
+    result = made.tfguard("plan", "-input=false", TF_WORKSPACE=workspace)
+    listed = [made.terraform(*APPLY, TF_WORKSPACE=workspace), made.terraform("workspace", "list")]
+
+    assert result.code == 78, str(result)
+    assert f"never finds workspace {workspace} again" in result.err
+    assert [each.code for each in listed] == [0, 0], f"{listed[0]}{listed[1]}"
+    assert workspace not in listed[1].out.split()  # Terraform has just applied to it.
