@@ -125,6 +125,10 @@ CASES: dict[str, str] = {
     "unlisted_workspaces": starting.unlisted_workspaces(
         "prod/network", "AWS denies s3:ListBucket on bucket tf-state (AccessDenied).", action="s3:ListBucket"
     ),
+    "starting_over": starting.starting_over("prod/network", "the workspace is prod now, no longer dev"),
+    "always_changing": starting.always_changing("prod/network", "the plan file is another one now"),
+    "initialised_meanwhile": starting.initialised_meanwhile("prod/network"),
+    "workspace_not_found": starting.workspace_not_found("prod/network", "blue"),
     "init_retried": starting.init_retried("prod/network"),
     "nothing_to_apply": starting.nothing_to_apply("prod/network"),
     "not_approved": starting.not_approved("prod/network"),

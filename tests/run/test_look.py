@@ -284,6 +284,21 @@ def test_a_plan_is_applied_whatever_the_directory_is_initialised_for(
     assert front.written == [("b/one/plan", "b/one/plan")]
 
 
+@pytest.mark.parametrize(("late", "is_told"), [(init("other/x"), True), (select("prod"), False)])
+def test_a_backend_that_is_initialised_while_terraform_starts_is_told_of(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], late: Edit, *, is_told: bool
+) -> None:
+    """It cannot be pinned: see `run.look`."""
+    front = FakeFront(root, [], late)
+    context = context_at(root, monkeypatch, "apply")
+    context.report.verbosity = 0
+
+    ended = run(front, context)
+
+    assert ended.exit_code == 0
+    assert ("was initialised for another backend while Terraform ran" in capfd.readouterr().err) == is_told
+
+
 def test_a_directory_that_never_rests_ends_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     front = FakeFront(root, [select(f"w{number}") for number in range(99)])
 

@@ -8,6 +8,8 @@ is pinned by then (`Footing`): Terraform reads it from us, not from where somebo
 
 Not pinned is the cache of the backend. Only TF_DATA_DIR could name another, and every program that Terraform starts
 would inherit that: a Terraform which a provisioner runs in another directory would find our backend there, or none.
+Nor can it be locked: Terraform's own lock on it would make every `init -reconfigure` in the directory fail meanwhile.
+So it is looked at once more when Terraform has ended, to tell of a change that may have come too late for us to see.
 """
 
 from __future__ import annotations
@@ -180,6 +182,12 @@ class Footing:
     def context(self) -> Context:
         """The call, its directory pinned."""
         return self.look.context
+
+    @property
+    def has_other_backend(self) -> bool:
+        """Whether what is not pinned has changed since the look under the lock. Raises ConfigError."""
+        later = self.look_again()
+        return (later.place, later.backend) != (self.look.place, self.look.backend)
 
     def check(self) -> None:
         """

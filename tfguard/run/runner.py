@@ -166,9 +166,18 @@ class Runner:
     def _run_body(self, task: Task, held: protocol.Held, look: Look, body: Body) -> int:
         log.warm_up()
         try:
-            return body(Footing(held, self._child_environ(task, held), look, lambda: task.look_again("")))
+            footing = Footing(held, self._child_environ(task, held), look, lambda: task.look_again(""))
+            status = body(footing)
+            self._tell_of_other_backend(task, footing)
+            return status
         except Refused as failed:  # A program could not be started.
             raise self._as_error(task.subject, failed.answer, is_plan=task.is_plan) from failed
+
+    def _tell_of_other_backend(self, task: Task, footing: Footing) -> None:
+        with contextlib.suppress(errors.ConfigError):
+            if footing.has_other_backend:
+                text = starting.initialised_meanwhile(task.subject.label)
+                self.report.say("warning", "target.changed", text, label=task.subject.label)
 
     def _tell_terms(self, task: Task) -> None:
         self.report.detail(

@@ -47,6 +47,15 @@ def starting_over(label: str, changed: str) -> str:
     return say(label, f"{changed}: giving back the lock and starting over.")
 
 
+def initialised_meanwhile(label: str) -> str:
+    """Found when Terraform has ended: it may have read the backend before that, or after."""
+    return say(
+        label,
+        "the directory was initialised for another backend while Terraform ran.",
+        "If that was while it started, it may have written that backend's state: compare both states.",
+    )
+
+
 def always_changing(label: str, changed: str) -> str:
     """Again and again: exit 78."""
     return say(
