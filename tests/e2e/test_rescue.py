@@ -52,6 +52,28 @@ def errored(made: Stage) -> Path:
     return made.path / "errored.tfstate"
 
 
+def test_an_errored_state_is_pushed_to_the_locked_state_whatever_is_initialised_meanwhile(
+    stage: Make,
+) -> None:
+    made = stage("s3", is_initialised=False, text=GATED)
+    with refusing(made.endpoints["s3"]) as proxy:
+        made.endpoints["s3"] = proxy.endpoint
+        block = made.backend_block()
+        (made.path / "backend.tf").write_text("".join(line for line in block.splitlines(True) if "  key " not in line))
+        assert made.terraform("init", "-input=false", f"-backend-config=key={made.key}").code == 0
+
+        def during() -> None:
+            deny_state_at_first(made, proxy)
+            made.terraform("init", "-input=false", "-reconfigure", "-backend-config=key=other")
+
+        result = apply(made, during)
+
+    assert "Failed to save state" in result.err, str(result)
+    assert made.resources() == ["terraform_data.work"]
+    assert "other" not in made.objects()
+    assert "was initialised for another backend while Terraform ran" in result.err
+
+
 def is_state_write(made: Stage, method: str, path: str) -> bool:
     return method == "PUT" and path.endswith(made.key)
 

@@ -175,10 +175,10 @@ def state_of(argv: Sequence[str], directory: str, environ: Mapping[str, str]) ->
     return f"b/{key}" if workspace == "default" else f"b/env:/{workspace}/{key}"
 
 
-def context_at(root: Path, monkeypatch: pytest.MonkeyPatch, *words: str, **environ: str) -> Context:
+def context_at(root: Path, monkeypatch: pytest.MonkeyPatch, *words: str, pipeline: str = "", **environ: str) -> Context:
     monkeypatch.chdir(root)
     given = {"TFGUARD_TERRAFORM": str(root / "terraform"), "HOME": str(root.parent), "PATH": os.defpath, **environ}
-    options = Options(command=words, chdir="current")
+    options = Options(command=words, pipeline=pipeline or None, chdir=None if pipeline else "current")
     return make_context(Call(options, given, Reporter("console", -1)))
 
 
@@ -420,3 +420,49 @@ def test_the_simulated_terraform_reads_what_a_real_one_reads(tmp_path: Path) -> 
         return subprocess.run(words, env={**environ, **more}, capture_output=True, text=True).stdout.strip()
 
     assert (shown(), shown(TF_WORKSPACE="prod")) == ("dev", "prod")
+
+
+# --- a push of what Terraform could not save ------------------------------------------------------------------------
+
+
+def test_a_push_reads_the_backend_that_was_locked(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "one/.terraform/modules").mkdir()
+    found: list[tuple[str, list[str], int]] = []
+    front = FakeFront(root, [])
+
+    def note(*_: Any, **__: Any) -> int:
+        init("other/x")(root)
+        rescue = front.requests[0].rescue
+        assert rescue is not None
+        data = Path(rescue.environ["TF_DATA_DIR"])
+        key = json.loads((data / "terraform.tfstate").read_text())["backend"]["config"]["key"]
+        found.append((key, sorted(path.name for path in data.iterdir()), data.stat().st_mode & 0o777))
+        return 0
+
+    monkeypatch.setattr(front, "run", note)
+
+    run(front, context_at(root, monkeypatch, "apply"))
+
+    assert found == [("one/x", ["modules", "terraform.tfstate"], 0o700)]
+
+
+def test_a_pipeline_is_initialised_again_where_that_was_undone_meanwhile(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "tfguard.yml").write_text("version: 1\npipelines:\n  it: {dir: one}\n")
+    front = FakeFront(root, [lambda root: (root / "one/.terraform/terraform.tfstate").unlink()])
+    context = context_at(root, monkeypatch, "apply", pipeline="it")
+    ran: list[list[str]] = []
+
+    def note(argv: list[str], **_: Any) -> int:
+        ran.append(argv[1:])
+        if argv[1] == "init":
+            init("one/x")(root)
+        return 0
+
+    monkeypatch.setattr(front, "run", note)
+
+    ended = run(front, context)
+
+    assert ended.exit_code == 0
+    assert [words[0] for words in ran] == ["init", "apply"]

@@ -10,22 +10,23 @@ Not pinned is the cache of the backend. Only TF_DATA_DIR could name another, and
 would inherit that: a Terraform which a provisioner runs in another directory would find our backend there, or none.
 Nor can it be locked: Terraform's own lock on it would make every `init -reconfigure` in the directory fail meanwhile.
 So it is looked at once more when Terraform has ended, to tell of a change that may have come too late for us to see.
+A `state push` of what Terraform could not save starts nothing, and comes much later: that gets a copy (`copy_data`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tfguard.backends.target import Target, Unlockable
 from tfguard.errors import NAMED, ConfigError
+from tfguard.files import write
 from tfguard.lock import protocol
 from tfguard.report.messages import phrases
 from tfguard.run.context import Context, find_target
@@ -41,7 +42,7 @@ class Look:
 
     `context` has the real directory pinned, `place` is that directory's device and inode. `backend` is what the
     directory's cache says, None where the plan says it. `plan` is the digest of the plan file, `copy` our own copy of
-    it; both are empty where there is none.
+    it; both are empty where there is none. `workdir` is the directory as it was read.
     """
 
     target: Target
@@ -50,6 +51,23 @@ class Look:
     backend: tuple[str, Mapping[str, Any]] | None = field(default=None, repr=False)  # It may hold secrets.
     plan: str = ""
     copy: str = ""
+    workdir: WorkingDirectory | None = field(default=None, repr=False)
+
+    def copy_data(self, folder: str) -> str:
+        """
+        Make a data directory in `folder` that has the backend as this look found it; return its path.
+
+        Everything else in it leads to the real one. Only of a directory that was read. Raises OSError.
+        """
+        assert self.workdir is not None
+        place = Path(tempfile.mkdtemp(prefix="data-", dir=folder))
+        if self.workdir.cache_text is not None:
+            write(place / self.workdir.cache_path.name, self.workdir.cache_text.encode())
+        for name in ("modules", "providers", "plugins", "plugin_path"):
+            real = self.workdir.data_dir / name
+            if real.exists():
+                (place / name).symlink_to(real)
+        return str(place)
 
     def difference(self, later: Look) -> str:
         """Say what another look found that is not as in this one; empty where both would write the same state."""
@@ -67,6 +85,10 @@ class Look:
         return ""
 
 
+class NoCopy(ConfigError):
+    """There is no room for a copy of the plan, however often one looks."""
+
+
 def take_look(context: Context, invocation: Invocation, folder: str = "") -> Look | Unlockable:
     """
     Look at everything that decides which state this call writes.
@@ -74,7 +96,7 @@ def take_look(context: Context, invocation: Invocation, folder: str = "") -> Loo
     With a `folder` a plan file is copied into it first, and the copy is what is looked at.
 
     Raises:
-        ConfigError: There is no lock to be found, or what decides it changes while we look.
+        ConfigError: There is no lock to be found, or what decides it changes while we look; NoCopy.
     """
     if context.settings.lock.mode == "named":
         # Its name and its store stand in the settings, which are read once; the state is under Terraform's own lock.
@@ -90,7 +112,7 @@ def take_look(context: Context, invocation: Invocation, folder: str = "") -> Loo
     cache = None if plan else workdir.backend
     if place != _place(context.settings.directory) or place != _place(pinned.work_directory):
         raise ConfigError("the directory is being replaced by another one.", "Run it again.", about=context.label())
-    return Look(found, pinned, place, (cache.type, cache.config) if cache else None, plan, copy)
+    return Look(found, pinned, place, (cache.type, cache.config) if cache else None, plan, copy, workdir)
 
 
 def _place(directory: str) -> tuple[int, int]:
@@ -124,10 +146,10 @@ def _read_plan(workdir: WorkingDirectory, invocation: Invocation, folder: str) -
         with path.open("rb") as file:
             return _digest(file.read), copy
     except OSError as error:
-        raise ConfigError(
-            f"the plan file cannot be copied into {folder or 'a folder of our own'}: {error.strerror}.",
-            "Make room there, or name another folder in TMPDIR.",
-        ) from error
+        if folder:
+            what = f"the plan file cannot be copied into {folder}: {error.strerror}."
+            raise NoCopy(what, "Make room there, or name another folder in TMPDIR.") from error
+        raise ConfigError(f"the plan file cannot be read: {error.strerror}.") from error
 
 
 def _copy(path: Path, folder: str) -> Path:
@@ -146,25 +168,19 @@ def _digest(read: Callable[[int], bytes]) -> str:
     return found.hexdigest()
 
 
-@contextlib.contextmanager
-def private_folder(*, is_needed: bool) -> Iterator[str]:
+def private_folder() -> str:
     """
-    A folder that only we can enter, for a copy of a plan; empty where there is none to copy.
+    Make a folder that only we can enter, for copies of the plan and of the backend's cache.
 
     Raises:
         ConfigError: There is no room for one.
     """
-    if not is_needed:
-        yield ""
-        return
     try:
-        made = tempfile.TemporaryDirectory(prefix="tfguard-", ignore_cleanup_errors=True)
+        return tempfile.mkdtemp(prefix="tfguard-")
     except OSError as error:
         raise ConfigError(
             f"there is no place for a copy of the plan file: {error.strerror}.", "Name a folder for it in TMPDIR."
         ) from error
-    with made as folder:
-        yield folder
 
 
 @dataclass(frozen=True)

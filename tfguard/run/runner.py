@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -31,7 +32,7 @@ from tfguard.report.narrator import Narrator, holder_facts
 from tfguard.report.reporter import Reporter
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.exit_status import shell_status, signal_to_die_of
-from tfguard.run.look import Footing, Look, private_folder
+from tfguard.run.look import Footing, Look, NoCopy, private_folder
 from tfguard.run.task import Task
 from tfguard.terraform.plan_file import read_planned_at
 
@@ -71,6 +72,7 @@ class Runner:
         self._narrator = narrator
         self._clock = SystemClock()
         self._started_at = self._waited_before = 0.0
+        self._folder = ""
 
     def run(self, task: Task, body: Body, again: Callable[[], Task]) -> RunEnded:
         """
@@ -83,34 +85,48 @@ class Runner:
         What kept the run from starting, or broke it off, is said here, and is an ending too; it is not raised.
         """
         self._started_at = self._clock.boottime()
-        with private_folder(is_needed=bool(task.plan_file)) as folder:
-            for count in range(1, _ROUNDS + 1):
-                self._begin(task)
-                try:
-                    self._refuse_errored(task)
-                    held = self._acquire(task)
-                except TfguardError as error:
-                    ending = self._say_failure(task, error)
-                    return self._finish(task, ending, self._waited_seconds())
-                try:
-                    look = task.look_again(folder)
-                    changed = task.look.difference(look)
-                    if changed and count == _ROUNDS:
-                        raise errors.ConfigError(starting.always_changing(task.subject.label, changed), about=NAMED)
-                except TfguardError as error:
-                    return self._release(task, held, self._say_failure(task, error))
-                if not changed:
-                    return self._run_held(task, held, look, body)
-                ended = self._give_back(task, held, changed)
-                if ended is not None:
-                    return ended
-                try:
-                    self.front.start_over()
-                    self._waited_before = self._waited_seconds()
-                    task = again()
-                except TfguardError as error:
-                    return self._finish(task, self._say_failure(task, error), self._waited_seconds())
+        self._folder = private_folder()
+        ended = self._run_in_rounds(task, body, again)
+        if ended.release != "failed":  # Else the keeper may need it still, for a push.
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return ended
+
+    def _run_in_rounds(self, task: Task, body: Body, again: Callable[[], Task]) -> RunEnded:
+        for count in range(1, _ROUNDS + 1):
+            self._begin(task)
+            try:
+                self._refuse_errored(task)
+                held = self._acquire(task)
+            except TfguardError as error:
+                return self._finish(task, self._say_failure(task, error), self._waited_seconds())
+            try:
+                look, changed = self._look_again(task)
+                if changed and count == _ROUNDS:
+                    raise errors.ConfigError(starting.always_changing(task.subject.label, changed), about=NAMED)
+            except TfguardError as error:
+                return self._release(task, held, self._say_failure(task, error))
+            if look is not None and not changed:
+                return self._run_held(task, held, look, body)
+            ended = self._give_back(task, held, changed)
+            if ended is not None:
+                return ended
+            try:
+                self.front.start_over()
+                self._waited_before = self._waited_seconds()
+                task = again()
+            except TfguardError as error:
+                return self._finish(task, self._say_failure(task, error), self._waited_seconds())
         raise AssertionError("the last round ends the run")
+
+    def _look_again(self, task: Task) -> tuple[Look | None, str]:
+        """Look under the lock. Return what was found, and what is not as it was before the wait. Raises NoCopy."""
+        try:
+            look = task.look_again(self._folder)
+        except NoCopy:
+            raise
+        except errors.ConfigError:
+            return None, "the directory cannot be used as it is now"  # Starting over says why, or initialises it.
+        return look, task.look.difference(look)
 
     def _begin(self, task: Task) -> None:
         self._narrator.subject = task.subject
@@ -253,17 +269,22 @@ class Runner:
             record_path=task.record_path,
         )
 
-    @staticmethod
-    def _rescue(task: Task) -> messages.Rescue | None:
+    def _rescue(self, task: Task) -> messages.Rescue | None:
         if not task.state_directory:
             return None
         environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
+        argv = list(task.push_argv)
         if task.target.backend != "named":
             environ["TF_WORKSPACE"] = task.target.workspace
+            try:
+                # By the time of a push the directory may have been initialised for another backend.
+                environ["TF_DATA_DIR"] = task.look.copy_data(self._folder)
+            except OSError:
+                argv = []  # Rather kept than pushed to another state.
         return messages.Rescue(
             directory=task.state_directory,
             current=task.directory,
-            argv=list(task.push_argv),
+            argv=argv,
             environ=without_tracking(environ),
         )
 

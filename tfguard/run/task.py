@@ -55,7 +55,7 @@ def make_task(
         record=_record(context, target, command or invocation.display),
         record_path=str(context.report.page.record) if context.report.page else run_record.new_path(context.environ),
         state_directory=context.work_directory,
-        push_argv=_push_argv(context, target, invocation),
+        push_argv=_push_argv(look, invocation),
         pushed_file=_pushed_file(context, invocation),
         plan_file=os.path.join(context.work_directory, invocation.plan_file) if invocation.plan_file else "",
         ignores_errored=context.options.ignores_errored or invocation.words == ("state", "push"),
@@ -71,13 +71,14 @@ def _terms(context: Context, invocation: Invocation) -> LockTerms:
     return structs.replace(terms, orphan_timeout_seconds=float(orphan_timeout)) if orphan_timeout else terms
 
 
-def _push_argv(context: Context, target: Target, invocation: Invocation) -> tuple[str, ...]:
+def _push_argv(look: Look, invocation: Invocation) -> tuple[str, ...]:
     """The command that pushes a state under this very lock; none where it would push to another state."""
+    context, target = look.context, look.target
     if target.backend == "named":
         return (*context.terraform, "state", "push", "-lock-timeout=60s")
     if invocation.plan_file is not None:
         try:
-            own = resolve_target(context.workdir(), parse(("apply",), {}), context.environ)
+            own = resolve_target(look.workdir or context.workdir(), parse(("apply",), {}), context.environ)
         except ConfigError:
             return ()
         if not isinstance(own, Target) or (own.path, own.stores) != (target.path, target.stores):

@@ -79,6 +79,11 @@ class WorkingDirectory:
         return self.data_dir / "terraform.tfstate"
 
     @cached_property
+    def cache_text(self) -> str | None:
+        """What the cache says, word for word; None where there is none. Raises ConfigError: It cannot be read."""
+        return self._read(self.cache_path, _MAX_CACHE_BYTES)
+
+    @cached_property
     def backend(self) -> BackendCache | None:
         """
         The backend from the cache; None where there is no cache, or it names none.
@@ -86,8 +91,7 @@ class WorkingDirectory:
         Raises:
             ConfigError: The cache cannot be read, or is of a version we do not know.
         """
-        text = self._read(self.cache_path, _MAX_CACHE_BYTES)
-        return None if text is None else _parse_cache(text, self.cache_path)
+        return None if self.cache_text is None else _parse_cache(self.cache_text, self.cache_path)
 
     @cached_property
     def declared(self) -> tuple[str, ...]:
