@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -28,6 +29,7 @@ from tfguard.backends.target import Target
 from tfguard.config.options import Options
 from tfguard.errors import Outcome
 from tfguard.guard import messages
+from tfguard.guard.signals import Received
 from tfguard.lock import protocol, refusals
 from tfguard.process.front import Front, Refused
 from tfguard.report.messages import phrases
@@ -117,7 +119,7 @@ class FakeFront:
     late: Edit = NOTHING
     answers: list[protocol.Failed] = field(default_factory=list)
     lost: protocol.Lost | None = None
-    stopped_by: None = None
+    stopped_by: Received | None = None
     is_timed_out: bool = False
     is_interactive: bool = False
     last_words: str = ""
@@ -343,6 +345,23 @@ def test_a_lock_that_is_lost_by_the_second_look_is_not_taken_again(root: Path, m
     ended = run(front, context_at(root, monkeypatch, "apply"))
 
     assert (ended.outcome, len(front.requests), front.written) == (Outcome.LOCK_LOST, 1, [])
+
+
+def test_a_run_that_is_stopped_while_it_gives_back_the_lock_takes_no_other(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    front = FakeFront(root, [select("prod")])
+    release = front.release
+
+    def stop(outcome: str, exit_code: int | None) -> protocol.Released:
+        front.stopped_by = Received(signal.SIGINT)
+        return release(outcome, exit_code)
+
+    monkeypatch.setattr(front, "release", stop)
+
+    ended = run(front, context_at(root, monkeypatch, "apply"))
+
+    assert (ended.outcome, ended.exit_code, len(front.requests)) == (Outcome.INTERRUPTED, 130, 1)
 
 
 # --- a workspace that is missing ------------------------------------------------------------------------------------

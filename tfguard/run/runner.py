@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
-import tenacity
 
 from tfguard import errors
 from tfguard.ci import platform
@@ -33,12 +32,12 @@ from tfguard.report.reporter import Reporter
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.look import Footing, Look, NoCopy, private_folder
+from tfguard.run.missing_workspace import create_workspace
 from tfguard.run.task import Task
 from tfguard.terraform.plan_file import read_planned_at
 
 #: Credentials that end sooner than this may end before an unlimited run does.
 SHORT_CREDENTIALS_SECONDS = 15 * 60.0
-_WORKSPACE_TRIES = 5
 #: How often a workspace is created that is not found afterwards: once, and again should somebody have deleted it.
 _WORKSPACE_ROUNDS = 2
 #: What Terraform and OpenTofu print of a saved plan whose state has moved since.
@@ -141,13 +140,19 @@ class Runner:
 
     def _give_back(self, task: Task, held: protocol.Held, changed: str) -> RunEnded | None:
         """Release a lock under which another state would be written. Return how the run ended, if that is its end."""
-        if self.front.lost is not None or self.front.stopped_by is not None:
+        if self._is_over():
             return self._release(task, held, self._judge(1, frozenset()))
         text = starting.starting_over(task.subject.label, changed)
         self.report.say("warning", "target.changed", text, label=task.subject.label, reason=changed)
         released = self.front.release(Outcome.CONFIG_ERROR.value, None)
         self._tell_unreleased(task, held, released)
+        if self._is_over():  # Stopped meanwhile; the keeper may be releasing still.
+            return self._finish(task, self._judge(1, frozenset()), self._waited_seconds(), held, released)
         return None
+
+    def _is_over(self) -> bool:
+        """Whether nothing may be started any more."""
+        return self.front.lost is not None or self.front.stopped_by is not None
 
     def _run_held(self, task: Task, held: protocol.Held, look: Look, body: Body) -> RunEnded:
         try:
@@ -292,7 +297,9 @@ class Runner:
         """Return the request to try again with, or raise what a person must hear."""
         match answer.why:
             case refusals.NoWorkspace():
-                self._create_workspace(task)
+                create_workspace(
+                    self.front, self.report, task, lambda: self._waited_seconds() <= task.terms.timeout_seconds
+                )
                 return self._with_time_left(request)
             case refusals.TakeoverRefused(record=record):
                 text = waiting.takeover_refused(task.subject, record, self._clock.now())
@@ -337,35 +344,6 @@ class Runner:
                 return TfguardError("", about=label)
             case _:
                 assert_never(why)
-
-    def _create_workspace(self, task: Task) -> None:
-        """Let Terraform create the workspace under its own lock, by a command that touches nothing else."""
-        workspace = task.target.workspace
-        text = starting.creating_workspace(task.subject.label, workspace)
-        self.report.say("info", "workspace.created", text, label=task.subject.label, workspace=workspace)
-        environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_result(lambda problem: problem is not None),
-            stop=lambda state: (
-                state.attempt_number >= _WORKSPACE_TRIES or self._waited_seconds() > task.terms.timeout_seconds
-            ),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
-            retry_error_callback=lambda state: state.outcome.result() if state.outcome else "",
-        )
-        problem = retrying(self._try_create_workspace, task, {**environ, "TF_WORKSPACE": workspace})
-        if problem is not None:
-            first = next((line.strip(" │╵╷") for line in problem.splitlines() if "Error" in line), "it gave no reason")
-            raise errors.ConfigError(
-                phrases.fit(f"workspace {workspace} could not be created: {first}"),
-                f"Create it by hand: terraform workspace new {workspace}",
-                about=task.subject.label,
-            )
-
-    def _try_create_workspace(self, task: Task, environ: dict[str, str]) -> str | None:
-        status, output = self.front.run_captured(
-            [*task.terraform, "output", "-no-color", "-json"], directory=task.directory, environ=environ
-        )
-        return None if status == 0 else output
 
     def _tell_of(self, task: Task, request: messages.Acquire, held: protocol.Held) -> None:
         label = task.subject.label

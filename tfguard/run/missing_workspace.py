@@ -1,0 +1,52 @@
+"""A workspace that Terraform would create under a lock of its own, against ours: it is created before we take ours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tenacity
+
+from tfguard.errors import ConfigError
+from tfguard.process.front import Front
+from tfguard.report.messages import phrases, starting
+from tfguard.report.reporter import Reporter
+from tfguard.run.task import Task
+
+_TRIES = 5
+
+
+def create_workspace(front: Front, report: Reporter, task: Task, has_time: Callable[[], bool]) -> None:
+    """
+    Let Terraform create the workspace under its own lock, by a command that touches nothing else.
+
+    It is tried again where somebody else may be doing the same, as long as `has_time`.
+
+    Raises:
+        ConfigError: It could not be created, and why.
+    """
+    workspace = task.target.workspace
+    text = starting.creating_workspace(task.subject.label, workspace)
+    report.say("info", "workspace.created", text, label=task.subject.label, workspace=workspace)
+    environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_result(lambda problem: problem is not None),
+        stop=lambda state: state.attempt_number >= _TRIES or not has_time(),
+        wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
+        retry_error_callback=lambda state: state.outcome.result() if state.outcome else "",
+    )
+    problem = retrying(_try_create, front, task, {**environ, "TF_WORKSPACE": workspace})
+    if problem is not None:
+        first = next((line.strip(" │╵╷") for line in problem.splitlines() if "Error" in line), "it gave no reason")
+        raise ConfigError(
+            phrases.fit(f"workspace {workspace} could not be created: {first}"),
+            f"Create it by hand: terraform workspace new {workspace}",
+            about=task.subject.label,
+        )
+
+
+def _try_create(front: Front, task: Task, environ: dict[str, str]) -> str | None:
+    # Where Terraform works, with its -chdir: anywhere else it would create another state's.
+    status, output = front.run_captured(
+        [*task.terraform, "output", "-no-color", "-json"], directory=task.directory, environ=environ
+    )
+    return None if status == 0 else output
