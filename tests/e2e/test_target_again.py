@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Backend, Stage
+from tests.e2e.conftest import TFGUARD, Backend, Stage
 from tests.e2e.running import Running, running
 from tests.support.eventually import eventually
 
@@ -82,7 +83,7 @@ def with_workspaces(made: Stage) -> Stage:
 # --- A1: the workspace ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("backend", ["both", "local"])
+@pytest.mark.parametrize("backend", ["dynamodb", "s3", "local"])
 def test_a_workspace_that_is_selected_meanwhile_is_locked_before_it_is_written(stage: Make, backend: Backend) -> None:
     made = with_workspaces(stage(backend, text=TEXT))
 
@@ -115,6 +116,20 @@ def test_deleting_a_workspace_needs_no_variable(stage: Make) -> None:
     result = made.tfguard("workspace", "delete", "prod")
 
     assert result.code == 0, str(result)
+
+
+def test_a_tfguard_that_a_provisioner_starts_elsewhere_looks_for_itself(stage: Make) -> None:
+    made, other = stage("local", text="", name="one"), with_workspaces(stage("local", text=TEXT, name="two"))
+    command = shlex.join([*TFGUARD, f"-chdir={other.path}", "workspace", "show"])
+    made.write(
+        'resource "terraform_data" "it" {\n  provisioner "local-exec" {\n'
+        f'    command = "echo $TF_WORKSPACE >> log; {command} >> log"\n  }}\n}}\n'
+    )
+
+    result = made.tfguard(*APPLY)
+
+    assert result.code == 0, str(result)
+    assert made.log_lines() == ["default", "dev"]
 
 
 # --- A2: the backend ------------------------------------------------------------------------------------------------
