@@ -237,6 +237,19 @@ def test_whatever_is_edited_the_state_that_is_written_is_the_one_that_is_locked(
         assert (ended.exit_code, front.written) == (78, [])
 
 
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_pipeline_behind_a_link_writes_what_is_locked(
+    root: Path, monkeypatch: pytest.MonkeyPatch, *, is_late: bool
+) -> None:
+    (root / "tfguard.yml").write_text("version: 1\npipelines:\n  it: {dir: current}\n")
+    front = FakeFront(root, [NOTHING if is_late else switch("two")], switch("two") if is_late else NOTHING)
+
+    ended = run(front, context_at(root, monkeypatch, "apply", pipeline="it"))
+
+    state = "b/one/x" if is_late else "b/two/x"
+    assert (ended.exit_code, front.written) == (0, [(state, state)])
+
+
 # --- single claims --------------------------------------------------------------------------------------------------
 
 

@@ -23,6 +23,7 @@ from tests.simulation.world import Violation
 TRAPS = (105, 201, 208, 212, 297, 312, 323, 441, 664, 768, 796, 3528, 7656)
 #: What shows the promises of one lease, one after another.
 LEASE_TESTS = tuple(f"tests/lock/test_{name}.py" for name in ("acquire", "pair", "release", "renew", "takeover"))
+LOOK_TESTS = ("tests/run/test_look.py",)
 _ROOT = Path(__file__).parents[2]
 
 
@@ -203,6 +204,11 @@ MUTANTS = (
     _in("lock.turn", "a number is lost with its answer", ("        self._ticket = state.ticket(self._ticket.id) or self._ticket", "        pass")),
     _in("lock.waiting", "who gives up stays in line", ("        self._line.leave()", "        pass")),
     _in("lock.waiting", "who gives up leaves his lock behind", ("            self._acquirer.withdraw()", "            pass"), tests=("tests/process/test_lease_thread.py",)),
+    _in("run.runner", "what the second look finds is ignored", ("return look, task.look.difference(look)", 'return look, ""'), tests=LOOK_TESTS),
+    _in("run.look", "Terraform reads the workspace for itself", ("is_pinned = workspace and not is_deleting", "is_pinned = False"), tests=LOOK_TESTS),
+    _in("run.look", "Terraform reads the user's plan file", ("if look.copy and invocation.plan_file is not None:", "if not self:"), tests=LOOK_TESTS),
+    _in("run.look", "Terraform follows the link for itself", ("    return replace(context, pinned=real)", "    return context"), tests=LOOK_TESTS),
+    _in("run.runner", "what could not be saved is pushed where the directory says", ('environ["TF_DATA_DIR"] = task.look.copy_data(self._folder)', "pass"), tests=LOOK_TESTS),
     Mutant("the lock is released before the child is gone", wrong="releases early"),
     Mutant("a sleeping machine's clock stands still", wrong="clock stops"),
 )  # fmt: skip
