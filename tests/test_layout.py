@@ -57,7 +57,15 @@ PROGRAMS = frozenset({"cli.main", "cli.completion", "__main__"}) | {
 
 #: They start without site-packages, or before anything else: the standard library is all they have, and one another.
 BARE = (
-    *("process.bare", "process.family", "process.page", "process.shim", "process.sentinel", "process.launch"),
+    *(
+        "process.bare",
+        "process.family",
+        "process.page",
+        "process.relatives",
+        "process.shim",
+        "process.sentinel",
+        "process.launch",
+    ),
     "terraform.commands",
 )
 

@@ -44,3 +44,12 @@ def test_what_lay_there_before_the_first_program_is_told_however_many_follow(jou
 
 def test_before_any_program_nothing_is_known_to_be_old(journal):
     assert journal.handover(REQUEST, child=0).errored_before is None
+
+
+def test_a_successor_inside_another_tfguard_is_told_that_the_lock_is_not_ours():
+    journal = Handover()
+    journal.note(protocol.Held(lock_id="outer", beat=0, base=0.0, is_nested=True))
+
+    told = journal.handover(REQUEST, child=4711)
+
+    assert (told.lock.stage, told.lock.lock_id, told.lock.is_nested) == ("held", "outer", True)

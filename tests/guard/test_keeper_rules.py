@@ -523,3 +523,126 @@ def test_the_end_of_an_inherited_child_is_the_fronts_to_tell(keeper):
     keeper.ask(adopting()).exits()
 
     assert not keeper.noted.told(messages.Exited)
+
+
+# --- a family that outlives its program -----------------------------------------------------------------------------
+
+LEFT = (messages.Relative(name="sleep", pid=4712),)
+
+
+def outlived(keeper, seconds=0.0):
+    keeper.rules.on_outlived(LEFT, keeper.now)
+    return keeper.wait(seconds)
+
+
+def told(keeper):
+    return [message.event for message in keeper.noted.told(messages.Told) if message.event.startswith("family.")]
+
+
+def test_who_outlives_the_program_keeps_the_run_going(keeper):
+    outlived(keeper.running()).ask(DONE).ask(SPAWN)
+
+    assert keeper.noted.count("release") == 0
+    assert keeper.noted.count("start") == 1
+    assert keeper.noted.told(messages.Exited) == []
+
+
+def test_it_is_said_who_is_waited_for_but_not_of_one_that_follows_at_once(keeper):
+    outlived(keeper.running(), 0.5)
+    at_once = told(keeper)
+    keeper.wait(0.6).beat()
+    soon = told(keeper)
+    for _ in range(70):
+        keeper.wait(10).beat()
+
+    assert (at_once, soon, told(keeper)) == ([], ["family.awaited"], ["family.awaited"] * 2)
+    assert keeper.noted.told(messages.Told)[0].left == LEFT
+
+
+def test_without_a_stop_nobody_is_killed(keeper):
+    outlived(keeper.running())
+    for _ in range(400):
+        keeper.wait(10).beat()
+
+    assert keeper.noted.count("kill") == 0
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_after_a_stop_the_family_has_the_orphan_timeout_to_end(keeper, when):
+    keeper.running()
+    if when == "before":
+        keeper.ask(STOP)
+        outlived(keeper)
+    else:
+        outlived(keeper).ask(STOP)
+    for _ in range(179):
+        keeper.wait(10).beat()
+    in_time = keeper.noted.count("kill")
+    keeper.wait(10).wait(TICK_SECONDS)
+
+    assert in_time == 0
+    assert keeper.noted.count("kill") == 2, "again and again, for another may have come of it"
+    assert told(keeper)[-1:] == ["family.killed"]
+    assert told(keeper).count("family.killed") == 1
+
+
+def test_a_run_timeout_counts_as_a_stop(keeper):
+    outlived(keeper.running(run_timeout_seconds=5.0, orphan_timeout_seconds=20.0)).wait(6)
+    keeper.beat().wait(10)
+    in_time = keeper.noted.count("kill")
+    keeper.beat().wait(11)
+
+    assert (in_time, keeper.noted.count("kill")) == (0, 1)
+    assert keeper.noted.count("interrupt_child") == 1
+
+
+def test_who_outlives_a_program_that_had_its_signal_gets_none(keeper):
+    keeper.running().ask(STOP).wait(TICK_SECONDS)
+    outlived(keeper, 5).ask(STOP).front_dies().wait(5)
+
+    assert keeper.noted.count("interrupt_child") == 1
+
+
+def test_who_outlives_a_program_under_a_lost_lock_is_killed_again_and_again(keeper):
+    outlived(keeper.running()).hear(protocol.Lost(kind="another's")).wait(TICK_SECONDS).wait(TICK_SECONDS)
+
+    assert keeper.noted.count("kill") >= 2
+
+
+# --- inside another tfguard -----------------------------------------------------------------------------------------
+
+
+def inside(keeper):
+    return keeper.acquiring().hear(protocol.Held(lock_id="outer", beat=0, base=0.0, is_nested=True))
+
+
+def test_a_run_inside_gives_its_place_back_and_no_lock(keeper):
+    inside(keeper).ask(SPAWN).wait(LEASE).exits().ask(DONE)
+
+    assert keeper.noted.count("release") == 1
+    assert "freeze" not in keeper.noted.done, "the lock, and its deadlines, are the parent's"
+
+
+def test_what_a_run_inside_could_not_save_is_for_the_one_around_it(keeper):
+    inside(keeper).ask(SPAWN).exits(1)
+    keeper.noted.is_unsaved = True
+
+    keeper.ask(DONE)
+
+    assert (keeper.noted.count("push"), keeper.noted.count("release")) == (0, 1)
+
+
+def test_a_successor_inside_keeps_its_place_until_the_child_is_gone(keeper):
+    lock = protocol.Adoption(stage="held", lock_id="outer", is_nested=True)
+    keeper.ask(messages.Adopt(acquire=asked(), lock=lock, child=4711)).ask(DONE).wait(LEASE)
+    before = keeper.noted.count("release")
+    keeper.exits()
+
+    assert (before, keeper.noted.count("release")) == (0, 1)
+    assert "freeze" not in keeper.noted.done
+
+
+def test_without_a_front_a_run_inside_gives_its_place_back(keeper):
+    inside(keeper).ask(SPAWN).front_dies().exits()
+
+    assert keeper.noted.count("release") == 1

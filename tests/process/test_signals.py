@@ -87,3 +87,16 @@ def test_a_program_that_we_become_gets_its_signals_as_if_we_had_never_been():
     assert eventually(process.poll, 30) == -signal.SIGTERM
     process.stdin.close()
     process.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has subreapers")
+def test_what_we_become_inherits_no_orphans():
+    """It is no subreaper any more: Terraform reaps none but its own."""
+    code = (
+        "import ctypes; from tfguard.process import signals; signals.become_subreaper(); signals.restore_defaults();"
+        "found = ctypes.c_int(); ctypes.CDLL(None).prctl(37, ctypes.byref(found), 0, 0, 0); print(found.value)"
+    )
+
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=patience(30))
+
+    assert ended.stdout == "0\n", ended.stderr

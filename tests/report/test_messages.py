@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 
 from tfguard.clock import created
+from tfguard.guard.messages import Relative
 from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.protocol import Sibling
+from tfguard.lock.refusals import NotOurTurn
 from tfguard.lock.store import Holder, Lease, LockRecord
 from tfguard.report.messages import phrases, running, starting, waiting
 from tfguard.report.messages.phrases import Subject
@@ -70,6 +73,10 @@ LONG = record(
     lease(who="a-very-long-service-account-name@runner-pool-eu-west-1-0123456789abcdef", run="GitHub run " + "9" * 60)
 )
 
+SIBLING = Sibling(who="ana@ci-7", command="apply", pid=4711)
+NOT_OURS = NotOurTurn(who="ana@ci-7", command="apply", pid=4711)
+LEFT = [Relative(name=name, pid=4711 + index) for index, name in enumerate(("sleep", "terraform", "\x1b[31mred", "d"))]
+
 CASES: dict[str, str] = {
     "waiting": waiting.waiting(SUBJECT, OURS, NOW, remaining_seconds=600),
     "waiting-laptop": waiting.waiting(BARE, LAPTOP, NOW, remaining_seconds=90),
@@ -115,6 +122,13 @@ CASES: dict[str, str] = {
     "acquired": waiting.acquired(SUBJECT, ID, waited_seconds=0.1, is_nested=False),
     "acquired-after": waiting.acquired(SUBJECT, ID, waited_seconds=92.3, is_nested=False),
     "acquired-nested": waiting.acquired(SUBJECT, ID, waited_seconds=0, is_nested=True),
+    "acquired-nested-after": waiting.acquired(SUBJECT, ID, waited_seconds=92.3, is_nested=True),
+    "turn_awaited": waiting.turn_awaited(SUBJECT, SIBLING, remaining_seconds=600),
+    "turn_awaited-mute": waiting.turn_awaited(SUBJECT, None, remaining_seconds=600),
+    "not_our_turn": waiting.not_our_turn(SUBJECT, NOT_OURS, waited_seconds=600.2),
+    "outlived": running.outlived(SUBJECT, LEFT[:1]),
+    "outlived-many": running.outlived(SUBJECT, LEFT),
+    "family_killed": running.family_killed(SUBJECT, LEFT[:2]),
     "unlocked": starting.unlocked("prod/network"),
     "plan_unlocked": starting.plan_unlocked("prod/network"),
     "denied_during_plan": starting.denied_during_plan(phrases.about("prod/network", DENIED)),

@@ -83,10 +83,13 @@ def run(call: Call, pipeline: str | None) -> RunEnded | int:
 
 @group.command("exec", short_help="Run any program while the lock is held.", context_settings=_VERBATIM)
 @takes_named_lock
+@click.option("--detach-ok", "may_detach", is_flag=True, help="What the program leaves running may outlive the lock.")
 @click.argument("argv", nargs=-1, type=click.UNPROCESSED)
 @click.pass_obj
-def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]) -> RunEnded | int:
-    """Run a program while this directory's state lock is held.
+def exec_(
+    call: Call, name: str | None, store: str | None, *, may_detach: bool, argv: tuple[str, ...]
+) -> RunEnded | int:
+    """Run a program while this directory's state lock is held: until it, and all that it has started, has ended.
 
     For example: tfguard exec -- ./deploy.sh
     """
@@ -94,7 +97,7 @@ def exec_(call: Call, name: str | None, store: str | None, argv: tuple[str, ...]
 
     if not argv:
         raise UsageError("exec needs a program to run.", "For example: tfguard exec -- ./deploy.sh")
-    return run_exec(call.about(None, name, store), argv)
+    return run_exec(call.about(None, name, store), argv, may_detach=may_detach)
 
 
 @group.command(short_help="Check that tfguard protects this state.", context_settings=_SETTINGS)

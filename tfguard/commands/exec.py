@@ -12,6 +12,7 @@ import stat
 from collections.abc import Mapping, Sequence
 
 from tfguard.errors import ProgramNotExecutable, ProgramNotFound
+from tfguard.guard import messages
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.look import Footing
@@ -20,13 +21,16 @@ from tfguard.terraform import command_line
 from tfguard.text import printable
 
 
-def run_exec(call: Call, argv: Sequence[str]) -> RunEnded:
+def run_exec(call: Call, argv: Sequence[str], *, may_detach: bool = False) -> RunEnded:
     """
     Run a program under a lock; return how it ended.
+
+    The lock is held until all that descends from the program is gone; `may_detach`: until the program itself is.
 
     Raises:
         TfguardError: Nothing was run, and why.
     """
+    family = messages.Family(nest="", waits_for="all", may_detach=may_detach)
     program = _find_program(argv[0], call.environ)
     with guarded(call) as session:
         session.ensure_initialised()
@@ -35,7 +39,8 @@ def run_exec(call: Call, argv: Sequence[str]) -> RunEnded:
             page, directory = call.report.page, str(session.context.current)
             keep = page.begin(page.story.label).write if page is not None else None
             # Nothing is pinned: what the program works on is its own affair, and a tfguard in it looks for itself.
-            return session.front.run([program, *argv[1:]], directory=directory, environ=footing.environ, keep=keep)
+            words = [program, *argv[1:]]
+            return session.front.run(words, directory=directory, environ=footing.environ, keep=keep, family=family)
 
         return session.run(lambda: session.task(command_line.parse(("apply",), {}), command="exec"), body)
 

@@ -59,11 +59,15 @@ class ChildPort(Protocol):
         ...
 
     def adopt(self, pid: int) -> None:
-        """Watch a child that a dead predecessor started."""
+        """Watch a child that a dead predecessor started, and its family."""
         ...
 
     def interrupt(self) -> bool:
-        """Send the one SIGINT. Return whether it was sent: it may have had it, be gone, or be another user's."""
+        """
+        Send the one SIGINT; where the program has ended, one to each of its family that has lost its parent.
+
+        Return whether it was sent: it may have had it, be gone, or be another user's.
+        """
         ...
 
     def spare(self) -> None:
@@ -71,15 +75,15 @@ class ChildPort(Protocol):
         ...
 
     def freeze(self) -> Sequence[str]:
-        """Stop it and all its descendants; return the names of those that run all the same. For every look."""
+        """Stop it and its family; return the names of those that run all the same. For every look."""
         ...
 
     def thaw(self) -> None:
-        """Let it and all its descendants go on."""
+        """Let it and its family go on."""
         ...
 
     def kill(self) -> None:
-        """SIGKILL it and all its descendants."""
+        """SIGKILL it and its family."""
         ...
 
     def watch_relays(self, now: float) -> None:

@@ -19,6 +19,8 @@ from tfguard.lock.deadlines import TICK_SECONDS
 
 #: What runs on for so long after it was to stop has not been stopped, and cannot be by us.
 UNSTOPPABLE_SECONDS = 2.0
+#: A program's family may take so long to follow it, in seconds, before it is said who is waited for; then each:
+_FAMILY_SECONDS = (1.0, 600.0)
 
 
 class KeeperRules:
@@ -39,6 +41,7 @@ class KeeperRules:
         self._request: messages.Acquire | None = None
         self._has_session = False
         self._lock_id = ""
+        self._is_nested = False
         self._has_child = False
         self._is_child_inherited = False
         self._is_front_alive = True
@@ -49,6 +52,10 @@ class KeeperRules:
         self._interrupt_reason = ""
         self._times_out_at: float | None = None
         self._orphan_killed_at = float("inf")
+        self._is_killed = False
+        self._left: tuple[messages.Relative, ...] = ()
+        self._left_told_at = float("inf")
+        self._left_killed_at = float("inf")
         self._outcome = "orphaned"
         self._closing: protocol.Release | None = None
         self._release_after_child: protocol.Release | None = None
@@ -87,11 +94,13 @@ class KeeperRules:
     def _adopt(self, message: messages.Adopt) -> None:
         self._start_session(message.acquire, message)
         if message.lock.stage == "held":
-            self.watchdog = self._watch(message.acquire, message.lock.base)
-            self.watchdog.is_interrupted = message.is_interrupted
+            self._is_nested = message.lock.is_nested
             self._lock_id = message.lock.lock_id
-            waited = message.lock.waited_seconds
-            self._hands.record.note_held(lock_id=self._lock_id, token=message.lock.token, waited_seconds=waited)
+            if not self._is_nested:
+                self.watchdog = self._watch(message.acquire, message.lock.base)
+                waited = message.lock.waited_seconds
+                self._hands.record.note_held(lock_id=self._lock_id, token=message.lock.token, waited_seconds=waited)
+            self.watchdog.is_interrupted = message.is_interrupted
         elif message.lock.stage == "releasing":
             self._releasing = protocol.Release(outcome="")  # The thread goes on with it by itself.
         if message.child:
@@ -127,6 +136,7 @@ class KeeperRules:
     def _on_interrupt(self, message: messages.Interrupt, now: float) -> None:
         self._outcome = "interrupted"  # Should the front be killed next, as after a cancel, this is how the run ended.
         self._is_stopping = True
+        self._limit_family(now)
         if not self._has_child:
             if self._has_session:
                 self._hands.lease.cancel_wait()
@@ -142,6 +152,7 @@ class KeeperRules:
         self._is_front_alive = False
         self._is_stopping = True
         self._hands.child.take_over_relays()
+        self._limit_family(now)
         if self._has_child:
             self._orphan_killed_at = now + self._orphan_timeout_seconds
             self._interrupt("the front is gone", now)
@@ -167,7 +178,7 @@ class KeeperRules:
         if self._has_child:  # A push that a dead predecessor has left to us, say: it may be writing.
             self._release_after_child = message
             return
-        if self._has_session:
+        if self._has_session and not self._is_nested:
             self._hands.record.note_outcome(message.outcome, message.exit_code)
         if not self._has_session:
             self._finish(protocol.Released(result="nothing"))
@@ -179,7 +190,7 @@ class KeeperRules:
             self._finish(protocol.Released(result="failed" if kind == "expired" else kind))
         elif not self._hands.lease.is_served():
             self._finish(protocol.Released(result="nothing"))
-        elif self._hands.rescue.is_needed:
+        elif self._hands.rescue.is_needed and not self._is_nested:  # Whoever holds the lock sees to that.
             self._closing = message
             self._push(now)
         else:
@@ -285,8 +296,9 @@ class KeeperRules:
 
     def _on_held(self, message: protocol.Held) -> None:
         assert self._request is not None
+        self._is_nested = message.is_nested
         if message.is_nested:
-            self._has_session = False
+            self._lock_id = message.lock_id
             return
         self.watchdog = self._watch(self._request, message.base)
         self._lock_id = message.lock_id
@@ -301,8 +313,11 @@ class KeeperRules:
     # --- the child ----------------------------------------------------------------------------------------------
 
     def on_exit(self, status: int, now: float) -> None:
-        """The child is gone. A push that ended is the keeper's own affair, any other program the front's."""
+        """
+        The child is gone, and its family. A push that ended is the keeper's own affair, any other program the front's.
+        """
         self._has_child = False
+        self._left, self._left_told_at = (), float("inf")
         self._interrupt_at = None
         if self._closing is not None:
             self._on_pushed(status, now)
@@ -315,10 +330,37 @@ class KeeperRules:
         elif not self._is_front_alive:
             self._release_orphaned(now)
 
+    def on_outlived(self, left: tuple[messages.Relative, ...], now: float) -> None:
+        """
+        The program has ended, and these of its family run on. They may write, so to us it runs on as well.
+
+        Told again and again until `on_exit`.
+        """
+        if not self._left:
+            self._left_told_at = now + _FAMILY_SECONDS[0]
+        self._left = left
+
+    def _limit_family(self, now: float) -> None:
+        """Somebody has asked to stop: from now on who outlives the program has a limited time for it."""
+        self._left_killed_at = min(self._left_killed_at, now + self._orphan_timeout_seconds)
+
+    def _enforce_on_family(self, now: float) -> None:
+        if not self._left:
+            return
+        if now >= self._left_killed_at or self._is_killed:
+            if self._left_told_at < float("inf"):
+                self._hands.front.tell(messages.Told(event="family.killed", left=self._left))
+                self._left_told_at = float("inf")
+            self._hands.child.kill()  # Each time: another may have come of it.
+        elif now >= self._left_told_at:
+            self._left_told_at = now + _FAMILY_SECONDS[1]
+            self._hands.front.tell(messages.Told(event="family.awaited", left=self._left))
+
     def on_everybody_signalled(self, now: float) -> None:
         """Somebody is ending every process here, one by one: the child first hears of it from us."""
         if self._has_child:
             self._is_stopping = True
+            self._limit_family(now)
             self._interrupt("SIGTERM to every process", now)
 
     def enforce(self, now: float) -> None:
@@ -335,6 +377,7 @@ class KeeperRules:
         if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:
             self._is_timed_out = True
             self._hands.front.tell(messages.Told(event="run.timed_out"))
+            self._limit_family(now)
             self._interrupt("run timeout", now)
         if self._interrupt_at is not None and now >= self._interrupt_at:
             self._interrupt_at = None
@@ -342,16 +385,18 @@ class KeeperRules:
         if now >= self._orphan_killed_at:
             self._outcome = "orphan-killed"
             self._hands.child.kill()
+        self._enforce_on_family(now)
 
     def timers(self) -> list[float]:
         """The instants, those of the lease aside, at which `enforce` will have something to do."""
-        timers = (
+        timers = [
             self._push_at,
             self._times_out_at,
             self._interrupt_at,
             self._orphan_killed_at,
             self.watchdog.frozen_until,
-        )
+            *((self._left_told_at, self._left_killed_at) if self._left else ()),
+        ]
         return [at for at in timers if at is not None]
 
     def _act(self, action: Action, now: float) -> None:
@@ -368,6 +413,7 @@ class KeeperRules:
             self._has_said.discard("child.frozen")
             self._say("child.thawed", now)
         else:
+            self._is_killed = True
             self._hands.child.kill()
             self._say_once("child.killed", now)
 

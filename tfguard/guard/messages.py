@@ -58,6 +58,26 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
         return self.target.deadlines(self.terms.lease_seconds)
 
 
+class Family(msgspec.Struct, frozen=True, kw_only=True):
+    """
+    A program and all that descends from it. `nest` is its TFGUARD_NEST, by which they are known.
+
+    Whose end counts as the program's end, beside its own: `waits_for` *all*, or those *writers* that write the state
+    under our lock and none of their own, as a Terraform that has outlived its wrapper does. `may_detach`: nobody's.
+    """
+
+    nest: str
+    waits_for: Literal["all", "writers"] = "writers"
+    may_detach: bool = False
+
+
+class Relative(msgspec.Struct, frozen=True, kw_only=True):
+    """Who has outlived the program from which it descends. `name` is without arguments: they may be secret."""
+
+    name: str
+    pid: int
+
+
 class Adopt(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
     Take over from a keeper that died: the request it worked on, and how far it had come.
@@ -79,12 +99,13 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     Three descriptors come with it (stdin, stdout, stderr of the child), then, for each stream named in `relayed`,
     the read end that the front relays, so that we can drain it if the front dies. `group`: the process group to
-    join, 0 for a group of its own.
+    join, 0 for a group of its own. `environ` has the nest of `family`.
     """
 
     argv: list[str]
     directory: str
     environ: dict[str, str]
+    family: Family | None = None
     group: int = 0
     relayed: list[Literal["stdout", "stderr"]] = []
 
@@ -140,16 +161,19 @@ Event = Literal[
     "child.killed",
     "run.timed_out",
     "keeper.broken",
+    "family.awaited",
+    "family.killed",
 ]
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Something that a person should hear of: an event, and its facts."""
+    """Something that a person should hear of: an event, and its facts. `left`: who has outlived the program."""
 
     event: Event
     reason: str = ""
     silence_seconds: float = 0.0
     error: str = ""
+    left: tuple[Relative, ...] = ()
 
 
 class Pushing(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -26,6 +26,7 @@ from tfguard import files
 from tfguard.backends.target import Target
 from tfguard.ci import platforms
 from tfguard.clock import boot_id, created
+from tfguard.guard.messages import Family
 from tfguard.jobfiles.transcript import Transcript
 
 #: How many records of runs that ended are kept where nobody settles, as on a laptop.
@@ -79,6 +80,7 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     front: ProcessMark | None = None
     keeper: ProcessMark | None = None
     child: ProcessMark | None = None
+    family: Family | None = None
     held_at: str = ""
     waited_s: float = 0.0
     held_s: float = 0.0
@@ -130,8 +132,9 @@ class RecordWriter:
         if self._path is not None:
             prune(self._path.parent)
 
-    def note_child(self, pid: int) -> None:
-        self.note(child=mark(pid))
+    def note_child(self, pid: int, family: Family | None = None) -> None:
+        """Note which program runs, and by what its family is known."""
+        self.note(child=mark(pid), family=family)
 
     def keep_text(self, data: bytes) -> None:
         """Keep what the front did not live to read of Terraform's text, if it kept any."""

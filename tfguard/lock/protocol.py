@@ -44,9 +44,10 @@ class LockRequest(msgspec.Struct, frozen=True, kw_only=True):
     """
     One lock that is wanted, on these terms, and what is written into its record.
 
-    `path` is LockInfo.Path. `nested_id`: our parent's lock ID, if it still holds this lock, is enough. `ticket` names
-    us in the line, the same for a successor of the keeper's. `ignores_errored`: a state that a former run could not
-    save is no reason to refuse. `wants_history`: Held is to tell of the runs before.
+    `path` is LockInfo.Path. `nested_id`: our parent's lock ID, if it still holds this lock, is enough; `nest` is then
+    where we take turns with others inside it. `ticket` names us in the line, the same for a
+    successor of the keeper's. `ignores_errored`: a state that a former run could not save is no reason to refuse.
+    `wants_history`: Held is to tell of the runs before.
     """
 
     terms: LockTerms
@@ -58,6 +59,7 @@ class LockRequest(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     is_changing: bool
     nested_id: str = ""
+    nest: str = ""
     ticket: str = ""
     ignores_errored: bool = False
     wants_history: bool = False
@@ -69,6 +71,7 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
 
     `stage` *trying*: the ID may be in the record. *held*: go on from beat + 2, counting from `base`. *releasing*: an
     absent record is success. `held_at`: since when the lock is held, after `waited_seconds`; 0 if it is not.
+    `is_nested`: the lock is our parent's, and ours is but a place in its nest.
     """
 
     stage: Literal["trying", "held", "releasing"]
@@ -78,6 +81,7 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
     token: int = 0
     held_at: float = 0.0
     waited_seconds: float = 0.0
+    is_nested: bool = False
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -115,6 +119,33 @@ class Surroundings(Protocol):
         ...
 
 
+class Sibling(msgspec.Struct, frozen=True, kw_only=True):
+    """A tfguard that runs inside the same program as we do, under the same lock around us: who does what in it."""
+
+    who: str
+    command: str
+    pid: int
+
+
+class Nest(Protocol):
+    """Where the tfguards inside one program take turns; the kernel ends the turn of one that dies."""
+
+    #: Who was in it when we last looked, None if that is not known.
+    ahead: Sibling | None
+
+    def fileno(self) -> int:
+        """The descriptor that carries our place, -1 if we are not in."""
+        ...
+
+    def try_enter(self) -> bool:
+        """Go in if nobody else is. Raises StoreMisconfigured where turns cannot be taken at all."""
+        ...
+
+    def leave(self) -> None:
+        """Let the next one in."""
+        ...
+
+
 # --- what is said ---------------------------------------------------------------------------------------------------
 
 
@@ -124,6 +155,7 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     may be taken over, None if never; `remaining_seconds` until we give up. `is_free`: it could be had, and is left
     to those ahead of us. We are in place `place` (1: next) of a line
     of `length`, 0 where there is none; `usual_seconds` is for how long the last runs held the lock, if that is known.
+    `is_inside`: what we wait for is our turn inside the tfguard around us; `ahead` has it.
     """
 
     record: LockRecord | None
@@ -135,6 +167,8 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     place: int = 0
     length: int = 0
     usual_seconds: float | None = None
+    is_inside: bool = False
+    ahead: Sibling | None = None
 
 
 class Trying(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -148,7 +182,8 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
     The lock is ours. `dead` is the record of the holder from whom we took it over; `runs` are those before, if asked.
 
-    A local lock's file descriptor comes with it: the front holds it too, in case the keeper dies.
+    A local lock's file descriptor comes with it, or that of a place in a nest: the front holds it too, in case the
+    keeper dies.
     """
 
     lock_id: str

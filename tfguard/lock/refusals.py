@@ -21,6 +21,14 @@ class Busy(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     record: LockRecord | None
 
 
+class NotOurTurn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Inside the tfguard around us another one runs, known by `who`, `command` and `pid` (0: unknown); time is up."""
+
+    who: str
+    command: str
+    pid: int
+
+
 class TakeoverRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Its holder, told by `record`, is dead, and our policy forbids to take it over."""
 
@@ -100,8 +108,8 @@ class Unexpected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 Refusal = Union[
-    Busy, TakeoverRefused, NoWorkspace, Unlisted, UnsavedState, Interrupted, LeaseLost, StoreUnavailable, StoreDenied,
-    ActionDenied, StoreMisconfigured, NotExecutable, Unexpected,
+    Busy, NotOurTurn, TakeoverRefused, NoWorkspace, Unlisted, UnsavedState, Interrupted, LeaseLost, StoreUnavailable,
+    StoreDenied, ActionDenied, StoreMisconfigured, NotExecutable, Unexpected,
 ]  # fmt: skip
 
 

@@ -15,10 +15,11 @@ from typing import TypeVar
 import tenacity
 
 from tfguard import errors
-from tfguard.clock import WaitingClock, boot_id, created
+from tfguard.clock import WaitingClock, created
 from tfguard.lock import protocol, queue_record, refusals
 from tfguard.lock.acquire import Busy
 from tfguard.lock.deadlines import RETRY_SECONDS, Deadlines, jittered
+from tfguard.lock.inside import Inside
 from tfguard.lock.lease import HeldLease, HeldLock
 from tfguard.lock.queue import Queue
 from tfguard.lock.store import LockRecord, Store
@@ -50,8 +51,10 @@ class LockSession:
         tell: Callable[[protocol.Word], None],
         is_watched: Callable[[], bool] = lambda: True,
         adopt: protocol.Adoption | None = None,
+        nest: protocol.Nest | None = None,
     ) -> None:
         self._request = request
+        self._nest = nest
         self._surroundings = surroundings
         self._deadlines = deadlines
         self._adopt = adopt
@@ -125,6 +128,8 @@ class LockSession:
             what = f"Unexpected {type(error).__name__} while taking the lock: {error}"
             self._fail(refusals.Unexpected(message=what))
         finally:
+            if self._nest is not None:
+                self._nest.leave()
             for store in self._stores:
                 with contextlib.suppress(Exception):
                     store.close()
@@ -133,9 +138,11 @@ class LockSession:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
         self._queue = Queue(self._stores[-1], self._clock, self._clock.sleep)
-        if self._adopt is not None and self._adopt.stage != "trying":
+        if self._adopt is not None and self._adopt.is_nested:
+            self._stay_inside()
+        elif self._adopt is not None and self._adopt.stage != "trying":
             self._continue(self._adopt)
-        elif not self._is_nested():
+        elif not self._run_inside():
             check_workspace(self._surroundings)
             self._lock = self._wait()
             self._hold(self._lock)
@@ -186,26 +193,35 @@ class LockSession:
                 # Not to be woken: a release that waits must not hammer the store.
                 self._clock.sleep(jittered(RETRY_SECONDS))
 
-    def _is_nested(self) -> bool:
-        """Whether our parent holds this very lock now, with a live lease; then it is enough."""
-        wanted = self._request.nested_id
-        if not wanted:
+    # --- inside another tfguard ---------------------------------------------------------------------------------
+
+    def _run_inside(self) -> bool:
+        """Serve a run under our parent's lock, once it is our turn; False if our parent does not hold this lock."""
+        inside = Inside(self._request, self._stores, self._clock, self._nest, post=self._post, cancel=self._cancel)
+        outer = inside.enter()
+        if outer is None:
             return False
-        records = [store.read() for store in self._stores]
-        if not all(record is not None and record.id == wanted and self._is_live(record) for record in records):
-            return False
-        record = records[0]
-        assert record is not None
-        token = record.lease.token if record.lease else 0
-        self._post(protocol.Held(lock_id=wanted, beat=0, base=0.0, token=token, is_nested=True))
+        self._held_at = self._clock.boottime()
+        self._post(
+            protocol.Held(
+                lock_id=outer.id,
+                beat=0,
+                base=0.0,
+                token=outer.lease.token if outer.lease else 0,
+                waited_seconds=self._held_at - self._started_at,
+                is_nested=True,
+            )
+        )
+        self._stay_inside()
         return True
 
-    def _is_live(self, record: LockRecord) -> bool:
-        if record.lease is None:
-            return all(not store.has_leases for store in self._stores)
-        silence = self._clock.boottime() - record.lease.sent
-        deadlines = Deadlines.of(record.lease.duration_ms / 1000)
-        return record.lease.boot == boot_id() and silence < deadlines.interrupt
+    def _stay_inside(self) -> None:
+        """Keep our place until the run is over. The lock is our parent's to beat and to release."""
+        self._wake.wait(None)
+        if self._nest is not None:
+            self._nest.leave()
+        if not self._is_abandoned:
+            self._post(protocol.Released(result="nothing", held_seconds=self._clock.boottime() - self._held_at))
 
     def _wait(self) -> HeldLock:
         waiter = Waiter(
@@ -253,7 +269,9 @@ class LockSession:
 
     @property
     def local_fd(self) -> int:
-        """The descriptor that carries a local lock, -1 if there is none."""
+        """The descriptor that carries a local lock, or our place in a nest; -1 if there is none."""
+        if self._nest is not None and self._nest.fileno() >= 0:
+            return self._nest.fileno()
         for store in self._stores:
             if (descriptor := store.fileno()) >= 0:
                 return descriptor

@@ -10,12 +10,17 @@ from typing import Protocol
 
 from tfguard.process import bare, family
 from tfguard.process.page import Page
+from tfguard.process.relatives import Kin
 
 
 class Process(Protocol):
     """What the keeper needs of a child, its own or an inherited one."""
 
     pid: int
+
+    def has_ended(self) -> bool:
+        """Whether it has ended; its PID stays its own until `poll` has said so."""
+        ...
 
     def poll(self) -> int | None:
         """Return the exit status (-n: signal n) once the process is gone."""
@@ -34,13 +39,16 @@ class Child:
         group: int,
         stdio: Sequence[int],
         page: Page,
+        kin: Kin | None = None,
     ) -> None:
         """
-        Start `argv` in `directory`; `group` 0 gives it a process group of its own, `page` is where it enters itself.
-        Raises OSError.
+        Start `argv` in `directory`; `group` 0 gives it a process group of its own, `page` is where it enters itself,
+        `kin` how its relatives are known. Raises OSError.
         """
         stdin, stdout, stderr = stdio
         page.clear()
+        if kin is not None:
+            page.await_kin(kin)
         self._process = subprocess.Popen(
             bare.command("shim", group, os.getpid(), page.descriptor, words=list(argv)),
             pass_fds=[page.descriptor],
@@ -51,6 +59,9 @@ class Child:
             stderr=stderr,
         )
         self.pid = self._process.pid
+
+    def has_ended(self) -> bool:
+        return has_ended(self.pid)
 
     def poll(self) -> int | None:
         return self._process.poll()
@@ -68,6 +79,9 @@ class AdoptedChild:
             self._handle = -1
         self._started_at = family.started_at(pid)
 
+    def has_ended(self) -> bool:
+        return self.is_reaped or not self._is_running()
+
     def poll(self) -> int | None:
         """0 once it is gone: its real status is the front's to know."""
         if not self.is_reaped and self._is_running():
@@ -82,6 +96,14 @@ class AdoptedChild:
         if self._handle >= 0:
             return not select.select([self._handle], [], [], 0)[0]
         return not family.is_gone(self.pid) and family.started_at(self.pid) == self._started_at
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a child of this process has ended. It is not reaped, so its PID is nobody else's yet."""
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 def let_go_of_stdio(null: int) -> None:

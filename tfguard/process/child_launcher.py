@@ -7,12 +7,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Literal
 
+import msgspec
+
 from tfguard import files
 from tfguard.guard import messages
 from tfguard.process.launch import without_tracking
+from tfguard.process.relatives import NEST, new_nest
 from tfguard.process.relay import Relay, Stream, sinks
 
 _CAPTURED_BYTES = 65536
+#: A Terraform's daemons write no state; a Terraform that has outlived its wrapper does.
+TERRAFORM = messages.Family(nest="", waits_for="writers")
 
 
 class ChildLauncher:
@@ -42,8 +47,13 @@ class ChildLauncher:
         environ: Mapping[str, str],
         stdout: int,
         keep: Callable[[bytes], object] | None,
+        family: messages.Family,
     ) -> list[Relay]:
-        """Start a program that reads our input; return the relays of its output, to be finished once it has ended."""
+        """
+        Start a program that reads our input; return the relays of its output, to be finished once it has ended.
+
+        `family` is without a nest yet.
+        """
         streams = [Stream.open(name, sink, self._on_interrupt_heard, keep) for name, sink in sinks(stdout)]
         relays = [stream.relay for stream in streams if stream.relay]
         self._spawn(
@@ -52,6 +62,7 @@ class ChildLauncher:
             environ,
             [0, *(stream.end for stream in streams), *(relay.source for relay in relays)],
             [stream.name for stream in streams if stream.relay],
+            family,
         )
         for stream in streams:
             stream.let_go()
@@ -61,7 +72,7 @@ class ChildLauncher:
     def capture(self, argv: Sequence[str], directory: str, environ: Mapping[str, str]) -> Iterator[Captured]:
         """Start a program without input, and give what it has printed by the time it is asked for."""
         with files.scratch() as file, open(os.devnull, "rb") as nothing:
-            self._spawn(argv, directory, environ, [nothing.fileno(), file.fileno(), file.fileno()], [])
+            self._spawn(argv, directory, environ, [nothing.fileno(), file.fileno(), file.fileno()], [], TERRAFORM)
             yield Captured(file)
 
     def note_last_words(self, relays: Sequence[Relay]) -> None:
@@ -75,11 +86,14 @@ class ChildLauncher:
         environ: Mapping[str, str],
         descriptors: list[int],
         relayed: list[Literal["stdout", "stderr"]],
+        family: messages.Family,
     ) -> None:
+        family = msgspec.structs.replace(family, nest=new_nest(environ))
         message = messages.Spawn(
             argv=list(argv),
             directory=directory,
-            environ=without_tracking(environ),
+            environ={**without_tracking(environ), NEST: family.nest},
+            family=family,
             group=os.getpgrp() if self._shares_terminal else 0,
             relayed=relayed,
         )

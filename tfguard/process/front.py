@@ -27,10 +27,11 @@ from tfguard.guard.signals import Received
 from tfguard.guard.watchdog import Action
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
-from tfguard.process.child_launcher import ChildLauncher
+from tfguard.process.child_launcher import TERRAFORM, ChildLauncher
 from tfguard.process.front_child import FrontChild
 from tfguard.process.keeper_link import KeeperLink
 from tfguard.process.question import Question
+from tfguard.process.relatives import reap_orphans
 from tfguard.process.rescue import errored_path, stamp
 from tfguard.process.signal_desk import SignalDesk
 from tfguard.process.signals import become_subreaper, restore_defaults
@@ -128,17 +129,19 @@ class Front:
         environ: Mapping[str, str],
         stdout: int = 1,
         keep: Callable[[bytes], object] | None = None,
+        family: messages.Family = TERRAFORM,
     ) -> int:
         """
         Run a program to its end under whatever is held, and return its exit status (-n: signal n).
 
         `stdout`: where its standard output goes; 2 for programs of ours whose output must not mix with Terraform's.
         `keep` gets what it prints: that is relayed then even to a terminal, and `last_words` always has the end of it.
+        `family` says whose end is its end, too.
 
         Raises KeeperGone if nobody is left to start it. What runs already is waited for, whoever dies.
         """
         self._check_stopped()
-        relays = self._launcher.start(argv, directory, environ, stdout, keep)
+        relays = self._launcher.start(argv, directory, environ, stdout, keep, family)
         answer = self._await(messages.Exited, protocol.Failed)
         self._child.pid = 0
         for relay in relays:
@@ -325,7 +328,9 @@ class Front:
 
     def _answer_release(self) -> None:
         """There is no keeper to answer a release that is asked for all the same."""
-        result: Literal["failed", "nothing"] = "nothing" if self._handover.stage == "idle" else "failed"
+        result: Literal["failed", "nothing"] = "failed"
+        if self._handover.stage == "idle" or self._handover.is_nested:
+            result = "nothing"
         self._answers.append(protocol.Released(result=result, error="No keeper is left to release it."))
 
     def _inherit(self) -> None:
@@ -353,6 +358,8 @@ class Front:
     def _reap_inherited(self) -> None:
         """Terraform is our own child now: its exit status is ours to read, and the successor's to know of."""
         status = self._child.reap()
+        if not self._child.is_spawning:  # One that we have not heard of would be reaped as well.
+            reap_orphans((self._keeper.pid, self._child.pid))
         if status is None:
             return
         exited = messages.Exited(status=status)
@@ -390,6 +397,7 @@ class Front:
     def _enforce(self) -> None:
         """What the keeper does, a second time: it may be frozen. Both do the same to the same process."""
         now = self._clock.boottime()
+        self._child.keeper = self._keeper.pid
         self._find_child()
         self._rules.see_safe_until(self._keeper.page.safe_until)
         if self._child.pid:

@@ -6,12 +6,12 @@ import os
 import time
 
 from tfguard.guard.watchdog import Action
-from tfguard.process import family
+from tfguard.process import child, family
 from tfguard.process.page import Page
+from tfguard.process.relatives import Relatives
 
 #: So long a dead keeper's sentinel may take to give the child its SIGINT, in seconds. Then we do.
 _SENTINEL_SECONDS = 0.3
-_DONE_BY = {Action.FREEZE: family.freeze, Action.THAW: family.thaw, Action.KILL: family.kill}
 
 
 class FrontChild:
@@ -23,6 +23,8 @@ class FrontChild:
     def __init__(self, page: Page) -> None:
         self.pid = 0
         self.is_spawning = False
+        #: The PID of the keeper at hand.
+        self.keeper = 0
         self._page = page
         self._inherited = 0
 
@@ -48,14 +50,18 @@ class FrontChild:
             family.interrupt(self.pid)
 
     def act(self, action: Action) -> None:
-        """FREEZE, THAW or KILL it and all its descendants; what else there is to do is the keeper's."""
-        if action in _DONE_BY:
-            _DONE_BY[action](self.pid)
+        """FREEZE, THAW or KILL it, its descendants and its relatives; what else there is to do is the keeper's."""
+        relatives = self._relatives()
+        done_by = {Action.FREEZE: relatives.freeze, Action.THAW: relatives.thaw, Action.KILL: relatives.kill}
+        if action in done_by:
+            done_by[action]()
 
     def reap(self) -> int | None:
-        """Return the exit status of an inherited child that has ended, once."""
-        if not self._inherited:
+        """Return the exit status of an inherited child that has ended, and its relatives with it, once."""
+        if not self._inherited or not child.has_ended(self._inherited):
             return None
+        if self._relatives().left():
+            return None  # A zombie meanwhile: its PID is nobody else's, and its status waits for us.
         try:
             pid, status = os.waitpid(self._inherited, os.WNOHANG)
         except ChildProcessError:
@@ -64,3 +70,7 @@ class FrontChild:
             return None
         self._inherited = self.pid = 0
         return os.waitstatus_to_exitcode(status)
+
+    def _relatives(self) -> Relatives:
+        parents = (self.keeper, os.getpid()) if self._inherited else (self.keeper,)
+        return Relatives(self._page.kin, self.pid, parents, is_scattered=self.is_inherited)

@@ -36,7 +36,9 @@ from tfguard.process.lease_thread import Lease
 from tfguard.process.page import Page
 from tfguard.process.program import Program
 from tfguard.process.pushes import Pushes
+from tfguard.process.relatives import reap_orphans
 from tfguard.process.sentinel_post import SentinelPost
+from tfguard.process.signals import become_subreaper
 
 #: What ends a job ends the front, not us: we still have a Terraform to bring home.
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
@@ -51,8 +53,8 @@ class Front:
         self._lease = lease
 
     def tell(self, message: messages.ToFront) -> None:
-        """Send it a message; a local lock's descriptor goes with the word that it is held."""
-        carries_lock = isinstance(message, protocol.Held) and not message.is_nested and self._lease.local_fd >= 0
+        """Send it a message; what carries a local lock, or a place in a nest, goes with the word that it is held."""
+        carries_lock = isinstance(message, protocol.Held) and self._lease.local_fd >= 0
         self._channel.send(message, [self._lease.local_fd] if carries_lock else None)
 
 
@@ -130,6 +132,11 @@ class Keeper:
         status = self._program.poll()
         if status is not None:
             self._rules.on_exit(status, self._clock.boottime())
+        elif self._program.left:
+            self._rules.on_outlived(self._program.left, self._clock.boottime())
+        ours = (*self._sentinels.pids, self._program.process.pid if self._program.process is not None else 0)
+        # What the lease's thread starts (a `credential_process`) is in our group; no program of the front's is.
+        reap_orphans(ours, is_ours=lambda pid: os.getpgid(pid) == os.getpid())
 
     def _serve(self, source: object) -> None:
         if source is self._channel:
@@ -190,6 +197,7 @@ class Keeper:
 def main(descriptor: int, page: int, lifeline: int) -> None:
     """Run a keeper on one end of the front's socketpair; `page` is theirs, `lifeline` is for its sentinels."""
     os.setpgid(0, 0)
+    become_subreaper()  # Who loses its parent under our lock becomes our child: it may write, and we wait for it.
     for number in IGNORED:
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import os
 import threading
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from tfguard.lock import protocol
 from tfguard.lock.session import LockSession
 from tfguard.lock.store import Store
 from tfguard.process.channel import KeeperEnd
+from tfguard.process.nest import Nest
 from tfguard.process.page import Page
 
 #: A keeper that has not gone round its loop for this long enforces nothing, and is to claim nothing.
@@ -30,7 +32,7 @@ class LeaseThread(threading.Thread):
     """
     Serves one lock's session, to which the main thread talks. `post` and `tell` as there; a defect is posted too.
 
-    `lock_fd` is the descriptor of a local lock that a predecessor left to us, -1 if there is none.
+    `lock_fd` is the descriptor of a local lock, or of a place in a nest, that a predecessor left to us; -1: of none.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class LeaseThread(threading.Thread):
         lock_fd: int = -1,
     ) -> None:
         super().__init__(name="lease", daemon=True)
+        is_nested = adopt is not None and adopt.is_nested
         self.session = LockSession(
             request.lock,
             SystemClock(),
@@ -53,10 +56,11 @@ class LeaseThread(threading.Thread):
             tell=tell,
             is_watched=is_watched,
             adopt=adopt,
+            nest=_nest_of(request.lock, lock_fd if is_nested else -1),
         )
         self._request = request
         self._post = post
-        self._lock_fd = lock_fd
+        self._lock_fd = -1 if is_nested else lock_fd
 
     def run(self) -> None:
         replace_environment(self._request.environ)
@@ -73,6 +77,11 @@ class LeaseThread(threading.Thread):
         finally:  # All is imported now: what is left will live as long as we, and need not be looked at again.
             gc.freeze()
             gc.enable()
+
+
+def _nest_of(request: protocol.LockRequest, descriptor: int) -> Nest | None:
+    us = protocol.Sibling(who=request.holder.who, command=request.holder.command, pid=os.getppid())
+    return Nest(request.nest, us, descriptor) if request.nest else None
 
 
 class StateSurroundings:
@@ -108,7 +117,7 @@ class Lease:
 
     @property
     def local_fd(self) -> int:
-        """The descriptor that carries a local lock, -1 if there is none."""
+        """The descriptor that carries a local lock, or a place in a nest; -1 if there is none."""
         return self._thread.session.local_fd if self._thread is not None else -1
 
     def start(self, request: messages.Acquire, adoption: protocol.Adoption | None) -> None:

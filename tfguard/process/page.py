@@ -14,11 +14,14 @@ import struct
 from typing import NamedTuple
 
 from tfguard.process import family
+from tfguard.process.relatives import Kin
 
 _DOUBLE, _PROGRAM = struct.Struct("<d"), struct.Struct("<qq")
 #: Where each fact stands. Each is written by one process at a time, and read whole: eight aligned bytes.
 _SAFE_UNTIL, _KEEPER_SEEN, _FREEZE_TIMEOUT, _SIGNALLED, _PROGRAM_AT = 0, 8, 16, 24, 32
-_SIZE = 64
+#: How a program's relatives are known: written before it starts, and not again while it runs.
+_KIN_AT, _KIN_BYTES = 64, 1984
+_SIZE = _KIN_AT + _KIN_BYTES
 
 
 class Program(NamedTuple):
@@ -84,7 +87,20 @@ class Page:
     def clear(self) -> None:
         """No program runs; the next one has not had its SIGINT."""
         os.pwrite(self.descriptor, _PROGRAM.pack(0, 0), _PROGRAM_AT)
+        os.pwrite(self.descriptor, bytes(_KIN_BYTES), _KIN_AT)
         self._set(_SIGNALLED, 0.0)
+
+    def await_kin(self, kin: Kin) -> None:
+        """The program that is about to start has relatives who are known so."""
+        words = b"\0".join((kin.waits_for.encode(), os.fsencode(kin.nest)))
+        if len(words) < _KIN_BYTES:  # A longer path is no nest of ours.
+            os.pwrite(self.descriptor, words, _KIN_AT)
+
+    @property
+    def kin(self) -> Kin | None:
+        """How the program's relatives are known; None if there is no program, or they do not matter."""
+        waits_for, nest, *_ = (*os.pread(self.descriptor, _KIN_BYTES, _KIN_AT).split(b"\0"), b"")
+        return Kin(os.fsdecode(nest), waits_for.decode()) if nest else None
 
     def enter(self, pid: int) -> None:
         """This program is about to run: said by itself, before its first instruction."""

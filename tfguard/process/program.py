@@ -16,6 +16,7 @@ from tfguard.process import child, family, sentinel
 from tfguard.process.drain import Drain
 from tfguard.process.lease_thread import Lease
 from tfguard.process.page import Page
+from tfguard.process.relatives import Kin, Mark, Relatives, children_now
 from tfguard.process.sentinel_post import SentinelPost
 
 #: stdin, stdout and stderr of a program.
@@ -27,7 +28,8 @@ class Program:
     One program after another, among them the pushes of a state that one of them could not save: the `ChildPort`.
 
     The keeper calls `take_stdio` before each start and `let_go_of_stdio` after it, `watch` whenever it looks at the
-    clock, and `poll` to reap. `watchdog` gives the keeper's, as it is at the moment.
+    clock, and `poll` to reap. `watchdog` gives the keeper's, as it is at the moment. `left` are those of its family
+    that have outlived a program, as `poll` has seen them last: while there is anybody, the program is not over.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Program:
         watchdog: Callable[[], Watchdog],
     ) -> None:
         self.process: child.Process | None = None
+        self.left: tuple[messages.Relative, ...] = ()
+        self._relatives: Relatives | None = None
         self._front = front
         self._lease = lease
         self._post = post
@@ -57,52 +61,67 @@ class Program:
     # --- what the keeper's rules ask ----------------------------------------------------------------------------
 
     def start(self, message: messages.Spawn) -> int:
+        strangers = children_now()
+        kin = kin_of(message.family)
         try:
             if len(self._stdio) != _STDIO:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # They were sent, and did not arrive.
-            self.process = child.Child(
+            process = child.Child(
                 message.argv,
                 directory=message.directory,
                 environ=message.environ,
                 group=message.group,
                 stdio=self._stdio,
                 page=self._page,
+                kin=kin,
             )
         except OSError as error:
             why = refusals.NotExecutable(message=f"{message.argv[0]}: {error}")
             self._front.tell(protocol.Failed(why=why))
             return 0
-        self._record().note_child(self.process.pid)
-        return self.process.pid
+        self.begin(process, kin, strangers)
+        self._record().note_child(process.pid, message.family)
+        return process.pid
+
+    def begin(self, process: child.Process | None, kin: Kin | None, strangers: frozenset[Mark]) -> None:
+        """Look after this program from now on. `strangers`: our children before it started."""
+        self.process, self.left, self._relatives = process, (), None
+        if process is not None:
+            self._relatives = Relatives(kin, process.pid, (os.getpid(),), strangers=strangers)
 
     def guard(self) -> None:
         held = [self._lease.local_fd] if self._lease.local_fd >= 0 else []
         self._post.hold([*(relay.fileno() for relay in self._relays), *held])
 
     def adopt(self, pid: int) -> None:
-        self._record().note_child(pid)
-        self.process = child.AdoptedChild(pid)
+        kin = self._page.kin
+        self._record().note_child(pid, family_of(kin))
+        self.process, self.left = child.AdoptedChild(pid), ()
+        self._relatives = Relatives(kin, pid, (os.getpid(), os.getppid()), is_scattered=True)
         self._post.ensure()
 
     def interrupt(self) -> bool:
-        return self.process is not None and self._page.claim_signal() and family.interrupt(self.process.pid)
+        if self.process is None or not self._page.claim_signal():
+            return False
+        if not self.process.has_ended():
+            return family.interrupt(self.process.pid)
+        return self._relatives is not None and self._relatives.interrupt()
 
     def spare(self) -> None:
         self._page.claim_signal()
 
     def freeze(self) -> Sequence[str]:
-        if self.process is None:
-            return ()
-        return [f"{family.name_of(pid)} ({pid})" for pid in family.freeze(self.process.pid)]
+        running = self._relatives.freeze() if self._relatives is not None else []
+        return [f"{family.name_of(pid)} ({pid})" for pid in running]
 
     def thaw(self) -> None:
-        if self.process is not None:
+        if self._relatives is not None:
             self._page.safe_until = self._watchdog().safe_until  # First: the sentinel would freeze it again.
-            family.thaw(self.process.pid)
+            self._relatives.thaw()
 
     def kill(self) -> None:
-        if self.process is not None:
-            family.kill(self.process.pid)
+        if self._relatives is not None:
+            self._relatives.kill()
 
     def watch_relays(self, now: float) -> None:
         for relay in self._relays:
@@ -138,11 +157,18 @@ class Program:
             relay.take_over_if_stuck(now, self._selector)
 
     def poll(self) -> int | None:
-        """Return the exit status of a program that has ended, once; what belonged to it is let go."""
-        status = self.process.poll() if self.process is not None else None
+        """
+        Return the exit status of a program that has ended, and its family with it, once; what belonged to it is let go.
+
+        Until then it is not reaped: nobody else has its PID, and a front that inherits it learns its status.
+        """
+        if self.process is None or not self.process.has_ended():
+            return None
+        self.left = _left_of(self.process, self._relatives)
+        status = self.process.poll() if not self.left else None
         if status is None:
             return None
-        self.process = None
+        self.process = self._relatives = None
         self._looks_at = float("inf")
         self._page.clear()
         self._post.hold([])
@@ -158,7 +184,7 @@ class Program:
     def raise_sentinel(self, now: float) -> None:
         """Have the sentinel's PID above all others: start another if a provider has come since."""
         self._looks_at = now + sentinel.LOOK_SECONDS
-        if self.process is not None and self._post.pid <= max(family.tree(self.process.pid)):
+        if self._relatives is not None and self._post.pid <= self._relatives.highest_pid():
             self._post.relieve(now)
 
     def on_sentinel(self, source: sentinel.Sentinel) -> bool:
@@ -171,3 +197,25 @@ class Program:
         if is_news:
             self._looks_at = float("inf")
         return is_news
+
+
+def _left_of(process: child.Process, relatives: Relatives | None) -> tuple[messages.Relative, ...]:
+    if relatives is None or (isinstance(process, child.AdoptedChild) and process.is_reaped):
+        return ()  # The front has reaped it, and has looked itself.
+    return tuple(messages.Relative(name=family.name_of(pid), pid=pid) for pid in relatives.left())
+
+
+def kin_of(told: messages.Family | None) -> Kin | None:
+    """How a program's relatives are known, as page and processes have it."""
+    return Kin(told.nest, "nobody" if told.may_detach else told.waits_for) if told is not None else None
+
+
+def family_of(kin: Kin | None) -> messages.Family | None:
+    """The same the other way round, for the run's record."""
+    if kin is None:
+        return None
+    return messages.Family(
+        nest=kin.nest,
+        waits_for="writers" if kin.waits_for == "writers" else "all",
+        may_detach=kin.waits_for == "nobody",
+    )

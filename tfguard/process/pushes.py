@@ -5,6 +5,7 @@ from __future__ import annotations
 from tfguard.guard import messages
 from tfguard.process.page import Page
 from tfguard.process.program import Program
+from tfguard.process.relatives import children_now
 from tfguard.process.rescue import Rescuer
 
 
@@ -36,7 +37,9 @@ class Pushes:
         return self._rescuer.error
 
     def start(self) -> int:
-        self._program.process = push = self._rescuer.start(self._page)
+        strangers = children_now()
+        push = self._rescuer.start(self._page)
+        self._program.begin(push, self._page.kin, strangers)
         return push.pid if push is not None else 0
 
     def ended(self, status: int) -> float | None:

@@ -20,6 +20,7 @@ from tfguard.guard import messages
 from tfguard.lock.names import UNSAVED_STATE
 from tfguard.process import child
 from tfguard.process.page import Page
+from tfguard.process.relatives import NEST, Kin, new_nest
 
 #: Pauses between tries to push, in seconds; Terraform retries each request by itself as well.
 PAUSES_SECONDS = (1.0, 3.0, 6.0)
@@ -74,16 +75,18 @@ class Rescuer:
         if self._plan is None or not self._plan.argv:
             return None
         self._tries += 1
+        kin = Kin(new_nest(self._plan.environ), "writers")
         try:
             self._output = files.scratch()
             with open(os.devnull, "rb") as nothing:
                 return child.Child(
                     [*self._plan.argv, self.path],
                     directory=self._plan.current,
-                    environ=self._plan.environ,
+                    environ={**self._plan.environ, NEST: kin.nest},
                     group=0,
                     stdio=(nothing.fileno(), self._output.fileno(), self._output.fileno()),
                     page=page,
+                    kin=kin,
                 )
         except OSError as error:
             self.error = str(error)

@@ -8,7 +8,7 @@ The sentinel: a small process beside the keeper that acts when the keeper cannot
 2. **Nobody beats.** `safe_until` stands in the page, and the sentinel has a clock of its own: whoever else lives or
    seems to, it freezes what may not write any more, and looks again at every tick. What has stayed frozen for
    `freeze_timeout`, or has nobody left who could ever thaw it, it kills. A local lock it holds until Terraform is
-   gone: the kernel would free it together with its last holder.
+   gone: the kernel would free it together with its last holder. With Terraform go its relatives, known by their nest.
 3. **Every process is signalled, highest PID first.** GitLab's docker executor does so, waiting up to 6 s for each to
    go, and SIGTERM kills Terraform's providers. There the sentinel keeps the highest PID: it passes the word on, and
    goes when Terraform has gone. Terraform has the executor's 6 s to stop while its providers live.
@@ -36,6 +36,7 @@ from collections.abc import Sequence
 
 from tfguard.process import bare, family
 from tfguard.process.page import Page
+from tfguard.process.relatives import Relatives
 
 #: How often the keeper looks for PIDs above the sentinel's, in seconds.
 LOOK_SECONDS = 1.0
@@ -166,6 +167,7 @@ class Watch:
         self._page = page
         self._lifeline = lifeline
         self._is_keeper_gone = False
+        self._relatives = Relatives(None, 0)
         self._outputs = Outputs()
         self._held: list[int] = []
         self._frozen_at: float | None = None
@@ -179,8 +181,10 @@ class Watch:
             elif select.select([self._end], [], [], _TICK_SECONDS)[0] and self._is_dismissed():
                 return
             program = self._page.program()
-            if program is not None and not family.is_gone(program.pid):
-                self._enforce(program.pid, time.clock_gettime(_BOOTTIME))
+            pid = program.pid if program is not None else 0
+            self._relatives = Relatives(self._page.kin, pid, is_scattered=True)
+            if (pid and not family.is_gone(pid)) or self._relatives.left():
+                self._enforce(pid, time.clock_gettime(_BOOTTIME))
             elif self._is_keeper_gone:
                 return
             else:
@@ -206,33 +210,33 @@ class Watch:
         self._outputs = Outputs([each for each in descriptors if stat.S_ISFIFO(os.fstat(each).st_mode)])
 
     def _enforce(self, pid: int, now: float) -> None:
-        self._freeze_or_thaw(pid, now)
+        self._freeze_or_thaw(now)
         if self._is_keeper_gone:
-            if self._page.claim_signal():
+            if pid and self._page.claim_signal():
                 family.interrupt(pid)
             self._outputs.drain_unread()
-            self._end_what_is_left_alone(pid, now)
+            self._end_what_is_left_alone(now)
 
-    def _freeze_or_thaw(self, pid: int, now: float) -> None:
+    def _freeze_or_thaw(self, now: float) -> None:
         if now < self._page.safe_until:
             if self._frozen_at is not None:  # A beat has landed after all: ours to undo, whoever else does.
                 self._frozen_at = None
-                family.thaw(pid)
+                self._relatives.thaw()
             return
         if self._frozen_at is None:
             self._frozen_at = now
-        family.freeze(pid)  # Again at each tick: a stranger's SIGCONT undoes it.
+        self._relatives.freeze()  # Again at each tick: a stranger's SIGCONT undoes it.
         if now - self._frozen_at >= self._page.freeze_timeout:
-            family.kill(pid)
+            self._relatives.kill()
 
-    def _end_what_is_left_alone(self, pid: int, now: float) -> None:
+    def _end_what_is_left_alone(self, now: float) -> None:
         """Front and keepers are all gone: nobody can thaw it, and nobody waits for it longer than a keeper would."""
         if not self._has_ended():
             return
         if self._left_alone_at is None:
             self._left_alone_at = now
         if self._frozen_at is not None or now - self._left_alone_at >= _LONGEST_SECONDS:
-            family.kill(pid)
+            self._relatives.kill()
 
     def _has_ended(self) -> bool:
         return self._lifeline >= 0 and bool(select.select([self._lifeline], [], [], 0)[0])

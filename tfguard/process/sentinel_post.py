@@ -32,6 +32,11 @@ class SentinelPost:
         """Of the sentinel that watches; 0 if there is none."""
         return self._sentinel.pid if self._sentinel is not None else 0
 
+    @property
+    def pids(self) -> list[int]:
+        """Of all of them, those included that were dismissed and have not gone yet."""
+        return [self.pid, *(leaving.pid for leaving in self._leaving)]
+
     def ensure(self) -> bool:
         """Start the sentinel if there is none; return whether there is one."""
         if self._sentinel is None:

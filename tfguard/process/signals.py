@@ -96,13 +96,14 @@ def restore_defaults() -> None:
     """Undo what a listener has set up, before this process becomes another program: all of it survives an exec."""
     if _IS_LINUX:
         _prctl(_PR_SET_PDEATHSIG, 0)
+        _prctl(_PR_SET_CHILD_SUBREAPER, 0)  # Else it would inherit orphans, and Terraform reaps none.
     for number in (*STOPS, signal.SIGTSTP):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
 
 
 def become_subreaper() -> bool:
-    """Inherit the children of a keeper that dies; return whether the kernel can."""
+    """Inherit the children of every descendant that dies; return whether the kernel can. Survives an exec."""
     return _IS_LINUX and _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 

@@ -92,6 +92,9 @@ class Narrator:
         self._report.say(level, event, text, label=self.subject.label, **facts)
 
     def _on_waiting(self, message: protocol.Waiting) -> None:
+        if message.is_inside:
+            self._on_waiting_inside(message)
+            return
         if message.is_free or (message.record is None and not message.trouble and not self.subject.is_local):
             return  # It was released: the next look will tell who has it.
         if self._report.is_live and not message.trouble:
@@ -119,6 +122,15 @@ class Narrator:
         )
         facts = holder_facts(message.record)
         self._say("info", "lease.awaited", text, **facts, remaining_s=round(message.remaining_seconds))
+
+    def _on_waiting_inside(self, message: protocol.Waiting) -> None:
+        now, pid = self._clock.boottime(), message.ahead.pid if message.ahead else 0
+        sight = (f"inside, behind {pid}", 0, False)
+        if sight == self._shown and now - self._shown_at < REPEAT_SECONDS:
+            return
+        self._shown, self._shown_at = sight, now
+        text = waiting.turn_awaited(self.subject, message.ahead, remaining_seconds=message.remaining_seconds)
+        self._say("info", "turn.awaited", text, ahead=pid or None, remaining_s=round(message.remaining_seconds))
 
     def _on_rescued(self, message: protocol.Rescued) -> None:
         texts = {
@@ -157,6 +169,12 @@ class Narrator:
                 self._say("error", message.event, text, error=message.error)
             case "run.timed_out":
                 self._say("error", message.event, running.timed_out(self.subject, self.run_timeout_seconds))
+            case "family.awaited":
+                text, pids = running.outlived(self.subject, message.left), [each.pid for each in message.left]
+                self._say("warning", message.event, text, pids=pids)
+            case "family.killed":
+                text, pids = running.family_killed(self.subject, message.left), [each.pid for each in message.left]
+                self._say("error", message.event, text, pids=pids)
             case _:
                 assert_never(message.event)
 

@@ -25,6 +25,7 @@ from tfguard.lock.lockinfo import new_lock_id
 from tfguard.lock.names import UNSAVED_STATE
 from tfguard.process.front import Front, Refused
 from tfguard.process.launch import without_tracking
+from tfguard.process.relatives import nest_around
 from tfguard.report import log
 from tfguard.report.messages import phrases, running, starting, states, waiting
 from tfguard.report.narrator import Narrator, holder_facts
@@ -263,6 +264,7 @@ class Runner:
                 path=task.target.path,
                 is_changing=task.is_changing,
                 nested_id=task.environ.get("TFGUARD_LOCK_ID", ""),
+                nest=nest_around(task.environ),
                 ticket=new_lock_id(),
                 ignores_errored=task.ignores_errored,
                 wants_history=bool(task.plan_file),
@@ -310,13 +312,17 @@ class Runner:
                 return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
         raise self._as_error(task.subject, answer, is_plan=task.is_plan)
 
-    def _as_error(self, subject: phrases.Subject, answer: protocol.Failed, *, is_plan: bool = False) -> TfguardError:
+    def _as_error(  # noqa: C901 - one case a refusal, and nothing else
+        self, subject: phrases.Subject, answer: protocol.Failed, *, is_plan: bool = False
+    ) -> TfguardError:
         """Return what a person must hear of a refusal, as the error that it came from."""
         why, waited, label = answer.why, answer.waited_seconds, subject.label
         match why:
             case refusals.Busy() | refusals.TakeoverRefused():
                 text = waiting.busy(subject, why.record, self._clock.now(), waited_seconds=waited)
                 return LockBusy(text, about=NAMED, record=why.record)
+            case refusals.NotOurTurn():
+                return LockBusy(waiting.not_our_turn(subject, why, waited_seconds=waited), about=NAMED)
             case refusals.UnsavedState():
                 return errors.ConfigError(states.is_pending(subject, why.place), about=NAMED)
             case refusals.Unlisted():

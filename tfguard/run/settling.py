@@ -23,6 +23,8 @@ from tfguard.jobfiles.run_record import RunRecord
 from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, opened
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder, LockRecord
+from tfguard.process.program import kin_of
+from tfguard.process.relatives import is_any_left
 from tfguard.report.job_page import JobPage
 from tfguard.report.messages import operating, phrases
 from tfguard.report.reporter import Level, Reporter
@@ -67,7 +69,7 @@ class Settling:
 
     def _try_settle(self, record: RunRecord) -> bool:
         """Take one step; return whether the lock is free of this run."""
-        if record.is_here and record.is_running:
+        if record.is_here and (record.is_running or _is_family_left(record)):
             self._wait_for_run(record)
             return False
         if record.target.is_local:
@@ -200,6 +202,12 @@ class Settling:
         if not isinstance(found, Target) or found.path != record.target.path:
             return record.target
         return msgspec.structs.replace(record.target, stores=found.stores)
+
+
+def _is_family_left(record: RunRecord) -> bool:
+    """Whether anybody has outlived the run's program who may write."""
+    kin = kin_of(record.family)
+    return kin is not None and is_any_left(kin)
 
 
 def _lease_seconds(record: LockRecord) -> float:

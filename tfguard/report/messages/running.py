@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from tfguard.durations import format_duration
+from tfguard.guard.messages import Relative
 from tfguard.lock.store import LockRecord
 from tfguard.report.messages.phrases import Subject, about, do, first_line, fit, held, say
+from tfguard.text import printable
+
+#: Of those who outlive a program, so many are named.
+_SHOWN = 2
 
 
 def interrupted(label: str, signal_name: str) -> str:
@@ -90,6 +96,31 @@ def timed_out(subject: Subject, seconds: float) -> str:
         subject.label,
         f"the run has taken longer than run_timeout ({format_duration(seconds)}): Terraform is asked once to stop.",
     )
+
+
+def outlived(subject: Subject, left: Sequence[Relative]) -> str:
+    """The program has ended, and who descends from it has not."""
+    return say(
+        subject.label,
+        f"the program has ended, but what it started runs on: {_named(left)}.",
+        "The lock is kept until that has ended, for it may write. With exec, --detach-ok lets it outlive the lock.",
+    )
+
+
+def family_killed(subject: Subject, left: Sequence[Relative]) -> str:
+    """Somebody has asked to stop, and who has outlived the program has not stopped in time."""
+    return say(
+        subject.label,
+        f"what the program started has not stopped in time, and is killed: {_named(left)}.",
+        do("What it was writing may be missing: compare", f"{subject.command} plan"),
+    )
+
+
+def _named(left: Sequence[Relative]) -> str:
+    """`sleep (PID 4711), make (PID 4712) and 3 more`. What a process is called is a stranger's text."""
+    shown = [f"{printable(each.name, 20)} (PID {each.pid})" for each in left[:_SHOWN]]
+    more = f" and {len(left) - _SHOWN} more" if len(left) > _SHOWN else ""
+    return ", ".join(shown) + more
 
 
 def lost(subject: Subject, kind: str, record: LockRecord | None, now: datetime) -> str:

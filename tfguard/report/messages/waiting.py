@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from tfguard.durations import format_duration
-from tfguard.lock import protocol
+from tfguard.lock import protocol, refusals
 from tfguard.lock.store import LockRecord
 from tfguard.report.messages.phrases import Subject, age, do, first_line, fit, held, holder, say, watch, way_out, word
 
@@ -97,10 +97,37 @@ def took_over(subject: Subject, dead: LockRecord, now: datetime) -> str:
 
 def acquired(subject: Subject, lock_id: str, *, waited_seconds: float, is_nested: bool) -> str:
     """The lock is ours."""
-    if is_nested:
+    if is_nested and waited_seconds < 1:
         return say(subject.label, f"locked by the tfguard around us ({lock_id}).")
+    if is_nested:
+        waited = format_duration(round(waited_seconds))
+        return say(subject.label, f"locked by the tfguard around us ({lock_id}); our turn after {waited}.")
     waited = f" after {format_duration(round(waited_seconds))}" if waited_seconds >= 1 else ""
     return say(subject.label, f"locked{waited} ({lock_id}).")
+
+
+def turn_awaited(subject: Subject, ahead: protocol.Sibling | None, *, remaining_seconds: float) -> str:
+    """We are inside another tfguard, where one runs at a time."""
+    return say(
+        subject.label,
+        f"inside the tfguard around us, {_sibling(ahead)} runs on this state.",
+        f"Waiting up to {format_duration(round(remaining_seconds))} (--lock-timeout) for our turn.",
+    )
+
+
+def not_our_turn(subject: Subject, why: refusals.NotOurTurn, *, waited_seconds: float) -> str:
+    """We gave up waiting for our turn: exit 75."""
+    waited = f"gave up after {format_duration(round(waited_seconds))}" if waited_seconds >= 1 else "did not wait"
+    ahead = protocol.Sibling(who=why.who, command=why.command, pid=why.pid) if why.pid else None
+    return say(
+        subject.label,
+        f"inside the tfguard around us, {_sibling(ahead)} runs on this state; {waited}.",
+        "To wait longer: --lock-timeout=30m before the command.",
+    )
+
+
+def _sibling(ahead: protocol.Sibling | None) -> str:
+    return f"{word(ahead.command) or 'another tfguard'} (PID {ahead.pid})" if ahead else "another tfguard"
 
 
 def nested_ignored(label: str) -> str:
