@@ -39,17 +39,29 @@ EOF = "end of file"
 _START_SECONDS = 0.05
 _INTERRUPTED = -2
 _KILLED = -9
+#: Who has outlived a program, as a keeper is told.
+LEFT = (messages.Relative(name="daemon", pid=1),)
 
 
 class Child:
     """
     A Terraform. It writes while it is neither stopped nor gone; after its SIGINT it needs a while to stop.
 
-    `lock_id` is the lock that it runs under, `signals` counts the SIGINTs that we have sent it.
+    `lock_id` is the lock that it runs under, `signals` counts the SIGINTs that we have sent it. `family` is for how
+    long others that descend from it write on after it has ended.
     """
 
     def __init__(
-        self, world: World, name: str, lock_id: str, *, work: float, stop: float, on_exit: Callable[[Child, int], None]
+        self,
+        world: World,
+        name: str,
+        lock_id: str,
+        *,
+        work: float,
+        stop: float,
+        on_exit: Callable[[Child, int], None],
+        family: float = 0.0,
+        on_outlived: Callable[[Child], None] = lambda _: None,
     ) -> None:
         self.world = world
         self.name = name
@@ -58,6 +70,9 @@ class Child:
         self.is_gone = False
         self.is_frozen = False
         self.is_asleep = False
+        self.is_outlived = False
+        self._family = family
+        self._on_outlived = on_outlived
         self._status = 0
         self._left = work
         self._stop = stop
@@ -84,7 +99,8 @@ class Child:
         if is_ours:
             self.world.observer.on_stopped(self)
         self._account()
-        self._left, self._status = min(self._left, self._stop), 1
+        self._left = min(self._left, self._stop)
+        self._status = self._status if self.is_outlived else 1
         self._plan()
 
     def freeze(self) -> None:
@@ -128,7 +144,15 @@ class Child:
             self.world.after(self._left, self._finish, self._turn)
 
     def _finish(self, turn: int) -> None:
-        if turn == self._turn:
+        if turn != self._turn:
+            return
+        if self._family and not self.is_outlived:
+            self.is_outlived = True
+            self.world.tell(self.name, "exits, and its family writes on")
+            self._left = self._family
+            self._go_on()
+            self._on_outlived(self)
+        else:
             self._end("exits", self._status)
 
     def _end(self, how: str, status: int) -> None:
@@ -238,6 +262,13 @@ class Keeper:
         self._rules.on_exit(status, now)
         self._after()
 
+    def on_outlived(self, child: Child) -> None:
+        if child is self.child and not self.is_done:
+            now = self.run.machine.boottime()
+            self._rules.enforce(now)
+            self._rules.on_outlived(LEFT, now)
+            self._after()
+
     def on_child_gone(self, child: Child, status: int) -> None:
         """A child of ours is heard of at once; an adopted one at a tick."""
         if self.is_child_adopted:
@@ -345,6 +376,8 @@ class Program:
         keeper.child = keeper.run.child
         if keeper.child is not None and keeper.child.is_gone:
             keeper.on_child_gone(keeper.child, 0)
+        elif keeper.child is not None and keeper.child.is_outlived:
+            keeper.process.do(keeper.on_outlived, keeper.child)
 
     def interrupt(self) -> bool:
         child = self._keeper.child
@@ -639,8 +672,17 @@ class Run:
     def start_child(self, program: str) -> Child:
         work = {"init": 0.3, "push": self._dice.uniform(0.2, 3.0)}.get(program, self._work)
         self.pid += 1
+        # Dice of its own: what else happens in a schedule is as it would be without.
+        dice = random.Random(f"{self.world.seed}/{self.name}/{self.pid}")
         self.child = Child(
-            self.world, f"{self.name}/{program}", self.lock_id, work=work, stop=self._stop, on_exit=self._on_exit
+            self.world,
+            f"{self.name}/{program}",
+            self.lock_id,
+            work=work,
+            stop=self._stop,
+            on_exit=self._on_exit,
+            family=dice.uniform(0.2, 8.0) if dice.random() < 0.15 else 0.0,
+            on_outlived=lambda child: self.keeper.process.do(self.keeper.on_outlived, child),
         )
         if self.code.wrong == "releases early":
             self.world.after(work / 2, self._on_exit, self.child, 0)

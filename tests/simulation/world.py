@@ -59,6 +59,7 @@ class World:
     """Real time, and all that is to happen."""
 
     def __init__(self, seed: int, stores: int) -> None:
+        self.seed = seed
         self.random = random.Random(seed)
         self.time = 0.0
         self.weather = Weather()
