@@ -410,14 +410,19 @@ class Runner:
         return Ending(Outcome.SUCCEEDED if code in success_codes else Outcome.FAILED, code, signal_number)
 
     def _release(self, task: Task, held: protocol.Held, ending: Ending) -> RunEnded:
-        """Release, report, and return how it ended: with a loss, where only the release has noticed one."""
+        """
+        Release, report, and return how it ended.
+
+        A loss outranks every other end, and may have become known only since Terraform's, or by the release itself.
+        """
         released = self.front.release(ending.outcome.value, ending.exit_code)
         self.front.close()
         self._tell_unreleased(task, held, released)
         if released.result in ("gone", "another's") and self.front.lost is None:
-            ending = _LOST
             text = running.lost_unnoticed(task.subject, released.result)
             self.report.say("error", "lease.lost", text, label=task.subject.label, reason=released.result)
+        if self.front.lost is not None or released.result in ("gone", "another's"):
+            ending = _LOST  # Whatever was known when Terraform ended: another may have been in before we were out.
         return self._finish(task, ending, self._waited_before + held.waited_seconds, held, released)
 
     def _tell_unreleased(self, task: Task, held: protocol.Held, released: protocol.Released) -> None:
