@@ -22,7 +22,9 @@ PACKAGE = ROOT / "tfguard"
 
 #: From the ground up. A room imports from floors below its own only.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "clock", "durations", "text", "redaction", "files", "hcl", "git", "findings", "outlet"}),
+    frozenset(
+        {"errors", "clock", "durations", "text", "redaction", "files", "threads", "hcl", "git", "findings", "outlet"}
+    ),
     frozenset({"lock", "ci"}),
     frozenset({"backends", "config"}),
     frozenset({"guard", "terraform", "bootstrap"}),
@@ -66,7 +68,7 @@ BARE = (
         "process.sentinel",
         "process.launch",
     ),
-    "terraform.commands",
+    *("process.inherited", "terraform.commands"),
 )
 
 #: What settings are made of beside the ground's words. config/ stands above the rooms that these lie in, and needs
@@ -201,6 +203,15 @@ def test_what_decides_about_a_lock_has_no_process_socket_or_thread_of_its_own(mo
 
     assert not {name.partition(".")[0] for name in imports_of(MODULES[module])} & IMPURE
     assert "threading.Thread" not in {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+@each_module()
+def test_a_thread_is_started_in_one_place_so_that_its_end_is_never_missed(module):
+    tree = ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    made = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    inherited = {ast.unparse(base) for node in ast.walk(tree) if isinstance(node, ast.ClassDef) for base in node.bases}
+
+    assert module == "threads" or not {"threading.Thread", "Thread", "_thread.start_new_thread"} & (made | inherited)
 
 
 def test_only_the_keeper_opens_stores_for_a_run():

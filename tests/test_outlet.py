@@ -154,3 +154,16 @@ def test_all_that_is_said_arrives_where_it_is_read():
     result = subprocess.run([sys.executable, "-c", code], stderr=subprocess.PIPE, timeout=patience(30), check=True)
 
     assert result.stderr == b"".join(b"%04d" % n * 1000 for n in range(200))
+
+
+def test_a_defect_of_who_writes_is_told_to_who_waits_and_the_next_is_written(pipe, monkeypatch):
+    read, write = pipe
+    made = Outlet(write)
+    with monkeypatch.context() as patched:
+        patched.setattr(outlet.files, "write_all", lambda *_: 1 / 0)
+        with pytest.raises(OSError, match="ZeroDivisionError"):
+            made.write(b"lost")
+
+    made.write(b"said")
+
+    assert os.read(read, 10) == b"said"

@@ -10,6 +10,9 @@ def main() -> None:
         # Before any import that fails there: fcntl, termios.
         sys.stderr.write("tfguard needs Linux or macOS; on Windows use WSL2\n")
         sys.exit(69)
+    from tfguard.process import inherited
+
+    inherited.look()
     from tfguard.process.launch import launch_early
 
     launch_early(sys.argv[1:])

@@ -12,7 +12,7 @@ import signal
 import threading
 from collections import deque
 
-from tfguard import files
+from tfguard import files, threads
 
 #: How long a reader may hold up who has something to say, in seconds.
 PATIENCE_SECONDS = 0.5
@@ -73,8 +73,7 @@ class Outlet:
         self._kept += len(data)
         self._waiting.append(data)
         if self._thread is None:
-            self._thread = threading.Thread(target=self._drain, name=f"outlet-{self._descriptor}", daemon=True)
-            self._thread.start()
+            self._thread = threads.start(f"outlet-{self._descriptor}", self._drain, on_defect=self._do_without_thread)
         self._changed.notify_all()
         return self._asked
 
@@ -91,6 +90,16 @@ class Outlet:
                 self._written += 1
                 self._is_stalled = self._is_stalled and bool(self._waiting)
                 self._changed.notify_all()
+
+    def _do_without_thread(self, defect: BaseException) -> None:
+        """What waited is lost, as if nobody had read it, and whoever waits for it is told; the next starts another."""
+        with self._changed:
+            self._thread = None
+            self._error = OSError(f"{type(defect).__name__}: {defect}")
+            self._waiting.clear()
+            self._kept = 0
+            self._written = self._asked
+            self._changed.notify_all()
 
     def _write(self, data: bytes) -> OSError | None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from unittest import mock
 
 import pytest
@@ -41,3 +41,11 @@ def test_what_is_added_for_a_while_is_gone_after_it() -> None:
 
     assert inside == {"ACME_PROFILE": "theirs", "ACME_REGION": "eu-west-1"}
     assert of_the_cloud() == {"ACME_PROFILE": "mine"}
+
+
+@pytest.mark.parametrize("put", [extend_environment, replace_environment])
+def test_a_variable_without_a_name_is_left_out(put: Callable[[Mapping[str, str]], None]) -> None:
+    put({"": "C:=x", "ACME_REGION": "eu-west-1"})
+
+    assert "" not in os.environ
+    assert os.environ["ACME_REGION"] == "eu-west-1"

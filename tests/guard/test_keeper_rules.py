@@ -8,14 +8,16 @@ from tests.simulation.actors import request
 from tests.support.fakes import changed
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
-from tfguard.guard.keeper_rules import KeeperRules
+from tfguard.guard.keeper_rules import SHARED_SECONDS, KeeperRules
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 
 #: Warned at 30 s, interrupted at 60 s, frozen at 108 s.
 LEASE = 180.0
 SPAWN = messages.Spawn(argv=["terraform"], directory="", environ={})
+SEEN = messages.Spawn(argv=["terraform"], directory="", environ={}, relayed=["stdout", "stderr"])
 STOP = messages.Interrupt(reason="SIGTERM")
+SOON = messages.Interrupt(reason="SIGTERM", grace_seconds=1.0)
 DENIED = refusals.StoreDenied(message="No credentials.", action="", resource="", is_expired=False)
 DONE = protocol.Release(outcome="succeeded", exit_code=0)
 
@@ -182,6 +184,10 @@ class Keeper:
     def running(self, **facts):
         return self.holding(**facts).ask(SPAWN)
 
+    def signalled(self):
+        self.rules.on_signalled(self.now)
+        return self
+
     def beat(self):
         return self.hear(protocol.Beaten(beat=1, base=self.now))
 
@@ -222,6 +228,58 @@ def test_a_signal_that_somebody_else_has_delivered_is_not_sent_again(keeper):
 
     assert keeper.noted.count("interrupt_child") == 0
     assert keeper.noted.count("spare_child") == 1
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_child_that_we_cannot_see_is_not_signalled_with_everybody_and_by_us_too(keeper, is_first):
+    keeper.running()
+    if is_first:
+        keeper.signalled().wait(0.1).ask(SOON)
+    else:
+        keeper.ask(SOON).wait(0.1).signalled()
+
+    keeper.wait(1).wait(SHARED_SECONDS)
+
+    assert keeper.noted.count("interrupt_child") == 0
+    assert keeper.noted.count("spare_child") == 1
+
+
+def test_a_child_that_we_see_is_waited_for_and_signalled_if_it_says_nothing(keeper):
+    keeper.holding().ask(SEEN).signalled().ask(SOON).wait(1)
+    assert keeper.noted.count("interrupt_child") == 0
+
+    keeper.wait(SHARED_SECONDS)
+
+    assert keeper.noted.count("interrupt_child") == 1
+
+
+def test_a_child_that_we_see_and_that_says_so_in_time_is_not_signalled(keeper):
+    keeper.holding().ask(SEEN).signalled().ask(SOON).wait(1).ask(messages.ChildHeard()).wait(SHARED_SECONDS)
+
+    assert keeper.noted.count("interrupt_child") == 0
+
+
+def test_an_orphan_that_everybody_was_signalled_with_is_waited_for_too(keeper):
+    keeper.holding().ask(SEEN).signalled().front_dies()
+    assert keeper.noted.count("interrupt_child") == 0
+
+    keeper.wait(SHARED_SECONDS)
+
+    assert keeper.noted.count("interrupt_child") == 1
+
+
+@pytest.mark.parametrize("when", ["before it started", "long ago", "never"])
+def test_a_signal_of_ours_that_the_child_has_not_had_counts_for_nothing(keeper, when):
+    keeper.holding()
+    if when == "before it started":
+        keeper.signalled()
+    keeper.ask(SPAWN)
+    if when == "long ago":
+        keeper.signalled().wait(SHARED_SECONDS)
+
+    keeper.ask(SOON).wait(1)
+
+    assert keeper.noted.count("interrupt_child") == 1
 
 
 def test_each_child_has_a_sigint_of_its_own(keeper):

@@ -48,6 +48,28 @@ def states(pids):
     return {psutil.Process(pid).status() for pid in pids}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there pending signals can be seen")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_waits_for_a_stopped_process_is_its_one_signal(family, number):
+    _, pids = family
+    os.kill(pids[1], signal.SIGSTOP)
+    eventually(lambda: states([pids[1]]) == {psutil.STATUS_STOPPED})
+
+    os.kill(pids[1], number)
+    was_pending = descent.has_pending_stop(pids[1])
+    is_sent = descent.interrupt(pids[1])
+
+    assert was_pending and is_sent
+    assert _pending(pids[1]) == {number}
+    assert not descent.has_pending_stop(pids[0])
+
+
+def _pending(pid):
+    with open(f"/proc/{pid}/status") as file:
+        mask = next(int(line.split()[1], 16) for line in file if line.startswith("ShdPnd:"))
+    return {number for number in signal.valid_signals() if mask >> (number - 1) & 1} - {signal.SIGCHLD}
+
+
 def test_an_interrupt_reaches_the_child_and_none_of_its_own(family):
     process, pids = family
 

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.support.eventually import eventually, patience
+from tests.support.eventually import eventually
 from tests.support.fakes import LEASE, ScriptedStore, acquire, anothers, put, stored
 from tfguard.clock import SystemClock
 from tfguard.errors import StoreDenied
@@ -57,8 +57,7 @@ class Rig:
         self.end()
 
     def end(self):
-        self.worker.join(patience(30))
-        assert not self.worker.is_alive()
+        eventually(lambda: not self.worker.is_alive(), 30)
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def rig(store, monkeypatch):
     store.heal()
     rig.worker.session.abandon()
     rig.worker.session.cancel()
-    rig.worker.join(patience(30))
+    rig.end()
 
 
 # --- the journal --------------------------------------------------------------------------------------------------
@@ -439,3 +438,20 @@ def test_a_successor_that_cannot_open_its_store_gives_up_with_the_lease(rig, sto
 
     assert isinstance(rig.all(protocol.Failed)[0].why, refusals.StoreDenied)
     assert stored(store.table).id == held.lock_id
+
+
+class Defect(BaseException):
+    """What no code of ours raises on purpose."""
+
+
+@pytest.mark.parametrize("where", ["replace_environment", "open_store"])
+def test_whatever_ends_the_thread_is_posted(rig, monkeypatch, where):
+    def broken(*_):
+        raise Defect
+
+    monkeypatch.setattr(lease_thread, where, broken)
+
+    rig.start()
+
+    assert rig.hear(Defect)
+    rig.end()

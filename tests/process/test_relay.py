@@ -80,6 +80,12 @@ def test_a_reader_that_has_gone_does_not_stop_the_child(pipes):
         [b"\nInterrupt received.\n"],
         [b"Inter", b"rupt rec", b"eived"],
         [b"Applying...\n\x1b[33mInterrupt received."],
+        [b'{"@message":"\\nInterrupt received.\\nPlease wait for Terraform to exit or data loss may occur.\\n"}'],
+        [b'{"@message":"\\nInterrupt rec', b"eived.\\nPlease wait for Open", b"Tofu to exit or data"],
+        [b'{"log":"{\\"@message\\":\\"\\\\nInterrupt received.\\\\nPlease wait for Terraform to exit"}'],
+        [b"12:03:11 STDOUT app: Interrupt received.\n12:03:11 STDOUT app: Please wait for Terraform to exit or"],
+        [b"[app] Interrupt received.\r\n", b"[app] Please wait for Terraform", b" to exit"],
+        [b"x" * 3000 + b" Interrupt received.\x1b[0m\n\x1b[1mPlease wait for OpenTofu to exit"],
     ],
 )
 def test_a_child_that_says_it_was_interrupted_is_heard(pipes, parts):
@@ -91,9 +97,44 @@ def test_a_child_that_says_it_was_interrupted_is_heard(pipes, parts):
     pipes.end()
 
 
-@pytest.mark.parametrize("text", [b"output = Interrupt received", b"interrupt received", b"Interrupt recei"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"output = Interrupt received",
+        b"interrupt received",
+        b"Interrupt recei",
+        b" " * 40 + b"output = Interrupt received.\n",
+        b'"Interrupt received. Please wait for Terraform to exit"',
+    ],
+)
 def test_the_words_elsewhere_mean_nothing(pipes, text):
     os.write(pipes.child, text)
     pipes.end()
 
     assert not pipes.heard.is_set()
+
+
+@pytest.mark.parametrize("broken", ["keep", "on_interrupt_heard"])
+def test_a_defect_in_who_looks_at_it_is_told_and_the_output_passes_all_the_same(broken):
+    source, child = os.pipe()
+    os.set_blocking(source, False)
+    reader, sink = os.pipe()
+    told = []
+
+    def defect(*_):
+        raise RuntimeError(broken)
+
+    hooks = {"on_interrupt_heard": lambda: None, "keep": len, broken: defect}
+    relay = Relay(source, sink, on_defect=told.append, **hooks)
+
+    for text in (b"Interrupt received.\n", b"and more\n"):
+        os.write(child, text)
+        eventually(lambda: broken in map(str, told))
+    relay.finish()
+    eventually(lambda: relay.is_finished(0.1))
+
+    assert os.read(reader, 100) == b"Interrupt received.\nand more\n"
+    for end in (child, reader, sink):
+        os.close(end)
+
+    assert [str(error) for error in told] == [broken]

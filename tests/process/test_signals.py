@@ -50,6 +50,37 @@ def test_each_signal_of_a_sequence_is_told(listening):
     assert listening.stdout.readline().startswith("15 ")
 
 
+BREAKING = """
+import signal
+def broken(*_):
+    raise RuntimeError("no signals here")
+signal.sigwaitinfo = broken
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere there is no such thread")
+def test_a_thread_for_signals_that_breaks_is_told_and_signals_are_heard_all_the_same():
+    code = BREAKING + LISTEN.replace("SignalListener()", "SignalListener(lambda error: print(error, flush=True))")
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        said = [process.stdout.readline(), process.stdout.readline()]
+        process.send_signal(signal.SIGTERM)
+
+        assert sorted(said) == ["no signals here\n", "ready\n"]
+        assert process.stdout.readline() == "15 False False\n"
+        process.kill()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+def test_a_parent_that_was_dead_before_anybody_listened_is_noticed():
+    """Whoever starts tfguard may be killed while Python imports it."""
+    code = f"import os\nfrom tfguard.process import inherited\ninherited.look()\nos.getppid = lambda: 4711\n{LISTEN}"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        said = [process.stdout.readline(), process.stdout.readline()]
+        process.kill()
+
+    assert said == ["ready\n", "15 False True\n"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
 def test_the_death_of_our_parent_is_told_as_a_sigterm():
     middle = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {LISTEN!r}]); input()"
@@ -65,6 +96,26 @@ def test_the_death_of_our_parent_is_told_as_a_sigterm():
     os.killpg(parent.pid, signal.SIGKILL)  # The orphan, which listens on.
     parent.stdout.close()
     parent.stdin.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a parent's death")
+@pytest.mark.parametrize("is_nested", [False, True])
+def test_under_nohup_neither_a_hangup_nor_the_death_of_our_parent_is_told(is_nested):
+    """Inside another run of ours that is no wish: each of its programs ignores SIGHUP."""
+    inside = "import os; from tfguard.process import inherited; inherited.look(); os.getppid = lambda: 4711"
+    code = f"{inside}\n{LISTEN}"
+    argv = ["sh", "-c", "trap '' HUP; exec \"$@\"", "sh", sys.executable, "-c", code]
+    environ = {**os.environ, "TFGUARD_LOCK_ID": "the outer"} if is_nested else None
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, text=True, env=environ) as process:
+        said = [process.stdout.readline()]
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        said += [process.stdout.readline() for _ in range(3 if is_nested else 1)]
+        process.kill()
+
+    assert said[0] == "ready\n"
+    told = ["1 False False\n", "15 False False\n", "15 False True\n"] if is_nested else ["15 False False\n"]
+    assert sorted(said[1:]) == told
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -150,7 +150,17 @@ CASES: dict[str, str] = {
 }
 
 #: Functions that make parts of messages.
-PARTS = {"standing", "ordinal", "broken", "died", "died_again", "takeover_question", "approval_question", "live_line"}
+PARTS = {
+    "standing",
+    "ordinal",
+    "broken",
+    "died",
+    "died_again",
+    "thread_died",
+    "takeover_question",
+    "approval_question",
+    "live_line",
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tfguard.guard import messages
-from tfguard.guard.front_rules import KeeperDied
+from tfguard.guard.front_rules import KeeperDied, ThreadDied
 from tfguard.guard.signals import Received
 from tfguard.lock import protocol
 from tfguard.lock.lockinfo import LockInfo
@@ -266,6 +266,16 @@ def test_a_defect_of_the_keepers_is_said_to_be_one():
 
     assert scene.report.texts == [
         "app: the keeper broke down. RuntimeError: dictionary changed size\nThis is a defect of tfguard's."
+    ]
+
+
+def test_a_defect_that_ends_a_thread_of_the_fronts_is_said_to_be_one():
+    scene = Scene()
+
+    scene.narrator.hear(ThreadDied(error="RuntimeError: no memory\nand more"))
+
+    assert scene.report.texts == [
+        "app: a part of tfguard broke down; the run goes on. RuntimeError: no memory\nThis is a defect of tfguard's."
     ]
 
 

@@ -28,9 +28,6 @@ class Front:
         self._meanwhile = meanwhile
         self.outcomes = []
 
-    def acquire(self, request):
-        return HELD
-
     def release(self, outcome, exit_code):
         self.outcomes.append((outcome, exit_code))
         self.lost = self._meanwhile or self.lost
@@ -65,8 +62,7 @@ def run(front, status=0):
     """Run a body that ends so, or raises it, and give how the run has ended and what was said."""
     report = Report()
     runner = Runner(front, report, SimpleNamespace())
-    runner._acquire = lambda task: HELD
-    runner._run_body = lambda task, held, body: body()
+    runner._run_body = lambda task, held, look, body: body()
     terms = SimpleNamespace(run_timeout_seconds=None, lease_seconds=180.0, timeout_seconds=0.0)
     target = SimpleNamespace(path="b/k", backend="s3", workspace="default")
     task = SimpleNamespace(
@@ -82,7 +78,7 @@ def run(front, status=0):
             raise status
         return status
 
-    return runner.run(task, body), report.said
+    return runner._run_held(task, HELD, None, body), report.said
 
 
 @pytest.mark.parametrize("status", [0, 1, -9, ProgramNotExecutable("no such program")], ids=repr)

@@ -14,13 +14,19 @@ from contextlib import contextmanager
 
 def extend_environment(environ: Mapping[str, str]) -> None:
     """Let this process find credentials by these variables too, from now on."""
-    os.environ.update(environ)
+    os.environ.update(named(environ))
 
 
 def replace_environment(environ: Mapping[str, str]) -> None:
     """Let this process find credentials by these variables and no others, from now on."""
-    os.environ.clear()
-    os.environ.update(environ)
+    for name in named(os.environ):
+        del os.environ[name]
+    os.environ.update(named(environ))
+
+
+def named(environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables that have a name: one without (`=C:=x`) no program can ask for, and Python cannot set."""
+    return {name: value for name, value in environ.items() if name}
 
 
 @contextmanager
@@ -33,4 +39,4 @@ def extended_environment(environ: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in set(os.environ) - set(before):
             del os.environ[name]
-        os.environ.update(before)
+        os.environ.update(named(before))

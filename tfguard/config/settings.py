@@ -115,8 +115,8 @@ def resolved(
     leaves = {path: Leaf(key.default, "built in") for path, key in keys().items() if key.default is not None}
     overlay(leaves, _expanded(config, _written(config, pipeline), environ).items())
     # An empty variable counts as unset, because CI systems pass inputs that nobody gave as empty ones.
-    named = ((path, key.environment) for path, key in keys().items() if environ.get(key.environment))
-    overlay(leaves, [(path, Leaf(environ[name], name)) for path, name in named])
+    named = ((path, key.environment) for path, key in keys().items() if key.environment)
+    overlay(leaves, [(path, Leaf(environ[name], name)) for path, name in named if environ.get(name)])
     overlay(leaves, [(path, Leaf(value, spelled)) for path, (value, spelled) in (flags or {}).items()])
     for path in [path for path, leaf in leaves.items() if leaf.value is None]:
         del leaves[path]  # `x: null` takes back what the defaults set

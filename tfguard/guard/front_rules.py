@@ -34,8 +34,15 @@ class KeeperDied:
     leaves_child: bool
 
 
-#: What a front's listener hears: all that the keeper says, each signal, and of every keeper's death.
-Heard = Union[messages.ToFront, Received, KeeperDied]
+@dataclass(frozen=True)
+class ThreadDied:
+    """A thread of the front's has ended of a defect of ours. The run goes on without it."""
+
+    error: str
+
+
+#: What a front's listener hears: all that the keeper says, each signal, of every keeper's death, and of defects.
+Heard = Union[messages.ToFront, Received, KeeperDied, ThreadDied]
 
 
 class FrontRules:

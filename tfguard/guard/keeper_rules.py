@@ -13,14 +13,15 @@ from __future__ import annotations
 from tfguard.errors import assert_never
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
+from tfguard.guard.outlived import Outlived
+from tfguard.guard.telling import Telling
 from tfguard.guard.watchdog import Action, Watchdog
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 
-#: What runs on for so long after it was to stop has not been stopped, and cannot be by us.
-UNSTOPPABLE_SECONDS = 2.0
-#: A program's family may take so long to follow it, in seconds, before it is said who is waited for; then each:
-_FAMILY_SECONDS = (1.0, 600.0)
+#: Whoever signals every process signals us and the child at almost the same time. A child whose output we see says so
+#: within this long, in seconds.
+SHARED_SECONDS = 4.0
 
 
 class KeeperRules:
@@ -47,15 +48,14 @@ class KeeperRules:
         self._is_front_alive = True
         self._is_stopping = False
         self._is_timed_out = False
-        self._has_said: set[messages.Event] = set()
+        self._telling = Telling(hands.front)
         self._interrupt_at: float | None = None
         self._interrupt_reason = ""
+        self._signalled_at = float("-inf")
+        self._is_child_seen = False
         self._times_out_at: float | None = None
         self._orphan_killed_at = float("inf")
-        self._is_killed = False
-        self._left: tuple[messages.Relative, ...] = ()
-        self._left_told_at = float("inf")
-        self._left_killed_at = float("inf")
+        self._outlived = Outlived(hands.front, hands.child)
         self._outcome = "orphaned"
         self._closing: protocol.Release | None = None
         self._release_after_child: protocol.Release | None = None
@@ -115,7 +115,9 @@ class KeeperRules:
         if not pid:
             return
         self._has_child = True
-        self._has_said.clear()
+        self._telling.begin()
+        self._is_child_seen = bool(message.relayed)
+        self._signalled_at = float("-inf")
         self.watchdog.start_child()
         self._hands.child.guard()
         self.enforce(now)  # After a sleep since the last beat the child starts frozen, until the next beat lands.
@@ -155,7 +157,7 @@ class KeeperRules:
         self._limit_family(now)
         if self._has_child:
             self._orphan_killed_at = now + self._orphan_timeout_seconds
-            self._interrupt("the front is gone", now)
+            self._ask_to_stop("the front is gone", now)
         elif not self._has_session:
             self.is_done = True
         elif self._lock_id:
@@ -220,7 +222,7 @@ class KeeperRules:
         pid = self._hands.rescue.start() if is_safe else 0
         if pid:
             self._has_child = True
-            self._has_said.clear()
+            self._telling.begin()
             self._hands.front.tell(messages.Pushing(pid=pid))  # Should we be frozen, it is the front that freezes it.
         else:
             self._close_after_rescue(1, now)
@@ -317,7 +319,7 @@ class KeeperRules:
         The child is gone, and its family. A push that ended is the keeper's own affair, any other program the front's.
         """
         self._has_child = False
-        self._left, self._left_told_at = (), float("inf")
+        self._outlived.clear()
         self._interrupt_at = None
         if self._closing is not None:
             self._on_pushed(status, now)
@@ -336,25 +338,11 @@ class KeeperRules:
 
         Told again and again until `on_exit`.
         """
-        if not self._left:
-            self._left_told_at = now + _FAMILY_SECONDS[0]
-        self._left = left
+        self._outlived.note(left, now)
 
     def _limit_family(self, now: float) -> None:
         """Somebody has asked to stop: from now on who outlives the program has a limited time for it."""
-        self._left_killed_at = min(self._left_killed_at, now + self._orphan_timeout_seconds)
-
-    def _enforce_on_family(self, now: float) -> None:
-        if not self._left:
-            return
-        if now >= self._left_killed_at or self._is_killed:
-            if self._left_told_at < float("inf"):
-                self._hands.front.tell(messages.Told(event="family.killed", left=self._left))
-                self._left_told_at = float("inf")
-            self._hands.child.kill()  # Each time: another may have come of it.
-        elif now >= self._left_told_at:
-            self._left_told_at = now + _FAMILY_SECONDS[1]
-            self._hands.front.tell(messages.Told(event="family.awaited", left=self._left))
+        self._outlived.limit(now + self._orphan_timeout_seconds)
 
     def on_everybody_signalled(self, now: float) -> None:
         """Somebody is ending every process here, one by one: the child first hears of it from us."""
@@ -362,6 +350,15 @@ class KeeperRules:
             self._is_stopping = True
             self._limit_family(now)
             self._interrupt("SIGTERM to every process", now)
+
+    def on_signalled(self, now: float) -> None:
+        """
+        We ourselves were asked to stop, by a signal that the front passes on: so was the child, most likely.
+
+        Not for certain: `pkill -f tfguard` finds us and not the child. See `_ask_to_stop`.
+        """
+        if self._has_child:
+            self._signalled_at = now
 
     def enforce(self, now: float) -> None:
         """Do what the clock demands."""
@@ -372,7 +369,7 @@ class KeeperRules:
         if not self._has_child:
             return
         if now >= self.watchdog.frozen_until:
-            self._say("child.frozen_too_long", now)
+            self._telling.say("child.frozen_too_long", self._silence(now))
             self.on_session(protocol.Lost(kind="expired"), now)
         if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:
             self._is_timed_out = True
@@ -381,11 +378,11 @@ class KeeperRules:
             self._interrupt("run timeout", now)
         if self._interrupt_at is not None and now >= self._interrupt_at:
             self._interrupt_at = None
-            self._interrupt(self._interrupt_reason, now)
+            self._ask_to_stop(self._interrupt_reason, now)
         if now >= self._orphan_killed_at:
             self._outcome = "orphan-killed"
             self._hands.child.kill()
-        self._enforce_on_family(now)
+        self._outlived.enforce(now)
 
     def timers(self) -> list[float]:
         """The instants, those of the lease aside, at which `enforce` will have something to do."""
@@ -395,35 +392,41 @@ class KeeperRules:
             self._interrupt_at,
             self._orphan_killed_at,
             self.watchdog.frozen_until,
-            *((self._left_told_at, self._left_killed_at) if self._left else ()),
+            *self._outlived.timers(),
         ]
         return [at for at in timers if at is not None]
 
     def _act(self, action: Action, now: float) -> None:
         if action is Action.WARN:
-            self._say("lease.warned", now)
+            self._telling.say("lease.warned", self._silence(now))
         elif not self._has_child:
             return
         elif action is Action.INTERRUPT:  # The watchdog has counted it already.
             self._send_interrupt("no heartbeat" if self.watchdog.lost is None else "lock lost", now)
         elif action is Action.FREEZE:
-            self._freeze(now)
+            running = self._hands.child.freeze()
+            self._telling.say_frozen(running, now - self.watchdog.frozen_at, self._silence(now))
         elif action is Action.THAW:
             self._hands.child.thaw()
-            self._has_said.discard("child.frozen")
-            self._say("child.thawed", now)
+            self._telling.say_thawed(self._silence(now))
         else:
-            self._is_killed = True
+            self._outlived.doom()
             self._hands.child.kill()
-            self._say_once("child.killed", now)
+            self._telling.say_once("child.killed", self._silence(now))
 
-    def _freeze(self, now: float) -> None:
-        """Stop it, or see that it still is: said only when all of it has stopped."""
-        running = self._hands.child.freeze()
-        if not running:
-            self._say_once("child.frozen", now)
-        elif now - self.watchdog.frozen_at >= UNSTOPPABLE_SECONDS:
-            self._say_once("child.unstoppable", now, reason=", ".join(running))
+    def _ask_to_stop(self, reason: str, now: float) -> None:
+        """
+        Send the one SIGINT, unless the child has most likely had the signal that we have had.
+
+        One whose output is relayed would say so: if it does not in time, it has had none. Of any other, nobody knows;
+        there is a person at its terminal, and a second signal costs more than a cancel that has to be repeated.
+        """
+        if now >= self._signalled_at + SHARED_SECONDS:
+            self._interrupt(reason, now)
+        elif self._is_child_seen:
+            self._interrupt_at, self._interrupt_reason = self._signalled_at + SHARED_SECONDS, reason
+        else:
+            self._spare()
 
     def _interrupt(self, reason: str, now: float) -> None:
         if self.watchdog.interrupt_once():
@@ -433,18 +436,12 @@ class KeeperRules:
         is_sent = self._hands.child.interrupt()
         self._spare()
         if is_sent:
-            self._say("child.signalled", now, reason)
+            self._telling.say("child.signalled", self._silence(now), reason)
 
     def _spare(self) -> None:
         """The child has had its one signal, from us or from whomever: nobody of ours sends another."""
         self.watchdog.is_interrupted = True
         self._hands.child.spare()
 
-    def _say_once(self, event: messages.Event, now: float, reason: str = "") -> None:
-        """Say what holds at every look when it begins to."""
-        if event not in self._has_said:
-            self._has_said.add(event)
-            self._say(event, now, reason)
-
-    def _say(self, event: messages.Event, now: float, reason: str = "") -> None:
-        self._hands.front.tell(messages.Told(event=event, reason=reason, silence_seconds=now - self.watchdog.base))
+    def _silence(self, now: float) -> float:
+        return now - self.watchdog.base

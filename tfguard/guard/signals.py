@@ -27,12 +27,12 @@ class Reaction:
 REACTIONS: dict[tuple[int, str], Reaction] = {
     (signal.SIGINT, "terminal"): Reaction(is_delivered=True),
     (signal.SIGQUIT, "terminal"): Reaction(is_delivered=True),
-    (signal.SIGHUP, "terminal"): Reaction(is_delivered=False),
     (signal.SIGTERM, "process"): Reaction(is_delivered=False, grace_seconds=1.0),
 }
 
 
-_AT_ONCE = Reaction(is_delivered=False)
+#: Long enough to learn whether the keeper has had it as well: then the child had it too, and tells.
+_SOON = Reaction(is_delivered=False, grace_seconds=0.25)
 
 
 def reaction(received: Received, *, shares_terminal: bool, has_child_heard: bool) -> Reaction:
@@ -40,6 +40,6 @@ def reaction(received: Received, *, shares_terminal: bool, has_child_heard: bool
     if has_child_heard:
         return Reaction(is_delivered=True)
     if received.is_parent_death:
-        return _AT_ONCE
+        return _SOON
     sender = "terminal" if received.is_from_terminal and shares_terminal else "process"
-    return REACTIONS.get((received.number, sender), _AT_ONCE)
+    return REACTIONS.get((received.number, sender), _SOON)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
+import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from tfguard.process import bare, family
+from tfguard.process.inherited import STOPS
 from tfguard.process.page import Page
 from tfguard.process.relatives import Kin
 
@@ -49,15 +52,16 @@ class Child:
         page.clear()
         if kin is not None:
             page.await_kin(kin)
-        self._process = subprocess.Popen(
-            bare.command("shim", group, os.getpid(), page.descriptor, words=list(argv)),
-            pass_fds=[page.descriptor],
-            cwd=directory,
-            env=dict(environ),
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-        )
+        with _born_to_hear(group):
+            self._process = subprocess.Popen(
+                bare.command("shim", group, os.getpid(), page.descriptor, words=list(argv)),
+                pass_fds=[page.descriptor],
+                cwd=directory,
+                env=dict(environ),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+            )
         self.pid = self._process.pid
 
     def has_ended(self) -> bool:
@@ -65,6 +69,37 @@ class Child:
 
     def poll(self) -> int | None:
         return self._process.poll()
+
+
+@contextlib.contextmanager
+def _born_to_hear(group: int) -> Iterator[None]:
+    """
+    What is started meanwhile loses no signal that asks it to stop, from its first instant on.
+
+    It is born with them blocked, so that they wait for it: the shim unblocks them. And it is born in `group` (0: ours),
+    so that what the terminal sends to that group reaches it: for a moment we are of that group too, which costs us
+    nothing, for we hear these signals and go on.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+    try:
+        with _member_of(group):
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def _member_of(group: int) -> Iterator[None]:
+    ours = os.getpgrp()
+    if group in (0, ours):
+        yield
+        return
+    with contextlib.suppress(OSError):  # The front has gone, and its group with it: the shim says so.
+        os.setpgid(0, group)
+    try:
+        yield
+    finally:
+        os.setpgid(0, ours)
 
 
 class AdoptedChild:

@@ -25,19 +25,22 @@ class ChildLauncher:
     Makes the message that starts a program, and the relays of what it prints.
 
     `send` gets each message with its descriptors. `on_interrupt_heard` is called, by a relay's thread, when the program
-    says "Interrupt received". `last_words` is the end of what the last program printed, as far as it was relayed.
+    says "Interrupt received", and `on_defect` when that thread has a defect. `last_words` is the end of what the last
+    program printed, as far as it was relayed.
     """
 
     def __init__(
         self,
         send: Callable[[messages.Spawn, list[int]], None],
         on_interrupt_heard: Callable[[], None],
+        on_defect: Callable[[BaseException], object],
         *,
         shares_terminal: bool,
     ) -> None:
         self.last_words = ""
         self._send = send
         self._on_interrupt_heard = on_interrupt_heard
+        self._on_defect = on_defect
         self._shares_terminal = shares_terminal
 
     def start(
@@ -54,7 +57,9 @@ class ChildLauncher:
 
         `family` is without a nest yet.
         """
-        streams = [Stream.open(name, sink, self._on_interrupt_heard, keep) for name, sink in sinks(stdout)]
+        streams = [
+            Stream.open(name, sink, self._on_interrupt_heard, keep, self._on_defect) for name, sink in sinks(stdout)
+        ]
         relays = [stream.relay for stream in streams if stream.relay]
         self._spawn(
             argv,

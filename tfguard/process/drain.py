@@ -12,6 +12,8 @@ import struct
 import termios
 from collections.abc import Callable
 
+from tfguard.process.words import Ear
+
 #: After a stop was asked: a front that relays nothing for this long, though there is something, has frozen.
 RELAY_SILENCE_SECONDS = 5.0
 _CHUNK = 65536
@@ -22,12 +24,17 @@ class Drain:
     The read end of one of the child's pipes, which the front relays.
 
     If the front is gone or frozen, the child would block on a full pipe, or die of SIGPIPE at its next message: we
-    drain it then, so that it can still stop cleanly. `keep` gets what is read.
+    drain it then, so that it can still stop cleanly. `keep` gets what is read; `on_interrupt_heard` is called
+    when it says "Interrupt received".
     """
 
-    def __init__(self, descriptor: int, keep: Callable[[bytes], object]) -> None:
+    def __init__(
+        self, descriptor: int, keep: Callable[[bytes], object], on_interrupt_heard: Callable[[], None]
+    ) -> None:
         self._descriptor = descriptor
         self._keep = keep
+        self._ear = Ear()
+        self._on_interrupt_heard = on_interrupt_heard
         self._pending = 0
         self._since: float | None = None
         self._is_ours = False
@@ -58,6 +65,8 @@ class Drain:
         with contextlib.suppress(BlockingIOError):
             data = os.read(self._descriptor, _CHUNK)
             self._keep(data)
+            if self._ear.hears(data):
+                self._on_interrupt_heard()
             if not data:
                 selector.unregister(self)
                 self._is_ours = False

@@ -104,8 +104,24 @@ def kill(pid: int) -> None:
 
 
 def interrupt(pid: int) -> bool:
-    """Send a SIGINT to the process alone; return whether it was sent. The caller counts."""
-    return _send(pid, signal.SIGINT)
+    """
+    Send a SIGINT to the process alone; return whether it has one that waits for it, or was sent one. The caller counts.
+    """
+    return has_pending_stop(pid) or _send(pid, signal.SIGINT)
+
+
+def has_pending_stop(pid: int) -> bool:
+    """
+    Whether a SIGINT or SIGTERM waits for a process: one that is stopped, or has not yet begun to run a program.
+
+    It has had its one signal then. Where there is no /proc, nobody knows: False.
+    """
+    pending = 0
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith((b"SigPnd:", b"ShdPnd:")):
+                pending |= int(line.split()[1], 16)
+    return any(pending >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
 
 
 def name_of(pid: int) -> str:

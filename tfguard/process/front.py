@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import selectors
 import signal
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeVar, Union
 
@@ -21,7 +22,7 @@ from msgspec import structs
 from tfguard.clock import SystemClock
 from tfguard.errors import TfguardError, assert_never
 from tfguard.guard import messages
-from tfguard.guard.front_rules import FrontRules, Heard, KeeperDied
+from tfguard.guard.front_rules import FrontRules, Heard, KeeperDied, ThreadDied
 from tfguard.guard.handover import Handover
 from tfguard.guard.signals import Received
 from tfguard.guard.watchdog import Action
@@ -34,7 +35,7 @@ from tfguard.process.question import Question
 from tfguard.process.relatives import reap_orphans
 from tfguard.process.rescue import errored_path, stamp
 from tfguard.process.signal_desk import SignalDesk
-from tfguard.process.signals import become_subreaper, restore_defaults
+from tfguard.process.signals import become_subreaper
 from tfguard.process.terminal import is_foreground
 
 T = TypeVar("T")
@@ -74,13 +75,19 @@ class Front:
         self.is_interactive = is_foreground()
         self._listener = listener
         self._clock = SystemClock()
-        self._signals = SignalDesk(self._clock, shares_terminal=self.is_interactive)
+        self._defects: deque[BaseException] = deque()
+        self._signals = SignalDesk(self._clock, self._defects.append, shares_terminal=self.is_interactive)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._signals, selectors.EVENT_READ)
         self._rules = FrontRules(self._clock.boottime())
         self._handover = Handover()
         self._request: messages.Acquire | None = None
-        self._launcher = ChildLauncher(self._send_spawn, self._on_interrupt_heard, shares_terminal=self.is_interactive)
+        self._launcher = ChildLauncher(
+            self._send_spawn,
+            self._on_interrupt_heard,
+            self._defects.append,
+            shares_terminal=self.is_interactive,
+        )
         self._answers: list[Answer] = []
         self._last_word: protocol.Release | None = None
         self._is_resigned = False
@@ -213,7 +220,6 @@ class Front:
     def stand_down(self) -> None:
         """There is nothing to guard after all, and this process is about to become Terraform: leave no trace."""
         self._keeper.end()
-        restore_defaults()
 
     # --- waiting for answers ------------------------------------------------------------------------------------
 
@@ -247,6 +253,7 @@ class Front:
                     self._on_channel()
             self._enforce()
             self._reap_inherited()
+            self._tell_defects()
 
     def _check_stopped(self) -> None:
         """Nothing new is begun once a signal has come, or nobody is left to begin it; leaving goes on all the same."""
@@ -420,6 +427,12 @@ class Front:
         if self._rules.is_keeper_starting and (ticks := self._keeper.cpu_ticks) != self._cpu_ticks:
             self._cpu_ticks = ticks
             self._rules.see_keeper(now)
+
+    def _tell_defects(self) -> None:
+        """Threads of ours may have ended, which appended why."""
+        while self._defects:
+            error = self._defects.popleft()
+            self._listener(ThreadDied(error=f"{type(error).__name__}: {error}"))
 
     def _lose(self) -> None:
         """Terraform still ran at `safe_until`, and there is no keeper to say so."""

@@ -2,8 +2,8 @@
 The keeper: the process that holds the lock, because the one who holds it must outlive the one who may be killed.
 
 It waits in line, acquires, starts Terraform as its own child, enforces the deadlines and releases, on the normal path
-and on the worst one alike. It ignores the signals that end a job; it ends when the front says so, or, once the front
-is gone, when Terraform is gone and the lock is released.
+and on the worst one alike. No signal that ends a job ends it; it ends when the front says so, or, once the front is
+gone, when Terraform is gone and the lock is released.
 
 What it does when is `guard.keeper_rules`' to decide; here are its eyes and its loop, and its hands are in
 `lease_thread`, `program` and `pushes`. The main thread owns the child and the deadlines and never waits for the
@@ -32,6 +32,7 @@ from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.process import child, sentinel
 from tfguard.process.channel import KeeperEnd, keeper_end
 from tfguard.process.drain import Drain
+from tfguard.process.inherited import STOPS
 from tfguard.process.lease_thread import Lease
 from tfguard.process.page import Page
 from tfguard.process.program import Program
@@ -40,8 +41,11 @@ from tfguard.process.relatives import reap_orphans
 from tfguard.process.sentinel_post import SentinelPost
 from tfguard.process.signals import become_subreaper
 
-#: What ends a job ends the front, not us: we still have a Terraform to bring home.
-IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGTSTP, signal.SIGTTOU, signal.SIGTTIN)
+#: What ends a job ends the front, not us: we still have a Terraform to bring home. Heard, and not ignored, because what
+#: is ignored is so in a child as well, from its first instant on: it would lose the signal that asks it to stop.
+HEARD = (*STOPS, signal.SIGTSTP)
+#: Whoever hears these, and does not ignore them, waits for ever for a terminal that is another's.
+IGNORED = (signal.SIGTTOU, signal.SIGTTIN)
 _CHUNK = 65536
 
 
@@ -83,7 +87,8 @@ class Keeper:
     def __init__(self, channel: KeeperEnd, page: Page, lifeline: int = -1) -> None:
         self._channel = channel
         self._clock = SystemClock()
-        self._inbox: deque[protocol.Word | Exception] = deque()
+        self._inbox: deque[protocol.Word | BaseException] = deque()
+        self._is_signalled = False
         self._selector = selectors.DefaultSelector()
         self._wake_read, self._wake_write = os.pipe()
         for end in (self._wake_read, self._wake_write):
@@ -99,6 +104,7 @@ class Keeper:
             self._selector,
             record=lambda: record.writer,
             watchdog=lambda: self._rules.watchdog,
+            on_interrupt_heard=lambda: self._rules.on_front(messages.ChildHeard(), self._clock.boottime()),
         )
         self._pushes = Pushes(self._program, page)
         hands = KeeperHands(front=front, lease=lease, child=self._program, rescue=self._pushes, record=record)
@@ -110,6 +116,8 @@ class Keeper:
         self._selector.register(self._wake_read, selectors.EVENT_READ)
         signal.set_wakeup_fd(self._wake_write, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note_signal)
         self._channel.send(messages.Ready())
         while not self._rules.is_done:
             ready = self._selector.select(TICK_SECONDS)
@@ -122,8 +130,14 @@ class Keeper:
             self._reap()
         self._sentinels.close()
 
+    def _note_signal(self, _number: int, _frame: object) -> None:
+        self._is_signalled = True
+
     def _enforce(self) -> None:
         now = self._clock.boottime()
+        if self._is_signalled:
+            self._is_signalled = False
+            self._rules.on_signalled(now)
         self._rules.enforce(now)
         self._program.watch(now)
         self._channel.flush()
@@ -153,13 +167,13 @@ class Keeper:
         elif isinstance(source, Drain):
             source.drain(self._selector)
 
-    def _hear(self, message: protocol.Word | Exception) -> None:
+    def _hear(self, message: protocol.Word | BaseException) -> None:
         """What the lease's thread has posted; a defect that has ended it ends us as a whole."""
-        if isinstance(message, Exception):
+        if isinstance(message, BaseException):
             raise message
         self._rules.on_session(message, self._clock.boottime())
 
-    def _post(self, message: protocol.Word | Exception) -> None:
+    def _post(self, message: protocol.Word | BaseException) -> None:
         self._inbox.append(message)
         with contextlib.suppress(BlockingIOError):
             os.write(self._wake_write, b".")
@@ -194,18 +208,26 @@ class Keeper:
         self._rules.on_front_gone(self._clock.boottime())
 
 
+def hear_signals() -> None:
+    """From now on no signal that ends a job ends us, and none is lost to a program that we start."""
+    for number in HEARD:
+        signal.signal(number, lambda *_: None)
+        signal.siginterrupt(number, False)  # What the lease's thread waits for in a library goes on.
+    for number in IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def main(descriptor: int, page: int, lifeline: int) -> None:
     """Run a keeper on one end of the front's socketpair; `page` is theirs, `lifeline` is for its sentinels."""
     os.setpgid(0, 0)
     become_subreaper()  # Who loses its parent under our lock becomes our child: it may write, and we wait for it.
-    for number in IGNORED:
-        signal.signal(number, signal.SIG_IGN)
+    hear_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
     channel = keeper_end(end)
     try:
         Keeper(channel, Page(page), lifeline).run()
-    except Exception as error:  # noqa: BLE001 - a keeper that has died has a successor; half a keeper has none
+    except BaseException as error:  # noqa: BLE001 - a keeper that has died has a successor; half a keeper has none
         channel.send(messages.Told(event="keeper.broken", error=f"{type(error).__name__}: {error}"))
         sys.exit(1)

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tfguard.process import inherited
 from tfguard.process.page import Page
 from tfguard.terraform.commands import COMMANDS
 
@@ -77,17 +78,17 @@ def dismiss() -> None:
         _early.process.kill()
         _early.process.wait()
         _early = None
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])
+        signal.pthread_sigmask(signal.SIG_SETMASK, inherited.found().blocked)
 
 
 def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, less what CI runners find leftover processes by."""
-    return {name: value for name, value in environ.items() if name not in TRACKING_VARIABLES}
+    """The environment, less what CI runners find leftover processes by, and less a variable without a name."""
+    return {name: value for name, value in environ.items() if name and name not in TRACKING_VARIABLES}
 
 
 def _launch(environ: Mapping[str, str]) -> Launched:
     # Blocked from here on: what comes before the front listens stays pending, and the keeper is not born to die of it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
+    signal.pthread_sigmask(signal.SIG_BLOCK, inherited.STOPS)
     global _lifeline, _page
     _lifeline = _lifeline or os.pipe()
     _page = _page or Page.create()

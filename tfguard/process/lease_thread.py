@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from tfguard import threads
 from tfguard.backends import open_store, state
 from tfguard.backends.environ import replace_environment
 from tfguard.backends.target import StoreSpec, Target
@@ -28,9 +29,10 @@ from tfguard.process.page import Page
 UNWATCHED_SECONDS = 5.0
 
 
-class LeaseThread(threading.Thread):
+class LeaseThread:
     """
-    Serves one lock's session, to which the main thread talks. `post` and `tell` as there; a defect is posted too.
+    Serves one lock's session, to which the main thread talks. `post` and `tell` as there; a defect is posted too,
+    whatever it is: nobody beats any more.
 
     `lock_fd` is the descriptor of a local lock, or of a place in a nest, that a predecessor left to us; -1: of none.
     """
@@ -39,13 +41,12 @@ class LeaseThread(threading.Thread):
         self,
         request: messages.Acquire,
         *,
-        post: Callable[[protocol.Word | Exception], None],
+        post: Callable[[protocol.Word | BaseException], None],
         tell: Callable[[protocol.Word], None],
         is_watched: Callable[[], bool],
         adopt: protocol.Adoption | None = None,
         lock_fd: int = -1,
     ) -> None:
-        super().__init__(name="lease", daemon=True)
         is_nested = adopt is not None and adopt.is_nested
         self.session = LockSession(
             request.lock,
@@ -61,13 +62,17 @@ class LeaseThread(threading.Thread):
         self._request = request
         self._post = post
         self._lock_fd = -1 if is_nested else lock_fd
+        self._thread: threading.Thread | None = None
 
-    def run(self) -> None:
+    def start(self) -> None:
+        self._thread = threads.start("lease", self._serve, on_defect=self._post)
+
+    def is_alive(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _serve(self) -> None:
         replace_environment(self._request.environ)
-        try:
-            self.session.run(functools.partial(self._open, spec) for spec in self._request.target.stores)
-        except Exception as error:  # noqa: BLE001 - whatever it is, nobody beats any more
-            self._post(error)
+        self.session.run(functools.partial(self._open, spec) for spec in self._request.target.stores)
 
     def _open(self, spec: StoreSpec) -> Store:
         try:
@@ -109,7 +114,7 @@ class StateSurroundings:
 class Lease:
     """The thread from its start on, or that there is none yet: the `LeasePort` of the keeper."""
 
-    def __init__(self, channel: KeeperEnd, page: Page, post: Callable[[protocol.Word | Exception], None]) -> None:
+    def __init__(self, channel: KeeperEnd, page: Page, post: Callable[[protocol.Word | BaseException], None]) -> None:
         self._channel = channel
         self._page = page
         self._post = post

@@ -30,6 +30,7 @@ class Program:
     The keeper calls `take_stdio` before each start and `let_go_of_stdio` after it, `watch` whenever it looks at the
     clock, and `poll` to reap. `watchdog` gives the keeper's, as it is at the moment. `left` are those of its family
     that have outlived a program, as `poll` has seen them last: while there is anybody, the program is not over.
+    `on_interrupt_heard` is called when we drain a program's output, and it says "Interrupt received".
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Program:
         *,
         record: Callable[[], RecordWriter],
         watchdog: Callable[[], Watchdog],
+        on_interrupt_heard: Callable[[], None],
     ) -> None:
         self.process: child.Process | None = None
         self.left: tuple[messages.Relative, ...] = ()
@@ -53,6 +55,7 @@ class Program:
         self._selector = selector
         self._record = record
         self._watchdog = watchdog
+        self._on_interrupt_heard = on_interrupt_heard
         self._null = os.open(os.devnull, os.O_RDWR)
         self._stdio: Sequence[int] = ()
         self._relays: list[Drain] = []
@@ -136,7 +139,7 @@ class Program:
     def take_stdio(self, descriptors: Sequence[int]) -> None:
         """These come with the next program: its stdio, and the read ends of what the front relays."""
         self._stdio, relayed = descriptors[:_STDIO], descriptors[_STDIO:]
-        self._relays = [Drain(end, self._record().keep_text) for end in relayed]
+        self._relays = [Drain(end, self._record().keep_text, self._on_interrupt_heard) for end in relayed]
 
     def let_go_of_stdio(self) -> None:
         """The program has been started, or refused: its descriptors are ours to close either way."""

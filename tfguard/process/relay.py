@@ -10,16 +10,15 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from tfguard import threads
 from tfguard.outlet import outlet
+from tfguard.process.words import Ear
 
 _CHUNK = 65536
-#: What Terraform and OpenTofu print when they have had their first signal.
-_HEARD = b"Interrupt received"
 #: How much of the end of a stream is kept for whoever asks why a command failed.
 _KEPT_BYTES = 65536
 
@@ -30,22 +29,27 @@ StreamName = Literal["stdout", "stderr"]
 class Relay:
     """
     Copies `source` (non-blocking) to `sink` until told that the writer is gone, then what is left. `keep` gets all of
-    it, in a thread of ours.
+    it, in a thread of ours; `on_defect` what went wrong there.
     """
 
     def __init__(
-        self, source: int, sink: int, on_interrupt_heard: Callable[[], None], keep: Callable[[bytes], object] = len
+        self,
+        source: int,
+        sink: int,
+        on_interrupt_heard: Callable[[], None],
+        keep: Callable[[bytes], object] = len,
+        on_defect: Callable[[BaseException], object] = repr,
     ) -> None:
         self.source = source
         self._sink = sink
         self._on_interrupt_heard = on_interrupt_heard
         self._keep = keep
+        self._on_defect = on_defect
         self.last_words = b""
-        self._tail = b""
+        self._ear = Ear()
         self._is_sink_open = True
         self._stop_read, self._stop_write = os.pipe()
-        self._thread = threading.Thread(target=self._copy, name=f"relay-{sink}", daemon=True)
-        self._thread.start()
+        self._thread = threads.start(f"relay-{sink}", lambda: self._copy(self._heed), on_defect=self._do_without)
 
     def finish(self) -> None:
         """The writer is gone: pass on what is left, then end. Descendants that still hold the pipe are not awaited."""
@@ -60,7 +64,7 @@ class Relay:
             os.close(end)
         return True
 
-    def _copy(self) -> None:
+    def _copy(self, take: Callable[[bytes], None]) -> None:
         is_last = False
         while True:
             ready, _, _ = select.select([self.source, self._stop_read], [], [])
@@ -73,18 +77,21 @@ class Relay:
                 continue
             if not data:
                 break
-            self._listen(data)
+            take(data)
+
+    def _heed(self, data: bytes) -> None:
+        try:
+            if self._ear.hears(data):
+                self._on_interrupt_heard()
             self.last_words = (self.last_words + data)[-_KEPT_BYTES:]
             self._keep(data)
+        finally:
             self._write(data)
 
-    def _listen(self, data: bytes) -> None:
-        """Look for the words at the start of a line, across reads."""
-        text = self._tail + data
-        at = text.find(_HEARD)
-        if at >= 0 and text[:at].rsplit(b"\n", 1)[-1].translate(None, b"\x1b[0123456789;m \r") == b"":
-            self._on_interrupt_heard()
-        self._tail = text[-(len(_HEARD) - 1) :] if at < 0 else b""
+    def _do_without(self, error: BaseException) -> None:
+        """Who looks at what passes has a defect. Terraform's output passes all the same, unseen."""
+        self._on_defect(error)
+        self._copy(self._write)
 
     def _write(self, data: bytes) -> None:
         if self._is_sink_open:
@@ -112,13 +119,14 @@ class Stream:
         sink: int,
         on_heard: Callable[[], None],
         keep: Callable[[bytes], object] | None,
+        on_defect: Callable[[BaseException], object],
     ) -> Stream:
         """A terminal is inherited, so that Terraform sees it; everything else, or what is to be kept, is relayed."""
         if os.isatty(sink) and keep is None:
             return cls(name, sink)
         source, end = os.pipe()
         os.set_blocking(source, False)
-        return cls(name, end, Relay(source, sink, on_heard, keep or len))
+        return cls(name, end, Relay(source, sink, on_heard, keep or len, on_defect))
 
     def let_go(self) -> None:
         """The child has its end: close ours, so that the pipe ends with the child."""

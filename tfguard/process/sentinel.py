@@ -35,6 +35,7 @@ import time
 from collections.abc import Sequence
 
 from tfguard.process import bare, family
+from tfguard.process.inherited import STOPS
 from tfguard.process.page import Page
 from tfguard.process.relatives import Relatives
 
@@ -77,8 +78,8 @@ class Sentinel:
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
         passed = [theirs.fileno(), page.descriptor, *([lifeline] if lifeline >= 0 else [])]
-        # Blocked until the new process can hear it: a SIGTERM meanwhile stays pending.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        # Blocked until the new process can hear them: what comes meanwhile stays pending.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             with theirs:
                 self._process = subprocess.Popen(
@@ -145,8 +146,9 @@ def main(descriptor: int, page: int, lifeline: int) -> None:
             end.send(_TERM)
 
     signal.signal(signal.SIGTERM, pass_on)
-    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
-        signal.signal(number, signal.SIG_IGN)
+    for number in STOPS:
+        if number != signal.SIGTERM:
+            signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     _come_first()
     Watch(end, Page(page), lifeline).run()

@@ -4,6 +4,9 @@ Become the child: what has to be done between fork and exec, in a process of its
 Standard library only, started by `bare.command`: a keeper with threads must not run Python between fork and exec.
 Enters itself in the page, so that front and sentinel know it before it can do anything; joins the process group,
 ignores SIGHUP (Terraform would die of it at once) and unblocks all signals.
+
+It is born with the signals that ask to stop blocked, so that none is lost: one that comes before they are unblocked
+ends this process then, and nothing has been started; one that comes later is the program's own.
 """
 
 import os
@@ -13,6 +16,11 @@ import sys
 from tfguard.process.page import Page
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
+#: Ignored by Python (the first two), by the keeper (the last two), or by whoever started tfguard.
+DEFAULTS = (
+    signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP,
+    signal.SIGTTOU, signal.SIGTTIN,
+)  # fmt: skip
 
 
 def main(group: int, parent: int, page: int, argv: "list[str]") -> int:
@@ -23,7 +31,8 @@ def main(group: int, parent: int, page: int, argv: "list[str]") -> int:
     if os.getppid() != parent:  # It died before we were known.
         return 128 + signal.SIGINT
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGTSTP):
+    # Before they are unblocked: Python has a handler of its own for SIGINT, which an exec would lose with the signal.
+    for number in DEFAULTS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     try:

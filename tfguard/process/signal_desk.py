@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 
 from tfguard.clock import Clock
 from tfguard.errors import Interrupted
@@ -23,12 +24,12 @@ class SignalDesk:
     `shares_terminal`: Terraform gets the terminal's keys itself.
     """
 
-    def __init__(self, clock: Clock, *, shares_terminal: bool) -> None:
+    def __init__(self, clock: Clock, on_defect: Callable[[BaseException], object], *, shares_terminal: bool) -> None:
         self.stopped_by: Received | None = None
         self.count = 0
         self._clock = clock
         self._shares_terminal = shares_terminal
-        self._listener = SignalListener()
+        self._listener = SignalListener(on_defect)
         self._stopped_at = 0.0
         self._heard_at = -HEARD_SECONDS
 

@@ -25,6 +25,7 @@ from typing import Any, Literal, TextIO, cast
 
 import msgspec
 
+from tfguard import threads
 from tfguard.errors import UsageError
 from tfguard.outlet import outlet
 from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
@@ -72,9 +73,8 @@ def configure(format: Format = "console", verbosity: int = 0, stream: TextIO | N
 
 def warm_up() -> threading.Thread:
     """Import what the first event needs, in the background; call it when the child has been started."""
-    thread = threading.Thread(target=lambda: _sink.logger, name="log-warm-up", daemon=True)
-    thread.start()
-    return thread
+    # A defect meets the first event as well, which is written plainly then.
+    return threads.start("log-warm-up", lambda: _sink.logger, on_defect=lambda _: None)
 
 
 class Logger:

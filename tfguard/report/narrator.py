@@ -12,7 +12,7 @@ from msgspec import structs
 from tfguard.clock import Clock, SystemClock
 from tfguard.errors import assert_never
 from tfguard.guard import messages
-from tfguard.guard.front_rules import Heard, KeeperDied
+from tfguard.guard.front_rules import Heard, KeeperDied, ThreadDied
 from tfguard.guard.signals import Received
 from tfguard.lock import protocol
 from tfguard.lock.store import LockRecord
@@ -75,6 +75,9 @@ class Narrator:
                 self._on_signal(message)
             case KeeperDied():
                 self._on_keeper_died(message)
+            case ThreadDied():
+                text = running.thread_died(self.subject, message.error)
+                self._say("error", "thread.died", text, error=message.error)
             case (
                 messages.Ready()
                 | messages.Pushing()

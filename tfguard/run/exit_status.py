@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfguard.process.signals import STOPS
+from tfguard.process.inherited import STOPS
 
 
 def shell_status(status: int) -> int:

@@ -18,7 +18,7 @@ import msgspec
 from tfguard import errors
 from tfguard.ci import platform
 from tfguard.clock import SystemClock, parse_created
-from tfguard.errors import NAMED, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError, assert_never
+from tfguard.errors import NAMED, LeaseLost, LockBusy, Outcome, RunTimeout, TfguardError
 from tfguard.guard import messages
 from tfguard.lock import protocol, refusals
 from tfguard.lock.lockinfo import new_lock_id
@@ -34,6 +34,7 @@ from tfguard.report.run_ended import RunEnded
 from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.look import Footing, Look, NoCopy, private_folder
 from tfguard.run.missing_workspace import create_workspace
+from tfguard.run.refused import as_error
 from tfguard.run.task import Task
 from tfguard.terraform.plan_file import read_planned_at
 
@@ -180,7 +181,7 @@ class Runner:
         try:
             ending = self._judge(body(), success_codes)
         except Refused as failed:
-            raise self._as_error(subject, failed.answer) from failed
+            raise as_error(subject, failed.answer, self._clock.now()) from failed
         ended = RunEnded(label=subject.label, **ending._asdict())
         self.report.finish(ended)
         return ended
@@ -193,7 +194,7 @@ class Runner:
             self._tell_of_other_backend(task, footing)
             return status
         except Refused as failed:  # A program could not be started.
-            raise self._as_error(task.subject, failed.answer, is_plan=task.is_plan) from failed
+            raise as_error(task.subject, failed.answer, self._clock.now(), is_plan=task.is_plan) from failed
 
     def _tell_of_other_backend(self, task: Task, footing: Footing) -> None:
         with contextlib.suppress(errors.ConfigError):
@@ -310,46 +311,7 @@ class Runner:
                 # From the answer on: nobody is asked for a while, and then has no time left.
                 terms = msgspec.structs.replace(task.terms, takeover="always")
                 return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
-        raise self._as_error(task.subject, answer, is_plan=task.is_plan)
-
-    def _as_error(  # noqa: C901 - one case a refusal, and nothing else
-        self, subject: phrases.Subject, answer: protocol.Failed, *, is_plan: bool = False
-    ) -> TfguardError:
-        """Return what a person must hear of a refusal, as the error that it came from."""
-        why, waited, label = answer.why, answer.waited_seconds, subject.label
-        match why:
-            case refusals.Busy() | refusals.TakeoverRefused():
-                text = waiting.busy(subject, why.record, self._clock.now(), waited_seconds=waited)
-                return LockBusy(text, about=NAMED, record=why.record)
-            case refusals.NotOurTurn():
-                return LockBusy(waiting.not_our_turn(subject, why, waited_seconds=waited), about=NAMED)
-            case refusals.UnsavedState():
-                return errors.ConfigError(states.is_pending(subject, why.place), about=NAMED)
-            case refusals.Unlisted():
-                text = starting.unlisted_workspaces(subject.label, why.message, action=why.action)
-                return errors.StoreDenied(text, about=NAMED, action=why.action, resource=why.resource)
-            case refusals.StoreUnavailable():
-                text = waiting.unavailable(subject, why.message, waited_seconds=waited)
-                return errors.StoreUnavailable(text, about=NAMED, is_throttled=why.is_throttled)
-            case refusals.StoreDenied():
-                return errors.StoreDenied(
-                    why.message, about=label, action=why.action, resource=why.resource, is_expired=why.is_expired
-                )
-            case refusals.ActionDenied():
-                text = starting.denied_during_plan(why.message) if is_plan else why.message
-                return errors.ActionDenied(text, about=label, action=why.action, resource=why.resource)
-            case refusals.StoreMisconfigured():
-                return errors.StoreMisconfigured(why.message, about=label)
-            case refusals.LeaseLost():
-                return LeaseLost(why.message, about=label, kind=why.kind, record=why.record)
-            case refusals.NotExecutable():
-                return errors.ProgramNotExecutable(why.message, about=label)
-            case refusals.Unexpected():
-                return TfguardError(why.message, about=label)
-            case refusals.Interrupted() | refusals.NoWorkspace():
-                return TfguardError("", about=label)
-            case _:
-                assert_never(why)
+        raise as_error(task.subject, answer, self._clock.now(), is_plan=task.is_plan)
 
     def _tell_of(self, task: Task, request: messages.Acquire, held: protocol.Held) -> None:
         label = task.subject.label

@@ -19,6 +19,7 @@ from tfguard.config.settings import var_file_arguments
 from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable
 from tfguard.process import launch
 from tfguard.process.front import Front
+from tfguard.process.signals import restore_defaults
 from tfguard.report.messages import starting
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
@@ -60,9 +61,11 @@ def become_terraform(
     launch.dismiss()
     if front is not None:
         front.stand_down()
+    restore_defaults()
     try:
         os.chdir(context.directory)
-        os.execve(program[0], [*program, *argv], dict(environ))
+        # Without a variable that has no name: Python refuses it, and nobody can ask for it.
+        os.execve(program[0], [*program, *argv], {name: value for name, value in environ.items() if name})
     except OSError as error:
         what = f"{program[0]}: {error.strerror}."
         raise ProgramNotExecutable(what, "Name another with --terraform.", about=NAMED) from error

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 from botocore.credentials import ReadOnlyCredentials
 
+from tfguard import threads
 from tfguard.backends.aws.answers import answers, lines_of, no_credentials
 from tfguard.backends.aws.sessions import create_client, new_session
 from tfguard.errors import StoreDenied, StoreMisconfigured
@@ -228,9 +229,9 @@ class Credentials:
     # --- refreshing ---------------------------------------------------------------------------------------------
 
     def _start_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._keep_fresh, name="credentials", daemon=True)
-            self._thread.start()
+        if self._thread is None or not self._thread.is_alive():
+            # Should it die: AWS says when the keys at hand have ended, and then another is started.
+            self._thread = threads.start("credentials", self._keep_fresh, on_defect=lambda _: None)
 
     def _keep_fresh(self) -> None:
         while not self._closed.is_set():

@@ -179,6 +179,15 @@ def broken(subject: Subject, error: str) -> str:
     return fit(about(subject.label, f"the keeper broke down. {first}"), "This is a defect of tfguard's.")
 
 
+def thread_died(subject: Subject, error: str) -> str:
+    """A defect of ours has ended a thread of the front's; the run goes on to its end."""
+    first = error.partition("\n")[0]
+    return fit(
+        about(subject.label, f"a part of tfguard broke down; the run goes on. {first}"),
+        "This is a defect of tfguard's.",
+    )
+
+
 def died(subject: Subject, *, is_running: bool) -> str:
     """Another takes its place."""
     return fit(

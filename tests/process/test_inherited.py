@@ -1,0 +1,41 @@
+"""What whoever started us has left us with, in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.eventually import patience
+
+#: Tells in a file what its first pipe is, and whether a program that it starts has its standard streams.
+LOOK = """
+import os, subprocess, sys
+from tfguard.process import inherited
+inherited.look()
+first = min(os.pipe())
+started = subprocess.run([sys.executable, "-c", "import os; [os.fstat(number) for number in (0, 1, 2)]"])
+print("said", file=sys.stderr); print("said"); sys.stdin.read(0)
+with open(sys.argv[1], "w") as file:
+    file.write(f"{first > 2} {started.returncode}")
+"""
+
+
+@pytest.mark.parametrize("closed", ["", "<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_what_was_closed_is_dev_null_for_us_and_for_what_we_start(closed, tmp_path):
+    argv = ["sh", "-c", f'exec "$@" {closed}', "sh", sys.executable, "-c", LOOK, str(tmp_path / "told")]
+
+    subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience(30), check=True)
+
+    assert (tmp_path / "told").read_text() == "True 0"
+
+
+def test_what_was_ignored_and_blocked_is_known():
+    code = "from tfguard.process import inherited; found = inherited.found(); print(1 in found.ignored, found.parent)"
+    argv = ["sh", "-c", "trap '' HUP; echo $$; \"$@\"; true", "sh", sys.executable, "-c", code]
+
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=patience(30), check=True)
+
+    shell, is_ignored, parent = ended.stdout.split()
+    assert (is_ignored, parent) == ("True", shell)
