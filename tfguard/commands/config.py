@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from tfguard import redaction
-from tfguard.config.changed import changed_since, is_concerned
+from tfguard.config.changed import changed_since, is_concerned, names_no_commit
 from tfguard.config.document import KeyPath, dotted
 from tfguard.config.file import UNSHOWN, find_config, inspect, load
 from tfguard.config.schema import schema
@@ -20,6 +20,7 @@ from tfguard.config.settings import resolved
 from tfguard.errors import NAMED, ConfigError
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
+from tfguard.terraform.modules import local_modules
 
 _HIDDEN = "(not shown)"
 
@@ -83,9 +84,13 @@ def list_pipelines(call: Call, *, since: str, is_json: bool) -> int:
         raise ConfigError("there is no tfguard.yml here or above.", "Write one, or name it with --config FILE.")
     config = load(path, environ)
     names = config.names
-    if since:
+    if names_no_commit(since):
+        call.report.say(
+            "info", "config.all_listed", "tfguard: --changed-since names no commit, as a first push does: all."
+        )
+    elif since:
         files = changed_since(config.root, since)
-        names = [name for name in names if is_concerned(config, name, files, environ)]
+        names = [name for name in names if is_concerned(config, name, files, environ, folders_read=local_modules)]
     print(msgspec.json.encode(names).decode() if is_json else "\n".join(names))  # noqa: T201 - asked for
     return 0
 
