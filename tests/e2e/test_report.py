@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,33 @@ def test_one_run_is_told_in_both_forms_and_stdout_stays_terraforms(stage: Make) 
     assert facts(made)["link"] == "https://ci.example/7#j"
     assert facts(made)["text"] == result.out.strip("\n")
     assert (made.path / "tfplan").exists()
+
+
+def test_a_plan_in_another_directory_is_told_too(stage: Make) -> None:
+    """Every further call of Terraform starts where the first one did: -chdir counts from there."""
+    made = stage("local")
+    above = replace(made, path=made.path.parent)
+
+    result = above.tfguard(f"-chdir={made.path.name}", "--report", "r.json", "plan")
+
+    assert result.code == 0, str(result)
+    assert facts(above)["changes"]["resources"] == [{"action": "create", "address": "terraform_data.work"}]
+
+
+IMPORT = 'import {\n  to = terraform_data.x\n  id = "x"\n}\nresource "terraform_data" "x" {}\n'
+
+
+def test_a_plan_that_only_imports_has_changes_and_so_has_its_apply(stage: Make) -> None:
+    made = stage("local", text=IMPORT)
+
+    planned = made.tfguard("--report", "r.json", "plan", "-detailed-exitcode")
+    plan = facts(made)["changes"]
+    applied = made.tfguard("--report", "r.json", "apply", "-auto-approve", "-json")
+    apply = facts(made)["changes"]
+
+    assert (planned.code, applied.code) == (2, 0), str(planned)
+    assert (plan["has_changes"], plan["import"], plan["add"]) == (True, 1, 0)
+    assert (apply["is_done"], apply["import"], apply["add"]) == (True, 1, 0)
 
 
 def test_the_resources_are_told_of_a_plan_that_nobody_saves(stage: Make) -> None:

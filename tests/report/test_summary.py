@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.report.page import Rendered
 from tfguard import redaction
 from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, first_error, plain, render, render_json
-from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing_line
+from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
 
 FAILED = """terraform says\n\x1b[31m╷\x1b[0m
 \x1b[31m│\x1b[0m \x1b[1mError: it broke\x1b[0m
@@ -89,7 +89,7 @@ def test_the_link_leads_to_the_run() -> None:
 def test_a_run_that_succeeded_shows_no_error_and_what_it_did() -> None:
     text = "Error: in the log of a retried init\nApply complete! Resources: 2 added, 0 changed, 1 destroyed.\n"
 
-    found = shown(Page("prod", "succeeded", exit_code=0, text=text, changes=read_closing_line(text)))
+    found = shown(Page("prod", "succeeded", exit_code=0, text=text, changes=read_closing(text)))
 
     assert found.outline[0][1] == "✅ prod: succeeded (exit 0)"
     assert found.outline[1][1] == "2 added, 0 changed, 1 destroyed."
@@ -313,16 +313,66 @@ def test_a_plan_without_changes_has_none() -> None:
     assert found == PlannedChanges()
 
 
+@pytest.mark.parametrize(
+    ("resource", "counted"),
+    [
+        ({"change": {"actions": ["no-op"], "importing": {"id": "x"}}}, ("imported", "import")),
+        ({"change": {"actions": ["no-op"]}, "previous_address": "b"}, ("moved", "move")),
+        ({"change": {"actions": ["forget"]}}, ("forget", "forget")),
+        ({"change": {"actions": ["update"], "importing": {"id": "x"}}}, ("change", "update, import")),
+    ],
+)
+@pytest.mark.parametrize("facts", [{}, {"applyable": True}], ids=["older", "newer"])
+def test_what_is_only_imported_moved_or_forgotten_is_a_change(resource, counted, facts) -> None:
+    name, word = counted
+
+    found = read_changes(json.dumps({"resource_changes": [{"address": "a", **resource}], **facts}).encode())
+
+    assert found is not None
+    assert (found.has_changes, getattr(found, name), found.rows) == (True, 1, ((word, "a"),))
+    assert f"1 to {word.partition(',')[0].replace('update', 'change')}" in render(Page("p", "succeeded", changes=found))
+
+
+def test_what_has_drifted_is_a_change_of_a_plan_that_takes_it_over_and_of_no_other() -> None:
+    plan = {"resource_drift": [{"address": "a", "change": {"actions": ["update"]}}]}
+
+    other = read_changes(json.dumps(plan).encode())
+    taken = read_changes(json.dumps(plan).encode(), is_refresh_only=True)
+
+    assert other == PlannedChanges()
+    assert taken is not None
+    assert (taken.has_changes, taken.drift) == (True, 1)
+    assert "1 changed outside Terraform" in render(Page("p", "succeeded", changes=taken))
+
+
+def test_what_terraform_says_itself_decides() -> None:
+    quiet = json.dumps({"resource_changes": []}).encode()
+    by_plan = read_changes(json.dumps({"resource_changes": [], "applyable": True}).encode())
+    by_status = read_changes(quiet, status=2)
+
+    assert by_plan is not None and by_plan.has_changes
+    assert by_status is not None and by_status.has_changes
+
+
 def test_rubbish_is_no_plan() -> None:
     assert read_changes(b"rubbish") is None
     assert read_changes(b'{"resource_changes": [{"change": 1}]}') is None
+
+
+DONE = "Apply complete! Resources: 1 added, 0 changed, 0 destroyed."
+#: As `apply -json` closes.
+STREAM = """\
+{"type":"change_summary","changes":{"add":2,"change":0,"import":0,"remove":0,"operation":"plan"}}
+{"type":"change_summary","changes":{"add":1,"change":0,"import":3,"remove":2,"operation":"apply"}}
+{"type":"outputs","outputs":{"a":{"value":"\\"change_summary\\""}}}
+"""
 
 
 @pytest.mark.parametrize(
     ("line", "changes"),
     [
         ("Plan: 1 to add, 2 to change, 3 to destroy.", PlannedChanges(1, 2, 3, has_changes=True)),
-        ("Plan: 4 to import, 1 to add, 0 to change, 0 to destroy.", PlannedChanges(1, 0, 0, has_changes=True)),
+        ("Plan: 4 to import, 1 to add, 0 to change, 0 to destroy.", PlannedChanges(1, 0, 0, 4, has_changes=True)),
         ("No changes. Your infrastructure matches the configuration.", PlannedChanges()),
         (
             "Apply complete! Resources: 1 added, 2 changed, 3 destroyed.",
@@ -330,7 +380,16 @@ def test_rubbish_is_no_plan() -> None:
         ),
         (
             "Apply complete! Resources: 9 imported, 1 added, 0 changed, 0 destroyed.",
+            PlannedChanges(1, 0, 0, 9, has_changes=True, is_done=True),
+        ),
+        (
+            f"{DONE}\n\nOutputs:\n\na = <<EOT\nApply complete! Resources: 7 added, 7 changed, 7 destroyed.\nEOT",
             PlannedChanges(1, 0, 0, has_changes=True, is_done=True),
+        ),
+        (f"Apply complete! Resources: {'9' * 5000} added, 0 changed, 0 destroyed.", None),
+        (
+            STREAM,
+            PlannedChanges(1, 0, 2, 3, has_changes=True, is_done=True),
         ),
         ("Destroy complete! Resources: 3 destroyed.", PlannedChanges(0, 0, 3, has_changes=True, is_done=True)),
         ("echo Apply complete! Resources: 1 added, 2 changed, 3 destroyed.", None),
@@ -338,7 +397,7 @@ def test_rubbish_is_no_plan() -> None:
     ],
 )
 def test_without_a_saved_plan_terraforms_closing_line_counts(line: str, changes: PlannedChanges | None) -> None:
-    assert read_closing_line(f"some text\n{line}\n") == changes
+    assert read_closing(f"some text\n{line}\n") == changes
 
 
 def test_of_a_plan_and_its_apply_the_apply_counts() -> None:
@@ -346,4 +405,4 @@ def test_of_a_plan_and_its_apply_the_apply_counts() -> None:
         "Plan: 2 to add, 0 to change, 0 to destroy.\n…\nApply complete! Resources: 1 added, 0 changed, 0 destroyed.\n"
     )
 
-    assert read_closing_line(text) == PlannedChanges(1, 0, 0, has_changes=True, is_done=True)
+    assert read_closing(text) == PlannedChanges(1, 0, 0, has_changes=True, is_done=True)

@@ -239,7 +239,7 @@ def test_any_plan_is_changes_or_nothing(text: bytes) -> None:
 
 @given(text=TEXT | st.from_regex(r"(Plan: |Apply complete! Resources: )[0-9]{0,30} (to )?add(ed)?, .{0,30}"))
 def test_any_closing_line_is_changes_or_nothing(text: str) -> None:
-    changes = plan_json.read_closing_line(text)
+    changes = plan_json.read_closing(text)
 
     assert changes is None or (changes.add, changes.change, changes.destroy) >= (0, 0, 0)
 

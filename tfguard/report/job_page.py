@@ -32,7 +32,7 @@ from tfguard.outlet import outlet
 from tfguard.report import log, summary
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
-from tfguard.terraform.plan_json import PlannedChanges, read_closing_line
+from tfguard.terraform.plan_json import PlannedChanges, read_closing
 
 _ANNOTATED = re.compile(
     r"run\.failed|run\.timed_out|lease\.(lost|taken_over)|plan\.stale|state\.\w+|settle\.(released|failed)"
@@ -183,7 +183,7 @@ class JobPage:
 
     def _closing_counts(self, text: str) -> PlannedChanges | None:
         """What Terraform's closing line counts. An apply's plan is none: it may have got no further."""
-        changes = read_closing_line(summary.plain(text))
+        changes = read_closing(summary.plain(text))
         return changes if changes is not None and (changes.is_done or self.story.is_plan) else None
 
     # --- plans --------------------------------------------------------------------------------------------------

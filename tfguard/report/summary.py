@@ -199,8 +199,15 @@ def _counts(page: Page, _text: str, _room: int) -> str:
         return ""
     add, change, destroy = changes.add, changes.change, changes.destroy
     if changes.is_done:
-        return f"**{add} added, {change} changed, {destroy} destroyed.**"
-    return f"**{add} to add, {change} to change, {destroy} to destroy.**" if changes.has_changes else "No changes."
+        imported = f"{changes.imported} imported, " if changes.imported else ""
+        return f"**{imported}{add} added, {change} changed, {destroy} destroyed.**"
+    if not changes.has_changes:
+        return "No changes."
+    rarer = {"import": changes.imported, "move": changes.moved, "forget": changes.forget}
+    counts = [f"{count} to {what}" for what, count in rarer.items() if count]
+    counts += [f"{add} to add, {change} to change, {destroy} to destroy"]
+    counts += [f"{changes.drift} changed outside Terraform"] if changes.drift else []
+    return f"**{', '.join(counts)}.**"
 
 
 def _table(page: Page, _text: str, room: int) -> str:
@@ -302,6 +309,10 @@ def _changes(changes: PlannedChanges | None) -> dict[str, Any] | None:
         "add": changes.add,
         "change": changes.change,
         "destroy": changes.destroy,
+        "import": changes.imported,
+        "move": changes.moved,
+        "forget": changes.forget,
+        "drift": changes.drift,
         "has_changes": changes.has_changes,
         "is_done": changes.is_done,
         "resource_count": len(changes.rows),

@@ -49,7 +49,7 @@ def run_on_page(
     with page.fenced(argv) if is_text else contextlib.nullcontext():
         status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write)
     if files is not None and status in (0, _CHANGES):
-        _read(front, context, page, files, environ)
+        _read(front, context, page, files, environ, status, is_refresh_only=invocation.is_set("refresh-only"))
     return status
 
 
@@ -79,7 +79,16 @@ def _saved(
     return [*argv[:at], f"-out={files.plan}", *argv[at:]], files
 
 
-def _read(front: Front, context: Context, page: JobPage, files: PlanFiles, environ: Mapping[str, str]) -> None:
+def _read(
+    front: Front,
+    context: Context,
+    page: JobPage,
+    files: PlanFiles,
+    environ: Mapping[str, str],
+    status: int,
+    *,
+    is_refresh_only: bool,
+) -> None:
     """Let Terraform show the saved plan as JSON into a file of ours. What cannot be read is left out."""
     bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
     words = [*context.terraform, "show", "-json", files.plan]
@@ -88,7 +97,8 @@ def _read(front: Front, context: Context, page: JobPage, files: PlanFiles, envir
             os.chmod(files.plan, 0o600)
         target = os.open(files.shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
-            status = front.run(words, directory=context.settings.directory, environ=bare, stdout=target)
+            shown = front.run(words, directory=str(context.directory), environ=bare, stdout=target)
         finally:
             os.close(target)
-        page.take_changes(read_changes(Path(files.shown).read_bytes()) if status == 0 else None)
+        text = Path(files.shown).read_bytes() if shown == 0 else b""
+        page.take_changes(read_changes(text, status=status, is_refresh_only=is_refresh_only))
