@@ -229,3 +229,17 @@ def test_every_message_names_the_state_first(applied: Stage) -> None:
 
     first = result.err.splitlines()[0]
     assert re.match(rf"{applied.bucket}/{applied.key}: {LOCKED}[0-9a-f-]+\)\.$", first), result.err
+
+
+ASKED = 'variable "word" {}\noutput "word" { value = var.word }\n'
+
+
+@pytest.mark.parametrize("environ", [{}, {"CI": "true", "GITHUB_ACTIONS": "true"}], ids=["laptop", "CI"])
+def test_what_is_piped_in_terraform_may_read(stage, environ) -> None:
+    made = stage("local", text=ASKED)
+    (made.path / "in").write_text("hello\n")
+
+    result = made.run(["sh", "-c", f"{' '.join(TFGUARD)} plan -no-color < in"], **environ)
+
+    assert result.code == 0, str(result)
+    assert '+ word = "hello"' in result.out

@@ -24,6 +24,7 @@ import msgspec
 
 from tfguard import redaction
 from tfguard.ci import identity
+from tfguard.ci.job_log import stream_for
 from tfguard.ci.platforms import find_job, find_platform
 from tfguard.jobfiles import run_record, story
 from tfguard.jobfiles.story import PlanFiles, ReportFile, Story
@@ -101,14 +102,15 @@ class JobPage:
     @contextlib.contextmanager
     def fenced(self, words: Sequence[str], to: int = 1) -> Iterator[None]:
         """
-        Put Terraform's text between marks, in which the platform obeys none of its lines, on the stream `to`.
+        Put Terraform's text between marks, in which the platform obeys none of its lines, on the stream `to`; on stderr
+        where stdout does not lead to the job's log.
 
         A command whose stdout is data (`-json`) is left alone.
         """
         if self.platform is None or is_data(words):
             yield
             return
-        token = secrets.token_hex(16)
+        token, to = secrets.token_hex(16), stream_for(to)
         _print(self.platform.open_group(" ".join(["terraform", *words[:1]]), token), to)
         self._is_fenced = True
         try:

@@ -21,6 +21,7 @@ from tfguard.config.file import Config, find_config, load
 from tfguard.config.options import Options
 from tfguard.config.settings import Settings
 from tfguard.errors import ConfigError
+from tfguard.process.terminal import has_input
 from tfguard.report.messages import phrases
 from tfguard.report.reporter import Reporter
 from tfguard.run.call import Call, NamedLock
@@ -107,11 +108,22 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
     found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=options.flags)
     redaction.register_secrets(redaction.secrets_among({**found.environment, **found.backend_config}))
     binary = find_binary(environ, flag=options.terraform, kind=found.binary, self_path=Path(sys.argv[0]))
-    child_environ = {**environ, **found.environment}
-    if not os.isatty(0):
-        child_environ.setdefault("TF_IN_AUTOMATION", "1")
-        child_environ.setdefault("TF_INPUT", "0")
-    return Context(options, found, binary, child_environ, identify(environ), call.report, current, call.named)
+    identity = identify(environ)
+    child_environ = {**_automation(call, identity), **environ, **found.environment}
+    return Context(options, found, binary, child_environ, identity, call.report, current, call.named)
+
+
+def _automation(call: Call, identity: Identity) -> dict[str, str]:
+    """
+    What Terraform is to know of a job that nobody watches, unless the user says so, or otherwise.
+
+    Elsewhere it is left as it is: what it prints then, and what it reads from a pipe, is what a plain Terraform would.
+    """
+    is_alone = not os.isatty(0) and (identity.is_ci or call.report.page is not None)
+    found = {"TF_IN_AUTOMATION": "1"} if is_alone else {}
+    if is_alone and identity.is_ci and not has_input():
+        found["TF_INPUT"] = "0"
+    return found
 
 
 def find_target(
