@@ -233,7 +233,7 @@ ROWS = {
     "x2": Row(
         "grandchildren outlive the program",
         "the program's end is the run's; a loss ends the whole family",
-        ("tests/process/test_child.py::test_killing_ends_the_child_and_all_that_descends_from_it",),
+        ("tests/process/test_family.py::test_killing_ends_the_child_and_all_that_descends_from_it",),
     ),
     "f1": Row(
         "the head dies; a record over 4 KB; a hundred waiters; a plain lock barges in",

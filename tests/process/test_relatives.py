@@ -118,6 +118,7 @@ def test_a_run_inside_belongs_to_the_family_around_it(place):
 
 def test_who_shows_no_nest_belongs_to_the_family(place):
     (unknown,) = place.run(*leaving("env -i sleep 1000 &"))
+    eventually(lambda: unknown.name() == "sleep")  # Before, it is a shell that shows one.
 
     assert place.relatives().left() == [unknown.pid]
 
