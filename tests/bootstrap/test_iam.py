@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ S3_BACKEND = {"bucket": "acme", "key": "network.tfstate", "region": "eu-central-
 
 
 def plan(workspace: str = "default", **config: Any) -> Blueprint:
-    return draw({**S3_BACKEND, **config}, workspace, {})
+    return draw({**S3_BACKEND, **config}, Path(), workspace, {})
 
 
 def statements(blueprint: Blueprint, job: Any = "apply") -> dict[str, dict[str, Any]]:

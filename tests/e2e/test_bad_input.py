@@ -357,8 +357,8 @@ def test_missing_credentials_say_where_they_may_come_from(bare: Stage) -> None:
 
     assert words(result) == (
         "tf-state/app.tfstate: There are no AWS credentials.\n"
-        "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role is given (OIDC, EC2, "
-        "ECS).\n"
+        "Tried, in this order: backend, AWS_ACCESS_KEY_ID, web identity, profile default, container, EC2. "
+        "Set one of them.\n"
     )
     assert result.code == 77
     assert finished(result) == {

@@ -75,7 +75,7 @@ def test_a_healthy_state_has_no_failure_and_nothing_is_left_behind(stage: Make, 
     assert {each["mark"] for each in found.values()} <= {"ok", "warning"}
     assert found["binary"]["mark"] == found["directory"]["mark"] == found["lock"]["mark"] == "ok"
     assert ("permissions" in found) == ("region" in found) == ("rescue" in found) == (backend != "local")
-    assert ("clock" in found) == (backend != "local")
+    assert ("clock" in found) == ("identity" in found) == (backend != "local")
     assert ("table" in found) == (backend in ("dynamodb", "both"))
     assert ("dynamodb_table" in found) == (backend in ("dynamodb", "both"))
     assert text.code == 0
@@ -113,7 +113,7 @@ def test_a_store_that_does_not_answer_is_asked_once(stage: Make) -> None:
 
     found = findings(made, code=1)
 
-    assert list(found) == ["binary", "directory", "lock"]
+    assert list(found) == ["binary", "directory", "identity", "lock"]
     assert "No answer to s3:GetObject" in found["lock"]["says"]
     assert found["lock"]["advice"] == "Check the network and the endpoint."
 
@@ -380,6 +380,22 @@ def test_the_proof_is_one_more_line(stage: Make) -> None:
     assert result.code == 0, str(result)
     assert [each["check"] for each in found if each["check"] in ("lock", "proof")] == ["lock", "proof"]
     assert found[-1]["mark"] == "ok"
+
+
+def test_the_proof_says_whom_aws_takes_terraform_and_us_for(stage: Make) -> None:
+    made = stage("s3", is_initialised=False)
+    role = '{\n role_arn = "arn:aws:iam::123456789012:role/ci"\n}'
+    sts = {"skip_credentials_validation": "false", "sts_endpoint": json.dumps(made.endpoints["s3"])}
+    made.write(assume_role=role, **sts)
+    made.init()
+
+    result = made.tfguard("doctor", "--prove-lock", "--json")
+
+    found = {each["check"]: each for each in json.loads(result.out)["findings"]}
+    assert result.code == 0, str(result)
+    assert found["identity"]["says"].startswith("AWS_ACCESS_KEY_ID: keys, then arn:aws:iam::123456789012:role/ci; ")
+    assert found["as Terraform"]["says"].endswith(":assumed-role/ci")
+    assert found["as Terraform"]["mark"] == "ok"
 
 
 def test_a_lock_that_is_busy_cannot_be_proved_and_says_whose_it_is(stage: Make) -> None:

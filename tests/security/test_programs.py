@@ -12,16 +12,21 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.conftest import ROOT, Stage
+from tfguard.backends.aws.credentials import Credentials
+from tfguard.backends.aws.spec import AwsAccess
 from tfguard.config.changed import changed_since
-from tfguard.errors import ConfigError
+from tfguard.errors import ConfigError, StoreMisconfigured
 from tfguard.git import is_tracked
 
+ROLE = "arn:aws:iam::123456789012:role/x"
+KEYS = "aws_access_key_id = A\naws_secret_access_key = s\n"
 Make = Callable[..., Stage]
 STILL = 'resource "terraform_data" "a" {\n  input = "x"\n}\n'
 #: What an import of ours, or Python itself at its start, could find in a working directory.
@@ -125,6 +130,7 @@ def planted(folder: Path) -> tuple[Path, Path]:
         "env: {TF_CLI_CONFIG_FILE: ./evil.tfrc}",
         "env: {TFGUARD_TERRAFORM: ./evil.sh}",
         "env: {AWS_CONFIG_FILE: ./aws}",
+        "env: {AWS_SHARED_CONFIG_FILE: ./aws}",
         "env: {AWS_SHARED_CREDENTIALS_FILE: ./aws}",
     ],
 )
@@ -145,7 +151,7 @@ def test_a_program_that_a_backend_gets_its_credentials_from_is_not_run(stage: Ma
     made = stage("local", text=STILL, is_initialised=False)
     program, trace = planted(made.path)
     profile = made.path / "aws"
-    profile.write_text(f"[profile evil]\ncredential_process = {program}\n")
+    profile.write_text(f"[profile evil]\nCredential_Process = {program}\n")
     config: dict[str, Any] = {
         "bucket": "b",
         "key": "k",
@@ -166,6 +172,79 @@ def test_a_program_that_a_backend_gets_its_credentials_from_is_not_run(stage: Ma
     assert result.code != 0
     assert "credential_process" in result.out + result.err, str(result)
     assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "credentials"),
+    [
+        ("[profile evil]\ncredential_process = X\n", ""),
+        ("[profile evil]\nCREDENTIAL_PROCESS: X\n", ""),
+        ("[profile evil]\n  Credential_Process = X # harmless\n", ""),
+        ("[ profile  evil ]\ncredential_process = true\nCredential_process = X\n", ""),
+        ("", "[evil]\ncredential_process = X\n"),
+        ("[profile evil]\nregion = a\n", "[evil]\ncredential_process = X\n"),
+        (f"[profile evil]\nrole_arn = {ROLE}\nsource_profile = b\n[profile b]\ncredential_process = X\n", ""),
+        (f"[profile evil]\nrole_arn = {ROLE}\ncredential_process = X\n", ""),
+        (f"[profile evil]\nrole_arn = {ROLE}\nsource_profile = b\n", "[b]\ncredential_process = X\n"),
+    ],
+)
+@pytest.mark.parametrize("place", ["checkout", "link", "working directory"])
+def test_whatever_way_a_checkout_names_a_program_it_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: str, credentials: str, place: str
+) -> None:
+    program, trace = planted(tmp_path)
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    if place == "working directory":
+        monkeypatch.chdir(folder)
+    else:
+        (folder / ".git").mkdir()
+    for name, text in {"c": config, "d": credentials}.items():
+        (folder / name).write_text(text.replace("X", str(program)))
+    if place == "link":
+        (tmp_path / "outside").symlink_to(folder)
+    named = tmp_path / ("outside" if place == "link" else "checkout")
+    access = AwsAccess(
+        region="eu-west-1",
+        profile="evil",
+        shared_config_files=(str(named / "c"),),
+        shared_credentials_files=(str(named / "d"),),
+    )
+
+    for _ in range(2):  # The first session of a process once knew other files than the second.
+        with closing(Credentials(access)) as found, pytest.raises(StoreMisconfigured, match="credential_process"):
+            found.client("dynamodb")
+
+    assert not trace.exists()
+
+
+def test_a_checkout_may_name_programs_that_nobody_would_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, trace = planted(tmp_path)
+    (tmp_path / ".git").mkdir()
+    (tmp_path / "c").write_text(
+        f"[profile evil]\ncredential_process = {program}\n[profile good]\n{KEYS}# credential_process\n"
+    )
+    access = AwsAccess(region="eu-west-1", profile="good", shared_config_files=(str(tmp_path / "c"),))
+
+    with closing(Credentials(access)) as found, closing(found.client("dynamodb")):
+        pass
+
+    assert not trace.exists()
+
+
+def test_the_users_own_file_may_name_a_program_wherever_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".git").mkdir()
+    said = '{"Version": 1, "AccessKeyId": "A", "SecretAccessKey": "s"}'
+    (tmp_path / "c").write_text(f"[profile mine]\ncredential_process = printf '%s' '{said}'\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "c"))
+
+    with (
+        closing(Credentials(AwsAccess(region="eu-west-1", profile="mine"))) as found,
+        closing(found.client("dynamodb")),
+    ):
+        assert found.get_frozen_credentials().access_key == "A"
 
 
 # --- git ------------------------------------------------------------------------------------------------------------

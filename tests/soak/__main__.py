@@ -4,8 +4,9 @@ The long forms of what `make test` runs briefly: `python -m tests.soak --minutes
 Half of the time a run is held with credentials that expire, while the simulation plays beside it; then, one after
 another, the locking set, applies in directories that are edited meanwhile, `kill -9` at random instants, cancels while
 a program starts, plain Terraforms among tfguards, without and with faults of the store, twenty runs at once on each
-backend, the properties with many more examples, and every single fault. Each part's figures stand in the closing
-summary; the end of what a failed part has printed is above it. Exit status: how many failed.
+backend, the properties with many more examples, every single fault, and as whom Terraform and OpenTofu ask AWS,
+against what is written down. Each part's figures stand in the closing summary; the end of what a failed part has
+printed is above it. Exit status: how many failed.
 """
 
 from __future__ import annotations
@@ -93,6 +94,8 @@ def one_after_another(minutes: float) -> list[Part]:
         pytest_part("contention", "tests/e2e/test_contention.py", TFGUARD_CONTENTION="all"),
         pytest_part("properties", "tests", "-m", "hypothesis", HYPOTHESIS_PROFILE="long"),
         pytest_part("failures", "tests/faults", f"--ignore={MIXED_FAULTS}", **failures),
+        Part("as whom (Terraform)", ["tests.backends.aws.whom"], {}),
+        Part("as whom (OpenTofu)", ["tests.backends.aws.whom", "--tofu"], {}),
     ]
 
 

@@ -41,8 +41,13 @@ class Checks:
     """
     Checks by their names, in the order in which they are made.
 
-    `rights`: whether we may do what a lock needs. `places`: whether what the lock stands on can carry it.
+    `before` the lock is read: what is decided without asking anybody. `rights`: whether we may do what a lock needs.
+    `places`: whether what the lock stands on can carry it.
+
+    `as_terraform` is told what Terraform itself logged (TF_LOG=DEBUG) while it tried the lock, and compares.
     """
 
+    before: Mapping[str, Check] = field(default_factory=dict)
     rights: Mapping[str, Check] = field(default_factory=dict)
     places: Mapping[str, Check] = field(default_factory=dict)
+    as_terraform: Mapping[str, Callable[[Target, str], Answer | None]] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tfguard.backends.attributes import Attributes
@@ -85,7 +86,7 @@ class Blueprint:
         return {"Version": "2012-10-17", "Statement": [statement]}
 
 
-def draw(config: Mapping[str, Any], workspace: str, environ: Mapping[str, str]) -> Blueprint:
+def draw(config: Mapping[str, Any], directory: Path, workspace: str, environ: Mapping[str, str]) -> Blueprint:
     """
     Plan for the configuration of an s3 backend.
 
@@ -98,7 +99,7 @@ def draw(config: Mapping[str, Any], workspace: str, environ: Mapping[str, str]) 
         raise ConfigError("The backend names no bucket.\nName it as you would to init: --backend-config bucket=NAME")
     prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else DEFAULT_PREFIX
     object_key = state_key(key, prefix, workspace) if key else ""
-    state = lock_object(settings, object_key, environ).state(object_key)
+    state = lock_object(settings, directory, object_key, environ).state(object_key)
     name = settings.text("dynamodb_table")
     table = DynamoDBSpec(
         table=name,

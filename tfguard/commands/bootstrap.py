@@ -105,7 +105,7 @@ def _plan(context: Context, given: Sequence[str]) -> Blueprint:
     require_plain(found)
     # Like its Terraform, this process is to find credentials where the pipeline says.
     extend_environment(context.environ)
-    return draw(found.config, context.workdir().workspace(), context.environ)
+    return draw(found.config, context.directory, context.workdir().workspace(), context.environ)
 
 
 def _print(findings: Sequence[Finding]) -> None:

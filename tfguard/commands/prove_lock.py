@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tfguard.commands.doctor import UNUSABLE, find, print_findings
@@ -50,32 +52,42 @@ def prove_lock(call: Call, *, is_json: bool) -> RunEnded | int:
                 if isinstance(proof, RunEnded):
                     broken = proof
                 else:
-                    yield proof
+                    yield from proof
 
         code = print_findings(session.context, findings(), is_json=is_json)
         return broken or code
 
 
-def _prove(session: Session) -> Finding | RunEnded:
+def _prove(session: Session) -> list[Finding] | RunEnded:
+    from tfguard.backends import backend_of
+    from tfguard.backends.environ import extended_environment
     from tfguard.findings import Finding as Found
     from tfguard.findings import failure, ok
 
     context = session.context
     invocation = command_line.parse(("plan",), {})
-    if session.find_target(invocation).backend == "named":
+    target = session.find_target(invocation)
+    if target.backend == "named":
         raise ConfigError(
             "a named lock is not Terraform's: there is nothing to prove.",
             "Terraform's own locking stays on in named mode.",
             about=context.label(),
         )
     answer: Answer | None = None
+    compared = backend_of(target).checks().as_terraform
+    log = ""
 
     def body(footing: Footing) -> int:
-        nonlocal answer
+        nonlocal answer, log
         bare = {name: value for name, value in footing.environ.items() if not name.startswith("TF_CLI_ARGS")}
-        status, output = session.front.run_captured(
-            [*context.terraform, *_PROBE], directory=str(context.directory), environ=bare
-        )
+        with tempfile.TemporaryDirectory(prefix="tfguard-") as private:
+            path = Path(private) / "log"
+            logged = {"TF_LOG": "DEBUG", "TF_LOG_PATH": str(path)} if compared else {}
+            status, output = session.front.run_captured(
+                [*context.terraform, *_PROBE], directory=str(context.directory), environ={**bare, **logged}
+            )
+            if path.exists():
+                log = path.read_text(encoding="utf-8", errors="replace")
         is_refused = status != 0 and footing.held.lock_id in output and "Error acquiring the state lock" in output
         answer = ok(f"Terraform itself is refused while we hold the lock ({footing.held.lock_id})")
         if not is_refused:
@@ -83,7 +95,11 @@ def _prove(session: Session) -> Finding | RunEnded:
         return 0 if is_refused else 1
 
     ended = session.run(lambda: session.task(invocation, command="doctor"), body)
-    return Found("proof", *answer) if answer else ended
+    if answer is None:
+        return ended
+    with extended_environment(context.environ):
+        found = {"proof": answer, **{name: compare(target, log) for name, compare in compared.items()}}
+    return [Found(name, *each) for name, each in found.items() if each]
 
 
 def _last_words(output: str) -> str:

@@ -20,7 +20,7 @@ Rule = Callable[[Any], "tuple[str, str] | None"]
 FORBIDDEN_ENV = re.compile(
     r"PATH|HOME|(LD_|DYLD_|PYTHON|GIT_|TFGUARD_).*|TF_CLI_CONFIG_FILE|TERRAFORM_CONFIG"
     # Their profiles may name a program that gives the credentials.
-    r"|AWS_CONFIG_FILE|AWS_SHARED_CREDENTIALS_FILE",
+    r"|AWS_CONFIG_FILE|AWS_SHARED_CONFIG_FILE|AWS_SHARED_CREDENTIALS_FILE",
     re.IGNORECASE,
 )
 

@@ -105,6 +105,7 @@ def checks_of(patient: StatePatient) -> Mapping[str, Check | Callable[[StatePati
     """Return the checks of this lock, in their order: those of every lock, and those that its backend adds."""
     added = backend_of(patient.target).checks()
     return {
+        **added.before,
         "lock": lock_record,
         **added.rights,
         "credentials": credentials,

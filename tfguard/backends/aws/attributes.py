@@ -1,46 +1,56 @@
 """
-How Terraform's S3 backend would reach AWS: attributes of the backend, then the environment, in Terraform's order.
+How Terraform's S3 backend would reach AWS: its attributes, and the variables that Terraform itself reads for them.
 
-Only what botocore would read otherwise is resolved here. The rest of the environment (keys, `AWS_PROFILE`, web
-identity, `AWS_CA_BUNDLE`, proxies, `AWS_ENDPOINT_URL`) is left to it, since both read that alike.
+| attribute                      | before                                 | before                             |
+|--------------------------------|----------------------------------------|------------------------------------|
+| `region`                       | `AWS_REGION`                           | `AWS_DEFAULT_REGION`               |
+| `endpoints.X`                  | deprecated attribute                   | `AWS_ENDPOINT_URL_X`, `AWS_X_ENDPOINT` |
+| `shared_config_files`          | `AWS_SHARED_CONFIG_FILE`               |                                    |
+| `use_fips_endpoint`            | `AWS_USE_FIPS_ENDPOINT`                |                                    |
+| `ec2_metadata_service_endpoint`| `AWS_EC2_METADATA_SERVICE_ENDPOINT`    | `AWS_METADATA_URL`                 |
+| `sse_customer_key`             | `AWS_SSE_CUSTOMER_KEY`                 |                                    |
 
-| attribute          | before                   | before               | why not botocore                      |
-|--------------------|--------------------------|----------------------|---------------------------------------|
-| `region`           | `AWS_REGION`             | `AWS_DEFAULT_REGION` | it does not read `AWS_REGION`         |
-| `endpoints.X`      | deprecated attribute     | `AWS_ENDPOINT_URL_X` | then Terraform's own `AWS_X_ENDPOINT` |
-| `shared_config_…`  | `AWS_SHARED_CONFIG_FILE` |                      | it knows `AWS_CONFIG_FILE` only       |
-| `use_fips_…`       | `AWS_USE_FIPS_ENDPOINT`  |                      | Terraform takes any text for true     |
-| `sse_customer_key` | `AWS_SSE_CUSTOMER_KEY`   |                      | Terraform's own                       |
+Whose credentials these give is decided in `order`, which host is asked in `where`; both know the rest of the
+environment, and the profile.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from tfguard.backends.attributes import Attributes
-from tfguard.backends.aws.spec import AssumeRole, AwsAccess
+from tfguard.backends.aws.keys import AssumeRole
+from tfguard.backends.aws.profiles import expanded
+from tfguard.backends.aws.spec import AwsAccess
 
 _DEPRECATED = {"dynamodb": "dynamodb_endpoint", "s3": "endpoint", "sts": "sts_endpoint"}
 
 
 def endpoint(settings: Attributes, service: str, environ: Mapping[str, str]) -> str:
-    """Return the endpoint set for `dynamodb`, `s3` or `sts`; empty where botocore resolves it as Terraform does."""
+    """Return the endpoint set for a service alone (`dynamodb`, `s3`, `sts`, `sso`); empty where there is none."""
     block = settings.block("endpoints")
     return (
         (block.text(service) if block else "")
-        or settings.text(_DEPRECATED[service])
+        or (settings.text(_DEPRECATED[service]) if service in _DEPRECATED else "")
         or environ.get(f"AWS_ENDPOINT_URL_{service.upper()}", "")
         or environ.get(f"AWS_{service.upper()}_ENDPOINT", "")
     )
 
 
-def aws_access(settings: Attributes, environ: Mapping[str, str]) -> AwsAccess:
+def aws_access(settings: Attributes, environ: Mapping[str, str], directory: Path) -> AwsAccess:
     """
-    Resolve everything but bucket, key and endpoints. Holds secrets: never logged.
+    Resolve everything but bucket, key and endpoints; relative files are in `directory`. Holds secrets: never logged.
 
     Raises:
         ConfigError: An attribute has a type that Terraform would not have written.
     """
+
+    def place(path: str) -> str:
+        found = expanded(path, environ)
+        return os.path.join(directory.absolute(), found) if found else ""
+
     roles = (settings.block("assume_role"), _legacy_role(settings))
     web_identity = settings.block("assume_role_with_web_identity")
     return AwsAccess(
@@ -49,25 +59,35 @@ def aws_access(settings: Attributes, environ: Mapping[str, str]) -> AwsAccess:
         secret_key=settings.text("secret_key"),
         token=settings.text("token"),
         profile=settings.text("profile"),
-        shared_config_files=_config_files(settings, environ),
-        shared_credentials_files=_credentials_files(settings, environ),
+        shared_config_files=_files(
+            settings.texts("shared_config_files"), environ.get("AWS_SHARED_CONFIG_FILE", ""), place
+        ),
+        shared_credentials_files=_files(
+            settings.texts("shared_credentials_files"), settings.text("shared_credentials_file"), place
+        ),
         assume_role=tuple(_role(role) for role in roles if role and role.text("role_arn")),
-        assume_role_with_web_identity=_web_identity(web_identity, environ) if web_identity else None,
+        assume_role_with_web_identity=_web_identity(web_identity, environ, place) if web_identity else None,
         sts_endpoint=endpoint(settings, "sts", environ),
         sts_region=settings.text("sts_region"),
+        sso_endpoint=endpoint(settings, "sso", environ),
         use_fips=_switch(settings, "use_fips_endpoint", environ.get("AWS_USE_FIPS_ENDPOINT", "")),
         use_dualstack=_switch(settings, "use_dualstack_endpoint", environ.get("AWS_USE_DUALSTACK_ENDPOINT", "")),
-        ca_bundle=_home(settings.text("custom_ca_bundle"), environ),
+        ca_bundle=place(settings.text("custom_ca_bundle")),
         insecure=settings.flag("insecure") or False,
         http_proxy=settings.text("http_proxy"),
         https_proxy=settings.text("https_proxy"),
         no_proxy=settings.text("no_proxy"),
         metadata_endpoint=settings.text("ec2_metadata_service_endpoint")
-        or environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", ""),
+        or environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT")
+        or environ.get("AWS_METADATA_URL", ""),
         metadata_endpoint_mode=settings.text("ec2_metadata_service_endpoint_mode")
         or environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", ""),
-        skip_metadata_api_check=settings.flag("skip_metadata_api_check") or False,
+        skip_metadata_api_check=settings.flag("skip_metadata_api_check"),
     )
+
+
+def _files(paths: tuple[str, ...], one: str, place: Callable[[str], str]) -> tuple[str, ...]:
+    return tuple(map(place, paths or ((one,) if one else ())))
 
 
 def _switch(settings: Attributes, name: str, variable: str) -> bool:
@@ -76,23 +96,6 @@ def _switch(settings: Attributes, name: str, variable: str) -> bool:
         return value
     # Up to 1.14 Terraform takes even "false" for true. Both endpoints serve the same data, so we take it as meant.
     return variable not in ("", "false", "False", "FALSE")
-
-
-def _config_files(settings: Attributes, environ: Mapping[str, str]) -> tuple[str, ...]:
-    one = environ.get("AWS_SHARED_CONFIG_FILE", "")
-    files = settings.texts("shared_config_files") or ((one,) if one else ())
-    return tuple(_home(file, environ) for file in files)
-
-
-def _credentials_files(settings: Attributes, environ: Mapping[str, str]) -> tuple[str, ...]:
-    one = settings.text("shared_credentials_file")
-    files = settings.texts("shared_credentials_files") or ((one,) if one else ())
-    return tuple(_home(file, environ) for file in files)
-
-
-def _home(path: str, environ: Mapping[str, str]) -> str:
-    home = environ.get("HOME", "")
-    return home + path[1:] if home and (path == "~" or path.startswith("~/")) else path
 
 
 def _legacy_role(settings: Attributes) -> Attributes | None:
@@ -128,7 +131,7 @@ def _role(role: Attributes) -> AssumeRole:
     )
 
 
-def _web_identity(role: Attributes, environ: Mapping[str, str]) -> AssumeRole:
+def _web_identity(role: Attributes, environ: Mapping[str, str], place: Callable[[str], str]) -> AssumeRole:
     return AssumeRole(
         role_arn=role.text("role_arn") or environ.get("AWS_ROLE_ARN", ""),
         session_name=role.text("session_name") or environ.get("AWS_ROLE_SESSION_NAME", ""),
@@ -136,7 +139,7 @@ def _web_identity(role: Attributes, environ: Mapping[str, str]) -> AssumeRole:
         policy=role.text("policy"),
         policy_arns=role.texts("policy_arns"),
         web_identity_token=role.text("web_identity_token"),
-        web_identity_token_file=_home(
-            role.text("web_identity_token_file") or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE", ""), environ
+        web_identity_token_file=place(
+            role.text("web_identity_token_file") or environ.get("AWS_WEB_IDENTITY_TOKEN_FILE", "")
         ),
     )

@@ -26,12 +26,12 @@ fetch = "aws s3 cp"
 
 def locate(
     attributes: Attributes,
-    directory: Path,  # noqa: ARG001 - it is the same everywhere
+    directory: Path,
     workspace: str,
     environ: Mapping[str, str],
 ) -> Target | Unlockable:
     """Find the lock of a workspace, as `Backend.locate` has it."""
-    return s3_lock(attributes, workspace, environ)
+    return s3_lock(attributes, directory, workspace, environ)
 
 
 def from_url(url: StoreUrl, name: str, environ: Mapping[str, str]) -> StoreSpec:

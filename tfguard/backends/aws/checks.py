@@ -10,6 +10,7 @@ from tfguard.backends.aws.facts import (
     read_table,
     table_client,
 )
+from tfguard.backends.aws.identity import as_terraform, identity
 from tfguard.backends.aws.rights import copy_rights, listing_rights, lock_rights, queue_rights
 from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, S3State
 from tfguard.backends.aws.tables import judge_table, where_else
@@ -127,6 +128,8 @@ def _bucket_of(lock: Examined) -> S3State | None:
 
 
 CHECKS = Checks(
+    before={"identity": identity},
+    as_terraform={"as Terraform": as_terraform},
     rights={
         "permissions": lock_rights,
         "queue": queue_rights,

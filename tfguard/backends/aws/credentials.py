@@ -18,17 +18,21 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-import msgspec
 from botocore.credentials import ReadOnlyCredentials
 
 from tfguard import threads
-from tfguard.backends.aws.answers import answers, lines_of, no_credentials
+from tfguard.backends.aws.answers import answers
+from tfguard.backends.aws.keys import Keys
+from tfguard.backends.aws.order import Decision, decide, nothing_found, profiles_of
+from tfguard.backends.aws.origins import Given
 from tfguard.backends.aws.sessions import create_client, new_session
-from tfguard.errors import StoreDenied, StoreMisconfigured
+from tfguard.backends.aws.sources import NoInstanceRole, Sources
+from tfguard.backends.aws.where import Where, where_of
+from tfguard.errors import StoreDenied
 from tfguard.lock.store import BaseStore
 
 if TYPE_CHECKING:
-    from tfguard.backends.aws.spec import AssumeRole, AwsAccess, S3Object, WorkspaceProbe
+    from tfguard.backends.aws.spec import AwsAccess, S3Object, WorkspaceProbe
 
 #: Refresh this long before the end, or when a third of the life is left, whichever is later. botocore's own
 #: sources start to renew 15 minutes before the end, so asking them earlier would only bring the old ones back.
@@ -51,22 +55,6 @@ _ACTIONS = {
     "s3:DeleteBucketTagging": "s3:PutBucketTagging",
 }
 _AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
-
-
-class Keys(msgspec.Struct, frozen=True, kw_only=True):
-    """One set of credentials. `expires_at` is None where they do not end, or do not say so."""
-
-    access_key: str
-    secret_key: str
-    token: str | None = None
-    expires_at: datetime | None = None
-
-    def __repr__(self) -> str:
-        return f"Keys(expires_at={self.expires_at})"
-
-
-#: AssumeRoleWithWebIdentity is not signed, but a client wants some keys.
-_UNSIGNED = Keys(access_key="none", secret_key="none")  # noqa: S106
 
 
 class Client:
@@ -166,6 +154,7 @@ class Credentials:
         self._lock = threading.Lock()
         self._keys: Keys | None = None
         self._session: Any = None
+        self._where: Where | None = None
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -185,7 +174,11 @@ class Credentials:
                 self._session = self._snapshot_session()
                 if self._keys.expires_at is not None:
                     self._start_thread()
-            made = create_client(self._session, service, self._access, self._region(self._session), endpoint, config)
+            where = self._where
+            assert where is not None
+            made = create_client(
+                self._session, service, where.access, where.region, where.endpoint(service, endpoint), config
+            )
         return Client(made, service, self)
 
     def s3_client(self, place: S3Object | WorkspaceProbe) -> Client:
@@ -259,108 +252,45 @@ class Credentials:
 
     def _resolve(self) -> Keys:
         """Resolve everything anew: files may have been rewritten, and roles are always assumed again."""
-        with answers("sts:AssumeRole", "AWS credentials"):
-            session = new_session(self._access)
-            keys = self._base_keys(session)
-            for role in self._access.assume_role:
-                sts = self._sts(session, keys)
-                with answers("sts:AssumeRole", f"role {role.role_arn}"):
-                    keys = _keys_of(sts.assume_role(**_role_parameters(role)))
+        keys = self._resolved(os.environ)
         if keys.expires_at is not None:
             self._life_seconds = (keys.expires_at - datetime.now(timezone.utc)).total_seconds()
         return keys
 
+    def _resolved(self, environ: Mapping[str, str]) -> Keys:
+        profiles = profiles_of(self._access, environ)
+        self._where = where = where_of(self._access, environ, profiles)
+        return _found_keys(where, decide(where.access, environ, profiles))
+
+    def caller(self) -> str:
+        """
+        Return the ARN that AWS knows us by.
+
+        Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
+        """
+        with self._lock:
+            keys = self._keys or self._resolve()
+            assert self._where is not None
+            return Sources(new_session(self._where.access), self._where, "").caller(keys)
+
     _life_seconds = 3600.0
 
-    def _base_keys(self, session: Any) -> Keys:
-        access = self._access
-        web = access.assume_role_with_web_identity
-        if web is not None:
-            sts = self._sts(session, _UNSIGNED)
-            with answers("sts:AssumeRoleWithWebIdentity", f"role {web.role_arn}"):
-                return _keys_of(sts.assume_role_with_web_identity(**_web_parameters(web)))
-        if access.access_key and access.secret_key:
-            return Keys(access_key=access.access_key, secret_key=access.secret_key, token=access.token or None)
-        return _found_keys(session)
-
-    def _sts(self, session: Any, keys: Keys) -> Any:
-        region = self._access.sts_region or self._region(session)
-        signing = {
-            "aws_access_key_id": keys.access_key,
-            "aws_secret_access_key": keys.secret_key,
-            "aws_session_token": keys.token,
-        }
-        return create_client(session, "sts", self._access, region, self._access.sts_endpoint, {}, **signing)
-
-    def _region(self, session: Any) -> str:
-        # botocore knows AWS_DEFAULT_REGION only; the Go SDK prefers AWS_REGION.
-        found = self._access.region or os.environ.get("AWS_REGION") or session.get_config_variable("region")
-        if not found:
-            raise StoreMisconfigured(lines_of("No AWS region is set.", "Set `region` in the backend, or AWS_REGION."))
-        return str(found)
-
     def _snapshot_session(self) -> Any:
-        session = new_session(self._access)
+        assert self._where is not None
+        session = new_session(self._where.access)
         session.register_component("credential_provider", self)
         return session
 
 
-def _found_keys(session: Any) -> Keys:
-    """Walk botocore's chain: environment, profile, SSO, web identity, container, instance."""
+def _found_keys(where: Where, decision: Decision) -> Keys:
+    """Get the keys of the source that was decided for, and assume the backend's roles with them."""
+    if isinstance(decision.source, Given) and not where.access.assume_role:
+        return decision.source.keys
+    sources = Sources(new_session(where.access), where, decision.used.name)
     try:
-        found = session.get_credentials()
-        if found is None:
-            raise no_credentials()
-        frozen = found.get_frozen_credentials()
-    except RuntimeError as error:  # botocore's word for "refreshed, and still expired"
-        message = lines_of("The AWS credentials have expired.", "Renew them, or the session that they come from.")
-        raise StoreDenied(message, action="sign", resource="AWS credentials", is_expired=True) from error
-    return Keys(
-        access_key=frozen.access_key,
-        secret_key=frozen.secret_key,
-        token=frozen.token,
-        expires_at=getattr(found, "_expiry_time", None),
-    )
-
-
-def _role_parameters(role: AssumeRole) -> dict[str, Any]:
-    parameters = {
-        "RoleArn": role.role_arn,
-        "RoleSessionName": role.session_name or "tfguard",
-        "DurationSeconds": role.duration,
-        "ExternalId": role.external_id,
-        "Policy": role.policy,
-        "PolicyArns": [{"arn": arn} for arn in role.policy_arns],
-        "SourceIdentity": role.source_identity,
-        "Tags": [{"Key": key, "Value": value} for key, value in role.tags.items()],
-        "TransitiveTagKeys": list(role.transitive_tag_keys),
-    }
-    return {name: value for name, value in parameters.items() if value}
-
-
-def _web_parameters(role: AssumeRole) -> dict[str, Any]:
-    names = ("RoleArn", "RoleSessionName", "DurationSeconds", "Policy", "PolicyArns")
-    parameters = {name: value for name, value in _role_parameters(role).items() if name in names}
-    return {**parameters, "WebIdentityToken": _web_token(role)}
-
-
-def _web_token(role: AssumeRole) -> str:
-    path = role.web_identity_token_file or os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE", "")
-    if role.web_identity_token or not path:
-        return role.web_identity_token
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        lines = (f"The web identity token cannot be read ({type(error).__name__}).", f"It should be in {path}")
-        raise StoreDenied(lines_of(*lines), action="sts:AssumeRoleWithWebIdentity", resource=path) from error
-
-
-def _keys_of(answer: Mapping[str, Any]) -> Keys:
-    found = answer["Credentials"]
-    return Keys(
-        access_key=found["AccessKeyId"],
-        secret_key=found["SecretAccessKey"],
-        token=found["SessionToken"],
-        expires_at=found["Expiration"],
-    )
+        keys = sources.keys(decision.source)
+    except NoInstanceRole:
+        raise nothing_found(where.access, where.environ) from None
+    for role in where.access.assume_role:
+        keys = sources.assumed(role, keys, is_backends=True)
+    return keys

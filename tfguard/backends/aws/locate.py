@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from pathlib import Path
 
 from tfguard.backends.attributes import Attributes
 from tfguard.backends.aws.attributes import aws_access, endpoint
@@ -33,7 +34,7 @@ def _listed_key(key: str, prefix: str, workspace: str) -> str:
     return f"{prefix}/{workspace}/{key}" if prefix else f"{workspace}/{key}"
 
 
-def s3_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:
+def s3_lock(settings: Attributes, directory: Path, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:
     """Find the lock, or the two, that the backend's attributes ask for."""
     table, use_lockfile = settings.text("dynamodb_table"), settings.flag("use_lockfile")
     if not table and not use_lockfile:
@@ -53,7 +54,7 @@ def s3_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) ->
             f"Write workspace_key_prefix, workspace and key so that {printable(object_key, 60)} is all of it.",
             needs_lock=True,
         )
-    tflock = lock_object(settings, object_key, environ)
+    tflock = lock_object(settings, directory, object_key, environ)
     stores: list[StoreSpec] = []
     if use_lockfile:
         stores.append(tflock)
@@ -83,13 +84,13 @@ def s3_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) ->
     )
 
 
-def lock_object(settings: Attributes, object_key: str, environ: Mapping[str, str]) -> S3Spec:
+def lock_object(settings: Attributes, directory: Path, object_key: str, environ: Mapping[str, str]) -> S3Spec:
     """Describe the `.tflock` object of a state, and with it how to reach its bucket."""
     path_style = settings.flag("use_path_style")
     return S3Spec(
         bucket=settings.required("bucket"),
         key=object_key + LOCK_SUFFIX,
-        aws=aws_access(settings, environ),
+        aws=aws_access(settings, environ, directory),
         endpoint=endpoint(settings, "s3", environ),
         use_path_style=bool(settings.flag("force_path_style") if path_style is None else path_style),
         encrypt=settings.flag("encrypt") or False,

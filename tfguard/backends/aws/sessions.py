@@ -1,5 +1,5 @@
 """
-botocore sessions and clients, set up as Terraform's configuration says: files, region, endpoints, proxies.
+botocore sessions and clients that are told everything: region, endpoints, certificates, proxies.
 
 Connect 2 s, read 3 s. A request to a store is made once, and whoever asked decides; one for credentials up to three
 times, since a run should not fail for a hiccup of STS.
@@ -7,14 +7,12 @@ times, since a run should not fail for a hiccup of STS.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import gzip
 import ipaddress
 import os
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -22,11 +20,9 @@ import botocore.session
 import msgspec
 import urllib3
 from botocore.config import Config
+from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
+from botocore.utils import create_nested_client
 from urllib3.exceptions import InsecureRequestWarning
-
-from tfguard.backends.aws.answers import lines_of
-from tfguard.errors import StoreMisconfigured
-from tfguard.text import printable
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.spec import AwsAccess
@@ -34,64 +30,38 @@ if TYPE_CHECKING:
 CONNECT_SECONDS = 2
 READ_SECONDS = 3
 
-#: Terraform's older names for AWS_ENDPOINT_URL_<SERVICE>.
-_LEGACY_ENDPOINTS = {"dynamodb": "AWS_DYNAMODB_ENDPOINT", "s3": "AWS_S3_ENDPOINT", "sts": "AWS_STS_ENDPOINT"}
+#: What botocore would otherwise read from the environment or ~/.aws. All else keeps its default.
+_SETTINGS: Mapping[str, Any] = {
+    "config_file": os.devnull,
+    "credentials_file": os.devnull,
+    "ignore_configured_endpoint_urls": True,
+}
+#: Sections of ~/.aws/config that it looks for besides.
+_SECTIONS = ("s3", "proxies_config")
 
 _loader: Any = None
 
 
 def new_session(access: AwsAccess) -> Any:
     """
-    A botocore session that reads what this AwsAccess names. All sessions share what was loaded of AWS's models.
+    A botocore session that decides nothing by itself: it reads no variable and no shared file.
 
-    Raises:
-        StoreMisconfigured: A file of the checkout names a program to get credentials from.
+    Whose credentials and which endpoint is decided before (`order`, `where`). All sessions share what was loaded of
+    AWS's models.
     """
     global _loader
-    _refuse_programs(access)
-    session = botocore.session.Session(profile=access.profile or None)
+    session = botocore.session.Session()
+    store = session.get_component("config_store")
+    for name, (_, _, default, _) in BOTOCORE_DEFAUT_SESSION_VARIABLES.items():
+        store.set_config_provider(name, ConstantProvider(_SETTINGS.get(name, default)))
+    for name in _SECTIONS:
+        store.set_config_provider(name, ConstantProvider({}))
     if _loader is None:
         _loader = _lighter(session.get_component("data_loader"))
     session.register_component("data_loader", _loader)
-    profile = access.profile or os.environ.get("AWS_PROFILE") or "default"
-    section = profile if profile == "default" else f"profile {profile}"
-    variables = {
-        "config_file": _file_with(access.shared_config_files, section),
-        "credentials_file": _file_with(access.shared_credentials_files, profile),
-        "ca_bundle": access.ca_bundle,
-        "ec2_metadata_service_endpoint": access.metadata_endpoint,
-        "ec2_metadata_service_endpoint_mode": access.metadata_endpoint_mode.lower(),
-    }
-    for name, value in variables.items():
-        if value:
-            session.set_config_variable(name, value)
     proxies = _proxies(access)
     session.set_default_client_config(_config(access, {"proxies": proxies} if proxies else {}, attempts=3))
-    if access.skip_metadata_api_check:
-        session.get_component("credential_provider").remove("iam-role")
     return session
-
-
-def _refuse_programs(access: AwsAccess) -> None:
-    """
-    Run no program that a checkout names: these files are the backend's choice, so whoever wrote the branch chose them.
-
-    The user's own files, and those of AWS_CONFIG_FILE, are the user's choice wherever they are.
-    """
-    for path in (*access.shared_config_files, *access.shared_credentials_files):
-        with contextlib.suppress(OSError):
-            content = Path(path).expanduser().read_bytes()
-            if b"credential_process" in content and _is_in_checkout(Path(path).expanduser().resolve()):
-                raise StoreMisconfigured(
-                    lines_of(
-                        f"{printable(path, 60)} names a program (credential_process), and is part of this checkout.",
-                        "tfguard does not run it: move that profile to ~/.aws/config, or set AWS_CONFIG_FILE.",
-                    )
-                )
-
-
-def _is_in_checkout(path: Path) -> bool:
-    return any((folder / ".git").exists() or folder == Path.cwd() for folder in path.parents)
 
 
 class _Models:
@@ -127,31 +97,19 @@ def _lighter(loader: Any) -> Any:
     return loader
 
 
-def _file_with(paths: tuple[str, ...], section: str) -> str:
-    """Of several shared files, the last that has the profile's section: later ones win. botocore takes only one."""
-    import configparser
-
-    expanded = [os.path.expanduser(path) for path in paths]
-    for path in reversed(expanded):
-        parser = configparser.RawConfigParser()
-        with contextlib.suppress(configparser.Error, UnicodeDecodeError):
-            parser.read(path, encoding="utf-8")
-            if parser.has_section(section):
-                return path
-    return expanded[-1] if expanded else ""
-
-
 def create_client(
     session: Any, service: str, access: AwsAccess, region: str, endpoint: str, config: Mapping[str, Any], **signing: Any
 ) -> Any:
-    """Make a client; `endpoint` is what the backend's configuration says, `config` and `signing` are botocore's."""
+    """Make a client; without `endpoint` it asks AWS's own. `config` and `signing` are botocore's."""
 
     def create(proxies: Mapping[str, str] | None) -> Any:
         settings = {**config} if proxies is None else {**config, "proxies": dict(proxies)}
-        return session.create_client(
+        # "Nested": no plugins, which a variable may name, and botocore would import.
+        return create_nested_client(
+            session,
             service,
             region_name=region,
-            endpoint_url=endpoint or _endpoint_from_environment(service),
+            endpoint_url=endpoint or None,
             verify=False if access.insecure else (access.ca_bundle or None),
             config=_config(access, settings, attempts=3 if service == "sts" else 1),
             **signing,
@@ -169,8 +127,6 @@ def create_client(
 
 
 def _config(access: AwsAccess, settings: Mapping[str, Any], attempts: int) -> Any:
-    fips = access.use_fips or _is_set("AWS_USE_FIPS_ENDPOINT")
-    dualstack = access.use_dualstack or _is_set("AWS_USE_DUALSTACK_ENDPOINT")
     return Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
@@ -178,25 +134,13 @@ def _config(access: AwsAccess, settings: Mapping[str, Any], attempts: int) -> An
         tcp_keepalive=True,
         max_pool_connections=2,
         user_agent_extra="tfguard",
-        use_fips_endpoint=fips or None,
-        use_dualstack_endpoint=dualstack or None,
+        use_fips_endpoint=access.use_fips or None,
+        use_dualstack_endpoint=access.use_dualstack or None,
         # S3 look-alikes do not know botocore's newer default checksums; we send Terraform's own.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         **settings,
     )
-
-
-def _is_set(name: str) -> bool:
-    """Terraform up to 1.14 takes any value for true; nobody who writes `false` means it."""
-    return os.environ.get(name, "").lower() not in {"", "false", "0"}
-
-
-def _endpoint_from_environment(service: str) -> str | None:
-    """Only what botocore would not find by itself: AWS_ENDPOINT_URL_<SERVICE> goes first, its older name second."""
-    if os.environ.get(f"AWS_ENDPOINT_URL_{service.upper()}"):
-        return None
-    return os.environ.get(_LEGACY_ENDPOINTS[service]) or None
 
 
 def _proxies(access: AwsAccess) -> dict[str, str] | None:

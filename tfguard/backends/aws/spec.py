@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 
+from tfguard.backends.aws.keys import AssumeRole
 from tfguard.backends.spec import LockSpec, Probe, StateSpec, StoredDigest
 from tfguard.lock.names import COPY_MARK, DIGEST_SUFFIX, beside_lock, probe_suffix
 from tfguard.lock.store import Store
@@ -19,30 +20,11 @@ if TYPE_CHECKING:
     from tfguard.backends.aws.credentials import Credentials
 
 
-class AssumeRole(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Terraform's `assume_role` or `assume_role_with_web_identity`; durations in seconds."""
-
-    role_arn: str
-    session_name: str = ""
-    duration: int = 0
-    external_id: str = ""
-    policy: str = ""
-    policy_arns: tuple[str, ...] = ()
-    source_identity: str = ""
-    tags: dict[str, str] = {}
-    transitive_tag_keys: tuple[str, ...] = ()
-    web_identity_token: str = ""
-    web_identity_token_file: str = ""
-
-    def __repr__(self) -> str:
-        return "AssumeRole(…)"
-
-
 class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     How Terraform would reach AWS for this backend: what its configuration says, the rest from the environment.
 
-    Empty means unset: botocore then resolves it from the environment of the process. Holds secrets: never logged.
+    Empty means unset: the environment of the process, then its profile, are asked. Holds secrets: never logged.
     """
 
     region: str = ""
@@ -56,6 +38,7 @@ class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     assume_role_with_web_identity: AssumeRole | None = None
     sts_endpoint: str = ""
     sts_region: str = ""
+    sso_endpoint: str = ""
     use_fips: bool = False
     use_dualstack: bool = False
     ca_bundle: str = ""
@@ -65,7 +48,7 @@ class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     no_proxy: str = ""
     metadata_endpoint: str = ""
     metadata_endpoint_mode: str = ""
-    skip_metadata_api_check: bool = False
+    skip_metadata_api_check: bool | None = None
 
     def __repr__(self) -> str:
         return "AwsAccess(…)"
@@ -96,6 +79,7 @@ class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             http_proxy=_bare_url(self.http_proxy),
             https_proxy=_bare_url(self.https_proxy),
             sts_endpoint=_bare_url(self.sts_endpoint),
+            sso_endpoint=_bare_url(self.sso_endpoint),
             assume_role_with_web_identity=msgspec.structs.replace(web, web_identity_token="") if web else None,
         )
 
