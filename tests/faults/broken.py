@@ -23,7 +23,7 @@ def broken(*args, **kwargs):
     open({fired!r}, "x").close()
     raise RuntimeError("a test breaks this")
 setattr(kind, name, broken)
-main(*map(int, sys.argv[3:5]))
+main(*map(int, sys.argv[3:6]))
 """
 
 

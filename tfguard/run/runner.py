@@ -73,6 +73,7 @@ class Runner:
         self._narrator = narrator
         self._clock = SystemClock()
         self._started_at = self._waited_before = 0.0
+        self._asked_at: float | None = None
         self._folder = ""
 
     def run(self, task: Task, body: Body, again: Callable[[], Task]) -> RunEnded:
@@ -139,6 +140,9 @@ class Runner:
 
     def _waited_seconds(self) -> float:
         return self._clock.boottime() - self._started_at
+
+    def _asked_seconds(self) -> float:
+        return self._clock.boottime() - self._asked_at if self._asked_at is not None else 0.0
 
     def _give_back(self, task: Task, held: protocol.Held, changed: str) -> RunEnded | None:
         """Release a lock under which another state would be written. Return how the run ended, if that is its end."""
@@ -232,6 +236,8 @@ class Runner:
     # --- acquiring ----------------------------------------------------------------------------------------------
 
     def _acquire(self, task: Task) -> protocol.Held:
+        if self._asked_at is None:  # What came before was no waiting.
+            self._asked_at = self._clock.boottime()
         request, created = self._with_time_left(self._request(task)), 0
         while True:
             try:
@@ -249,7 +255,7 @@ class Runner:
 
     def _with_time_left(self, request: messages.Acquire) -> messages.Acquire:
         """However often it has to be asked for, the lock is waited for no longer than is allowed once."""
-        left = max(0.0, request.terms.timeout_seconds - self._waited_seconds())
+        left = max(0.0, request.terms.timeout_seconds - self._asked_seconds())
         terms = msgspec.structs.replace(request.terms, timeout_seconds=left)
         return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))
 
@@ -301,7 +307,7 @@ class Runner:
         match answer.why:
             case refusals.NoWorkspace():
                 create_workspace(
-                    self.front, self.report, task, lambda: self._waited_seconds() <= task.terms.timeout_seconds
+                    self.front, self.report, task, lambda: self._asked_seconds() <= task.terms.timeout_seconds
                 )
                 return self._with_time_left(request)
             case refusals.TakeoverRefused(record=record):

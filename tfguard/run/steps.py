@@ -87,7 +87,8 @@ class Steps:
         self._has_run = True
         invocation = command_line.parse(words, self._footing.environ)
         argv, environ = child_arguments(self._context, invocation, self._footing)
-        return run_on_page(self._front, self._context, invocation, argv, environ)
+        # Else Terraform would advise applying by hand a plan that is about to be applied, and goes with us.
+        return run_on_page(self._front, self._context, invocation, argv, {"TF_IN_AUTOMATION": "1", **environ})
 
     def _is_approved(self) -> bool:
         if self._context.settings.approve == "auto":
