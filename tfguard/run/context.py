@@ -109,21 +109,21 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
     redaction.register_secrets(redaction.secrets_among({**found.environment, **found.backend_config}))
     binary = find_binary(environ, flag=options.terraform, kind=found.binary, self_path=Path(sys.argv[0]))
     identity = identify(environ)
-    child_environ = {**_automation(call, identity), **environ, **found.environment}
+    child_environ = {**_automation(call, found, identity), **environ, **found.environment}
     return Context(options, found, binary, child_environ, identity, call.report, current, call.named)
 
 
-def _automation(call: Call, identity: Identity) -> dict[str, str]:
+def _automation(call: Call, found: Settings, identity: Identity) -> dict[str, str]:
     """
-    What Terraform is to know of a job that nobody watches, unless the user says so, or otherwise.
+    What Terraform is to know of a job that nobody watches, unless the user says so, or otherwise: it advises nobody.
 
     Elsewhere it is left as it is: what it prints then, and what it reads from a pipe, is what a plain Terraform would.
     """
-    is_alone = not os.isatty(0) and (identity.is_ci or call.report.page is not None)
-    found = {"TF_IN_AUTOMATION": "1"} if is_alone else {}
-    if is_alone and identity.is_ci and not has_input():
-        found["TF_INPUT"] = "0"
-    return found
+    is_ours = identity.is_ci or call.report.page is not None or found.pipeline is not None
+    made = {"TF_IN_AUTOMATION": "1"} if is_ours and not os.isatty(0) else {}
+    if identity.is_ci and not has_input():
+        made["TF_INPUT"] = "0"
+    return made
 
 
 def find_target(
