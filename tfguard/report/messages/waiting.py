@@ -56,7 +56,7 @@ def unavailable(subject: Subject, error: str, *, waited_seconds: float) -> str:
 
 def busy(subject: Subject, record: LockRecord | None, now: datetime, *, waited_seconds: float) -> str:
     """We gave up waiting: exit 75."""
-    waited = f"gave up after {format_duration(round(waited_seconds))}" if waited_seconds >= 1 else "did not wait"
+    waited = f"gave up after {format_duration(round(waited_seconds))}" if round(waited_seconds) else "did not wait"
     lines = (
         held(subject, " is held by ", record, now, f"; {waited}."),
         watch(record) or "To wait longer: --lock-timeout=30m before the command.",
@@ -117,7 +117,7 @@ def turn_awaited(subject: Subject, ahead: protocol.Sibling | None, *, remaining_
 
 def not_our_turn(subject: Subject, why: refusals.NotOurTurn, *, waited_seconds: float) -> str:
     """We gave up waiting for our turn: exit 75."""
-    waited = f"gave up after {format_duration(round(waited_seconds))}" if waited_seconds >= 1 else "did not wait"
+    waited = f"gave up after {format_duration(round(waited_seconds))}" if round(waited_seconds) else "did not wait"
     ahead = protocol.Sibling(who=why.who, command=why.command, pid=why.pid) if why.pid else None
     return say(
         subject.label,
