@@ -100,7 +100,9 @@ class Program:
         kin = self._page.kin
         self._record().note_child(pid, family_of(kin))
         self.process, self.left = child.AdoptedChild(pid), ()
-        self._relatives = Relatives(kin, pid, (os.getpid(), os.getppid()), is_scattered=True)
+        # Where the front has died meanwhile our parent is the machine's first process, whose children are anybody's.
+        front = (self._page.front,) if os.getppid() == self._page.front else ()
+        self._relatives = Relatives(kin, pid, (os.getpid(), *front), is_scattered=True)
         self._post.ensure()
 
     def interrupt(self) -> bool:
