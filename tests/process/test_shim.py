@@ -105,3 +105,10 @@ def test_a_group_that_is_given_is_joined(page):
 
     leader.communicate()
     assert result.stdout == f"{leader.pid}\n"
+
+
+def test_a_child_with_a_group_of_its_own_has_a_session_of_its_own(page):
+    """The kernel lets a stopped group go on that loses its last parent in the same session: there is none."""
+    ended = run(page, sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid())")
+
+    assert ended.stdout.split() in (["True"], [b"True"])

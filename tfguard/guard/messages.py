@@ -99,7 +99,7 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     Three descriptors come with it (stdin, stdout, stderr of the child), then, for each stream named in `relayed`,
     the read end that the front relays, so that we can drain it if the front dies. `group`: the process group to
-    join, 0 for a group of its own. `environ` has the nest of `family`.
+    join, 0 for a session of its own. `environ` has the nest of `family`.
     """
 
     argv: list[str]

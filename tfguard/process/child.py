@@ -45,7 +45,7 @@ class Child:
         kin: Kin | None = None,
     ) -> None:
         """
-        Start `argv` in `directory`; `group` 0 gives it a process group of its own, `page` is where it enters itself,
+        Start `argv` in `directory`; `group` 0 gives it a session of its own, `page` is where it enters itself,
         `kin` how its relatives are known. Raises OSError.
         """
         stdin, stdout, stderr = stdio

@@ -178,9 +178,7 @@ class Watch:
     def run(self) -> None:
         """Watch until told to end, or, without a keeper, until the program is gone."""
         while True:
-            if self._is_keeper_gone:
-                time.sleep(_TICK_SECONDS)
-            elif select.select([self._end], [], [], _TICK_SECONDS)[0] and self._is_dismissed():
+            if self._end in self._wait() and self._is_dismissed():
                 return
             program = self._page.program()
             pid = program.pid if program is not None else 0
@@ -191,6 +189,16 @@ class Watch:
                 return
             else:
                 self._frozen_at = None
+
+    def _wait(self) -> list[socket.socket | int]:
+        """Wait for a tick, or until the keeper speaks or nobody but us is left: the kernel may have thawed it then."""
+        ends: list[socket.socket | int] = [] if self._is_keeper_gone else [self._end]
+        if self._lifeline >= 0 and self._left_alone_at is None:
+            ends.append(self._lifeline)
+        if ends:
+            return select.select(ends, [], [], _TICK_SECONDS)[0]
+        time.sleep(_TICK_SECONDS)
+        return []
 
     def _is_dismissed(self) -> bool:
         """Follow the keeper's words. Its end is never an error, however it comes."""

@@ -24,8 +24,11 @@ DEFAULTS = (
 
 
 def main(group: int, parent: int, page: int, argv: "list[str]") -> int:
-    """Set the process up and exec `argv`; returns only if that fails. `group` 0: a group of our own."""
-    os.setpgid(0, group)
+    """Set the process up and exec `argv`; returns only if that fails. `group` 0: a session of our own."""
+    if group:
+        os.setpgid(0, group)
+    else:  # A frozen group that loses its last parent in the same session is let go on, by the kernel.
+        os.setsid()
     os.set_inheritable(page, False)
     Page(page).enter(os.getpid())
     if os.getppid() != parent:  # It died before we were known.
