@@ -346,3 +346,12 @@ class TestPost:
         post.look_after(0.0)
 
         assert post.pid
+
+    def test_when_nobody_is_left_to_watch_one_that_was_stopped_does_not_stay(self, post):
+        post.ensure()
+        first = post._sentinel
+        os.kill(first.pid, signal.SIGSTOP)
+
+        post.close()
+
+        eventually(first.has_ended)

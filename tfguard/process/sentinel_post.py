@@ -91,6 +91,6 @@ class SentinelPost:
                 leaving.kill()
 
     def close(self) -> None:
-        """Nobody is left to watch."""
-        if self._sentinel is not None:
-            self._sentinel.dismiss()
+        """Nobody is left to watch, and nobody to see it go: one that somebody has stopped would stay for ever."""
+        for each in (*self._leaving, *([self._sentinel] if self._sentinel is not None else [])):
+            each.kill()
