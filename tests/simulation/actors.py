@@ -5,8 +5,8 @@ Real: everything that decides. The waiter with its place in line, the lease, the
 run in a simulated thread; the keeper's decisions (`keeper_rules`), the deadlines (`watchdog`), the front's own watch
 (`front_rules`) and its journal are called as the processes call them.
 
-Modelled, in a few lines each: what needs a kernel. Terraform itself; the keeper's hands and its select loop; the
-sentinel; and of the front, that it spawns, relays a stop, releases, and starts a successor.
+Modelled, in a few lines each: what needs a kernel. Terraform itself; the keeper's hands and its select loop; the page
+and the sentinels (`sentinels`); and of the front, that it spawns, relays a stop, releases, and starts a successor.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.code import Code
+from tests.simulation.sentinels import Page, Sentinel
 from tests.simulation.threads import Thread
 from tests.simulation.world import Machine, Process, Socket, Wire, World
 from tests.support.fakes import QuietSurroundings
@@ -35,8 +36,12 @@ from tfguard.process.rescue import PAUSES_SECONDS
 
 #: What arrives when the other end of a socket is no more.
 EOF = "end of file"
-#: The exec, and what a Terraform does before it can write anything.
-_START_SECONDS = 0.05
+#: The shim's start, until it enters itself; then the exec, and what a Terraform does before it can write anything.
+_ENTRY_SECONDS, _START_SECONDS = 0.03, 0.05
+#: How long a new sentinel takes at most until it looks, and how long a front leaves a dead keeper's to its one SIGINT.
+_SENTINEL_START_SECONDS, _SENTINEL_SECONDS = 0.2, 0.3
+#: How often a front looks at a keeper that does nothing, in seconds.
+_CLOSE_LOOK_SECONDS = 1.0
 _INTERRUPTED = -2
 _KILLED = -9
 #: Who has outlived a program, as a keeper is told.
@@ -67,6 +72,8 @@ class Child:
         self.name = name
         self.lock_id = lock_id
         self.signals = 0
+        self.excused_until = float("-inf")
+        self.frozen_since = float("inf")
         self.is_gone = False
         self.is_frozen = False
         self.is_asleep = False
@@ -104,6 +111,8 @@ class Child:
         self._plan()
 
     def freeze(self) -> None:
+        if not self.is_frozen:
+            self.frozen_since = self.world.time
         self._set("is_frozen", True, "frozen")
         self.world.observer.on_stopped(self)
 
@@ -125,6 +134,7 @@ class Child:
         self._account()
         setattr(self, name, value)
         self.world.tell(self.name, what)
+        self.world.observer.on_turn(self)
         self._go_on()
 
     def _go_on(self) -> None:
@@ -160,6 +170,7 @@ class Child:
             self.is_gone = True
             self._turn += 1
             self.world.tell(self.name, how)
+            self.world.observer.on_turn(self)
             self._on_exit(self, status)
 
 
@@ -175,6 +186,10 @@ class Looks:
     def now(self) -> None:
         self._planned_at = float("inf")
         self._look(self._process.machine.boottime())
+
+    def soon(self) -> None:
+        """Something has changed that nobody tells: it is seen at the next tick."""
+        self._process.after(TICK_SECONDS * self._process.world.random.random(), self.now)
 
     def plan(self, watchdog: Any, timers: list[float]) -> None:
         now = self._process.machine.boottime()
@@ -208,7 +223,7 @@ class Keeper:
         self.to_front = Socket(run.front.process, lambda message: run.front.on_keeper(self, message))
         self.from_front = Socket(self.process, self._on_front)
         self.is_done = False
-        self.is_spared = False
+        self.sentinel: Sentinel | None = None
         self.child: Child | None = None
         self.is_child_adopted = False
         self._inbox: deque[Any] = deque()
@@ -217,10 +232,35 @@ class Keeper:
         )
         self._rules = run.code.keeper_rules.KeeperRules(hands, run.machine.boottime())
         self._looks = Looks(self.process, self._look)
+        self._sentinels = 0
+        self._seen = run.machine.boottime()
+        self.process.on_pause.append(self._fall_silent)
 
     @property
     def is_alive(self) -> bool:
         return self.process.is_alive and not self.is_done
+
+    @property
+    def seen(self) -> float:
+        """When it has last gone round its loop, as it enters in the page."""
+        return self.run.machine.boottime() if self.process.is_awake else self._seen
+
+    def _fall_silent(self) -> None:
+        self._seen = self.run.machine.boottime()
+        self.run.front.look_closely()
+
+    def ensure_sentinel(self) -> None:
+        """Have a sentinel; where one was killed, another takes a moment to start."""
+        if self.is_alive and (self.sentinel is None or not self.sentinel.process.is_alive):
+            self._sentinels += 1
+            self.sentinel = Sentinel(self, self._sentinels)
+            self.run.sentinels.append(self.sentinel)
+
+    def kill_sentinel(self) -> None:
+        if self.sentinel is not None:
+            self.sentinel.process.kill()
+            delay = _SENTINEL_START_SECONDS * self.run.world.random.random()
+            self.run.world.after(delay, self.process.do, self.ensure_sentinel)
 
     @property
     def watchdog(self) -> Any:
@@ -228,13 +268,28 @@ class Keeper:
 
     # --- its loop -----------------------------------------------------------------------------------------------
 
+    def look_now(self) -> None:
+        """Its child has stopped, or goes on: the kernel tells it."""
+        self.process.after(0.005 * self.run.world.random.random(), self._looks.now)
+
+    def look_soon(self) -> None:
+        self._looks.soon()
+
     def _look(self, now: float) -> None:
-        self._rules.enforce(now)
+        self._enforce(now)
         self._after()
+
+    def _enforce(self, now: float) -> None:
+        self._rules.enforce(now)
+        self._watch()
+
+    def _watch(self) -> None:
+        if self.watchdog.deadlines is not None and not self.is_done:
+            self.run.page.note(self.watchdog.safe_until, self.watchdog.freeze_timeout)
 
     def _on_front(self, message: Any) -> None:
         now = self.run.machine.boottime()
-        self._rules.enforce(now)
+        self._enforce(now)
         if message is EOF:
             self._rules.on_front_gone(now)
         elif isinstance(message, messages.ChildGone):
@@ -243,22 +298,25 @@ class Keeper:
             self._rules.on_front(message, now)
         if isinstance(message, messages.Adopt) and message.lock.stage == "held":
             self.run.world.observer.check_base(self.run, message.lock.lock_id, self.watchdog.base)
-        self._rules.enforce(now)
+        if isinstance(message, (messages.Acquire, messages.Adopt)):
+            self.ensure_sentinel()
+        self._enforce(now)
         self._after()
 
     def _on_session(self) -> None:
         now = self.run.machine.boottime()
-        self._rules.enforce(now)
+        self._enforce(now)
         self._rules.on_session(self._inbox.popleft(), now)
-        self._rules.enforce(now)
+        self._enforce(now)
         self._after()
 
     def reap(self, child: Child, status: int) -> None:
         if child is not self.child or self.is_done:
             return
         self.child = None
+        self.run.page.clear()
         now = self.run.machine.boottime()
-        self._rules.enforce(now)
+        self._enforce(now)
         self._rules.on_exit(status, now)
         self._after()
 
@@ -289,11 +347,11 @@ class Keeper:
             self._looks.plan(self.watchdog, self._rules.timers())
 
     def kill(self) -> None:
-        """Its thread dies with it; the sentinel gives the child its SIGINT, the kernel the front an end of file."""
+        """Its thread dies with it; its sentinel hears of it at once, and the front an end of file."""
         self.process.kill()
-        if self.child is not None and not self.is_spared:
-            self.child.interrupt()
-        self.run.leave_to_sentinel()
+        if self.sentinel is not None:
+            self.sentinel.process.after(0.005 * self.run.world.random.random(), self.sentinel.look)
+        self.run.stir()
         self.to_front.send(EOF)
 
     # --- what its hands share -----------------------------------------------------------------------------------
@@ -315,7 +373,7 @@ class FrontOf:
         self._keeper = keeper
 
     def tell(self, message: messages.ToFront) -> None:
-        self._keeper.to_front.send(message)
+        self._keeper.process.do(self._keeper.to_front.send, message)  # Who has been stopped since says it later.
 
 
 class Lease:
@@ -357,22 +415,25 @@ class Lease:
 
 
 class Program:
-    """A simulated Terraform, and a sentinel that is spared or not: a keeper's `ChildPort`."""
+    """A simulated Terraform: a keeper's `ChildPort`."""
 
     def __init__(self, keeper: Keeper) -> None:
         self._keeper = keeper
 
     def start(self, message: messages.Spawn) -> int:
         self._keeper.is_child_adopted = False
-        self._keeper.child = self._keeper.run.start_child(message.argv[0])
+        self._keeper.child = self._keeper.run.start_child(message.argv[0], self._keeper)
+        if self._keeper.run.stops_at_start is not None:
+            stop, self._keeper.run.stops_at_start = self._keeper.run.stops_at_start, None
+            stop()
         return self._keeper.run.pid
 
     def guard(self) -> None:
-        self._keeper.is_spared = bool(self._keeper.watchdog.is_interrupted)
+        pass
 
     def adopt(self, pid: int) -> None:
         keeper = self._keeper
-        keeper.is_child_adopted = keeper.is_spared = True
+        keeper.is_child_adopted = True
         keeper.child = keeper.run.child
         if keeper.child is not None and keeper.child.is_gone:
             keeper.on_child_gone(keeper.child, 0)
@@ -381,20 +442,22 @@ class Program:
 
     def interrupt(self) -> bool:
         child = self._keeper.child
-        is_sent = child is not None and not child.is_gone
-        if child is not None:
-            child.interrupt()
-        return is_sent
+        if child is None or not self._keeper.run.page.claim_signal():
+            return False
+        child.interrupt()
+        return not child.is_gone
 
     def spare(self) -> None:
-        self._keeper.is_spared = True
+        self._keeper.run.page.claim_signal()
 
     def freeze(self) -> list[str]:
-        if self._keeper.child is not None:
+        if self._keeper.child is not None and self._keeper.process.is_awake:
             self._keeper.child.freeze()
         return []
 
     def thaw(self) -> None:
+        watchdog = self._keeper.watchdog
+        self._keeper.run.page.note(watchdog.safe_until, watchdog.freeze_timeout)
         if self._keeper.child is not None:
             self._keeper.child.thaw()
 
@@ -429,9 +492,9 @@ class Rescue:
         return self._keeper.run.unsaved > self._unsaved_before
 
     def start(self) -> int:
-        self._keeper.is_child_adopted = self._keeper.is_spared = False
+        self._keeper.is_child_adopted = False
         self._pushes += 1
-        self._keeper.child = self._keeper.run.start_child("push")
+        self._keeper.child = self._keeper.run.start_child("push", self._keeper)
         return self._keeper.run.pid
 
     def ended(self, status: int) -> float | None:
@@ -476,7 +539,7 @@ class Front:
         self._last_word: protocol.Release | None = None
         self._programs = list(run.programs)
         self._handover = run.code.handover.Handover()
-        self._rules = run.code.front_rules.FrontRules(0.0)
+        self._rules = run.code.front_rules.FrontRules(run.machine.boottime())
         self._looks = Looks(self.process, self._look)
 
     # --- what the keeper says -----------------------------------------------------------------------------------
@@ -541,6 +604,7 @@ class Front:
             return
         self._stopped = message
         self.run.world.tell(self.process.name, "is told to stop")
+        self._rules.ask_stop(self.run.machine.boottime())
         if message.is_delivered and self.run.child is not None:
             self.run.child.interrupt(is_ours=False)
         self.run.keeper.from_front.send(message)
@@ -553,20 +617,38 @@ class Front:
 
     def kill(self) -> None:
         self.process.kill()
-        self.run.leave_to_sentinel()
+        self.run.stir()
         self.run.keeper.from_front.send(EOF)
 
+    def look_closely(self) -> None:
+        """The keeper has just been stopped. It was seen to work until now, as it is at every tick."""
+        self.process.do(self._looks.now)
+
+    def look_soon(self) -> None:
+        self._looks.soon()
+
     def _look(self, now: float) -> None:
-        child = self.child
-        if child is None or self.is_over or self.run.code.wrong == "front sleeps":
+        if self.is_over or self.run.code.wrong == "front sleeps":
             return
-        for action in self._rules.decide(now):
-            if action.name in {"FREEZE", "THAW", "KILL"}:
-                getattr(child, action.name.lower())()
-        if self._rules.is_keeper_frozen(now) and self.run.keeper.is_alive:
+        keeper = self.run.keeper
+        self._find_child()
+        self._rules.see_safe_until(self.run.page.safe_until)
+        if self.child is not None:
+            for action in self._rules.decide(now):
+                if action.name in {"FREEZE", "THAW", "KILL"}:
+                    getattr(self.child, action.name.lower())()
+        self._rules.see_keeper(keeper.seen)
+        if self._rules.is_keeper_frozen(now) and keeper.is_alive and not keeper.process.is_awake:
             self.run.world.tell(self.process.name, "kills its frozen keeper")
-            self.run.keeper.kill()
-        self._looks.plan(self._rules.watchdog, [self._rules.keeper_silent_until + 1e-6])
+            keeper.kill()
+        self._looks.plan(self._rules.watchdog, [now + _CLOSE_LOOK_SECONDS] if keeper.process.is_paused else [])
+
+    def _find_child(self) -> None:
+        """Its program is in the page, whether the keeper has told of it or not."""
+        program = self.run.page.program
+        if self.child is None and program is not None and not program.is_gone:
+            self.child, self._is_spawning = program, False
+            self._rules.find_child()
 
     # --- a dead keeper ------------------------------------------------------------------------------------------
 
@@ -580,16 +662,19 @@ class Front:
             self._looks.now()
             return
         self.restarts += 1
-        self.process.after(self.run.world.random.uniform(0.1, 1.0), self._succeed)
+        self.process.after(self.run.world.random.uniform(_SENTINEL_SECONDS, 1.0), self._succeed)
 
     def _inherit(self) -> None:
-        child = self.run.child
-        is_unheard_of = self._is_spawning or self._last_word is not None
-        if is_unheard_of and child is not None and not child.is_gone:
-            self.child = child
+        """The sentinel has given the child its SIGINT, or will in a moment; if that is dead too, we do."""
+        self._find_child()
         if self.child is not None:
             self._is_inherited = True
             self._rules.inherit_child()
+            self.process.after(_SENTINEL_SECONDS * self.run.world.random.random(), self._interrupt, self.child)
+
+    def _interrupt(self, child: Child) -> None:
+        if child is self.run.page.program and self.run.page.claim_signal():
+            child.interrupt()
 
     def _succeed(self) -> None:
         if self.is_over:
@@ -614,6 +699,7 @@ class Front:
             self.is_over = True
         elif self._is_inherited and child is self.child and self.run.keeper.is_alive:
             self.child, self._is_inherited = None, False
+            self._rules.end_child()
             self.run.keeper.from_front.send(messages.ChildGone())
             self._go_on(status or _INTERRUPTED)
 
@@ -638,6 +724,9 @@ class Run:
         self.is_waiting = True
         self.well_since = self.world.time
         self.held_at = float("-inf")
+        self.page = Page(self)
+        self.sentinels: list[Sentinel] = []
+        self.stops_at_start: Callable[[], None] | None = None
         self._dice = dice
         self._work = work
         self._stop = dice.uniform(0.1, request.terms.lease_seconds)
@@ -654,10 +743,31 @@ class Run:
         return self.keeper.process, self.front.process
 
     @property
+    def watchers(self) -> list[Process]:
+        """Whoever enforces its deadlines, as far as it lives and is not done."""
+        front = [] if self.front.is_over else [self.front.process]
+        found = [self.keeper.process, *front, *(each.process for each in self.sentinels)]
+        return [each for each in found if each.is_alive]
+
+    @property
+    def is_anybody_left(self) -> bool:
+        """Whether front or keeper is, stopped or not: the lifeline."""
+        return self.keeper.is_alive or (self.front.process.is_alive and not self.front.is_over)
+
+    def stir(self) -> None:
+        """Something has changed that all of them see at their next tick."""
+        for each in self.sentinels:
+            if each.process.is_alive:
+                each.soon()
+        self.keeper.look_soon()
+        self.front.look_soon()
+
+    @property
     def is_over(self) -> bool:
         front = self.front
         is_front_over = front.is_over or not front.process.is_alive
-        is_keeper_over = not self.keeper.is_alive
+        # One that somebody has stopped for good, and whose front has left it, never goes: its lease ends its lock.
+        is_keeper_over = not self.keeper.is_alive or (front.is_over and self.keeper.process.is_paused)
         return is_front_over and is_keeper_over and (self.child is None or self.child.is_gone)
 
     @property
@@ -669,7 +779,7 @@ class Run:
         self.well_since = self.world.time
         return self.keeper
 
-    def start_child(self, program: str) -> Child:
+    def start_child(self, program: str, keeper: Keeper) -> Child:
         work = {"init": 0.3, "push": self._dice.uniform(0.2, 3.0)}.get(program, self._work)
         self.pid += 1
         # Dice of its own: what else happens in a schedule is as it would be without.
@@ -684,9 +794,19 @@ class Run:
             family=dice.uniform(0.2, 8.0) if dice.random() < 0.15 else 0.0,
             on_outlived=lambda child: self.keeper.process.do(self.keeper.on_outlived, child),
         )
+        self.page.clear()
+        self.world.after(_ENTRY_SECONDS, self._enter, self.child, keeper)
+        self.world.observer.on_started(self)
         if self.code.wrong == "releases early":
             self.world.after(work / 2, self._on_exit, self.child, 0)
         return self.child
+
+    def _enter(self, child: Child, keeper: Keeper) -> None:
+        """It enters itself before it can do anything; if its keeper has died by then, it ends at once."""
+        if keeper.process.is_alive:
+            self.page.enter(child)
+        else:
+            child.kill()
 
     def child_of(self, pid: int) -> Child | None:
         """Who has this PID; None if that one has made room for another meanwhile."""
@@ -701,30 +821,33 @@ class Run:
         self.front.process.do(self.front.on_child_gone, child, status)
         self.keeper.process.do(self.keeper.on_child_gone, child, status)
 
-    def leave_to_sentinel(self) -> None:
-        """Nobody is left to enforce `safe_until`? Then the sentinel, which was told of it, kills what still runs."""
-        if not (self.keeper.is_alive or self.front.process.is_alive) and self.child is not None:
-            left = self.keeper.watchdog.safe_until - self.machine.boottime()
-            if left < float("inf"):
-                tick = TICK_SECONDS * self._dice.random()
-                self.world.after(self.machine.real(max(0.0, left)) + tick, self.child.kill)
-
     def kill_machine(self) -> None:
         """All of it at once."""
-        for process in self.processes:
+        for process in (*self.processes, *(each.process for each in self.sentinels)):
             process.kill()
         if self.child is not None:
             self.child.kill()
 
 
 def request(
-    name: str, *, lease: float, timeout: float, stores: int, takeover: protocol.TakeoverPolicy = "always"
+    name: str,
+    *,
+    lease: float,
+    timeout: float,
+    stores: int,
+    takeover: protocol.TakeoverPolicy = "always",
+    freeze_timeout: float = protocol.FREEZE_TIMEOUT_SECONDS,
 ) -> messages.Acquire:
     """What a front asks of its keeper."""
     specs = tuple(DynamoDBSpec(table=f"t{index}", lock_id="lock", aws=AwsAccess()) for index in range(stores))
     return messages.Acquire(
         lock=protocol.LockRequest(
-            terms=protocol.LockTerms(timeout_seconds=timeout, lease_seconds=lease, takeover=takeover),
+            terms=protocol.LockTerms(
+                timeout_seconds=timeout,
+                lease_seconds=lease,
+                takeover=takeover,
+                freeze_timeout_seconds=freeze_timeout,
+            ),
             holder=Holder(who=name),
             operation="OperationTypeApply",
             info="",

@@ -10,6 +10,9 @@ The promises, checked after every step.
 | one signal | a child gets one SIGINT of ours at most                                                          |
 | no alarm   | nobody declares a loss while the record is, and always was, its own, or once he has released it; |
 |            | where nothing breaks, no child is stopped                                                        |
+| the freeze | at `safe_until`, and a tick, no child writes, as long as one of front, keeper and sentinel is awake  |
+|            | and nobody has thawed it or paused its machine a moment ago; none stays frozen for longer than   |
+|            | `freeze_timeout` under the eyes of a keeper or a sentinel that is                                |
 | no wait    | nobody finds the lock busy with a record of its own                                              |
 | no theft   | nobody deletes another's record; nobody takes over one that he has not watched for its lease     |
 | takeover   | nobody waits for a record that has been silent for its lease; one of the living takes it         |
@@ -22,6 +25,7 @@ The promises, checked after every step.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.actors import Child, Plain, Run
@@ -32,6 +36,8 @@ from tfguard.lock.store import LockRecord, QueueRecord
 
 #: What a look at the clock, a message, a request may take on top of a deadline, in seconds.
 _MOMENT = 0.2
+#: What a child may write after a pause of its whole machine, before any of ours has a processor: measured, in seconds.
+WAKE_SECONDS = 0.065
 #: How often the line is looked at, and how long a lock that somebody could have may be left, in seconds.
 _STALL_LOOK, _STALL = 5.0, 25.0
 #: The patience of who waits without an end, in seconds.
@@ -49,6 +55,9 @@ class Observer:
         self.takeovers = 0
         self.losses = 0
         self.waits = 0
+        self.windows = 0
+        self.longest_window = 0.0
+        self._open: dict[int, tuple[Child, float]] = {}
         self._stores = range(len(world.stores))
         self._excused: dict[str, float] = {}
         self._removed: dict[str, float] = {}
@@ -271,6 +280,50 @@ class Observer:
         if len(writing) + (child not in writing and child.is_writing and not self._is_excused(child)) > 1:
             self.world.fail("two write at once: " + " and ".join(each.name for each in writing))
 
+    def on_started(self, run: Run) -> None:
+        """A child has been started: from now on somebody watches over it until it is gone."""
+        assert run.child is not None
+        self._check_freeze(run, run.child)
+
+    def _check_freeze(self, run: Run, child: Child) -> None:
+        """Look at a child now and then, and a tick after each `safe_until`."""
+        if child.is_gone or run.is_over or child is not run.child:
+            return
+        world, machine, tick = self.world, run.machine, run.machine.real(1.3 * TICK_SECONDS) + 0.01
+        left = machine.real(run.page.safe_until - machine.boottime()) + tick
+        is_watched = any(each.is_awake and each.awake_since <= world.time - tick for each in run.watchers)
+        if left > 0.0 or not is_watched or child.is_asleep:
+            world.after(min(max(left, TICK_SECONDS), 60.0), self._check_freeze, run, child)
+            return
+        if child.is_writing and world.time > child.excused_until:
+            world.fail(f"{child.name} writes {-left + tick:.2f} s after its safe_until")
+        longest = machine.real(run.page.freeze_timeout) + 2 * tick
+        # A front leaves this to others, and replaces a keeper that does nothing about it.
+        counting = [each for each in run.watchers if each.is_awake and each is not run.front.process]
+        is_kept = any(each.awake_since <= child.frozen_since for each in counting)
+        if child.is_frozen and is_kept and world.time - max(child.frozen_since, run.well_since) > longest:
+            world.fail(f"{child.name} stays frozen for ever")
+        world.after(TICK_SECONDS, self._check_freeze, run, child)
+
+    def let_go_on(self, child: Child, go_on: Callable[[], None], unseen_seconds: float) -> None:
+        """
+        Somebody else than ours lets it go on, and for so long nobody of ours has the chance to look.
+
+        Until then it may write, whosever the lock is. For how long it does is measured.
+        """
+        child.excused_until = max(child.excused_until, self.world.time + unseen_seconds)
+        go_on()
+        if child.is_writing and unseen_seconds:
+            self.windows += 1
+            self._open[id(child)] = child, self.world.time
+        self.world.at(child.excused_until + 1e-6, self.on_writing, child)
+
+    def on_turn(self, child: Child) -> None:
+        """It goes on, or has stopped, or is gone."""
+        if id(child) in self._open and not child.is_writing:
+            _, since = self._open.pop(id(child))
+            self.longest_window = max(self.longest_window, self.world.time - since)
+
     def on_releasing(self, run: Run) -> None:
         if run.child is not None and not run.child.is_gone:
             self.world.fail(f"{run.name} releases while {run.child.name} runs")
@@ -341,7 +394,7 @@ class Observer:
         return max(unanswered, run.well_since) + rest + _MOMENT
 
     def _is_excused(self, child: Child) -> bool:
-        return self.world.time <= self._excused.get(child.lock_id, -1.0)
+        return self.world.time <= max(child.excused_until, self._excused.get(child.lock_id, -1.0))
 
     def _children(self) -> list[Child]:
         return [each.child for each in (*self.runs.values(), *self.plains) if each.child is not None]

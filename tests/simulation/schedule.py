@@ -10,20 +10,22 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from tests.simulation.actors import Plain, Run, request
 from tests.simulation.code import Code, Edit
-from tests.simulation.observer import Observer
-from tests.simulation.world import DENIED, THROTTLED, Machine, Violation, Weather, World
+from tests.simulation.observer import WAKE_SECONDS, Observer
+from tests.simulation.world import DENIED, THROTTLED, Machine, Process, Violation, Weather, World
 from tfguard.guard import messages
 from tfguard.lock import queue_record
+from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import Holder, Lease, LockRecord, QueueRecord
 
 LEASES = (6.0, 9.0, 15.0)
 #: Once the world is healed, all have to come to rest within so many seconds.
 _REST = 400.0
+#: A stranger who finds nothing frozen looks again, so often.
+_THAW_TRIES = 8
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Result:
     losses: int
     waits: int
     events: int
+    windows: int
+    longest_window: float
 
 
 class Simulation:
@@ -64,7 +68,15 @@ class Simulation:
         """Play one schedule. Raises Violation with its timeline."""
         world = self._play(seed)
         observer = world.observer
-        return Result(seed, observer.takeovers, observer.losses, observer.waits, world.events)
+        return Result(
+            seed,
+            observer.takeovers,
+            observer.losses,
+            observer.waits,
+            world.events,
+            observer.windows,
+            observer.longest_window,
+        )
 
     def replay(self, seed: int) -> str:
         """Play one schedule, and give its timeline."""
@@ -107,7 +119,7 @@ class Schedule:
             Machine(world, f"m{index}", self.dice.uniform(*rates)) for index in range(self.dice.randint(*size.runs))
         ]
         self.is_calm = self.dice.random() < 0.15
-        self._left_to_start = self._restarts = 0
+        self._left_to_start = self._restarts = self._thaws = 0
 
     def play(self) -> None:
         horizon = self.size.horizon
@@ -141,6 +153,7 @@ class Schedule:
             timeout=patience,
             stores=len(self.world.stores),
             takeover="always" if self.is_calm else takeover,
+            freeze_timeout=self.dice.choice((1800.0, 1800.0, 20.0, 5.0)),
         )
         self._left_to_start += 1
         self.world.at(at, self._start, machine, name, wanted)
@@ -189,9 +202,10 @@ class Schedule:
 
     def _faults(self) -> list[Callable[[], None]]:
         return [
-            self._cut, self._cut, self._pause, self._pause, self._suspend, self._halt, self._kill_keeper,
-            self._kill_keeper, self._kill_front, self._kill_guards, self._kill_machine, self._unlock, self._jump,
-            self._stop,
+            self._cut, self._cut, self._pause, self._pause, self._pause, self._stop_keeper_for_good,
+            self._stop_at_start, self._stall, self._thaw, self._suspend, self._halt, self._kill_keeper,
+            self._kill_keeper, self._kill_front, self._kill_sentinel, self._kill_guards, self._kill_machine,
+            self._unlock, self._jump, self._stop,
         ]  # fmt: skip
 
     def _some_run(self) -> Run | None:
@@ -208,16 +222,64 @@ class Schedule:
             self.world.tell(run.machine.name, f"cut off until {run.machine.cut_until:.1f}")
 
     def _pause(self) -> None:
-        """Stop the keeper or the front, never both: that nobody promises to survive."""
+        """Stop one or two of front, keeper and sentinel; the third goes on."""
         if run := self._some_run():
-            process, other = self.dice.sample(run.processes, 2)
-            if other.is_awake and process.is_awake:
+            watchers = [each for each in run.watchers if each.is_awake]
+            stopped = self.dice.sample(watchers, min(self.dice.choice((1, 1, 2)), len(watchers) - 1) if watchers else 0)
+            for process in stopped:
                 process.pause()
                 self.world.after(self._duration(), self._resume, run, process)
 
-    def _resume(self, run: Run, process: Any) -> None:
+    def _resume(self, run: Run, process: Process) -> None:
         run.well_since = self.world.time
         process.resume()
+
+    def _stop_keeper_for_good(self) -> None:
+        """Nobody ever lets it go on: it is for the front to find out, at whatever stage."""
+        run = self._some_run()
+        if run and run.front.process.is_awake and not run.front.is_over and run.keeper.process.is_awake:
+            run.keeper.process.pause()
+
+    def _stop_at_start(self) -> None:
+        """The keeper is stopped after it has started its next program, before it has said so."""
+        if run := self._some_run():
+            run.stops_at_start = lambda run=run: self._stop_keeper(run)  # type: ignore[misc]
+
+    def _stop_keeper(self, run: Run) -> None:
+        keeper = run.keeper.process
+        if keeper.is_awake and self._is_watched_without(run, keeper):
+            keeper.pause()
+            self.world.after(self._duration(), self._resume, run, keeper)
+
+    def _stall(self) -> None:
+        """What goes between front and keeper goes nowhere for a while, one way or both."""
+        if run := self._some_run():
+            run.well_since = self.world.time
+            ways = self.dice.sample((run.keeper.to_front, run.keeper.from_front), self.dice.choice((1, 2)))
+            for way in ways:
+                way.stall(self._duration())
+            self.world.tell(run.name, f"{len(ways)} ways between front and keeper are stalled")
+
+    def _thaw(self) -> None:
+        """A stranger's SIGCONT. Its keeper, if it is awake, is told by the kernel; the others look at their ticks."""
+        frozen = [run for run in self.observer.runs.values() if run.child is not None and run.child.is_frozen]
+        if not frozen:
+            self._thaws += 1
+            if self._thaws < _THAW_TRIES:
+                self.world.after(2.0, self._thaw)
+            return
+        run = self.dice.choice(frozen)
+        assert run.child is not None
+        is_told = run.keeper.process.is_awake and not run.keeper.is_child_adopted
+        unseen_seconds = 0.01 if is_told else run.machine.real(1.01 * TICK_SECONDS)
+        self.observer.let_go_on(run.child, run.child.thaw, unseen_seconds)
+        if is_told:
+            run.keeper.look_now()
+        run.stir()
+
+    def _is_watched_without(self, run: Run, *gone: Process) -> bool:
+        """Whether somebody is awake who enforces its deadlines, these aside."""
+        return any(each.is_awake for each in run.watchers if each not in gone)
 
     def _suspend(self) -> None:
         """A whole machine sleeps, and its clock counts it."""
@@ -231,7 +293,7 @@ class Schedule:
 
     def _put_to_sleep(self, machine: Machine, *, is_counted: bool) -> None:
         runs = [run for run in self.observer.runs.values() if run.machine is machine and not run.is_over]
-        processes = [process for run in runs for process in run.processes]
+        processes = [process for run in runs for process in run.watchers]
         children = [run.child for run in runs if run.child is not None and not run.child.is_gone]
         if machine.is_asleep or any(process.is_paused for process in processes):
             return
@@ -252,17 +314,17 @@ class Schedule:
             if not is_counted and self.code.wrong != "clock stops":
                 for lock_id in run.ids:
                     self.observer.excuse(run, lock_id)
-        # The keeper looks at the clock first, so a child that must not go on is frozen before it runs.
+        # Whoever gets a processor first is first: for a moment a child may go on that must not.
         for run in runs:
-            for process in run.processes:
-                process.resume()
-        for run in runs:
-            if run.child is not None:
-                run.child.wake_up()
+            if run.child is not None and not run.child.is_gone:
+                is_late = run.machine.boottime() >= run.page.safe_until
+                self.observer.let_go_on(run.child, run.child.wake_up, WAKE_SECONDS if is_late else 0.0)
+            for process in run.watchers:
+                self.world.after(WAKE_SECONDS * self.dice.random(), process.resume)
 
     def _kill_keeper(self) -> None:
         run = self._some_run()
-        if run and run.front.process.is_awake and run.keeper.is_alive:
+        if run and run.keeper.is_alive and self._is_watched_without(run, run.keeper.process):
             run.keeper.kill()
 
     def _kill_front(self) -> None:
@@ -270,10 +332,15 @@ class Schedule:
         if run and run.keeper.process.is_awake and run.front.process.is_alive and not run.front.is_over:
             run.front.kill()
 
+    def _kill_sentinel(self) -> None:
+        run = self._some_run()
+        if run and run.keeper.sentinel and self._is_watched_without(run, run.keeper.sentinel.process):
+            run.keeper.kill_sentinel()
+
     def _kill_guards(self) -> None:
         """Front and keeper at once; Terraform and the sentinel stay."""
         run = self._some_run()
-        if run and run.is_awake:
+        if run and run.is_awake and self._is_watched_without(run, *run.processes):
             run.front.process.kill()
             run.keeper.kill()
 

@@ -16,7 +16,12 @@ from tests.simulation.world import Violation
 
 @dataclass
 class Tally:
-    """What a number of schedules came to."""
+    """
+    What a number of schedules came to.
+
+    `windows`: how often somebody else (a machine that wakes up, a stranger's SIGCONT) let a child go on that must not;
+    in the longest it wrote for `longest_window` seconds, until one of ours had looked.
+    """
 
     schedules: int = 0
     events: int = 0
@@ -24,15 +29,20 @@ class Tally:
     losses: int = 0
     waits: int = 0
     violations: int = 0
+    windows: int = 0
+    longest_window: float = 0.0
 
     def __add__(self, other: Tally) -> Tally:
-        return Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+        total = Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+        total.longest_window = max(self.longest_window, other.longest_window)
+        return total
 
     def report(self, seconds: float) -> str:
         return (
             f"{self.schedules} schedules in {seconds:.0f} s, {self.schedules / seconds:.0f} a second"
             f" ({self.events / seconds:.0f} events a second)\n"
             f"{self.takeovers} takeovers, {self.losses} losses declared, {self.waits} looks at a busy lock,"
+            f" {self.windows} wake-ups past safe_until (at most {self.longest_window * 1000:.0f} ms of writing),"
             f" {self.violations} violations"
         )
 
@@ -44,7 +54,15 @@ def play(minutes: float, first: int, step: int = 1) -> Tally:
     while time.monotonic() < until:
         try:
             result = simulation.play(seed)
-            tally += Tally(1, result.events, result.takeovers, result.losses, result.waits)
+            tally += Tally(
+                1,
+                result.events,
+                result.takeovers,
+                result.losses,
+                result.waits,
+                windows=result.windows,
+                longest_window=result.longest_window,
+            )
         except Violation as violation:
             print(violation, "\n", flush=True)
             tally += Tally(schedules=1, violations=1)

@@ -21,6 +21,7 @@ from tests.simulation.threads import Event, Thread, current
 from tests.support.memory import MemoryStore
 from tfguard.errors import Conflict, StoreDenied, StoreUnavailable
 from tfguard.lock.store import BaseStore, LockRecord, QueueRecord
+from tfguard.process.channel import NEWS
 
 #: How long one request may take before the client gives up on it, in seconds of its own clock.
 TIMEOUT = 1.0
@@ -177,6 +178,8 @@ class Process:
         self.is_paused = False
         self.threads: list[Thread] = []
         self.on_resume: list[Callable[[], None]] = []
+        self.on_pause: list[Callable[[], None]] = []
+        self.awake_since = self.world.time
         self._backlog: list[tuple[Callable[..., None], tuple[Any, ...]]] = []
         self.world.processes.append(self)
 
@@ -202,12 +205,15 @@ class Process:
         if self.is_alive:
             self.is_paused = True
             self.world.tell(self.name, "paused")
+            for hear in self.on_pause:
+                hear()
 
     def resume(self) -> None:
         """Go on. Whoever enforces deadlines looks at the clock before anything else happens."""
         if not self.is_alive or not self.is_paused:
             return
         self.is_paused = False
+        self.awake_since = self.world.time
         self.world.tell(self.name, "resumed")
         backlog, self._backlog = self._backlog, []
         for look in list(self.on_resume):
@@ -222,15 +228,37 @@ class Process:
 
 
 class Socket:
-    """One direction between two processes: messages arrive in order, a moment later, whatever became of the sender."""
+    """
+    One direction between two processes: messages arrive in order, a moment later, whatever became of the sender.
+
+    A stalled one has room for nothing: what is sent waits, and of what is mere news (`channel`) only the latest.
+    """
 
     def __init__(self, receiver: Process, receive: Callable[[Any], None]) -> None:
         self._receiver = receiver
         self._receive = receive
         self._arriving: deque[Any] = deque()
+        self._unsent: list[Any] = []
+        self._stalls = 0
         self._last_at = 0.0
 
+    def stall(self, seconds: float) -> None:
+        self._stalls += 1
+        self._receiver.world.after(seconds, self._flow)
+
+    def _flow(self) -> None:
+        self._stalls -= 1
+        if not self._stalls:
+            unsent, self._unsent = self._unsent, []
+            for message in unsent:
+                self.send(message)
+
     def send(self, message: Any) -> None:
+        if self._stalls:
+            if isinstance(message, NEWS):
+                self._unsent = [each for each in self._unsent if type(each) is not type(message)]
+            self._unsent.append(message)
+            return
         world = self._receiver.world
         self._last_at = max(self._last_at, world.time + 0.01 * world.random.random())
         self._arriving.append(message)

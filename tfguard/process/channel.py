@@ -20,7 +20,7 @@ Heard = TypeVar("Heard", bound=msgspec.Struct)
 
 
 #: News of which only the latest is worth hearing: where the other end does not read, a later one takes its place.
-_NEWS = (protocol.Beaten, protocol.Waiting, protocol.Troubled)
+NEWS = (protocol.Beaten, protocol.Waiting, protocol.Troubled)
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Channel(Generic[Said, Heard]):
         """Send one message, with descriptors if there are any (they stay open here, and are to, until it is sent)."""
         line = self._encoder.encode(message) + b"\n"
         with self._sending:
-            if isinstance(message, _NEWS):
+            if isinstance(message, NEWS):
                 kind = type(message)
                 self._unsent = [each for each in self._unsent if each.is_begun or type(each.message) is not kind]
             self._unsent.append(_Unsent(message, line, tuple(descriptors or ())))
