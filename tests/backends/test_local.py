@@ -10,6 +10,7 @@ import pytest
 
 from tests.contract.kinds import record
 from tests.support.eventually import eventually
+from tfguard.backends import local
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.local.store import LocalStore
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
@@ -228,3 +229,35 @@ def test_a_directory_removed_under_the_lock_is_not_brought_back(tmp_path: Path) 
     store.delete(held)
 
     assert not directory.exists()
+
+
+def test_the_lock_of_a_state_file_that_was_removed_meanwhile_is_none(
+    store: LocalStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever held it may remove an empty one between our open and our lock: then the next to come is not kept out."""
+    real, removed = local.store._set_lock, list[int]()
+
+    def remove_and_lock(fd: int, *kind: int) -> None:
+        if not removed:
+            removed.append(fd)
+            (tmp_path / "terraform.tfstate").unlink()
+        real(fd, *kind)
+
+    monkeypatch.setattr(local.store, "_set_lock", remove_and_lock)
+    store.create(record())
+
+    with pytest.raises(Conflict):
+        LocalStore(spec(tmp_path)).create(record())
+    assert removed
+
+
+def test_a_store_that_is_closed_frees_its_lock_though_somebody_keeps_a_duplicate(
+    store: LocalStore, tmp_path: Path
+) -> None:
+    store.create(record())
+    duplicate = os.dup(store.fileno())
+
+    store.close()
+
+    assert LocalStore(spec(tmp_path)).read() is None
+    os.close(duplicate)

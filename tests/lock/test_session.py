@@ -35,7 +35,17 @@ class Event(threading.Event):
         return self.is_set()
 
 
-def serve(store, clock, *, is_released=False, adopt=None, until=object, surroundings=None, **facts):
+def serve(
+    store,
+    clock,
+    *,
+    is_released=False,
+    adopt=None,
+    until=object,
+    surroundings=None,
+    is_watched=lambda: True,
+    **facts,
+):
     """Serve one lock, and release or abandon it once something (`until`) is said of it; gives all that was said."""
     said, asked = [], acquire(**facts)
 
@@ -55,6 +65,7 @@ def serve(store, clock, *, is_released=False, adopt=None, until=object, surround
         deadlines=asked.deadlines(),
         post=post,
         tell=lambda _: None,
+        is_watched=is_watched,
         adopt=adopt,
     )
     session.run([lambda: store])
@@ -288,3 +299,16 @@ def test_one_try_is_no_wait_however_long_the_answer_takes():
     assert isinstance(failed, protocol.Failed)
     assert isinstance(failed.why, refusals.Busy)
     assert failed.waited_seconds == 0.0
+
+
+def test_no_heartbeat_claims_that_all_is_well_while_nobody_enforces_the_deadlines():
+    looks = []
+
+    def is_watched():
+        looks.append(1)
+        return len(looks) > 3
+
+    said = serve(ScriptedStore(), WaitingClock(), until=protocol.Beaten, is_watched=is_watched)
+
+    assert sum(isinstance(message, protocol.Beaten) for message in said) == 1
+    assert len(looks) == 4

@@ -186,3 +186,14 @@ def test_without_proc_what_descends_is_found_all_the_same(family, monkeypatch):
     monkeypatch.setattr(descent, "has_proc", lambda: False)
 
     assert descent.tree(pids[0]) == pids
+
+
+def test_what_is_forked_while_all_are_being_stopped_is_stopped_too(monkeypatch):
+    """Each walk over the tree finds the one that was forked since the last."""
+    walks, stopped = iter([[1, 2], [1, 2, 3], [1, 2, 3, 4], [1, 2, 3, 4]]), []
+    monkeypatch.setattr(descent, "tree", lambda pid: next(walks))
+    monkeypatch.setattr(descent, "_send", lambda pid, number: stopped.append(pid) or True)
+    monkeypatch.setattr(descent, "_runs", lambda pid: pid not in stopped)
+
+    assert descent.freeze(1) == []
+    assert stopped == [1, 2, 3, 4]

@@ -6,6 +6,7 @@ Real time here, so the lease is short; nothing is asserted about how fast anythi
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -18,6 +19,7 @@ from tfguard.lock import protocol, queue_record, refusals
 from tfguard.lock.acquire import Acquirer
 from tfguard.lock.turn import Turn
 from tfguard.process import lease_thread
+from tfguard.process.page import Page
 
 
 class Rig:
@@ -455,3 +457,13 @@ def test_whatever_ends_the_thread_is_posted(rig, monkeypatch, where):
 
     assert rig.hear(Defect)
     rig.end()
+
+
+@pytest.mark.parametrize(("silence", "is_watched"), [(0.0, True), (lease_thread.UNWATCHED_SECONDS + 1, False)])
+def test_a_keeper_that_goes_round_its_loop_no_more_watches_nothing(silence, is_watched):
+    page = Page.create()
+    page.keeper_seen = SystemClock().boottime() - silence
+    lease = lease_thread.Lease(None, page, None)
+
+    assert lease._is_watched() is is_watched
+    os.close(page.descriptor)

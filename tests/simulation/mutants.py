@@ -20,10 +20,19 @@ from tests.simulation.schedule import Simulation
 from tests.simulation.world import Violation
 
 #: Schedules in which one rare thing meets another: most faults that take long to find are found in one of these.
-TRAPS = (105, 201, 208, 212, 297, 312, 323, 441, 664, 768, 796, 3528, 7656)
+TRAPS = (105, 154, 160, 201, 212, 235, 284, 297, 312, 323, 441, 536, 598, 768, 3528, 7656)
 #: What shows the promises of one lease, one after another.
 LEASE_TESTS = tuple(f"tests/lock/test_{name}.py" for name in ("acquire", "pair", "release", "renew", "takeover"))
 LOOK_TESTS = ("tests/run/test_look.py",)
+SENTINEL_TESTS = ("tests/process/test_sentinel_watch.py",)
+LOCAL_TESTS = tuple(
+    f"tests/backends/test_local.py::{name}"
+    for name in (
+        "test_the_lock_of_a_state_file_that_was_removed_meanwhile_is_none",
+        "test_a_release_frees_the_lock_though_somebody_keeps_a_duplicate",
+        "test_a_store_that_is_closed_frees_its_lock_though_somebody_keeps_a_duplicate",
+    )
+)
 _ROOT = Path(__file__).parents[2]
 
 
@@ -161,7 +170,7 @@ MUTANTS = (
     _in("guard.watchdog", "another's lock is no reason to stop", ('if self.lost == "another\'s":', "if not self:"), tests=("tests/guard/test_watchdog.py",)),
     _in("guard.watchdog", "a lost lease is extended", ("if self.lost is None and base > self.base:", "if base > self.base or True:"), tests=("tests/guard/test_watchdog.py",)),
     _in("guard.watchdog", "an unlocked child may go on", ("return [*self._freeze(now), Action.KILL] if is_unsafe else self._interrupt()", "return []")),
-    _in("guard.watchdog", "a second signal is sent", ("claimed = not self.is_interrupted", "claimed = True")),
+    _in("guard.watchdog", "a second signal is sent", ("claimed = not self.is_interrupted", "claimed = True"), tests=("tests/guard/test_watchdog.py",)),
     _in("guard.watchdog", "a child is frozen once, whoever thaws it", ("= True, now\n        return [Action.FREEZE]", "= True, now\n            return [Action.FREEZE]\n        return []"), tests=("tests/guard/test_watchdog.py",)),
     _in("guard.watchdog", "safe_until is the takeover itself", ("self.base + self.deadlines.freeze", "self.base + self.deadlines.takeover")),
     Mutant(
@@ -179,17 +188,17 @@ MUTANTS = (
     _in("lock.session", "a loss is kept from the main thread", ("            self._post(protocol.Lost(kind=lost.kind, record=lost.record))\n", "")),
     _in("lock.session", "a lock that may be another's is released as lost", ("        for store in self._stores:\n            record = self._insist(store.read, adopt.base, lambda: self._must_release)", "        for store in self._stores[:1]:\n            record = self._insist(store.read, adopt.base, lambda: self._must_release)")),
     _in("lock.session", "a successor takes a late copy for its lock", ("record.lease.sent < adopt.base", "record.lease.sent < 0"), tests=("tests/lock/test_session.py",)),
-    _in("guard.keeper_rules", "the child is signalled by everyone who asks", ("        if self.watchdog.interrupt_once():\n", "        if self:\n")),
+    _in("guard.keeper_rules", "the child is signalled by everyone who asks", ("        if self.watchdog.interrupt_once():\n", "        if self:\n"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a child starts after all", ("if self._is_stopping or self.watchdog.lost or self._has_child:", "if self._has_child:"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "what a dead keeper was pushing is forgotten", ("        if self._has_child:  # A push", "        if not self:  # A push"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a push starts whosever the lock is", ("self.watchdog.lost is None and self.watchdog.safe_until <= now < self.watchdog.expires_at", "not self"), ("is_safe = self.watchdog.lost is None and now < self.watchdog.safe_until", "is_safe = True"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a push starts though the lock is being released", ("self._closing is not None or self._releasing is not None", "self._closing is not None"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "nobody but the keeper knows of a push", ("            self._hands.front.tell(messages.Pushing(pid=pid))", "            self"), tests=("tests/guard/test_keeper_rules.py",)),
-    _in("guard.keeper_rules", "a successor signals once more", ("self.watchdog.is_interrupted = message.is_interrupted", "self.watchdog.is_interrupted = False")),
+    _in("guard.keeper_rules", "a successor signals once more", ("self.watchdog.is_interrupted = message.is_interrupted", "self.watchdog.is_interrupted = False"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a lock that nobody can beat is taken for none", ("case protocol.Failed() if self._lock_id:", "case protocol.Failed() if not self:"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "an orphan's lock is kept", ("        elif not self._is_front_alive:\n            self._release_orphaned(now)\n", "")),
     _in("guard.keeper_rules", "an inherited child is reported twice", ("        if not self._is_child_inherited:  # Of that", "        if self:  # Of that"), tests=("tests/guard/test_keeper_rules.py",)),
-    _in("guard.keeper_rules", "the watchdog is asked, and not obeyed", ("            running = self._hands.child.freeze()\n", "            running = ()\n"), ("            self._hands.child.kill()\n            self._telling", "            self._telling"), ("            self._hands.child.thaw()\n", "")),
+    _in("guard.keeper_rules", "the watchdog is asked, and not obeyed", ("            running = self._hands.child.freeze()\n", "            running = ()\n"), ("            self._hands.child.kill()\n            self._telling", "            self._telling"), ("            self._hands.child.thaw()\n", ""), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a program's end is its family's", ("        self._outlived.note(left, now)\n", "        self.on_exit(0, now)\n")),
     _in("guard.keeper_rules", "a family without end keeps the lock for ever", ("self._outlived.limit(now + self._orphan_timeout_seconds)", "pass"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.outlived", "nobody hears who is waited for", ("        elif now >= self._told_at:\n", "        elif not self:\n"), tests=("tests/guard/test_keeper_rules.py",)),
@@ -245,4 +254,43 @@ MUTANTS = (
     _in("run.runner", "what could not be saved is pushed where the directory says", ('environ["TF_DATA_DIR"] = task.look.copy_data(self._folder)', "pass"), tests=LOOK_TESTS),
     Mutant("the lock is released before the child is gone", wrong="releases early"),
     Mutant("a sleeping machine's clock stands still", wrong="clock stops"),
+    Mutant("the sentinel freezes nothing", wrong="sentinel freezes nothing"),
+    Mutant("the sentinel leaves to others what its dead keeper has left", wrong="sentinel is shy"),
+    # --- who enforces, and by what: the page, the sentinel, the front ---
+    _in("process.sentinel", "the sentinel enforces only for the dead", ("        self._freeze_or_thaw(now)\n        if self._is_keeper_gone:\n", "        if self._is_keeper_gone:\n            self._freeze_or_thaw(now)\n"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "the sentinel freezes once, whoever thaws it", ("            self._frozen_at = now\n        self._relatives.freeze()", "            self._frozen_at = now\n            self._relatives.freeze()"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "the sentinel thaws what others have frozen", ("            if self._frozen_at is not None:  # A beat", "            if self:  # A beat"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "the sentinel dies when its keeper's end is reset", ("        except OSError:\n            data, descriptors = b\"\", []", "        except FileNotFoundError:\n            data, descriptors = b\"\", []"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "a second sentinel signals once more", ("            if pid and self._page.claim_signal():\n", "            if not getattr(self, '_has', 0) and not setattr(self, '_has', 1):\n"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "the sentinel kills though the front lives", ("        if not self._has_ended():\n            return\n", ""), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "the sentinel kills the process alone", ("        if self._frozen_at is not None or now - self._left_alone_at >= _LONGEST_SECONDS:\n            self._relatives.kill()", "        if self._frozen_at is not None or now - self._left_alone_at >= _LONGEST_SECONDS:\n            os.kill(self._relatives._program, signal.SIGKILL)"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "the sentinel leaves what outlives all of ours", ("if self._frozen_at is not None or now - self._left_alone_at >= _LONGEST_SECONDS:", "if self._frozen_at is not None:"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "what is frozen stays so for ever", ("now - self._frozen_at >= self._page.freeze_timeout", "self._page is None"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "a keeper waits for a sentinel that was stopped", ("        self._socket.setblocking(False)\n        passed", "        self._socket.settimeout(1.0)\n        passed"), ("        with contextlib.suppress(OSError):\n            socket.send_fds", "        if self:\n            socket.send_fds"), tests=SENTINEL_TESTS),
+    _in("process.page", "a program has had the signal of the one before", ("        self._set(_SIGNALLED, 0.0)\n", ""), tests=("tests/process/test_page.py",)),
+    _in("process.page", "everybody may claim the signal", ("claimed = not self.is_signalled", "claimed = True"), tests=("tests/process/test_page.py",)),
+    _in("process.page", "whoever has its PID is the program", ("if not found.pid or family.started_at(found.pid) != found.started_at:", "if not found.pid:"), tests=("tests/process/test_page.py",)),
+    _in("process.shim", "a program enters itself too late", ("    Page(page).enter(os.getpid())\n", ""), tests=("tests/process/test_shim.py",)),
+    _in("process.shim", "a program starts though its keeper is dead", ("if os.getppid() != parent:", "if not parent:"), tests=("tests/process/test_shim.py",)),
+    _in("process.sentinel", "that nobody else is left is seen at a tick", ("            ends.append(self._lifeline)\n", "            pass\n"), tests=SENTINEL_TESTS),
+    _in("process.shim", "a frozen group is let go on with its last parent", ("        os.setsid()\n", "        os.setpgid(0, 0)\n"), tests=("tests/process/test_shim.py",)),
+    _in("process.program", "whoever has lost its parent is family", ("(self._page.front,) if os.getppid() == self._page.front else ()", "(os.getppid(),)"), tests=("tests/process/test_program.py",)),
+    _in("process.front_child", "the front knows of what it was told alone", ("program = self._page.program() if not self.pid else None", "program = None"), tests=("tests/process/test_front.py",)),
+    _in("process.front", "a successor does not hear of the stop", ("        if interrupt is not None:\n            self._keeper.send(interrupt)\n        if self._last", "        if self._last"), tests=("tests/process/test_front.py",)),
+    _in("process.drain", "a frozen front keeps the relay", ("elif now - self._since >= RELAY_SILENCE_SECONDS:", "elif now < 0:"), tests=("tests/process/test_drain.py",)),
+    _in("process.channel", "every beat waits for a front that does not read", ("NEWS = (protocol.Beaten, protocol.Waiting, protocol.Troubled)", "NEWS = ()"), tests=("tests/process/test_channel.py",)),
+    _in("process.family", "a freeze walks the tree once", ("_WALKS = 5", "_WALKS = 1"), tests=("tests/process/test_family.py",)),
+    _in("process.family", "a signal that was sent is taken for a process that has stopped", ("return [each for each in sorted(stopped) if _runs(each)]", "return []"), tests=("tests/process/test_family.py",)),
+    _in("guard.keeper_rules", "a signal is said to have been sent", ("        if is_sent:\n", "        if self:\n"), tests=("tests/guard/test_keeper_rules.py",)),
+    _in("guard.telling", "what runs on is said to be frozen", ("        if not running:\n            self.say_once(\"child.frozen\"", "        if self:\n            self.say_once(\"child.frozen\""), tests=("tests/guard/test_keeper_rules.py",)),
+    _in("guard.keeper_rules", "a keeper waits for ever for a beat", ("if now >= self.watchdog.frozen_until:", "if not self:"), tests=("tests/guard/test_keeper_rules.py",)),
+    _in("guard.front_rules", "a silent keeper is waited for, for ever", ("is_well = self._has_child and not self._is_stop_asked", "is_well = True")),
+    _in("guard.front_rules", "the front goes by the keeper's word alone", ("            self.watchdog.landed(instant - self.watchdog.deadlines.freeze)", "            pass"), tests=("tests/guard/test_front_rules.py",)),
+    _in("process.lease_thread", "the lease beats on though nobody enforces", ("< UNWATCHED_SECONDS", "< 1e12"), tests=("tests/process/test_lease_thread.py::test_a_keeper_that_goes_round_its_loop_no_more_watches_nothing",)),
+    _in("lock.session", "a heartbeat is sent whoever watches", ("        if not self._is_watched():\n            return False\n", ""), tests=("tests/lock/test_session.py",)),
+    _in("commands.exec", "what becomes another user's is started", ("if program is not None and _becomes_another_user(program):", "if not name:"), tests=("tests/commands/test_exec.py",)),
+    # --- what survived once ---
+    _in("backends.aws.dynamodb", "what is read may be old", (", ConsistentRead=True", ""), tests=("tests/backends/aws/test_dynamodb.py::test_what_is_read_is_what_was_written_last",)),
+    _in("backends.local.store", "the lock of a removed state file counts", ("                if _is_same_file(fd, self._path):\n                    return", "                if self:\n                    return"), tests=LOCAL_TESTS),
+    _in("backends.local.store", "a local lock is let go without being unlocked", ("            _set_lock(fd, fcntl.F_UNLCK)\n", "            pass\n"), tests=LOCAL_TESTS),
 )  # fmt: skip

@@ -162,3 +162,15 @@ def test_nobody_listening_is_no_answer() -> None:
     with pytest.raises(StoreUnavailable, match="No answer"):
         store.read()
     store.close()
+
+
+def test_what_is_read_is_what_was_written_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A read that may be a second old would let a waiter see a lock that is gone, and a holder a beat that is not."""
+    store, asked = opened("locks", "http://127.0.0.1:1"), list[dict[str, Any]]()
+    monkeypatch.setattr(store._client, "ask", lambda method, place, request: asked.append(request) or {})
+
+    store.read()
+    store.read_queue()
+
+    assert [request.get("ConsistentRead") for request in asked] == [True, True]
+    store.close()

@@ -1,0 +1,120 @@
+"""What a front makes of its page and of a dead keeper; the keeper is one that is only told."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+
+import pytest
+
+from tests.simulation.actors import request
+from tfguard.guard import messages
+from tfguard.guard.signals import Received
+from tfguard.lock import protocol
+from tfguard.process import front as module
+from tfguard.process import signal_desk
+from tfguard.process.front import Front
+from tfguard.process.page import Page
+
+
+class NotedKeeper:
+    """A keeper as its front knows it; `told` is what each one was told, a successor's words in a list of their own."""
+
+    is_last = False
+    pid = 0
+    cpu_ticks = 0
+    lock_fd = -1
+
+    def __init__(self, environ, selector):
+        self.page = Page.create()
+        self.told = [[]]
+
+    def send(self, message, descriptors=None):
+        self.told[-1].append(message)
+
+    hand_over = send
+
+    def restart(self):
+        self.told.append([])
+
+    def _nothing(self):
+        pass
+
+    bury = flush = kill_frozen = take_lock_fd = _nothing
+
+
+class NoSignals:
+    """Nobody signals us but the test."""
+
+    def __init__(self, on_defect):
+        pass
+
+    def take(self):
+        return []
+
+
+@pytest.fixture
+def front(monkeypatch):
+    """A front whose keeper holds the lock."""
+    monkeypatch.setattr(module, "KeeperLink", NotedKeeper)
+    monkeypatch.setattr(module, "reap_orphans", lambda kept: None)
+    monkeypatch.setattr(module, "become_subreaper", lambda: None)
+    monkeypatch.setattr(module, "is_foreground", lambda: True)
+    monkeypatch.setattr(signal_desk, "SignalListener", NoSignals)
+    monkeypatch.setattr(selectors.DefaultSelector, "register", lambda *_: None)
+    made = Front(lambda _: None, {})
+    made._request = request("ana", lease=60.0, timeout=60.0, stores=1)
+    made._on_keeper(protocol.Held(lock_id="ours", beat=0, base=made._clock.boottime()))
+    yield made
+    os.close(made._keeper.page.descriptor)
+
+
+def test_a_successor_hears_of_the_stop_that_its_predecessor_was_asked_for(front):
+    front._on_signal(Received(signal.SIGTERM))
+    front._on_keeper_gone()
+
+    first, second = front._keeper.told
+    assert [type(message) for message in first] == [messages.Interrupt]
+    assert [type(message) for message in second] == [messages.Adopt, messages.Interrupt]
+
+
+def test_a_successor_hears_of_no_stop_that_nobody_asked_for(front):
+    front._on_keeper_gone()
+
+    assert [type(message) for message in front._keeper.told[1]] == [messages.Adopt]
+
+
+def test_a_program_of_which_its_keeper_did_not_live_to_tell_is_handed_on(front, monkeypatch):
+    """It had entered itself in the page before it could do anything."""
+    monkeypatch.setattr("tfguard.process.family.interrupt", lambda pid: True)
+    front._child.is_spawning = True
+    front._keeper.page.enter(os.getpid())
+
+    front._on_keeper_gone()
+
+    adopt = front._keeper.told[1][0]
+    assert adopt.child == os.getpid()
+    assert front._keeper.page.is_signalled
+
+
+def test_a_program_of_which_a_stopped_keeper_has_not_told_is_frozen_in_time(front, monkeypatch):
+    done = []
+    monkeypatch.setattr(module.FrontChild, "act", lambda self, action: done.append((self.pid, action.name)))
+    front._keeper.page.enter(os.getpid())
+
+    front._enforce()
+    front._clock = Later(front._clock.boottime() + 60.0)
+    front._enforce()
+
+    assert done == [(os.getpid(), "FREEZE")]
+
+
+class Later:
+    """A clock that stands."""
+
+    def __init__(self, now):
+        self._now = now
+
+    def boottime(self):
+        return self._now
