@@ -36,6 +36,20 @@ WORK = Path(__file__).with_name("work.py")
 _BARE = ("-S", "-I")
 #: The lease of a row that waits for its end: it leaves the keeper of a busy machine three seconds without a turn.
 SHORT_LEASE = 9.0
+_UNREAD = """
+import os, sys
+read, write = os.pipe()
+os.set_inheritable(read, True)
+os.set_blocking(write, False)
+try:
+    while True: os.write(write, b"x" * 4096)
+except BlockingIOError: pass
+os.set_blocking(write, True)
+os.dup2(write, 2)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+#: A launcher: tfguard, with much to say, and a stderr that is full and that nobody reads.
+UNREAD = (sys.executable, "-c", _UNREAD, *TFGUARD, "--verbose")
 
 
 @dataclass(frozen=True)
