@@ -2,11 +2,11 @@
 The long forms of what `make test` runs briefly: `python -m tests.soak --minutes 60`.
 
 Half of the time a run is held with credentials that expire, while the simulation plays beside it; then, one after
-another, the locking set, applies in directories that are edited meanwhile, `kill -9` at random instants, cancels while
-a program starts, plain Terraforms among tfguards, without and with faults of the store, twenty runs at once on each
-backend, the properties with many more examples, every single fault, and as whom Terraform and OpenTofu ask AWS,
-against what is written down. Each part's figures stand in the closing summary; the end of what a failed part has
-printed is above it. Exit status: how many failed.
+another, the locking set, torture (our processes stopped, continued and killed while a rival waits to write), applies
+in directories that are edited meanwhile, `kill -9` at random instants, cancels while a program starts, plain Terraforms
+among tfguards, without and with faults of the store, twenty runs at once on each backend, the properties with many more
+examples, every single fault, and as whom Terraform and OpenTofu ask AWS, against what is written down. Each part's
+figures stand in the closing summary; the end of what a failed part has printed is above it. Exit status: how many failed.
 """
 
 from __future__ import annotations
@@ -88,6 +88,7 @@ def one_after_another(minutes: float) -> list[Part]:
     return [
         pytest_part("locking set", "tests/soak/test_locking_set.py", TFGUARD_SET_SECONDS=f"{seconds / 6:.0f}"),
         pytest_part("edits", "tests/soak/test_edits.py", TFGUARD_EDITS_SECONDS=f"{seconds / 30:.0f}"),
+        pytest_part("torture", "tests/soak/test_torture.py", TFGUARD_TORTURE_SECONDS=f"{seconds / 6:.0f}"),
         pytest_part("kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}"),
         pytest_part("cancels", "tests/e2e/test_surroundings.py", "-k", "cancel", TFGUARD_CANCEL_TRIES=f"{kills}"),
         pytest_part("mixed", "tests/e2e/test_mixed.py", MIXED_FAULTS, TFGUARD_MIXED_SECONDS=f"{seconds / 30:.0f}"),
