@@ -6,12 +6,10 @@ import contextlib
 import itertools
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 from tests.conftest import REGION, S3, DynamoDB
 from tests.support.memory import MemoryStore, MemoryTable
@@ -19,6 +17,7 @@ from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Credentials
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.net.transport import NoAnswer, Request, Response
 from tfguard.lock.lockinfo import LockInfo, decode
 from tfguard.lock.store import Holder, Lease, LockRecord, Store
 
@@ -95,7 +94,7 @@ class MemoryKind(Kind):
 
 
 class AwsKind(Kind):
-    """A store behind botocore, whose requests and answers can get lost."""
+    """A store behind a network, in which requests and answers can get lost."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,13 +103,13 @@ class AwsKind(Kind):
     @contextlib.contextmanager
     def lost_answers(self, store: Any) -> Iterator[None]:
         """Requests land, answers never come."""
-        with _hooked(store, "after-call", ReadTimeoutError(endpoint_url="http://far")):
+        with sending(store, lambda send, request, limit: send(request, limit) and _lose()):
             yield
 
     @contextlib.contextmanager
     def lost_requests(self, store: Any) -> Iterator[None]:
         """Requests never land."""
-        with _hooked(store, "before-send", ConnectTimeoutError(endpoint_url="http://far")):
+        with sending(store, lambda *_: _lose()):
             yield
 
     def close(self) -> None:
@@ -184,14 +183,31 @@ class LocalKind(Kind):
         return self.info_path.read_bytes()
 
 
-@contextlib.contextmanager
-def _hooked(store: Any, event: str, error: Exception) -> Iterator[None]:
-    def fail(**kwargs: Any) -> None:
-        raise error
+#: How a request is sent instead: what would send it, the request, and the size of its answer.
+Sender = Callable[[Callable[[Request, int], Response], Request, int], Response]
 
-    events = store._client.botocore.meta.events
-    events.register(event, fail)
+
+@contextlib.contextmanager
+def sending(store: Any, sender: Sender) -> Iterator[None]:
+    """Let `sender` stand before the network."""
+    transport = store._client._reach.transport
+    send = transport.send
+    transport.send = lambda request, limit: sender(send, request, limit)
     try:
         yield
     finally:
-        events.unregister(event, fail)
+        transport.send = send
+
+
+def without(header: str) -> Sender:
+    """A network in which this header gets lost, signature or not."""
+
+    def strip(send: Callable[[Request, int], Response], request: Request, limit: int) -> Response:
+        headers = {name: value for name, value in request.headers.items() if name != header}
+        return send(Request(request.method, request.url, headers, request.body), limit)
+
+    return strip
+
+
+def _lose() -> Response:
+    raise NoAnswer("it took too long")

@@ -5,8 +5,9 @@ Half of the time a run is held with credentials that expire, while the simulatio
 another, the locking set, torture (our processes stopped, continued and killed while a rival waits to write), applies
 in directories that are edited meanwhile, `kill -9` at random instants, cancels while a program starts, plain Terraforms
 among tfguards, without and with faults of the store, twenty runs at once on each backend, the properties with many more
-examples, every single fault, and as whom Terraform and OpenTofu ask AWS, against what is written down. Each part's
-figures stand in the closing summary; the end of what a failed part has printed is above it. Exit status: how many failed.
+examples, every single fault, and what was written down of Terraform and OpenTofu, of whom and where they ask, asked
+again. Each part's figures stand in the closing summary; the end of what a failed part has printed is above it. Exit
+status: how many failed.
 """
 
 from __future__ import annotations
@@ -94,6 +95,7 @@ def one_after_another(minutes: float) -> list[Part]:
         pytest_part("mixed", "tests/e2e/test_mixed.py", MIXED_FAULTS, TFGUARD_MIXED_SECONDS=f"{seconds / 30:.0f}"),
         pytest_part("contention", "tests/e2e/test_contention.py", TFGUARD_CONTENTION="all"),
         pytest_part("properties", "tests", "-m", "hypothesis", HYPOTHESIS_PROFILE="long"),
+        pytest_part("where", "tests/backends/aws/test_where.py", TFGUARD_TEST_ASK="terraform"),
         pytest_part("failures", "tests/faults", f"--ignore={MIXED_FAULTS}", **failures),
         Part("as whom (Terraform)", ["tests.backends.aws.whom"], {}),
         Part("as whom (OpenTofu)", ["tests.backends.aws.whom", "--tofu"], {}),

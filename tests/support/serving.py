@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,22 +20,41 @@ class Request:
 
 #: Gives the status and the body.
 Answer = Callable[[Request], tuple[int, bytes]]
+#: Gives the status, the headers and the body.
+Reply = Callable[[Request], tuple[int, Mapping[str, str], bytes]]
 
 
 @contextlib.contextmanager
 def serving(answer: Answer) -> Iterator[str]:
     """Let `answer` serve; gives the address, without a slash at its end."""
 
+    def reply(request: Request) -> tuple[int, Mapping[str, str], bytes]:
+        status, content = answer(request)
+        return status, {}, content
+
+    with replying(reply) as address:
+        yield address
+
+
+@contextlib.contextmanager
+def replying(answer: Reply) -> Iterator[str]:
+    """The same with headers."""
+
     class Handler(BaseHTTPRequestHandler):
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, content = answer(Request(self.command, self.path, self.headers, body))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
+            status, headers, content = answer(Request(self.command, self.path, self.headers, body))
+            self.send_response_only(status)
+            self.send_header("Date", headers.get("Date") or self.date_time_string())
+            for name, value in headers.items():
+                if name != "Date":
+                    self.send_header(name, value)
+            if status != 204:
+                self.send_header("Content-Length", str(len(content)))
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_DELETE = serve  # noqa: N815 - the names are http.server's
+        do_GET = do_POST = do_PUT = do_DELETE = serve  # noqa: N815 - the names are http.server's
 
         def log_message(self, *facts: object) -> None:
             """Say nothing."""

@@ -21,7 +21,7 @@ from typing import Any
 import tenacity
 
 from tfguard.backends.aws.answers import code_of
-from tfguard.backends.aws.credentials import Client
+from tfguard.backends.aws.client import Client
 from tfguard.backends.aws.facts import (
     FIRST_REGION,
     LOCK_KEY,
@@ -64,7 +64,7 @@ Step = tuple[str, dict[str, Any]]
 
 def speaks_tls(client: Client) -> bool:
     """Whether requests go over TLS: to AWS always, to an emulator seldom. A bucket that wants TLS would shut it out."""
-    return str(client.botocore.meta.endpoint_url).startswith("https:")
+    return client.endpoint.startswith("https:")
 
 
 def build_bucket(client: Client, plan: Blueprint, *, is_begun: bool = False, pause: Pause = time.sleep) -> list[str]:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tfguard.backends.aws.credentials import Client
+from tfguard.backends.aws.client import Client
 from tfguard.backends.aws.facts import BucketFacts, TableFacts, bucket_client, read_bucket, read_table, table_client
 from tfguard.backends.aws.tables import where_else
 from tfguard.bootstrap.blueprint import Blueprint, check_bucket_name, check_table_name

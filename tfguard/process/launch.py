@@ -1,8 +1,8 @@
 """
 Starting the keeper: the first thing that a run does, before anything of ours but the table of commands is imported.
 
-The keeper's start is what a run waits for (Python, boto3, a client: a quarter of a second), and everything that the
-front does meanwhile costs no time. Standard library only. If no keeper turns out to be needed, it is dismissed.
+The keeper's start is what a run waits for (Python, our modules, a client), and everything that the front does meanwhile
+costs no time. Standard library only. If no keeper turns out to be needed, it is dismissed.
 """
 
 from __future__ import annotations

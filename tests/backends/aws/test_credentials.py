@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,9 +13,11 @@ import pytest
 from tests.conftest import REGION, S3
 from tests.support.eventually import eventually, patience
 from tfguard.backends.aws import credentials as aws_credentials
-from tfguard.backends.aws.credentials import Client, Credentials
+from tfguard.backends.aws.client import Client
+from tfguard.backends.aws.credentials import Credentials
 from tfguard.backends.aws.keys import Keys
 from tfguard.backends.aws.spec import AssumeRole, AwsAccess
+from tfguard.backends.net.transport import Response
 from tfguard.errors import StoreDenied, StoreMisconfigured
 
 SECRET = "hunter2hunter2"
@@ -171,7 +174,7 @@ def test_the_region_is_terraforms(
 
     made = client(opened, static(region=configured))
 
-    assert made.botocore.meta.region_name == expected
+    assert made.region == expected
 
 
 def test_no_region_is_a_matter_of_configuration(opened: list[Any]) -> None:
@@ -198,7 +201,7 @@ def test_the_endpoint_is_terraforms(
 
     made = client(opened, static(), endpoint=configured)
 
-    assert made.botocore.meta.endpoint_url == expected
+    assert made.endpoint == expected
 
 
 @pytest.mark.parametrize(
@@ -206,26 +209,6 @@ def test_the_endpoint_is_terraforms(
 )
 def test_only_aws_is_taken_for_aws(opened: list[Any], endpoint: str, is_aws: bool) -> None:
     assert client(opened, static(), endpoint=endpoint).is_aws is is_aws
-
-
-@pytest.mark.parametrize(
-    ("no_proxy", "is_used"),
-    [
-        ("", True),
-        ("example.com", False),
-        (".example.com,x", False),
-        ("*", False),
-        ("ample.com", True),
-        ("10.0.0.0/8", True),
-    ],
-)
-def test_no_proxy_exempts_hosts_and_domains(opened: list[Any], no_proxy: str, is_used: bool) -> None:
-    access = static(https_proxy="http://proxy:3128", no_proxy=no_proxy)
-
-    made = client(opened, access, endpoint="https://ddb.example.com")
-
-    proxies = made.botocore._endpoint.http_session._proxy_config._proxies
-    assert bool(proxies) is is_used
 
 
 # --- fresh ----------------------------------------------------------------------------------------------------------
@@ -283,16 +266,11 @@ def test_credentials_without_an_end_are_resolved_once(opened: list[Any], monkeyp
 
 
 def test_an_expired_token_is_renewed_without_waiting_for_it(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from botocore.exceptions import ClientError
-
     Source(monkeypatch, life=None)
     made = client(opened, static())
-    error = {"Error": {"Code": "ExpiredTokenException"}, "ResponseMetadata": {"HTTPStatusCode": 400}}
-
-    def refuse(**kwargs: Any) -> None:
-        raise ClientError(error, "GetItem")
-
-    made.botocore.meta.events.register("before-send", refuse)
+    body = b'{"__type":"com.amazonaws#ExpiredTokenException"}'
+    headers = {"content-type": "application/x-amz-json-1.0", "x-amz-crc32": str(zlib.crc32(body))}
+    monkeypatch.setattr(made._reach.transport, "send", lambda *_: Response(400, headers, body))
 
     with pytest.raises(StoreDenied):
         made.ask("get_item", "table", {"TableName": "t", "Key": {"LockID": {"S": "a"}}})

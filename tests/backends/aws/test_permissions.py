@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import S3, DynamoDB
-from tests.contract.kinds import DynamoDBKind, S3Kind, lease, record
+from tests.contract.kinds import DynamoDBKind, S3Kind, lease, record, sending, without
 from tfguard.backends.aws.permissions import try_lock, try_queue
 from tfguard.backends.target import Target
 from tfguard.errors import Conflict
@@ -63,11 +63,10 @@ def test_a_server_that_ignores_conditions_is_left_as_it_was(s3: S3) -> None:
     kind = S3Kind(s3)
     store: Any = kind.open()
     held = store.create(record(lease=lease()))
-    events = store._client.botocore.meta.events
-    events.register("before-sign.s3", lambda request, **_: request.headers.__delitem__("If-Match"))
 
-    for attempt in store.attempts_on(kind.spec.key).values():
-        attempt()
+    with sending(store, without("If-Match")):
+        for attempt in store.attempts_on(kind.spec.key).values():
+            attempt()
 
     assert kind.open().read() == held
     listed = s3.client.list_objects_v2(Bucket=kind.spec.bucket)["Contents"]

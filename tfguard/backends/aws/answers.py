@@ -1,5 +1,5 @@
 """
-What AWS's answers mean to us: the one place where botocore's errors become ours.
+What AWS's answers mean to us: the one place where AWS's refusals, and botocore's errors, become ours.
 
 Only what says "no" for certain ends waiting; whatever leaves open if a write landed is StoreUnavailable. AWS's own
 words are quoted where it denies an action, since they name the missing permission; never for a wrong signature, where
@@ -11,6 +11,7 @@ they repeat the request's headers, session token included.
     409 ConditionalRequestConflict ("again")                      StoreUnavailable: the caller reads
     throttling                                                    StoreUnavailable, is_throttled
     5xx, timeouts, connections, half an answer                    StoreUnavailable
+    whatever AWS has not given: a page, another type, no proof    StoreUnavailable
     AccessDenied                                                  ActionDenied
     unknown key, wrong signature or clock                         StoreDenied
     expired token, expired SSO session                            StoreDenied, is_expired
@@ -23,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from tfguard.backends.net.transport import NoAnswer
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
 from tfguard.text import printable
 
@@ -77,22 +79,53 @@ _MISSING = {
 }
 
 
+class AwsError(Exception):
+    """AWS refuses, in its own words: `response` has them where botocore's ClientError has them."""
+
+    def __init__(self, code: str, words: str, status: int) -> None:
+        super().__init__(code)
+        self.code = code
+        self.response = {
+            "Error": {"Code": code, "Message": words},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
+
+
+class NotAws(Exception):
+    """Something answered, but nothing proves that it was AWS. The text says what is wrong with it."""
+
+
 @contextmanager
 def answers(action: str, resource: str, region: str = "") -> Iterator[None]:
     """
-    Turn botocore's errors into ours: `action` is `s3:PutObject`, `resource` what it is done to, for people.
+    Turn AWS's refusals into our errors: `action` is `s3:PutObject`, `resource` what it is done to, for people.
+
+    Whatever else goes wrong in here is no answer: a keeper waits and asks again, it never ends for one.
 
     Raises: Conflict, StoreUnavailable, StoreDenied, StoreMisconfigured.
     """
-    import botocore.exceptions as aws
-    from urllib3.exceptions import HTTPError
-
     try:
         yield
-    except aws.ClientError as error:
+    except (TfguardError, Conflict):
+        raise
+    except AwsError as error:
         raise _from_answer(error.response, action, resource, region) from error
-    except (aws.BotoCoreError, HTTPError) as error:
-        raise _from_failure(error, action, resource) from error
+    except NotAws as error:
+        raise StoreUnavailable(
+            lines_of(f"No answer to {action} on {resource}: what came is not AWS's: {error}")
+        ) from error
+    except NoAnswer as error:
+        raise StoreUnavailable(lines_of(f"No answer to {action} on {resource}: {error}")) from error
+    except Exception as error:
+        raise _from_botocore(error, action, resource, region) from error
+
+
+def _from_botocore(error: Exception, action: str, resource: str, region: str) -> Exception:
+    import botocore.exceptions as aws
+
+    if isinstance(error, aws.ClientError):
+        return _from_answer(error.response, action, resource, region)
+    return _from_failure(error, action, resource)
 
 
 def no_credentials() -> StoreDenied:
@@ -183,6 +216,7 @@ def _misconfigured(code: str, words: str, action: str, resource: str, region: st
 def _from_failure(error: Exception, action: str, resource: str) -> Exception:
     """Where there was no answer, or no request: botocore's own errors. Their texts name endpoints, never secrets."""
     import botocore.exceptions as aws
+    from urllib3.exceptions import HTTPError
 
     if isinstance(error, (aws.NoCredentialsError, aws.PartialCredentialsError)):
         return no_credentials()
@@ -200,4 +234,8 @@ def _from_failure(error: Exception, action: str, resource: str) -> Exception:
         return StoreMisconfigured(lines_of(f"{action} on {resource} cannot be asked: {error}"))
     if isinstance(error, (aws.InvalidConfigError, aws.UnknownEndpointError, aws.InfiniteLoopConfigError)):
         return StoreMisconfigured(lines_of(f"The AWS configuration cannot be used: {error}"))
-    return StoreUnavailable(lines_of(f"No answer to {action} on {resource}: {error}"))
+    # Of what nobody foresaw only the kind is said: its text might repeat a header.
+    known = isinstance(error, (aws.BotoCoreError, HTTPError))
+    return StoreUnavailable(
+        lines_of(f"No answer to {action} on {resource}: {error if known else type(error).__name__}")
+    )

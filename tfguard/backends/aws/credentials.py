@@ -14,21 +14,17 @@ import os
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-from botocore.credentials import ReadOnlyCredentials
 
 from tfguard import threads
 from tfguard.backends.aws.answers import answers
+from tfguard.backends.aws.client import Client, Reach
 from tfguard.backends.aws.keys import Keys
 from tfguard.backends.aws.order import Decision, decide, nothing_found, profiles_of
 from tfguard.backends.aws.origins import Given
-from tfguard.backends.aws.sessions import create_client, new_session
-from tfguard.backends.aws.sources import NoInstanceRole, Sources
+from tfguard.backends.aws.sessions import new_session, transport, trust
 from tfguard.backends.aws.where import Where, where_of
-from tfguard.errors import StoreDenied
+from tfguard.backends.net.trust import Trust
 from tfguard.lock.store import BaseStore
 
 if TYPE_CHECKING:
@@ -41,81 +37,6 @@ EARLY_SECONDS = 14 * 60.0
 RETRY_SECONDS = 5.0
 #: A suspended machine's waits are stretched: look at the clock at least this often.
 LOOK_SECONDS = 60.0
-
-#: Permissions whose name is not the operation's.
-_ACTIONS = {
-    "s3:ListObjectsV2": "s3:ListBucket",
-    "s3:HeadBucket": "s3:ListBucket",
-    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
-    "s3:PutBucketEncryption": "s3:PutEncryptionConfiguration",
-    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
-    "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
-    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
-    "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
-    "s3:DeleteBucketTagging": "s3:PutBucketTagging",
-}
-_AWS_DOMAINS = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
-
-
-class Client:
-    """A botocore client whose errors are ours."""
-
-    def __init__(self, client: Any, service: str, credentials: Credentials) -> None:
-        self._client = client
-        self._service = service
-        self._credentials = credentials
-        #: What the server's clock said with its last good answer, None if it did not.
-        self.date: datetime | None = None
-
-    @property
-    def botocore(self) -> Any:
-        """The client itself, for its event hooks."""
-        return self._client
-
-    @property
-    def is_aws(self) -> bool:
-        """Whether the endpoint is AWS's own rather than something that speaks its protocol."""
-        return (urlsplit(self._client.meta.endpoint_url).hostname or "").endswith(_AWS_DOMAINS)
-
-    @property
-    def region(self) -> str:
-        """The region that requests are signed for."""
-        return str(self._client.meta.region_name)
-
-    def ask(self, method: str, resource: str, parameters: Mapping[str, Any], max_body: int = 0) -> dict[str, Any]:
-        """
-        Make one request, once. `resource` says for people what it is about.
-
-        With `max_body` the answer's Body is read, so many bytes of it at most.
-
-        Raises: Conflict, StoreUnavailable, StoreDenied, StoreMisconfigured.
-        """
-        action = f"{self._service}:{self._client.meta.method_to_api_mapping[method]}"
-        try:
-            with answers(_ACTIONS.get(action, action), resource, self.region):
-                self.date = None
-                answer: dict[str, Any] = getattr(self._client, method)(**parameters)
-                self.date = _date(answer)
-                if max_body:
-                    with contextlib.closing(answer["Body"]) as body:
-                        answer["Body"] = body.read(max_body)
-                return answer
-        except StoreDenied as error:
-            if error.is_expired:
-                self._credentials.renew_soon()
-            raise
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._client.close()
-
-
-def _date(answer: Mapping[str, Any]) -> datetime | None:
-    text = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date", "")
-    try:
-        return parsedate_to_datetime(text).astimezone(timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None
 
 
 class AwsStore(BaseStore):
@@ -153,38 +74,44 @@ class Credentials:
         self._access = access
         self._lock = threading.Lock()
         self._keys: Keys | None = None
-        self._session: Any = None
         self._where: Where | None = None
+        self._trust: Trust | None = None
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def client(self, service: str, endpoint: str = "", **config: Any) -> Client:
+    def client(self, service: str, endpoint: str = "", *, path_style: bool = False) -> Client:
         """
-        Make a client for `service`; `endpoint` is what the backend's configuration says, `config` is botocore's.
+        Make a client for `service`; `endpoint` is what the backend's configuration says.
 
         Raises:
             StoreDenied: No credentials.
 
-            StoreMisconfigured: No region, no such profile.
+            StoreMisconfigured: No region, no such profile, an endpoint that is none.
         """
         with self._lock, answers(f"{service}:*", "the AWS configuration"):
-            if self._session is None:
+            if self._keys is None:
                 self._keys = self._resolve()
-                self._session = self._snapshot_session()
                 if self._keys.expires_at is not None:
                     self._start_thread()
-            where = self._where
-            assert where is not None
-            made = create_client(
-                self._session, service, where.access, where.region, where.endpoint(service, endpoint), config
-            )
-        return Client(made, service, self)
+            return Client(service, self, self._reach(service, endpoint, path_style=path_style))
 
     def s3_client(self, place: S3Object | WorkspaceProbe) -> Client:
         """Make a client for the bucket of `place`. Raises as `client` does."""
-        style = {"addressing_style": "path" if place.use_path_style else "auto"}
-        return self.client("s3", place.endpoint, s3=style)
+        return self.client("s3", place.endpoint, path_style=place.use_path_style)
+
+    def _reach(self, service: str, endpoint: str, *, path_style: bool) -> Reach:
+        where = self._where
+        assert where is not None
+        if self._trust is None:
+            self._trust = trust(where.access)
+        return Reach(
+            access=where.access,
+            region=where.region,
+            transport=transport(where.access, self._trust),
+            endpoint=where.endpoint(service, endpoint),
+            path_style=path_style,
+        )
 
     def expires_at(self) -> datetime | None:
         """When the credentials at hand end, UTC; None if they do not, or nobody knows."""
@@ -201,6 +128,18 @@ class Credentials:
         self._closed.set()
         self._wake.set()
 
+    def keys(self) -> Keys:
+        """Return the snapshot; never waits."""
+        assert self._keys is not None
+        return self._keys
+
+    def botocore_session(self) -> Any:
+        """Return a session of botocore's whose clients sign with the snapshot."""
+        assert self._where is not None
+        session = new_session(self._where.access)
+        session.register_component("credential_provider", self)
+        return session
+
     # botocore asks these of its credentials and of their provider.
 
     def load_credentials(self) -> Credentials:
@@ -211,8 +150,9 @@ class Credentials:
 
     def get_frozen_credentials(self) -> Any:
         """Return the snapshot; never waits."""
-        keys = self._keys
-        assert keys is not None
+        from botocore.credentials import ReadOnlyCredentials
+
+        keys = self.keys()
         return ReadOnlyCredentials(keys.access_key, keys.secret_key, keys.token, None)
 
     def get_deferred_property(self, name: str) -> Any:
@@ -268,6 +208,8 @@ class Credentials:
 
         Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
         """
+        from tfguard.backends.aws.sources import Sources
+
         with self._lock:
             keys = self._keys or self._resolve()
             assert self._where is not None
@@ -275,17 +217,13 @@ class Credentials:
 
     _life_seconds = 3600.0
 
-    def _snapshot_session(self) -> Any:
-        assert self._where is not None
-        session = new_session(self._where.access)
-        session.register_component("credential_provider", self)
-        return session
-
 
 def _found_keys(where: Where, decision: Decision) -> Keys:
     """Get the keys of the source that was decided for, and assume the backend's roles with them."""
     if isinstance(decision.source, Given) and not where.access.assume_role:
-        return decision.source.keys
+        return decision.source.keys  # They have only to be signed with: nothing of botocore's is imported.
+    from tfguard.backends.aws.sources import NoInstanceRole, Sources
+
     sources = Sources(new_session(where.access), where, decision.used.name)
     try:
         keys = sources.keys(decision.source)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from tfguard.backends.aws.answers import code_of
-from tfguard.backends.aws.credentials import Client, Credentials
+from tfguard.backends.aws.client import Client
+from tfguard.backends.aws.credentials import Credentials
 from tfguard.errors import ActionDenied, StoreMisconfigured
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tfguard.backends.aws.answers import lines_of
-from tfguard.backends.aws.credentials import AwsStore, Client, Credentials
+from tfguard.backends.aws.client import Client
+from tfguard.backends.aws.credentials import AwsStore, Credentials
 from tfguard.errors import Conflict, StoreMisconfigured
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX, beside_lock, probe_suffix

@@ -1,5 +1,5 @@
 """
-botocore sessions and clients that are told everything: region, endpoints, certificates, proxies.
+botocore sessions and clients that are told everything, and whose requests go through our own transport.
 
 Connect 2 s, read 3 s. A request to a store is made once, and whoever asked decides; one for credentials up to three
 times, since a run should not fail for a hiccup of STS.
@@ -9,26 +9,24 @@ from __future__ import annotations
 
 import functools
 import gzip
-import ipaddress
+import io
 import os
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-import botocore.session
 import msgspec
-import urllib3
-from botocore.config import Config
-from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
-from botocore.utils import create_nested_client
-from urllib3.exceptions import InsecureRequestWarning
+
+from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.transport import NoAnswer, Request, Transport
+from tfguard.backends.net.trust import Trust
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.spec import AwsAccess
 
 CONNECT_SECONDS = 2
 READ_SECONDS = 3
+#: Of an answer to botocore: a page of a listing, at most.
+_MAX_BYTES = 16 * 1024 * 1024
 
 #: What botocore would otherwise read from the environment or ~/.aws. All else keeps its default.
 _SETTINGS: Mapping[str, Any] = {
@@ -49,6 +47,9 @@ def new_session(access: AwsAccess) -> Any:
     Whose credentials and which endpoint is decided before (`order`, `where`). All sessions share what was loaded of
     AWS's models.
     """
+    import botocore.session
+    from botocore.configprovider import BOTOCORE_DEFAUT_SESSION_VARIABLES, ConstantProvider
+
     global _loader
     session = botocore.session.Session()
     store = session.get_component("config_store")
@@ -59,9 +60,49 @@ def new_session(access: AwsAccess) -> Any:
     if _loader is None:
         _loader = _lighter(session.get_component("data_loader"))
     session.register_component("data_loader", _loader)
-    proxies = _proxies(access)
-    session.set_default_client_config(_config(access, {"proxies": proxies} if proxies else {}, attempts=3))
+    session.set_default_client_config(_config(access, {}, attempts=3))
+    session.get_component("event_emitter").register_last("before-send", _through(access))
     return session
+
+
+def transport(access: AwsAccess, believed: Trust) -> Transport:
+    """Return what this access's requests go through."""
+    proxies = Proxies(os.environ, access.http_proxy, access.https_proxy, access.no_proxy)
+    return Transport(proxies, believed, CONNECT_SECONDS, READ_SECONDS)
+
+
+def trust(access: AwsAccess) -> Trust:
+    """Return the certificates that this access believes; `where` has added the environment's and the profile's."""
+    return Trust(os.environ, access.ca_bundle, insecure=access.insecure)
+
+
+def _through(access: AwsAccess) -> Callable[..., Any]:
+    """Give botocore's requests to our transport: its own knows other proxies and other certificates than Terraform."""
+    ours = transport(access, trust(access))
+
+    def send(request: Any, **_: Any) -> Any:
+        from botocore.awsrequest import AWSResponse
+        from botocore.exceptions import HTTPClientError
+
+        texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
+        body = request.body or b""
+        headers = {name: value for name, value in texts.items() if name.lower() != "content-length"}
+        sent = Request(request.method, request.url, headers, body.encode() if isinstance(body, str) else bytes(body))
+        try:
+            response = ours.send(sent, _MAX_BYTES)
+        except NoAnswer as error:
+            raise HTTPClientError(request=request, error=error) from error
+        return AWSResponse(request.url, response.status, dict(response.headers), _Raw(response.body))
+
+    return send
+
+
+class _Raw(io.BytesIO):
+    """A body that has been read, as botocore reads it."""
+
+    def stream(self, **_: Any) -> Iterator[bytes]:
+        """Give all of it."""
+        yield self.read()
 
 
 class _Models:
@@ -102,37 +143,24 @@ def create_client(
 ) -> Any:
     """Make a client; without `endpoint` it asks AWS's own. `config` and `signing` are botocore's."""
 
-    def create(proxies: Mapping[str, str] | None) -> Any:
-        settings = {**config} if proxies is None else {**config, "proxies": dict(proxies)}
-        # "Nested": no plugins, which a variable may name, and botocore would import.
-        return create_nested_client(
-            session,
-            service,
-            region_name=region,
-            endpoint_url=endpoint or None,
-            verify=False if access.insecure else (access.ca_bundle or None),
-            config=_config(access, settings, attempts=3 if service == "sts" else 1),
-            **signing,
-        )
+    from botocore.utils import create_nested_client
 
-    if access.insecure:
-        # The backend says so itself; urllib3 would say it again for every request.
-        urllib3.disable_warnings(InsecureRequestWarning)
-    proxies = _proxies(access)
-    client = create(proxies)
-    if proxies and _is_exempt(client.meta.endpoint_url, access):
-        client.close()
-        client = create({})
-    return client
+    # "Nested": no plugins, which a variable may name, and botocore would import.
+    return create_nested_client(
+        session,
+        service,
+        region_name=region,
+        endpoint_url=endpoint or None,
+        config=_config(access, config, attempts=3 if service == "sts" else 1),
+        **signing,
+    )
 
 
 def _config(access: AwsAccess, settings: Mapping[str, Any], attempts: int) -> Any:
+    from botocore.config import Config
+
     return Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=READ_SECONDS,
         retries={"total_max_attempts": attempts, "mode": "standard"},
-        tcp_keepalive=True,
-        max_pool_connections=2,
         user_agent_extra="tfguard",
         use_fips_endpoint=access.use_fips or None,
         use_dualstack_endpoint=access.use_dualstack or None,
@@ -141,28 +169,3 @@ def _config(access: AwsAccess, settings: Mapping[str, Any], attempts: int) -> An
         response_checksum_validation="when_required",
         **settings,
     )
-
-
-def _proxies(access: AwsAccess) -> dict[str, str] | None:
-    """The proxies to use, None where the environment alone decides (botocore then reads it, NO_PROXY included)."""
-    if not (access.http_proxy or access.https_proxy or access.no_proxy):
-        return None
-    found = urllib.request.getproxies()
-    configured = {"http": access.http_proxy, "https": access.https_proxy}
-    found.update({scheme: proxy for scheme, proxy in configured.items() if proxy})
-    return {scheme: proxy for scheme, proxy in found.items() if scheme in configured}
-
-
-def _is_exempt(url: str, access: AwsAccess) -> bool:
-    """Whether `no_proxy` names the host: itself, a domain that it is in, its network, or everything (`*`)."""
-    host = urlsplit(url).hostname or ""
-    exempt = access.no_proxy or urllib.request.getproxies().get("no", "")
-    return any(_names(entry.strip().lower(), host) for entry in exempt.split(",") if entry.strip())
-
-
-def _names(entry: str, host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False)
-    except ValueError:
-        domain = entry.rpartition(":")[0] or entry
-        return entry == "*" or f".{host}".endswith(f".{domain.lstrip('*').lstrip('.')}")

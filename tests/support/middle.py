@@ -1,0 +1,165 @@
+"""
+A server of a test's own that is every host at once: S3 and DynamoDB as far as a first question goes, and the proxy.
+
+It listens on loopback, with TLS and without, and writes down how each request came: over which proxy, with or without
+TLS, for which host, by which path. Its certificates are signed by an authority that is made for the test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import http.server
+import ipaddress
+import socketserver
+import ssl
+import threading
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+LISTING = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated></ListBucketResult>'
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A request: `via` is *direct*, *proxy* or *tunnel*; `proxy_user` what the proxy was told of who asks."""
+
+    via: str
+    scheme: str
+    host: str
+    path: str
+    proxy_user: str = ""
+
+
+@dataclass
+class Middle:
+    """The server. `authority` is the file with its authority's certificate."""
+
+    port: int
+    tls_port: int
+    authority: Path
+    seen: list[Seen] = field(default_factory=list)
+
+
+@contextlib.contextmanager
+def middle(folder: Path) -> Iterator[Middle]:
+    """Run the server; its certificates lie in `folder`."""
+    authority, chain = certificates(folder)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain)
+    with contextlib.ExitStack() as stack:
+        made = Middle(0, 0, authority)
+        plain = stack.enter_context(_serving(made, context, is_tls=False))
+        encrypted = stack.enter_context(_serving(made, context, is_tls=True))
+        made.port, made.tls_port = plain, encrypted
+        yield made
+
+
+@contextlib.contextmanager
+def _serving(made: Middle, context: ssl.SSLContext, *, is_tls: bool) -> Iterator[int]:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 60
+        tunnel_user: str | None = None
+
+        def setup(self) -> None:
+            if is_tls:
+                self.request = context.wrap_socket(self.request, server_side=True)
+            super().setup()
+
+        def finish(self) -> None:
+            # The server closes the socket that it accepted, and knows nothing of what was put around it.
+            with contextlib.suppress(OSError):
+                super().finish()
+            self.connection.close()
+
+        def do_CONNECT(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.tunnel_user = self.headers.get("Proxy-Authorization", "")
+            self.connection = context.wrap_socket(self.connection, server_side=True)
+            self.rfile = self.connection.makefile("rb")
+            self.wfile = socketserver._SocketWriter(self.connection)  # type: ignore[attr-defined]
+
+        def answer(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._note()
+            is_dynamodb = "X-Amz-Target" in self.headers
+            content = b"{}" if is_dynamodb else LISTING
+            self.send_response(200 if body is not None else 500)
+            self.send_header("Content-Type", "application/x-amz-json-1.0" if is_dynamodb else "application/xml")
+            self.send_header("x-amz-crc32", str(zlib.crc32(content)))
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = answer  # noqa: N815 - the names are http.server's
+
+        def _note(self) -> None:
+            parts = urlsplit(self.path)
+            user = self.headers.get("Proxy-Authorization", "")
+            if self.tunnel_user is not None:
+                via, scheme, user = "tunnel", "https", self.tunnel_user
+            elif parts.scheme:
+                via, scheme = "proxy", parts.scheme
+            else:
+                via, scheme = "direct", "https" if is_tls else "http"
+            made.seen.append(Seen(via, scheme, self.headers["Host"], parts.path, user))
+
+        def log_message(self, *facts: object) -> None:
+            """Say nothing."""
+
+    class Server(http.server.ThreadingHTTPServer):
+        def handle_error(self, *facts: object) -> None:
+            """A client that does not trust us goes away; that is no error of ours."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
+def certificates(folder: Path) -> tuple[Path, Path]:
+    """Make an authority, and a certificate of its for every name that the tests use; return both files."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    now = dt.datetime.now(dt.timezone.utc)
+
+    def made(name: str, issuer: Any, key: Any, signer: Any, *extensions: Any) -> Any:
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=1))
+            .not_valid_after(now + dt.timedelta(days=1))
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(signer, hashes.SHA256())
+
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    root = made("tests' authority", "tests' authority", root_key, root_key, x509.BasicConstraints(True, None))
+    names = [
+        x509.DNSName("*.example.test"),
+        x509.DNSName("*.s3.example.test"),
+        x509.DNSName("localhost"),
+        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+    ]
+    leaf = made("server", "tests' authority", key, root_key, x509.SubjectAlternativeName(names))
+    pem = serialization.Encoding.PEM
+    authority, chain = folder / "authority.pem", folder / "server.pem"
+    authority.write_bytes(root.public_bytes(pem))
+    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    chain.write_bytes(private + leaf.public_bytes(pem))
+    return authority, chain

@@ -1,0 +1,248 @@
+"""
+One HTTP request and its answer: through the proxy and with the certificates that Terraform would use, made once.
+
+Connections are kept for the next request. Nothing is followed (a redirect is an answer like any other), nothing is
+sent again, and no answer is larger than its reader wants.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import select
+import socket
+import ssl
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import cast
+from urllib.parse import urlsplit
+
+from tfguard.backends.net.proxies import Proxies, Proxy
+from tfguard.backends.net.trust import Trust
+from tfguard.errors import StoreMisconfigured
+
+_PORTS = {"http": 80, "https": 443}
+_KEPT = 2
+_MAX_REFUSAL = 64 * 1024
+
+
+class NoAnswer(Exception):
+    """The request may have arrived or not: no connection, no answer in time, or half of one."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it is sent; `headers` may hold a signature."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} …)"
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer. The names of `headers` are in lower case; `is_whole` says that `body` is not only its beginning."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    is_whole: bool = True
+
+
+class Transport:
+    """Makes requests, for several threads if need be. Both times are for one step: a connection, one read."""
+
+    def __init__(self, proxies: Proxies, trust: Trust, connect_seconds: float, read_seconds: float) -> None:
+        self._proxies = proxies
+        self._trust = trust
+        self._connect_seconds = connect_seconds
+        self._read_seconds = read_seconds
+        self._idle: dict[str, deque[http.client.HTTPConnection]] = {}
+
+    def send(self, request: Request, max_bytes: int) -> Response:
+        """
+        Make a request, once, and read its answer up to `max_bytes`; a refusal always up to 64 KiB.
+
+        Raises:
+            NoAnswer: Whatever went wrong; its text names addresses, no secret.
+
+            StoreMisconfigured: A certificate bundle that cannot be read, a proxy of a kind that we do not speak.
+        """
+        parts = urlsplit(request.url)
+        try:
+            connection, target = self._connection(request.url)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NoAnswer(f"cannot connect to {_origin(request.url)}: {_reason(error)}") from error
+        try:
+            response, is_reusable = self._exchange(connection, request, target, max_bytes)
+        except (OSError, http.client.HTTPException, ValueError, EOFError) as error:
+            connection.close()
+            raise NoAnswer(_reason(error)) from error
+        except BaseException:
+            connection.close()
+            raise
+        if is_reusable:
+            self._keep(f"{parts.scheme}://{parts.netloc}", connection)
+        else:
+            connection.close()
+        return response
+
+    def close(self) -> None:
+        """Let go of the connections that are kept."""
+        for connections in self._idle.values():
+            while connections:
+                connections.pop().close()
+
+    def _exchange(
+        self, connection: http.client.HTTPConnection, request: Request, target: str, max_bytes: int
+    ) -> tuple[Response, bool]:
+        connection.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
+        for name, value in request.headers.items():
+            connection.putheader(name, value)
+        if request.body or request.method in ("PUT", "POST"):
+            connection.putheader("Content-Length", str(len(request.body)))
+        connection.endheaders(request.body)
+        answer = connection.getresponse()
+        if answer.status >= 300:
+            max_bytes = _MAX_REFUSAL
+        # A byte more shows whether there is more.
+        body = answer.read(max_bytes + 1)
+        is_whole = len(body) <= max_bytes
+        if is_whole and answer.length:
+            raise http.client.IncompleteRead(body, answer.length)
+        headers = {name.lower(): value for name, value in answer.getheaders()}
+        is_reusable = is_whole and not answer.will_close and answer.isclosed()
+        return Response(answer.status, headers, body[:max_bytes], is_whole), is_reusable
+
+    def _connection(self, url: str) -> tuple[http.client.HTTPConnection, str]:
+        """A connection that the request can be written to, and what stands in its first line."""
+        parts = urlsplit(url)
+        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        proxy = self._proxies.proxy_for(url)
+        is_plain = parts.scheme == "http"
+        target = f"http://{parts.netloc}{path}" if proxy and is_plain else path
+        if (kept := self._kept(f"{parts.scheme}://{parts.netloc}")) is not None:
+            return kept, target
+        if proxy is not None and proxy.scheme not in _PORTS:
+            raise StoreMisconfigured(
+                f"The proxy is one for {proxy.scheme}, which tfguard does not speak.\n"
+                "Use an http or https proxy, or exempt the address in NO_PROXY."
+            )
+        host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
+        try:
+            return self._connect(host, port, proxy, is_plain=is_plain), target
+        except ssl.SSLCertVerificationError:
+            if not self._trust.widen():
+                raise
+        return self._connect(host, port, proxy, is_plain=is_plain), target
+
+    def _connect(self, host: str, port: int, proxy: Proxy | None, *, is_plain: bool) -> http.client.HTTPConnection:
+        there = (proxy.host, proxy.port) if proxy else (host, port)
+        made = socket.create_connection(there, self._connect_seconds)
+        try:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if proxy is not None and proxy.scheme == "https":
+                made = self._trust.context().wrap_socket(made, server_hostname=proxy.host)
+            if proxy is not None and not is_plain:
+                _open_tunnel(made, host, port, proxy)
+            if not is_plain:
+                made = self._encrypted(made, host)
+            made.settimeout(self._read_seconds)
+        except BaseException:
+            made.close()
+            raise
+        connection = _Connection(host, port)
+        connection.sock = made
+        if proxy is not None and is_plain:
+            connection.proxy_authorization = proxy.authorization
+        return connection
+
+    def _encrypted(self, plain: socket.socket, host: str) -> socket.socket:
+        context = self._trust.context()
+        if not isinstance(plain, ssl.SSLSocket):
+            return context.wrap_socket(plain, server_hostname=host)
+        from urllib3.util.ssltransport import SSLTransport  # TLS within the TLS of an https proxy, which `ssl` has not
+
+        return cast("socket.socket", SSLTransport(plain, context, server_hostname=host))
+
+    def _kept(self, origin: str) -> http.client.HTTPConnection | None:
+        connections = self._idle.get(origin, deque())
+        with contextlib.suppress(IndexError):
+            while True:
+                connection = connections.pop()
+                if not _has_ended(connection):
+                    return connection
+                connection.close()
+        return None
+
+    def _keep(self, origin: str, connection: http.client.HTTPConnection) -> None:
+        connections = self._idle.setdefault(origin, deque())
+        if len(connections) < _KEPT:
+            connections.append(connection)
+        else:
+            connection.close()
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection whose socket was made by us. It never makes another one, which would go past proxy and TLS."""
+
+    auto_open = 0
+    proxy_authorization = ""
+
+    def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
+        super().putrequest(method, url, skip_host, skip_accept_encoding)
+        if self.proxy_authorization:
+            self.putheader("Proxy-Authorization", self.proxy_authorization)
+
+
+def _open_tunnel(proxied: socket.socket, host: str, port: int, proxy: Proxy) -> None:
+    name = f"[{host}]" if ":" in host else host
+    lines = [f"CONNECT {name}:{port} HTTP/1.1", f"Host: {name}:{port}"]
+    if proxy.authorization:
+        lines.append(f"Proxy-Authorization: {proxy.authorization}")
+    proxied.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
+    # Byte by byte: what comes after the head belongs to whoever is behind the proxy.
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        byte = proxied.recv(1)
+        if not byte or len(head) > 16384:
+            raise OSError("the proxy ended the connection")
+        head += byte
+    status = head.split(None, 2)[1:2]
+    if status != [b"200"]:
+        code = status[0].decode("ascii", "replace") if status else "nonsense"
+        raise OSError(f"the proxy answered {code[:3]}")
+
+
+def _has_ended(connection: http.client.HTTPConnection) -> bool:
+    """Whether the other end has closed a connection that is kept, or said something that nobody asked for."""
+    sock = connection.sock
+    if sock is None:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(sock, select.POLLIN)
+        return bool(poll.poll(0))
+    except (OSError, ValueError):
+        return True
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted ({error.verify_message})"
+    if isinstance(error, (OSError, http.client.HTTPException)):
+        return str(error) or type(error).__name__
+    return type(error).__name__  # Its text might repeat a header.

@@ -1,0 +1,114 @@
+"""
+Which certificates are believed, as Go decides on Linux, because Terraform believes those.
+
+A bundle that somebody names goes instead of all others. Else it is SSL_CERT_FILE, or the first of the files where
+systems keep theirs; and, beside it, every certificate in the folders of SSL_CERT_DIR, or in the systems' folders.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import ssl
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tfguard.errors import StoreMisconfigured
+from tfguard.text import printable
+
+_FILES = (
+    "/etc/ssl/certs/ca-certificates.crt",  # Debian, Alpine
+    "/etc/pki/tls/certs/ca-bundle.crt",  # Fedora, RHEL 6
+    "/etc/ssl/ca-bundle.pem",  # openSUSE
+    "/etc/pki/tls/cacert.pem",  # OpenELEC
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",  # RHEL 7
+    "/etc/ssl/cert.pem",  # Alpine, macOS
+)
+_FOLDERS = ("/etc/ssl/certs", "/etc/pki/tls/certs")
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+class Trust:
+    """
+    The certificates that are believed. `context` verifies by the file alone, since the folders take long to read.
+
+    Where that fails, `widen` adds the folders, once: whoever connects tries again if it says that there was something.
+    """
+
+    def __init__(self, environ: Mapping[str, str], bundle: str = "", *, insecure: bool = False) -> None:
+        self._bundle = bundle
+        file = environ.get("SSL_CERT_FILE", "")
+        self._files = (file,) if file else _FILES
+        folders = environ.get("SSL_CERT_DIR", "")
+        self._folders = tuple(folders.split(":")) if folders else _FOLDERS
+        self._insecure = insecure
+        self._is_wide = bool(bundle) or insecure
+        self._context: ssl.SSLContext | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """
+        Return what a connection is made with.
+
+        Raises:
+            StoreMisconfigured: The bundle that was named cannot be read, or has no certificate.
+        """
+        if self._context is None:
+            self._context = self._make()
+        return self._context
+
+    def widen(self) -> bool:
+        """Believe what is in the folders, too; whether that is new."""
+        if self._is_wide:
+            return False
+        self._is_wide = True
+        _add(self.context(), (path for folder in self._folders for path in _in_folder(folder)))
+        return True
+
+    def _make(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # Whatever is in the bundle is believed, whether it signed itself or not: so does Go.
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        if self._insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        elif self._bundle:
+            self._load_bundle(context)
+        elif not any(_add(context, [path]) for path in self._files) and self._files == _FILES:
+            _add_certifi(context)  # No system keeps its certificates without a file, but a small image may have none.
+        return context
+
+    def _load_bundle(self, context: ssl.SSLContext) -> None:
+        try:
+            context.load_verify_locations(cafile=os.path.expanduser(self._bundle))
+        except OSError as error:  # an SSLError is one
+            why = error.strerror if error.strerror and not isinstance(error, ssl.SSLError) else "no certificates in it"
+            raise StoreMisconfigured(
+                f"The certificates of {printable(self._bundle, 60)} cannot be read: {printable(why, 30)}.\n"
+                "Correct `custom_ca_bundle` in the backend, AWS_CA_BUNDLE, or `ca_bundle` of the profile."
+            ) from error
+
+
+def _in_folder(folder: str) -> list[str]:
+    with contextlib.suppress(OSError):
+        return [entry.path for entry in sorted(os.scandir(folder), key=lambda entry: entry.name) if entry.is_file()]
+    return []
+
+
+def _add(context: ssl.SSLContext, paths: Iterable[str]) -> bool:
+    """Believe the certificates in these files; whether there were any. A file without one is passed over."""
+    found = False
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError):
+            file = Path(path)
+            if file.is_file() and file.stat().st_size <= _MAX_BYTES:
+                context.load_verify_locations(cafile=path)
+                found = True
+    return found
+
+
+def _add_certifi(context: ssl.SSLContext) -> None:
+    with contextlib.suppress(ImportError, OSError):
+        import certifi
+
+        context.load_verify_locations(cafile=certifi.where())
