@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from tests.support.serving import Request, serving
+from tests.support.serving import Request, replying
 
 
 @dataclass
@@ -23,9 +24,10 @@ def refusing(code: str, message: str) -> Iterator[FakeAws]:
     """Serve an endpoint that answers every DynamoDB request with this error."""
     asked: list[str] = []
 
-    def answer(request: Request) -> tuple[int, bytes]:
+    def answer(request: Request) -> tuple[int, dict[str, str], bytes]:
         asked.append(request.headers.get("X-Amz-Target", "").rpartition(".")[2])
-        return 400, json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": message}).encode()
+        body = json.dumps({"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": message}).encode()
+        return 400, {"Content-Type": "application/x-amz-json-1.0", "x-amz-crc32": str(zlib.crc32(body))}, body
 
-    with serving(answer) as endpoint:
+    with replying(answer) as endpoint:
         yield FakeAws(endpoint, asked)
