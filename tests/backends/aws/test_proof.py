@@ -49,6 +49,7 @@ NEVER_DYNAMODB: dict[str, Reply] = {
     "nothing": (200, {}, b""),
     "bare-braces": (200, {"Content-Type": "application/json"}, b"{}"),
     "page-as-json": dynamodb(PAGE),
+    "refusal-of-a-portal": (400, {"Content-Type": "application/json"}, b'{"__type":"x#ValidationException"}'),
     "wrong-checksum": dynamodb(b"{}", crc=1),
     "wrong-checksum-refusal": dynamodb(b'{"__type":"x#ConditionalCheckFailedException"}', crc=1, status=400),
     "broken-gzip": dynamodb(b"\x1f\x8b\x08broken", **{"Content-Encoding": "gzip"}),

@@ -71,9 +71,11 @@ def _refusal(response: Response) -> AwsError:
 
 def _prove(response: Response, *, is_aws: bool) -> None:
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != _TYPE:
-        raise NotAws(f"its type is {kind or 'not said'}")
     checksum = response.headers.get("x-amz-crc32")
+    # A look-alike's refusal may be of JSON's ordinary type; then its checksum has to tell that it is no portal's.
+    is_refusal = response.status != 200 and kind == "application/json" and checksum is not None
+    if kind != _TYPE and not is_refusal:
+        raise NotAws(f"its type is {kind or 'not said'}")
     if checksum is None and is_aws:
         raise NotAws("it has no checksum")
     if not response.is_whole or (checksum is not None and checksum != str(zlib.crc32(response.body))):

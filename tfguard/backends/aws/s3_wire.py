@@ -12,7 +12,7 @@ import base64
 import hashlib
 from collections.abc import Iterator, Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from xml.parsers import expat
 
 from tfguard.backends.aws.answers import AwsError, NotAws
@@ -56,7 +56,9 @@ def request(method: str, bucket_url: str, parameters: Mapping[str, Any]) -> tupl
             **{word: str(parameters[name]) for name, word in _QUERY.items() if name in parameters},
         }
         query = "&".join(f"{word}={quote(value, safe='~')}" for word, value in sorted(words.items()))
-        return f"{bucket_url}/?{query}", headers, b""
+        # A bucket that is part of the path ends it; one that is part of the host has a path of its own.
+        slash = "" if urlsplit(bucket_url).path else "/"
+        return f"{bucket_url}{slash}?{query}", headers, b""
     return f"{bucket_url}/{quote(parameters['Key'], safe='/~')}", headers, parameters.get("Body", b"")
 
 

@@ -14,6 +14,8 @@ from urllib.parse import quote, urlsplit
 
 from tfguard.backends.aws.keys import Keys
 
+from tfguard.backends.net.transport import host_of
+
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
 
@@ -29,7 +31,7 @@ def signed(
     region, service = scope
     stamp = now.strftime("%Y%m%dT%H%M%SZ")
     digest = hashlib.sha256(body).hexdigest()
-    sent = {**headers, "Host": _host(parts.scheme, parts.netloc), "X-Amz-Date": stamp}
+    sent = {**headers, "Host": host_of(url), "X-Amz-Date": stamp}
     if keys.token:
         sent["X-Amz-Security-Token"] = keys.token
     if service == "s3":
@@ -58,8 +60,3 @@ def signed(
         f"{_ALGORITHM} Credential={keys.access_key}/{place}, SignedHeaders={listed}, Signature={signature}"
     )
     return sent
-
-
-def _host(scheme: str, authority: str) -> str:
-    """Return the host as a request names it: a port that goes without saying is left out."""
-    return authority.removesuffix({"http": ":80", "https": ":443"}[scheme])

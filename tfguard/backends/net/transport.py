@@ -27,6 +27,12 @@ _KEPT = 2
 _MAX_REFUSAL = 64 * 1024
 
 
+def host_of(url: str) -> str:
+    """Return the host as a request names it: a port that goes without saying is left out."""
+    parts = urlsplit(url)
+    return parts.netloc.rpartition("@")[2].removesuffix(f":{_PORTS.get(parts.scheme, 0)}")
+
+
 class NoAnswer(Exception):
     """The request may have arrived or not: no connection, no answer in time, or half of one."""
 
@@ -102,6 +108,8 @@ class Transport:
         self, connection: http.client.HTTPConnection, request: Request, target: str, max_bytes: int
     ) -> tuple[Response, bool]:
         connection.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
+        if not any(name.lower() == "host" for name in request.headers):
+            connection.putheader("Host", host_of(request.url))
         for name, value in request.headers.items():
             connection.putheader(name, value)
         if request.body or request.method in ("PUT", "POST"):
