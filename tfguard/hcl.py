@@ -19,11 +19,13 @@ Token = tuple[Kind, str]
 
 _COMMENT = re.compile(r"\#[^\n]*|//[^\n]*|/\*")
 _SPACE = re.compile(r"[^\S\n]+")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _WORD = re.compile(r"[^\W\d][\w-]*")
 _HEREDOC = re.compile(r"<<-?(?P<mark>[\w-]+)[^\n]*\n")
 #: What a text is made of, up to its end or to a template. `$${` and `%%{` begin none.
 _LETTERS = re.compile(r'(?:[^"\\$%\n]+|\\.|\$\$\{|%%\{|[$%](?!\{))*', re.DOTALL)
+#: The same of a heredoc, in which nothing else is escaped.
+_LINES = re.compile(r"(?:[^$%]+|\$\$\{|%%\{|[$%](?!\{))*")
 #: What a template is made of, up to a text in it or to a brace.
 _EXPRESSION = re.compile(r'[^"{}]*')
 
@@ -56,8 +58,12 @@ def _token(source: str, at: int) -> tuple[Kind, int]:
 
 def _text(source: str, at: int) -> tuple[int, bool]:
     """Where a text ends, and whether it does. It may hold templates, and those texts of their own."""
-    inside = ['"']
-    at += 1
+    return _closed(source, at + 1, '"')
+
+
+def _closed(source: str, at: int, opening: str) -> tuple[int, bool]:
+    """Where what `opening` has opened right before ends, a text or a template, and whether it does."""
+    inside = [opening]
     while inside:
         part = (_LETTERS if inside[-1] == '"' else _EXPRESSION).match(source, at)
         assert part is not None, "both match nothing, too"
@@ -74,6 +80,39 @@ def _text(source: str, at: int) -> tuple[int, bool]:
             inside.pop()
         at += 1
     return at, True
+
+
+def template(inside: str, *, is_heredoc: bool = False) -> Iterator[tuple[bool, str]]:
+    """
+    Return the parts of a text: (False, letters as they stand there) or (True, the expression of a `${…}`).
+
+    Raises:
+        ValueError: There is a directive (`%{if …}`), or a template without an end.
+    """
+    at = 0
+    while at < len(inside):
+        letters = (_LINES if is_heredoc else _LETTERS).match(inside, at)
+        assert letters is not None, "it matches nothing, too"
+        if letters[0]:
+            yield False, letters[0]
+        at = letters.end()
+        if at < len(inside):
+            end, is_whole = _closed(inside, at + 2, "{")
+            if not is_whole or inside[at] == "%":
+                raise ValueError("not a template that stands for a value")
+            yield True, inside[at + 2 : end - 1]
+            at = end
+
+
+def heredoc(word: str) -> str:
+    """Return the lines of a heredoc, its templates as they stand there; `<<-` drops what all lines are indented by."""
+    opening, _, rest = word.partition("\n")
+    lines = [f"{line}\n" for line in rest.split("\n")[:-1]]
+    if opening.startswith("<<-"):
+        indented = [len(line) - len(line.lstrip(" \t")) for line in lines if line.strip()]
+        width = min(indented, default=0)
+        lines = [line[width:] if line.strip() else line.lstrip(" \t") for line in lines]
+    return "".join(lines)
 
 
 def _heredoc(source: str, opening: re.Match[str]) -> int:

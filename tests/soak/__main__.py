@@ -28,6 +28,8 @@ ROOT = Path(__file__).parents[2]
 FIGURES = "figures: "
 _SHOWN_LINES = 60
 MIXED_FAULTS = "tests/faults/test_mixed.py"
+#: What Terraform was seen to do, and tfguard does as well: here Terraform is asked again.
+AS_TERRAFORM = ("tests/backends/aws/test_where.py", "tests/terraform/test_backend_values.py")
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,12 @@ def one_after_another(minutes: float) -> list[Part]:
         pytest_part("mixed", "tests/e2e/test_mixed.py", MIXED_FAULTS, TFGUARD_MIXED_SECONDS=f"{seconds / 30:.0f}"),
         pytest_part("contention", "tests/e2e/test_contention.py", TFGUARD_CONTENTION="all"),
         pytest_part("properties", "tests", "-m", "hypothesis", HYPOTHESIS_PROFILE="long"),
-        pytest_part("where", "tests/backends/aws/test_where.py", TFGUARD_TEST_ASK="terraform"),
+        pytest_part(
+            "as Terraform",
+            "tests/backends/aws/test_where.py",
+            "tests/terraform/test_backend_values.py",
+            TFGUARD_TEST_ASK="terraform",
+        ),
         pytest_part("failures", "tests/faults", f"--ignore={MIXED_FAULTS}", **failures),
         Part("as whom (Terraform)", ["tests.backends.aws.whom"], {}),
         Part("as whom (OpenTofu)", ["tests.backends.aws.whom", "--tofu"], {}),

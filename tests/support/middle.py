@@ -1,5 +1,5 @@
 """
-A server of a test's own that is every host at once: S3 and DynamoDB as far as a first question goes, and the proxy.
+A server of a test's own that is every host at once: AWS as far as a first question goes, and the proxy.
 
 It listens on loopback, with TLS and without, and writes down how each request came: over which proxy, with or without
 TLS, for which host, by which path. Its certificates are signed by an authority that is made for the test.
@@ -22,6 +22,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 LISTING = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated></ListBucketResult>'
+IDENTITY = (
+    b'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
+    b"<Arn>arn:aws:iam::123456789012:user/ci</Arn><UserId>ci</UserId><Account>123456789012</Account>"
+    b"</GetCallerIdentityResult></GetCallerIdentityResponse>"
+)
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def _serving(made: Middle, context: ssl.SSLContext, *, is_tls: bool) -> Iterator
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self._note()
             is_dynamodb = "X-Amz-Target" in self.headers
-            content = b"{}" if is_dynamodb else LISTING
+            content = b"{}" if is_dynamodb else IDENTITY if self.command == "POST" else LISTING
             self.send_response(200 if body is not None else 500)
             self.send_header("Content-Type", "application/x-amz-json-1.0" if is_dynamodb else "application/xml")
             self.send_header("x-amz-crc32", str(zlib.crc32(content)))

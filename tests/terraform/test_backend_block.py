@@ -54,7 +54,13 @@ def test_plain_values_are_read_as_terraform_means_them(written, meant):
         'upper("acme")',
         "merge({\n a = 1\n}, {})",
         '1 == 1 ? "a" : "b"',
-        "<<EOT\na\nEOT",
+        '"%{ if true }a%{ endif }"',
+        '"${"${var.a}"}"',
+        '"a${null}"',
+        "(var.a)",
+        "1e99999999",
+        "-var.a",
+        "[<<EOT\n${var.a}\nEOT\n]",
     ],
 )
 def test_an_expression_is_left_out_and_remembered(expression):

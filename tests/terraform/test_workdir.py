@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tfguard.errors import ConfigError
-from tfguard.terraform.backend_block import Declared
-from tfguard.terraform.workdir import BackendCache, WorkingDirectory, differing_backend_config
+from tfguard.terraform.workdir import BackendCache, WorkingDirectory
 
 
 def workdir(path: Path, chdir: str | None = None, **environ: str) -> WorkingDirectory:
@@ -200,47 +199,44 @@ def test_without_a_backend_init_is_needed_for_what_it_installs(tmp_path: Path, t
 
 def test_a_directory_with_nothing_for_terraform_is_told_from_one_with(tmp_path: Path) -> None:
     assert not workdir(tmp_path).is_terraform_directory
-    (tmp_path / "main.tofu").touch()
+    (tmp_path / "main.tf").touch()
     assert workdir(tmp_path).is_terraform_directory
 
 
-def test_differences_show_both_values_and_no_secret(tmp_path: Path) -> None:
-    config = {"bucket": "dev", "encrypt": True, "secret_key": "s3cret", "endpoints": [{"s3": "http://u:pw@a"}], "n": 5}
-    cache = BackendCache("s3", config, tmp_path)
-    wanted = {
-        "bucket": "prod",
-        "encrypt": "true",
-        "secret_key": "other",
-        "endpoints": {"s3": "http://u:pw2@b"},
-        "n": "5",
-        "key": "k",
-        "profile": None,
-    }
+def test_a_tofu_file_is_nothing_to_terraform_and_hides_its_twin_from_opentofu(tmp_path: Path) -> None:
+    for name, kind in (
+        ("a.tf", "s3"),
+        ("a.tofu", "gcs"),
+        ("b.tf", "http"),
+        ("c.tf.json", "pg"),
+        ("c.tofu.json", "consul"),
+    ):
+        text = f'terraform {{\n  backend "{kind}" {{}}\n}}\n'
+        is_json = name.endswith(".json")
+        (tmp_path / name).write_text(f'{{"terraform": {{"backend": {{"{kind}": {{}}}}}}}}' if is_json else text)
 
-    assert differing_backend_config(cache, Declared("", wanted)) == [
-        ("bucket", "dev", "prod"),
-        ("secret_key", "***", "***"),
-        ("endpoints.s3", "http://***@a", "http://***@b"),
-        ("key", "unset", "k"),
-    ]
-    assert differing_backend_config(None, Declared("", {"bucket": "prod"})) == [("bucket", "unset", "prod")]
-    assert "s3cret" not in repr(cache)
+    assert workdir(tmp_path).declared == ("s3", "http", "pg")
+    tofu = WorkingDirectory.at(tmp_path, None, {}, lambda: True)
+    assert tofu.declared == ("gcs", "http", "consul")
 
 
-@pytest.mark.parametrize("wanted", [{"s3": "http://a"}, [{"s3": "http://a"}]], ids=["block", "JSON"])
-@pytest.mark.parametrize("cached", [{"s3": "http://a", "sts": None}, [{"s3": "http://a"}]], ids=["object", "list"])
-def test_a_block_is_equal_however_it_is_written(tmp_path: Path, cached: object, wanted: object) -> None:
-    cache = BackendCache("s3", {"endpoints": cached}, tmp_path)
+def test_a_tofu_file_alone_is_no_configuration_of_terraforms(tmp_path: Path) -> None:
+    (tmp_path / "main.tofu").touch()
 
-    assert differing_backend_config(cache, Declared("", {"endpoints": wanted})) == []
+    assert not workdir(tmp_path).is_terraform_directory
+    assert WorkingDirectory.at(tmp_path, None, {}, lambda: True).is_terraform_directory
 
 
-def test_what_only_init_can_work_out_is_a_difference(tmp_path: Path) -> None:
-    cache = BackendCache("s3", {"bucket": "dev", "endpoints": [{"s3": "http://a"}]}, tmp_path)
-    wanted = Declared("", {}, frozenset({"bucket", "endpoints.s3", "token"}))
+def test_whether_tofu_files_count_is_asked_only_where_there_are_some(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").touch()
 
-    assert differing_backend_config(cache, wanted) == [
-        ("bucket", "dev", "an expression"),
-        ("endpoints.s3", "http://a", "an expression"),
-        ("token", "unset", "an expression"),
-    ]
+    def ask() -> bool:
+        raise AssertionError("that costs a start of tofu")
+
+    assert WorkingDirectory.at(tmp_path, None, {}, ask).is_terraform_directory
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "main.tf").write_bytes(b'\xef\xbb\xbfterraform {\n  backend "s3" {}\n}\n')
+
+    assert workdir(tmp_path).declared == ("s3",)

@@ -26,7 +26,7 @@ from tfguard.report.messages import phrases
 from tfguard.report.reporter import Reporter
 from tfguard.run.call import Call, NamedLock
 from tfguard.terraform import command_line
-from tfguard.terraform.binary import Binary, find_binary
+from tfguard.terraform.binary import Binary, binary_version, find_binary, reads_tofu
 from tfguard.terraform.command_line import Invocation
 from tfguard.terraform.locate import resolve_target
 from tfguard.terraform.workdir import WorkingDirectory
@@ -69,7 +69,12 @@ class Context:
 
     def workdir(self) -> WorkingDirectory:
         """Look at the working directory now (again after an init)."""
-        return WorkingDirectory.at(Path(self.settings.directory), None, self.environ)
+        return WorkingDirectory.at(Path(self.settings.directory), None, self.environ, self._reads_tofu)
+
+    def _reads_tofu(self) -> bool:
+        return self.binary.kind == "tofu" and reads_tofu(
+            binary_version(self.binary, self.environ, cache_dir(self.environ))
+        )
 
     def label(self, target: Target | None = None) -> str:
         """The pipeline's name, else the state's, else the directory."""

@@ -25,7 +25,7 @@ from tfguard.run.context import Context
 from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.intended_backend import wanted_values
 from tfguard.terraform import command_line
-from tfguard.terraform.workdir import differing_backend_config
+from tfguard.terraform.backend_values import differing_backend_config
 from tfguard.text import printable
 
 #: Errors of a network or a registry that another try may cure. `retry.init.patterns` adds to them.

@@ -1,8 +1,9 @@
 """
 The backend as the configuration declares it: for a directory in which `init` has not been run, or cannot be yet.
 
-Terraform allows only plain values in a backend block, and those are all that is read here; an expression, which
-OpenTofu allows, is left out and remembered. Where `init` has been run, its cache is the better source: see `workdir`.
+Terraform allows only plain values in a backend block, and those are all that is read here, however they are written
+(`1e1`, a heredoc, `"${"a"}"`); an expression, which OpenTofu allows, is left out and remembered. Where `init` has been
+run, its cache is the better source: see `workdir`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +23,16 @@ from tfguard.errors import ConfigError
 from tfguard.text import printable
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))|(\$\$\{|%%\{)", re.DOTALL)
-_TEMPLATE = re.compile(r"(?<!\$)\$\{|(?<!%)%\{")
 _NAMED = {"n": "\n", "r": "\r", "t": "\t"}
 _WORDS = {"true": True, "false": False, "null": None}
 _OPEN, _CLOSE = frozenset("{[("), frozenset("}])")
+#: Terraform passes it over at the beginning of a file; in JSON it refuses it.
+BOM = "\ufeff"
+#: A text with templates is read again for each that stands in another.
+_MAX_TEMPLATE, _MAX_DEPTH = 16 * 1024, 4
+_MAX_BYTES = 1024 * 1024
+#: Larger numbers would be as many digits; none of a backend's is.
+_MAX_DIGITS = 400
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,7 @@ class Declared:
     unread: frozenset[str] = frozenset()
 
 
-class _NotPlain(Exception):
+class _NotPlain(ValueError):
     """An expression, where a plain value was looked for."""
 
 
@@ -61,12 +69,23 @@ def read_backend_file(path: str) -> Declared:
         ConfigError: It cannot be read.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = _text_of_file(Path(path))
         if path.endswith(".json"):
             return Declared("", msgspec.json.decode(text, type=dict[str, Any]))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"backend_config: {printable(path, 60)} cannot be read.\nCheck the path.") from error
-    return Declared("", *_body(list(hcl.tokens(text))))
+    return Declared("", *_body(list(hcl.tokens(text.removeprefix(BOM)))))
+
+
+def _text_of_file(path: Path) -> str:
+    """Every line end as it stands there: Terraform keeps those of a heredoc. A branch may name what never ends."""
+    if path.exists() and not path.is_file():
+        raise OSError("no regular file")
+    with path.open("rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise OSError("too large")
+    return content.decode()
 
 
 def read_assignment(text: str) -> Declared:
@@ -95,7 +114,7 @@ def blocks_of(value: object) -> list[dict[str, Any]]:
 
 
 def _in_hcl(text: str) -> Declared | None:
-    tokens = list(hcl.tokens(text))
+    tokens = list(hcl.tokens(text.removeprefix(BOM)))
     depth, is_terraform = 0, False
     header: list[str] = []
     for index, (kind, word) in enumerate(tokens):
@@ -124,9 +143,10 @@ def _body(tokens: list[hcl.Token]) -> tuple[dict[str, Any], frozenset[str]]:
 class _Reader:
     """Reads attributes and blocks up to the brace that ends them, or to the end."""
 
-    def __init__(self, tokens: list[hcl.Token]) -> None:
+    def __init__(self, tokens: list[hcl.Token], depth: int = 0) -> None:
         self._tokens = tokens
         self._at = 0
+        self._depth = depth
 
     def body(self) -> tuple[dict[str, Any], frozenset[str]]:
         config: dict[str, Any] = {}
@@ -161,19 +181,66 @@ class _Reader:
         self._at += 1
         return self._tokens[self._at - 1] if self._at <= len(self._tokens) else ("sign", "")
 
+    def alone(self) -> Any:
+        """Return the one value that all of this is; its lines may end anywhere."""
+        self._skip_lines()
+        value = self._value()
+        self._skip_lines()
+        if self._word:
+            raise _NotPlain
+        return value
+
     def _value(self) -> Any:
         kind, word = self._take()
         if kind == "text":
-            return _unescaped(word[1:-1])
+            return self._filled(word[1:-1])
+        if kind == "heredoc":
+            return self._filled(hcl.heredoc(word), is_heredoc=True)
         if kind == "number":
-            return float(word) if "." in word else int(word)
+            return _number(word)
         if kind == "word" and word in _WORDS:
             return _WORDS[word]
         if word == "[":
             return list(self._items("]", self._value))
         if word == "{":
             return dict(self._items("}", self._pair))
+        if word == "(":
+            return self._in_parentheses()
+        if word == "-" and self._at < len(self._tokens) and self._tokens[self._at][0] == "number":
+            return -_number(self._take()[1])
         raise _NotPlain
+
+    def _in_parentheses(self) -> Any:
+        self._skip_lines()
+        value = self._value()
+        self._skip_lines()
+        if self._take()[1] != ")":
+            raise _NotPlain
+        return value
+
+    def _filled(self, text: str, *, is_heredoc: bool = False) -> Any:
+        """Return a text with its templates filled in. One that is nothing but a template is that template's value."""
+        try:
+            parts = list(hcl.template(text, is_heredoc=is_heredoc))
+        except ValueError as error:
+            raise _NotPlain from error
+        templates = sum(is_template for is_template, _ in parts)
+        if templates and (len(text) > _MAX_TEMPLATE or self._depth >= _MAX_DEPTH):
+            raise _NotPlain
+        unescaped = _undoubled if is_heredoc else _unescaped
+        values = [self._inner(part) if is_template else unescaped(part) for is_template, part in parts]
+        if templates == len(parts) == 1:
+            return values[0]
+        for index, (is_template, part) in enumerate(parts):
+            # `~` takes the blanks away that are beside it.
+            if is_template and part.startswith("~") and index > 0:
+                values[index - 1] = text_of(values[index - 1]).rstrip()
+            if is_template and part.endswith("~") and index + 1 < len(values):
+                values[index + 1] = text_of(values[index + 1]).lstrip()
+        return "".join(text_of(value) for value in values)
+
+    def _inner(self, expression: str) -> Any:
+        return _Reader(list(hcl.tokens(expression.strip("~"))), self._depth + 1).alone()
 
     def _items(self, end: str, item: Any) -> Iterator[Any]:
         self._skip_separators()
@@ -184,12 +251,22 @@ class _Reader:
 
     def _pair(self) -> tuple[str, Any]:
         kind, word = self._take()
-        if kind not in ("word", "text") or self._take()[1] not in ("=", ":"):
+        if kind == "text":
+            word = text_of(self._filled(word[1:-1]))
+        elif word == "(":
+            word = text_of(self._in_parentheses())
+        elif kind != "word":
             raise _NotPlain
-        return (_unescaped(word[1:-1]) if kind == "text" else word), self._value()
+        if self._take()[1] not in ("=", ":"):
+            raise _NotPlain
+        return word, self._value()
 
     def _skip_separators(self) -> None:
         while self._word in ("\n", ","):
+            self._take()
+
+    def _skip_lines(self) -> None:
+        while self._word == "\n":
             self._take()
 
     def _end_of_line(self) -> None:
@@ -204,10 +281,37 @@ class _Reader:
             depth += (word in _OPEN) - (word in _CLOSE)
 
 
-def _unescaped(text: str) -> str:
-    if _TEMPLATE.search(text):
-        raise _NotPlain
+def text_of(value: object) -> str:
+    """
+    Return what Terraform makes of a value where a text is wanted.
 
+    Raises:
+        ValueError: It makes none: of nothing, of a list, of a map.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return format(Decimal(repr(value)).normalize(), "f")
+    if isinstance(value, (str, int)):
+        return str(value)
+    raise _NotPlain
+
+
+def _number(word: str) -> int | float:
+    """Read a number; `1e1` and `10.0` are 10."""
+    exact = Decimal(word)
+    if exact.is_zero():
+        return 0
+    if abs(exact.adjusted()) > _MAX_DIGITS:
+        raise _NotPlain
+    return int(exact) if exact == exact.to_integral_value() else float(word)
+
+
+def _undoubled(text: str) -> str:
+    return text.replace("$${", "${").replace("%%{", "%{")
+
+
+def _unescaped(text: str) -> str:
     def plain(match: re.Match[str]) -> str:
         short, long, single, doubled = match.groups()
         if doubled:

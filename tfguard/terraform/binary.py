@@ -182,6 +182,12 @@ def binary_version(
     return version
 
 
+def reads_tofu(version: str) -> bool:
+    """Whether an OpenTofu of this version reads `.tofu` files; one of unknown version is a new one."""
+    match = re.match(r"(\d+)\.(\d+)", version)
+    return match is None or (int(match[1]), int(match[2])) >= (1, 8)
+
+
 def _is_manager(path: Path, real: Path) -> bool:
     return _is_script(real) or real.name in _MANAGERS or (path.parent / "tenv").exists()
 

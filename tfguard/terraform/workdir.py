@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,20 +20,19 @@ import msgspec
 from tfguard import hcl
 from tfguard.errors import NAMED, ConfigError, TfguardCommand
 from tfguard.files import absolute
-from tfguard.terraform.backend_block import Declared, blocks_of
+from tfguard.terraform.backend_block import BOM, blocks_of
 from tfguard.text import printable
 
 _MAX_CACHE_BYTES = 4 * 1024 * 1024
 _MAX_SOURCE_BYTES = 4 * 1024 * 1024
 _CACHE_VERSION = 3
-_SUFFIXES = (".tf", ".tofu", ".tf.json", ".tofu.json")
+_SUFFIXES = (".tf", ".tf.json")
+#: What OpenTofu reads since 1.8, each in place of the file with the suffix at its left.
+_TOFU_SUFFIXES = (".tofu", ".tofu.json")
 #: What Terraform allows: a name that needs no escaping in a URL's path.
 _WORKSPACE = re.compile(r"[A-Za-z0-9_.~$&+=:@-]+")
-_SECRETS = re.compile(
-    r"secret|password|passwd|token|access_key|customer_key|credential|sas|private|conn_str", re.IGNORECASE
-)
-_USERINFO = re.compile(r"//[^/\s]*@")
 _REMOVE = TfguardCommand("init", lead="Remove it and run")
+_TOFU = re.compile(r"\.tofu(\.json)?$")
 _OVERRIDE = re.compile(r"(?:^|_)override\.")
 
 
@@ -51,15 +50,23 @@ class WorkingDirectory:
     """
     One directory as Terraform sees it. `directory` and `data_dir` are absolute.
 
-    What is read is kept for the object's lifetime: make a new one after an `init`.
+    What is read is kept for the object's lifetime: make a new one after an `init`. `reads_tofu` says whether the
+    program reads `.tofu` files; it is asked only where there are some.
     """
 
     directory: Path
     data_dir: Path
     selected: str = ""
+    reads_tofu: Callable[[], bool] = field(default=lambda: False, repr=False, compare=False)
 
     @classmethod
-    def at(cls, current: Path, chdir: str | None, environ: Mapping[str, str]) -> WorkingDirectory:
+    def at(
+        cls,
+        current: Path,
+        chdir: str | None,
+        environ: Mapping[str, str],
+        reads_tofu: Callable[[], bool] = lambda: False,
+    ) -> WorkingDirectory:
         """
         Describe the directory that a Terraform started in `current` with `-chdir=chdir` works in.
 
@@ -71,7 +78,7 @@ class WorkingDirectory:
             raise ConfigError(f"There is no directory {_shown(directory)}.\nCheck `dir` in tfguard.yml, or -chdir.")
         # Terraform joins it with the names inside, which drops `..` by text: `link/../data` is `data` there.
         data_dir = absolute(directory / os.path.normpath(environ.get("TF_DATA_DIR") or ".terraform"))
-        return cls(directory, data_dir, environ.get("TF_WORKSPACE", ""))
+        return cls(directory, data_dir, environ.get("TF_WORKSPACE", ""), reads_tofu)
 
     @property
     def cache_path(self) -> Path:
@@ -135,9 +142,14 @@ class WorkingDirectory:
 
     def _sources(self) -> Iterator[Path]:
         try:
-            names = sorted(entry.name for entry in os.scandir(self.directory) if entry.name.endswith(_SUFFIXES))
+            found = {entry.name for entry in os.scandir(self.directory)}
         except OSError:
             return
+        names = sorted(name for name in found if name.endswith(_SUFFIXES))
+        tofu = [name for name in found if name.endswith(_TOFU_SUFFIXES)]
+        if tofu and self.reads_tofu():
+            hidden = {_TOFU.sub(r".tf\1", name) for name in tofu}
+            names = sorted({*names, *tofu} - hidden)
         # Terraform merges override files last, so what they say counts.
         names.sort(key=lambda name: _OVERRIDE.search(name) is None)
         yield from (self.directory / name for name in names if not name.startswith("."))
@@ -209,7 +221,7 @@ def _scan(text: str) -> Iterator[_Block]:
     """Return the blocks that matter to `init`."""
     stack: list[list[str]] = []
     header: list[str] = []
-    for kind, word in hcl.tokens(text):
+    for kind, word in hcl.tokens(text.removeprefix(BOM)):
         if word == "\n":
             header = []
         elif word == "{":
@@ -251,57 +263,3 @@ def _scan_json(text: str) -> Iterator[_Block]:
             yield "cloud", True
     if content.keys() & {"module", "provider", "resource", "data"}:
         yield "", True
-
-
-def differing_backend_config(cache: BackendCache | None, wanted: Declared) -> list[tuple[str, str, str]]:
-    """
-    Compare what a pipeline wants with what the directory was initialised for.
-
-    Gives (key, cached, wanted) for each difference, ready to be shown: secrets are `***`, absent values `unset`.
-    Only wanted keys count: the rest comes from the `.tf` files. Text and number are equal where they read the same;
-    what only init can work out is equal to nothing.
-    """
-    cached = {} if cache is None else cache.config
-    unread = ((name, _public(name, _found(cached, name)), "an expression") for name in sorted(wanted.unread))
-    return [*_differences(cached, wanted.config, ""), *unread]
-
-
-def _found(config: Mapping[str, Any], name: str) -> object:
-    """The value at `block.name`, None where there is none."""
-    value: object = config
-    for part in name.split("."):
-        block = _one_block(value)
-        value = block.get(part) if isinstance(block, Mapping) else None
-    return value
-
-
-def _one_block(value: object) -> object:
-    """A block that may stand but once is kept as a list of one by some versions."""
-    return value[0] if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Mapping) else value
-
-
-def _differences(cached: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, str, str]]:
-    for key, value in wanted.items():
-        name, before, after = prefix + str(key), _one_block(cached.get(key)), _one_block(value)
-        if isinstance(after, Mapping):
-            yield from _differences(before if isinstance(before, Mapping) else {}, after, name + ".")
-        elif _plain(before) != _plain(after):
-            yield name, _public(name, before), _public(name, after)
-
-
-def _plain(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (list, tuple)):
-        return "[" + ",".join(sorted(map(_plain, value))) + "]"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _public(name: str, value: object) -> str:
-    if value is None or value == "":
-        return "unset"
-    return "***" if _SECRETS.search(name) else printable(_USERINFO.sub("//***@", _plain(value)), 80)
