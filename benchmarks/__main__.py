@@ -58,6 +58,7 @@ def rows(found: dict[str, Any]) -> Iterator[Row]:
         yield f"{name}: p99", f"{each['p99_s']} s", "≤ 0.6 s", each["p99_s"] <= 0.6
     if each := found.get("overhead"):
         yield "overhead: wall, median", f"{each['wall_median_s']} s", "≤ 0.30 s", each["wall_median_s"] <= 0.30
+        yield "overhead: a plan to a plain one", f"{each['ratio_median']}", "≤ 2.0", each["ratio_median"] <= 2.0
         yield "overhead: CPU, median", f"{each['cpu_median_s']} s", "", None
     if each := found.get("memory"):
         used = each["front_and_keeper_rss_mb"]
