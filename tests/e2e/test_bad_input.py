@@ -416,7 +416,9 @@ def test_an_unreachable_store_is_tried_once_without_a_lock_timeout(bare: Stage, 
     result = bare.tfguard("--lock-timeout=0s", "apply")
 
     said = words(result).splitlines()
-    assert said[0].startswith("tf-state/app.tfstate: No answer to dynamodb:GetItem on DynamoDB table tf-locks: Could")
+    assert said[0].startswith(
+        "tf-state/app.tfstate: No answer to dynamodb:GetItem on DynamoDB table tf-locks: cannot connect: "
+    )
     assert said[1].endswith("; nothing was run. Check the network and the endpoint.")
     assert said[2] == "To try for longer: --lock-timeout=30m before the command."
     assert result.code == 69

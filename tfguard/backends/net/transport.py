@@ -83,7 +83,7 @@ class Transport:
         try:
             connection, target = self._connection(request.url)
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NoAnswer(f"cannot connect to {_origin(request.url)}: {_reason(error)}") from error
+            raise NoAnswer(f"cannot connect: {_reason(error)}, {_origin(request.url)}") from error
         try:
             response, is_reusable = self._exchange(connection, request, target, max_bytes)
         except (OSError, http.client.HTTPException, ValueError, EOFError) as error:
@@ -252,5 +252,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted ({error.verify_message})"
     if isinstance(error, (OSError, http.client.HTTPException)):
-        return str(error) or type(error).__name__
+        said = error.strerror if isinstance(error, OSError) and not isinstance(error, ssl.SSLError) else None
+        return said or str(error) or type(error).__name__
     return type(error).__name__  # Its text might repeat a header.
