@@ -15,6 +15,7 @@ import json
 import re
 import ssl
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -247,7 +248,8 @@ class _Handler(BaseHTTPRequestHandler):
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
         self.send_response(status)
         kind = "application/x-amz-json-1.0" if isinstance(body, dict) else "text/xml"
-        for name, value in {"Content-Type": kind, "Content-Length": str(len(data)), **(headers or {})}.items():
+        told = {"Content-Type": kind, "Content-Length": str(len(data)), "x-amz-crc32": str(zlib.crc32(data))}
+        for name, value in {**told, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":

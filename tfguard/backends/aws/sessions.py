@@ -65,10 +65,10 @@ def new_session(access: AwsAccess) -> Any:
     return session
 
 
-def transport(access: AwsAccess, believed: Trust) -> Transport:
-    """Return what this access's requests go through."""
+def transport(access: AwsAccess, believed: Trust, kept: int = 2) -> Transport:
+    """Return what this access's requests go through; `kept` as `Transport` has it."""
     proxies = Proxies(os.environ, access.http_proxy, access.https_proxy, access.no_proxy)
-    return Transport(proxies, believed, CONNECT_SECONDS, READ_SECONDS)
+    return Transport(proxies, believed, CONNECT_SECONDS, READ_SECONDS, kept)
 
 
 def trust(access: AwsAccess) -> Trust:
@@ -78,7 +78,8 @@ def trust(access: AwsAccess) -> Trust:
 
 def _through(access: AwsAccess) -> Callable[..., Any]:
     """Give botocore's requests to our transport: its own knows other proxies and other certificates than Terraform."""
-    ours = transport(access, trust(access))
+    # Nobody closes a session.
+    ours = transport(access, trust(access), kept=0)
 
     def send(request: Any, **_: Any) -> Any:
         from botocore.awsrequest import AWSResponse

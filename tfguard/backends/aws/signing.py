@@ -13,7 +13,6 @@ from datetime import datetime
 from urllib.parse import quote, urlsplit
 
 from tfguard.backends.aws.keys import Keys
-
 from tfguard.backends.net.transport import host_of
 
 _ALGORITHM = "AWS4-HMAC-SHA256"

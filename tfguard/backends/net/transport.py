@@ -23,7 +23,6 @@ from tfguard.backends.net.trust import Trust
 from tfguard.errors import StoreMisconfigured
 
 _PORTS = {"http": 80, "https": 443}
-_KEPT = 2
 _MAX_REFUSAL = 64 * 1024
 
 
@@ -61,13 +60,20 @@ class Response:
 
 
 class Transport:
-    """Makes requests, for several threads if need be. Both times are for one step: a connection, one read."""
+    """
+    Makes requests, for several threads if need be. Both times are for one step: a connection, one read.
 
-    def __init__(self, proxies: Proxies, trust: Trust, connect_seconds: float, read_seconds: float) -> None:
+    So many connections as `kept` says are kept for the next request; with none, nobody has to `close`.
+    """
+
+    def __init__(
+        self, proxies: Proxies, trust: Trust, connect_seconds: float, read_seconds: float, kept: int = 2
+    ) -> None:
         self._proxies = proxies
         self._trust = trust
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
+        self._most = kept
         self._idle: dict[str, deque[http.client.HTTPConnection]] = {}
 
     def send(self, request: Request, max_bytes: int) -> Response:
@@ -191,7 +197,7 @@ class Transport:
 
     def _keep(self, origin: str, connection: http.client.HTTPConnection) -> None:
         connections = self._idle.setdefault(origin, deque())
-        if len(connections) < _KEPT:
+        if len(connections) < self._most:
             connections.append(connection)
         else:
             connection.close()
