@@ -25,7 +25,7 @@ from typing import Any, Literal, TextIO, cast
 
 import msgspec
 
-from tfguard import threads
+from tfguard import files, threads
 from tfguard.errors import UsageError
 from tfguard.outlet import outlet
 from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
@@ -179,8 +179,7 @@ class _Output:
 
     info = warning = error = debug
 
-    @staticmethod
-    def _write(stream: TextIO, text: str) -> None:
+    def _write(self, stream: TextIO, text: str) -> None:
         try:
             stream.flush()
             descriptor = stream.fileno()
@@ -190,7 +189,10 @@ class _Output:
             return
         # Around the stream's buffer: what stays in it after EPIPE would turn our exit status into Python's 120.
         data = text.encode("utf-8", "backslashreplace")
-        outlet(descriptor).say(data)
+        if self._stream is None:
+            outlet(descriptor).say(data)
+        else:  # It is closed as soon as its owner likes, and its number is another's then.
+            files.write_all(descriptor, data)
 
 
 def _stamp(_logger: Any, _method: str, event: Event) -> Event:
