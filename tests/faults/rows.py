@@ -232,7 +232,7 @@ ROWS = {
     ),
     "x2": Row(
         "grandchildren outlive the program",
-        "the program's end is the run's; a loss ends the whole family",
+        "the lock is kept until all of its family has gone; a loss ends them all",
         ("tests/process/test_family.py::test_killing_ends_the_child_and_all_that_descends_from_it",),
     ),
     "f1": Row(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import stat
 import sys
 
@@ -11,7 +9,6 @@ import pytest
 
 from tests.contract.kinds import lease, record
 from tests.faults.scene import WORK, Scene, on_both_stores
-from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -43,30 +40,20 @@ def test_x1_what_cannot_be_started_is_127_or_126(scene: Scene, mode: int, code: 
 
 
 @on_both_stores
-def test_x2_what_the_program_leaves_running_does_not_keep_the_lock(scene: Scene) -> None:
-    """
-    The end of the run is the end of the program, as for Terraform, which waits for its own providers.
+def test_x2_what_the_program_leaves_running_keeps_the_lock_until_it_has_gone(scene: Scene) -> None:
+    """It may write: the run is over when all of its family is. `--detach-ok` is the consent not to wait for it."""
+    leaves = f"{sys.executable} -S -I {WORK} daemon {scene.log} {scene.folder / 'gate-daemon'} & exit 3"
 
-    What left the program's side to stay (a daemon that an `exec`ed script starts) would hold the lock for ever.
-    """
-    leaves = f"{sys.executable} -S -I {WORK} daemon {scene.log} {scene.folder / 'gate-daemon'} & echo $!"
-
-    result = scene.run(argv=["sh", "-c", leaves]).end()
-    daemon = int(result.out)
-    is_there = not _is_gone(daemon)
+    ours = scene.run(argv=["sh", "-c", leaves])
+    scene.wait_for("daemon", "begin")
+    ours.wait_for("what it started runs on")
+    kept = scene.record()
     scene.let_end("daemon")
-    eventually(lambda: _is_gone(daemon), 20, "the daemon's end")
+    result = ours.end()
 
-    assert result.code == 0, str(result)
-    assert is_there
+    assert kept is not None
+    assert result.code == 3, str(result)
     assert scene.record() is None
-
-
-def _is_gone(pid: int) -> bool:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return False
-    return True
 
 
 @on_both_stores
