@@ -10,6 +10,7 @@ import pytest
 
 from tests.simulation.actors import request
 from tfguard.guard import messages
+from tfguard.guard.front_rules import FROZEN_KEEPER_SECONDS
 from tfguard.guard.signals import Received
 from tfguard.lock import protocol
 from tfguard.process import front as module
@@ -22,6 +23,7 @@ class NotedKeeper:
     """A keeper as its front knows it; `told` is what each one was told, a successor's words in a list of their own."""
 
     is_last = False
+    is_dead_unheard = False
     pid = 0
     cpu_ticks = 0
     lock_fd = -1
@@ -108,6 +110,20 @@ def test_a_program_of_which_a_stopped_keeper_has_not_told_is_frozen_in_time(fron
     front._enforce()
 
     assert done == [(os.getpid(), "FREEZE")]
+
+
+def test_a_keeper_is_dead_though_somebody_holds_its_end_of_the_channel(front):
+    """Whom it had forked, and was stopped before it could become anything else."""
+    front._on_signal(Received(signal.SIGTERM))
+    front._keeper.is_dead_unheard = True
+    front._enforce()
+
+    for _ in range(2 * round(FROZEN_KEEPER_SECONDS)):
+        front._clock = Later(front._rules._looked_at + 1.0)
+        front._enforce()
+        front._keeper.is_dead_unheard = len(front._keeper.told) < 2
+
+    assert [type(message) for message in front._keeper.told[1]] == [messages.Adopt, messages.Interrupt]
 
 
 class Later:

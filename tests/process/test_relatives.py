@@ -123,6 +123,14 @@ def test_who_shows_no_nest_belongs_to_the_family(place):
     assert place.relatives().left() == [unknown.pid]
 
 
+def test_whom_a_dead_keeper_was_about_to_start_is_none_of_it(place):
+    """A sentinel, say: until it becomes one it looks like its keeper, and is nobody's to freeze."""
+    (unborn,) = place.run(*leaving("env -i sh -c 'sleep 1000; :' tfguard-keeper &"))
+    eventually(lambda: unborn.cmdline()[:1] == ["sh"] and "tfguard-keeper" in unborn.cmdline()[:4])
+
+    assert place.relatives().left() == []
+
+
 def test_what_another_program_has_left_behind_is_none_of_it(place):
     place.run(*SLEEPER, nest=f"{place.nest}2")
 

@@ -98,6 +98,13 @@ def test_a_dead_keepers_program_is_asked_to_stop_once(scene):
     assert [scene.look(now) for now in (50.0, 51.0)] == [["interrupt"], []]
 
 
+def test_a_keeper_is_dead_though_somebody_holds_its_end_of_the_socket(scene, monkeypatch):
+    """Whom it had forked, and was stopped before it could become anything else."""
+    monkeypatch.setattr(os, "getppid", lambda: 1)
+
+    assert scene.look(50.0) == ["interrupt"]
+
+
 def test_one_that_came_later_does_not_ask_again(scene):
     scene.kill_keeper()
     scene.look(50.0)

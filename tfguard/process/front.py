@@ -415,7 +415,10 @@ class Front:
         self._see_keeper(now)
         self._keeper.flush()
         if self._rules.is_keeper_frozen(now):
-            self._keeper.kill_frozen()
+            if self._keeper.is_dead_unheard:
+                self._on_keeper_gone()
+            else:
+                self._keeper.kill_frozen()
 
     def _find_child(self) -> None:
         if self._child.find():

@@ -87,6 +87,11 @@ class KeeperLink:
         found = family.stat(self._process.pid)
         return found.cpu_ticks if found else 0
 
+    @property
+    def is_dead_unheard(self) -> bool:
+        """Whether it has ended, and its end of the channel has not: whom it was about to start still holds that."""
+        return self.channel.is_open and self._process.poll() is not None
+
     def kill_frozen(self) -> None:
         """End a keeper that says nothing any more, so that another can take its place."""
         if self._process.poll() is None:

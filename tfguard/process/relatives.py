@@ -172,7 +172,7 @@ class Relatives:
         if self._strangers and Mark(pid, family.started_at(pid)) in self._strangers:
             return False
         shown = nest_of(pid)
-        return shown is None or is_within(kin.nest, shown)
+        return not _is_unborn(pid) if shown is None else is_within(kin.nest, shown)
 
     def _is_helper(self, pid: int) -> bool:
         """Whether it is a sentinel, or what the lease's thread has started: that is in the keeper's group."""
@@ -180,6 +180,13 @@ class Relatives:
             is_sentinel = b"tfguard-sentinel" in _words(pid, "cmdline")[:8]
             return is_sentinel or os.getpgid(pid) in self._parents[:1]
         return False
+
+
+def _is_unborn(pid: int) -> bool:
+    """Whether a keeper has forked it, and it has not yet become what it is to be: until then it looks like its keeper."""
+    with contextlib.suppress(ProcessLookupError):
+        return b"tfguard-keeper" in _words(pid, "cmdline")[:8]
+    return False
 
 
 def is_any_left(kin: Kin) -> bool:

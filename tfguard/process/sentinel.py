@@ -169,6 +169,7 @@ class Watch:
         self._page = page
         self._lifeline = lifeline
         self._is_keeper_gone = False
+        self._parent = os.getppid()
         self._relatives = Relatives(None, 0)
         self._outputs = Outputs()
         self._held: list[int] = []
@@ -221,6 +222,8 @@ class Watch:
 
     def _enforce(self, pid: int, now: float) -> None:
         self._freeze_or_thaw(now)
+        if os.getppid() != self._parent:  # Its end of the socket may be held by whom it was about to start.
+            self._is_keeper_gone = True
         if self._is_keeper_gone:
             if pid and self._page.claim_signal():
                 family.interrupt(pid)
