@@ -242,12 +242,12 @@ class Round:
         ours_began = scene.lines("a", "begin")
         if began and ours_began:
             late = [line.at for line in scene.lines("a") if line.at > began[0].at > ours_began[0].at]
-            loose = [at for at in late if not any(0 <= at - since <= WINDOW_SECONDS for since in self._let_go_on)]
-            if loose:
-                figures.overlaps.append(self._story(f"overlap at {loose[0]:.3f}, the rival since {began[0].at:.3f}"))
-            for since in self._let_go_on:
-                written = [at for at in late if 0 <= at - since <= WINDOW_SECONDS]
-                figures.longest_window = max([figures.longest_window, *(at - since for at in written)])
+            for at in late:
+                window = at - max((since for since in self._let_go_on if since <= at), default=float("-inf"))
+                if window > WINDOW_SECONDS:
+                    figures.overlaps.append(self._story(f"overlap at {at:.3f}, the rival since {began[0].at:.3f}"))
+                    break
+                figures.longest_window = max(figures.longest_window, window)
         figures.takeovers += "took the lock over" in "".join(each.err for each in scene.started)
         if scene.times("a", "asked") > 1:
             figures.doubled.append(self._story("asked twice"))
