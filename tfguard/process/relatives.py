@@ -183,7 +183,7 @@ class Relatives:
 
 
 def _is_unborn(pid: int) -> bool:
-    """Whether a keeper has forked it, and it has not yet become what it is to be: until then it looks like its keeper."""
+    """Whether a keeper has forked it, and it has yet to become what it is to be: till then it looks like its keeper."""
     with contextlib.suppress(ProcessLookupError):
         return b"tfguard-keeper" in _words(pid, "cmdline")[:8]
     return False
