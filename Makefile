@@ -4,7 +4,7 @@
 VENV   := .venv
 BIN    := $(VENV)/bin
 # More than the cores of a small machine: many tests wait, for a lease or for a lock.
-WORKERS ?= 5
+WORKERS ?= 8
 
 # The demo and the tests talk to nobody outside: Terraform's own check for new versions is off.
 export CHECKPOINT_DISABLE := 1
@@ -43,7 +43,7 @@ needs-terraform:
 	  echo "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
 
 check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not e2e' $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not e2e and not mutant' $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]

@@ -36,6 +36,10 @@ class Edit:
         path = _file_of(self.module, package)
         path.write_text(self.changed(path.read_text(encoding="utf-8")), encoding="utf-8")
 
+    def is_possible(self) -> bool:
+        """Whether the source is still what this edit quotes."""
+        return _file_of(self.module, _PACKAGE).read_text(encoding="utf-8").count(self.old) == 1
+
     def changed(self, source: str) -> str:
         found = source.count(self.old)
         if found != 1:

@@ -67,6 +67,7 @@ class Mutant:
         for edit in self.edits:
             edit.apply(folder / "tfguard")
         environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        environ["TFGUARD_TESTS_BUSY"] = "1"  # It is to fail, and mostly by waiting for what never comes.
         copy_first = ["-c", str(_ROOT / "pyproject.toml"), "-o", f"pythonpath={folder} {_ROOT}"]
         plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"]
         command = [sys.executable, "-m", "pytest", "-x", "-q", *copy_first, *plugins, *(str(_ROOT / t) for t in tests)]

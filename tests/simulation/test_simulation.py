@@ -67,6 +67,11 @@ def test_what_breaks_a_promise_is_told_with_its_timeline():
     assert "starts under id-" in told
 
 
+def test_every_deliberate_fault_quotes_the_source_as_it_is():
+    assert [edit for mutant in MUTANTS for edit in mutant.edits if not edit.is_possible()] == []
+
+
+@pytest.mark.mutant
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
 def test_a_deliberate_fault_is_found(mutant):
     """Or the checks above prove nothing."""
