@@ -77,6 +77,8 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/.created
 
 $(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
 	$(PIP_INSTALL) --editable '.[test]'
+	@# Compiled once here, the tests need not be compiled by each of pytest's workers at the same time.
+	@$(BIN)/python -m pytest --collect-only --quiet --quiet >/dev/null || true
 	@touch $(VENV)/.installed $@
 
 # A .venv that is there already, half made or somebody's own, is completed and never cleared.
