@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Callable, Iterator
 
@@ -27,8 +28,9 @@ def terminal(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage,
     """Run tfguard in an interactive shell with job control, as a person does."""
     opened: list[pexpect.spawn] = []
 
-    def make(backend: str = "dynamodb", *words: str, **environ: str) -> tuple[Stage, pexpect.spawn]:
+    def make(backend: str = "dynamodb", *words: str, script: str = "", **environ: str) -> tuple[Stage, pexpect.spawn]:
         made = stage(backend, text=DEAF_TO_SIGINT)
+        (made.path / "noting.sh").write_text(script)
         shell = pexpect.spawn(
             "bash",
             ["--norc", "--noprofile", "-i"],
@@ -93,6 +95,45 @@ def test_a_second_ctrl_c_is_terraforms_own_abort_and_the_lock_comes_free(termina
 
     assert code == "130"
     assert made.locks() == []
+
+
+#: Notes each signal that asks it to stop, and stops when its gate opens.
+NOTING = """
+trap 'echo signalled >> log' INT TERM
+echo begin >> log
+until test -e gate; do sleep 0.05; done
+exit 3
+"""
+
+
+def _is_sentinel_in_the_job(shell: pexpect.spawn) -> bool:
+    """Some tenths of a second after the program, on a busy machine."""
+    front = psutil.Process(shell.pid).children()[0]
+    ours = []
+    for each in front.children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # A `sleep` of the program's, gone by now.
+            ours += [each.pid] if any("sentinel" in word for word in each.cmdline()) else []
+    return [os.getpgid(pid) for pid in ours] == [os.getpgid(front.pid)]
+
+
+@pytest.mark.parametrize(("how", "expected"), [("kill %1", "143"), ("kill -INT %1", "130")])
+def test_a_signal_of_the_shell_to_the_whole_job_is_the_programs_one(terminal, how: str, expected: str) -> None:
+    """The program is in that group, and prints to the terminal, unseen by us."""
+    made, shell = terminal("local", "exec", "--", "sh", "noting.sh", script=NOTING)
+    made.wait_for_log("begin")
+    eventually(lambda: _is_sentinel_in_the_job(shell), 10, "the sentinel")
+
+    shell.sendcontrol("z")
+    shell.expect("Stopped")
+    shell.sendline(f"{how}; fg")
+    made.wait_for_log("signalled")
+    time.sleep(2.5)  # Ours would come within a second.
+    made.open_gate()
+    code, _, printed = status(shell).partition("\n")
+
+    assert made.log_lines().count("signalled") == 1, printed
+    assert code == expected
+    assert made.leftovers() == []
 
 
 def test_ctrl_z_for_longer_than_a_lease_keeps_the_lock(terminal) -> None:

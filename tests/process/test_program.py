@@ -1,13 +1,18 @@
-"""Whose children a program's relatives are looked for among."""
+"""Whose children a program's relatives are looked for among, and which signals it has had that were not ours."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
+from tfguard.process import child
 from tfguard.process.page import Page
 from tfguard.process.program import Program
+from tfguard.process.sentinel import Heard
 
 
 class Noted:
@@ -41,3 +46,56 @@ def test_a_successor_never_looks_among_the_children_of_the_machines_first_proces
 
     assert program._relatives._parents == ((os.getpid(), page.front) if is_front_alive else (os.getpid(),))
     os.close(page.descriptor)
+
+
+class TestASignalOfTheWholeJob:
+    """On a terminal the sentinel joins the program's group after it: what it hears there, that has had as well."""
+
+    @pytest.fixture
+    def page(self):
+        made = Page.create()
+        yield made
+        os.close(made.descriptor)
+
+    @staticmethod
+    def is_spared(page, *, beside=None, is_deaf=False, is_in_group=True):
+        """Whether a program counts as signalled once a sentinel, beside it or another, has had a SIGTERM."""
+        spared = []
+        deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " if is_deaf else ""
+        code = f"{deaf}import time; print(flush=True); time.sleep(600)"
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, start_new_session=True)
+        process.stdout.readline()
+        page.group = process.pid if is_in_group else os.getpgrp()
+
+        class Post:
+            def hear(self, _source):
+                return [Heard(signal.SIGTERM, process.pid if beside is None else beside)]
+
+        program = Program(
+            None,
+            None,
+            Post(),
+            page,
+            None,
+            record=Noted,
+            watchdog=None,
+            on_interrupt_heard=lambda: spared.append(True),
+        )
+        program.begin(child.AdoptedChild(process.pid), None, frozenset())
+        assert not program.on_sentinel(None)
+        process.kill()
+        process.communicate()
+        return bool(spared)
+
+    def test_is_the_programs_one(self, page):
+        assert self.is_spared(page)
+
+    @pytest.mark.parametrize("pid", [0, 1])
+    def test_from_before_this_program_is_not(self, page, pid):
+        assert not self.is_spared(page, beside=pid)
+
+    def test_that_it_ignores_is_not(self, page):
+        assert not self.is_spared(page, is_deaf=True)
+
+    def test_that_has_left_the_group_is_not(self, page):
+        assert not self.is_spared(page, is_in_group=False)

@@ -265,7 +265,60 @@ def test_output_that_nobody_reads_any_more_is_read(scene):
 def test_a_signal_to_every_process_is_passed_on_to_the_keeper(scene):
     scene.keeper._process.terminate()
 
-    eventually(scene.keeper.has_heard)
+    assert eventually(scene.keeper.heard) == [(signal.SIGTERM, 0)]
+
+
+class TestOnATerminal:
+    """Front and program share a group there, which a shell signals as one job."""
+
+    @pytest.fixture
+    def job(self, scene):
+        """A job's group, and a sentinel of the front that is in it."""
+        code = "import os, time; os.setpgid(0, 0); print(flush=True); time.sleep(600)"
+        process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        page = Page.create()
+        page.group = process.pid
+        made = sentinel.Sentinel(page, scene.lifeline)
+        yield made, page, process
+        for each in (process, made._process):
+            each.kill()
+            each.wait(patience(30))
+        process.stdout.close()
+        made.close()
+        os.close(page.descriptor)
+
+    def test_the_sentinel_is_in_it_as_long_as_the_program_is(self, job):
+        made, page, process = job
+        eventually(lambda: os.getpgid(made.pid) == made.pid, 20)
+
+        page.enter(process.pid)
+        made.hold([])
+        eventually(lambda: os.getpgid(made.pid) == process.pid, 20)
+        page.clear()
+        made.hold([])
+
+        eventually(lambda: os.getpgid(made.pid) == made.pid, 20)
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_it_tells_what_the_whole_job_is_sent_and_outlives_it(self, job, number):
+        made, page, process = job
+        page.enter(process.pid)
+        eventually(lambda: os.getpgid(made.pid) == process.pid, 20)
+
+        for stops_the_job in (signal.SIGTSTP, signal.SIGTTIN, signal.SIGHUP, number):
+            os.killpg(process.pid, stops_the_job)
+
+        assert eventually(made.heard, 20) == [(number, process.pid)]
+        assert not made.has_ended()
+
+    def test_what_the_sentinel_alone_is_sent_is_not_the_programs(self, job):
+        made, _, _ = job
+        eventually(lambda: os.getpgid(made.pid) == made.pid, 20)
+
+        made._process.terminate()
+
+        assert eventually(made.heard, 20) == [(signal.SIGTERM, 0)]
 
 
 def test_a_sentinel_that_is_let_go_goes_and_leaves_the_program_be(scene):

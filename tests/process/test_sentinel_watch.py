@@ -178,3 +178,23 @@ def test_a_keepers_words_to_one_that_was_stopped_make_nobody_wait(monkeypatch):
     keeper._process.wait()
     keeper.close()
     os.close(page.descriptor)
+
+
+def test_on_a_terminal_it_joins_the_programs_group_after_it_and_tells_what_reaches_it_there(scene, monkeypatch):
+    joined = []
+    monkeypatch.setattr(sentinel.os, "setpgid", lambda *call: joined.append(call))
+    scene.page.group = 77
+
+    for pid in (0, PID, PID, 0):
+        scene.watch._stand_beside(pid)
+        scene.watch.pass_on(15, None)
+
+    assert joined == [(0, 77), (0, 0)]
+    told = scene.keeper.recv(1024)
+    assert [each[1] for each in sentinel._HEARD.iter_unpack(told)] == [0, PID, PID, 0]
+
+
+def test_without_a_terminal_it_joins_none(scene, monkeypatch):
+    monkeypatch.setattr(sentinel.os, "setpgid", pytest.fail)
+
+    scene.watch._stand_beside(PID)

@@ -219,6 +219,9 @@ MUTANTS = (
     _in("guard.keeper_rules", "a signal from before the child's start counts as its own", ("        if self._has_child:\n            self._signalled_at = now\n", "        self._signalled_at = now\n"), ("        self._signalled_at = float(\"-inf\")\n        self.watchdog.start_child()\n", "        self.watchdog.start_child()\n"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("process.words", "words count at a line's start only", ('    rb"|Interrupt received\\."', '    rb"|Never said\\."'), tests=("tests/process/test_relay.py",)),
     _in("process.family", "a stopped child whose signal waits gets another", ("return has_pending_stop(pid) or _send", "return _send"), tests=("tests/process/test_family.py",)),
+    _in("process.program", "what the sentinel alone is sent is taken for the program's", ("heard.beside == pid and ", ""), tests=("tests/process/test_program.py",)),
+    _in("process.program", "a program that ignores a signal has had it", (" and not family.ignores(pid, heard.number)", ""), tests=("tests/process/test_program.py",)),
+    _in("process.sentinel", "nobody of ours is in the job that a shell signals", ("self._page.group if pid else 0)", "0)"), tests=SENTINEL_TESTS),
     _in("process.child", "a program is born in the keeper's group", ("os.setpgid(0, group)", "os.getpgid(0)"), tests=("tests/process/test_child.py",)),
     Mutant(
         "a program is born deaf, as its keeper is",

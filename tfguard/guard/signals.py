@@ -23,11 +23,14 @@ class Reaction:
     grace_seconds: float = 0.0
 
 
-#: (signal, who sent it) → what Terraform gets. The table in the module's docstring, as data.
+#: (signal, who sent it) → what Terraform gets. The table in `process.signals`, as data. *beside*: a process, while
+#: Terraform is in our own group; it may have signalled all of that.
 REACTIONS: dict[tuple[int, str], Reaction] = {
     (signal.SIGINT, "terminal"): Reaction(is_delivered=True),
     (signal.SIGQUIT, "terminal"): Reaction(is_delivered=True),
     (signal.SIGTERM, "process"): Reaction(is_delivered=False, grace_seconds=1.0),
+    (signal.SIGTERM, "beside"): Reaction(is_delivered=False, grace_seconds=1.0),
+    (signal.SIGINT, "beside"): Reaction(is_delivered=False, grace_seconds=1.0),
 }
 
 
@@ -41,5 +44,7 @@ def reaction(received: Received, *, shares_terminal: bool, has_child_heard: bool
         return Reaction(is_delivered=True)
     if received.is_parent_death:
         return _SOON
-    sender = "terminal" if received.is_from_terminal and shares_terminal else "process"
+    sender = "process"
+    if shares_terminal:
+        sender = "terminal" if received.is_from_terminal else "beside"
     return REACTIONS.get((received.number, sender), _SOON)

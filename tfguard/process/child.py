@@ -63,6 +63,7 @@ class Child:
                 stderr=stderr,
             )
         self.pid = self._process.pid
+        page.enter(self.pid)  # As it does itself, perhaps later: a sentinel that is told to look now is to find it.
 
     def has_ended(self) -> bool:
         return has_ended(self.pid)

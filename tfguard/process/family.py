@@ -116,12 +116,12 @@ def has_pending_stop(pid: int) -> bool:
 
     It has had its one signal then. Where there is no /proc, nobody knows: False.
     """
-    pending = 0
-    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/status", "rb") as file:
-        for line in file:
-            if line.startswith((b"SigPnd:", b"ShdPnd:")):
-                pending |= int(line.split()[1], 16)
-    return any(pending >> (number - 1) & 1 for number in (signal.SIGINT, signal.SIGTERM))
+    return not {signal.SIGINT, signal.SIGTERM}.isdisjoint(_signals(pid, b"SigPnd:", b"ShdPnd:"))
+
+
+def ignores(pid: int, number: int) -> bool:
+    """Whether a process ignores this signal. Where there is no /proc, nobody knows: False."""
+    return number in _signals(pid, b"SigIgn:")
 
 
 def name_of(pid: int) -> str:
@@ -131,6 +131,16 @@ def name_of(pid: int) -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def _signals(pid: int, *lines: bytes) -> set[int]:
+    """The signals in these lines of the process's status."""
+    found = 0
+    with contextlib.suppress(OSError, ValueError), open(f"/proc/{pid}/status", "rb") as file:
+        for line in file:
+            if line.startswith(lines):
+                found |= int(line.split()[1], 16)
+    return {number for number in range(1, 65) if found >> (number - 1) & 1}
 
 
 def _runs(pid: int) -> bool:

@@ -11,6 +11,7 @@ The front never talks to a store and never imports boto3.
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
 from collections import deque
@@ -96,6 +97,7 @@ class Front:
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         become_subreaper()
         self._keeper = KeeperLink(environ, self._selector)
+        self._keeper.page.group = os.getpgrp() if self.is_interactive else 0
         self._child = FrontChild(self._keeper.page)
         self._cpu_ticks = 0
         self._asked_at = 0.0

@@ -18,7 +18,7 @@ from tfguard.process.relatives import Kin
 
 _DOUBLE, _PROGRAM = struct.Struct("<d"), struct.Struct("<qq")
 #: Where each fact stands. Each is written by one process at a time, and read whole: eight aligned bytes.
-_SAFE_UNTIL, _KEEPER_SEEN, _FREEZE_TIMEOUT, _SIGNALLED, _PROGRAM_AT, _FRONT = 0, 8, 16, 24, 32, 48
+_SAFE_UNTIL, _KEEPER_SEEN, _FREEZE_TIMEOUT, _SIGNALLED, _PROGRAM_AT, _FRONT, _GROUP = 0, 8, 16, 24, 32, 48, 56
 #: How a program's relatives are known: written before it starts, and not again while it runs.
 _KIN_AT, _KIN_BYTES = 64, 1984
 _SIZE = _KIN_AT + _KIN_BYTES
@@ -36,8 +36,9 @@ class Page:
     One page, known by a descriptor that its processes inherit. Instants are boottime, in seconds.
 
     *safe_until*: when the program must have stopped writing; *keeper_seen*: when the keeper last went round its loop;
-    *freeze_timeout*: for how many seconds a program may stay frozen; *front*: the front's PID. The program is the one
-    that runs now, and its one SIGINT is claimed here by whoever sends it.
+    *freeze_timeout*: for how many seconds a program may stay frozen; *front*: the front's PID; *group*: the process
+    group that front and program share on a terminal, else 0. The program is the one that runs now, and its one SIGINT
+    is claimed here by whoever sends it.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -62,6 +63,14 @@ class Page:
     @property
     def front(self) -> int:
         return int(self._get(_FRONT))
+
+    @property
+    def group(self) -> int:
+        return int(self._get(_GROUP))
+
+    @group.setter
+    def group(self, group: int) -> None:
+        self._set(_GROUP, group)
 
     @property
     def safe_until(self) -> float:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import selectors
+import signal
 from collections.abc import Callable, Sequence
 
 from tfguard.guard import messages
@@ -30,7 +32,8 @@ class Program:
     The keeper calls `take_stdio` before each start and `let_go_of_stdio` after it, `watch` whenever it looks at the
     clock, and `poll` to reap. `watchdog` gives the keeper's, as it is at the moment. `left` are those of its family
     that have outlived a program, as `poll` has seen them last: while there is anybody, the program is not over.
-    `on_interrupt_heard` is called when we drain a program's output, and it says "Interrupt received".
+    `on_interrupt_heard` is called when a program has had a signal that was not ours: when we drain its output, and it
+    says "Interrupt received", or when a sentinel in its group has had that signal, too.
     """
 
     def __init__(
@@ -194,7 +197,12 @@ class Program:
 
     def on_sentinel(self, source: sentinel.Sentinel) -> bool:
         """A sentinel has said something, or has ended. Return whether every process here is being signalled."""
-        return self._post.hear(source) and self._hear_signalled()
+        heard = self._post.hear(source)
+        if any(each.number == signal.SIGTERM for each in heard) and self._hear_signalled():
+            return True
+        if self.process is not None and any(_has_had(self.process.pid, each, self._page.group) for each in heard):
+            self._on_interrupt_heard()
+        return False
 
     def _hear_signalled(self) -> bool:
         """Every process is being signalled: that is news once for each program that must be outrun."""
@@ -202,6 +210,13 @@ class Program:
         if is_news:
             self._looks_at = float("inf")
         return is_news
+
+
+def _has_had(pid: int, heard: sentinel.Heard, group: int) -> bool:
+    """Whether a program has had this signal as well: it is in the group that the sentinel had joined by then."""
+    with contextlib.suppress(ProcessLookupError):
+        return heard.beside == pid and os.getpgid(pid) == group and not family.ignores(pid, heard.number)
+    return False
 
 
 def _left_of(process: child.Process, relatives: Relatives | None) -> tuple[messages.Relative, ...]:

@@ -12,6 +12,9 @@ The sentinel: a small process beside the keeper that acts when the keeper cannot
 3. **Every process is signalled, highest PID first.** GitLab's docker executor does so, waiting up to 6 s for each to
    go, and SIGTERM kills Terraform's providers. There the sentinel keeps the highest PID: it passes the word on, and
    goes when Terraform has gone. Terraform has the executor's 6 s to stop while its providers live.
+4. **A whole job is signalled** (`kill %1`). On a terminal front and Terraform share a process group, and nobody sees
+   what Terraform prints there. So the sentinel joins that group after it, and says which signals reach it: Terraform
+   has had those too, and gets no other. (The keeper keeps out of it: a `kill -9 %1` must not end it.)
 
 Not promised: between the start of a provider and the keeper's next look (a second) the provider's PID is the highest;
 and if keeper, front and sentinel are killed at once, nobody stops Terraform: the lease runs out.
@@ -33,6 +36,7 @@ import subprocess
 import termios
 import time
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from tfguard.process import bare, family
 from tfguard.process.inherited import STOPS
@@ -53,7 +57,11 @@ _LONGEST_SECONDS = 1800.0
 _TICK_SECONDS = 0.25
 #: The clock of `safe_until`: as in `clock`, which nothing here may import.
 _BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None) or time.CLOCK_MONOTONIC
-_QUIT, _HOLD, _TERM = b"q", b"=", b"T"
+_QUIT, _HOLD = b"q", b"="
+#: What it tells its keeper: a `Heard`.
+_HEARD = struct.Struct("<qq")
+#: What a shell sends to stop a job: whoever shares a group with it must live through that.
+_JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 
 def must_be_highest(environ: dict[str, str]) -> bool:
@@ -62,9 +70,16 @@ def must_be_highest(environ: dict[str, str]) -> bool:
     return environ.get(SWITCH, "1" if is_gitlab_container else "0") == "1"
 
 
+class Heard(NamedTuple):
+    """A SIGTERM or SIGINT that a sentinel has had; `beside`: the program whose group it has joined by then, or 0."""
+
+    number: int
+    beside: int
+
+
 class Sentinel:
     """
-    The keeper's end. Readable when the sentinel was told to end (`has_heard`), or has ended.
+    The keeper's end. Readable when the sentinel was told to end (`heard`), or has ended.
 
     Nothing here waits: a sentinel that somebody has stopped must not stop its keeper.
     """
@@ -88,7 +103,6 @@ class Sentinel:
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,
                 )
         except OSError:
             self._socket.close()
@@ -112,11 +126,12 @@ class Sentinel:
         with contextlib.suppress(OSError):
             socket.send_fds(self._socket, [_HOLD], list(descriptors))
 
-    def has_heard(self) -> bool:
-        """Read what made us readable: True for a SIGTERM, False if the process is gone."""
+    def heard(self) -> list[Heard]:
+        """Read what made us readable: the signals that it has had, none if the process is gone."""
+        data = b""
         with contextlib.suppress(OSError):
-            return _TERM in self._socket.recv(16)
-        return False
+            data = self._socket.recv(64 * _HEARD.size)
+        return [Heard(*found) for found in _HEARD.iter_unpack(data[: len(data) // _HEARD.size * _HEARD.size])]
 
     def dismiss(self) -> None:
         """There is nothing left to watch, or a successor does: let it end. `has_ended` tells when it has."""
@@ -140,18 +155,14 @@ def main(descriptor: int, page: int, lifeline: int) -> None:
     """Be a sentinel, on one end of its keeper's socketpair, until there is nothing left to watch."""
     end = socket.socket(fileno=descriptor)
     end.setblocking(False)
-
-    def pass_on(*_: object) -> None:
-        with contextlib.suppress(OSError):
-            end.send(_TERM)
-
-    signal.signal(signal.SIGTERM, pass_on)
-    for number in STOPS:
-        if number != signal.SIGTERM:
-            signal.signal(number, signal.SIG_IGN)
+    watch = Watch(end, Page(page), lifeline)
+    watch.leave_group()
+    for number in (*STOPS, *_JOB_CONTROL):
+        is_told = number in (signal.SIGINT, signal.SIGTERM)
+        signal.signal(number, watch.pass_on if is_told else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     _come_first()
-    Watch(end, Page(page), lifeline).run()
+    watch.run()
     os._exit(0)
 
 
@@ -175,6 +186,19 @@ class Watch:
         self._held: list[int] = []
         self._frozen_at: float | None = None
         self._left_alone_at: float | None = None
+        self._beside = 0
+
+    def leave_group(self) -> None:
+        """Be in no group of anybody's; where there may be one to join, in the session in which it is."""
+        if self._page.group:
+            os.setpgid(0, 0)
+        else:
+            os.setsid()
+
+    def pass_on(self, number: int, _frame: object) -> None:
+        """Somebody signals us: the keeper may make something of it."""
+        with contextlib.suppress(OSError):
+            self._end.send(_HEARD.pack(number, self._beside))
 
     def run(self) -> None:
         """Watch until told to end, or, without a keeper, until the program is gone."""
@@ -183,6 +207,7 @@ class Watch:
                 return
             program = self._page.program()
             pid = program.pid if program is not None else 0
+            self._stand_beside(pid)
             self._relatives = Relatives(self._page.kin, pid, is_scattered=True)
             if (pid and not family.is_gone(pid)) or self._relatives.left():
                 self._enforce(pid, time.clock_gettime(_BOOTTIME))
@@ -190,6 +215,18 @@ class Watch:
                 return
             else:
                 self._frozen_at = None
+
+    def _stand_beside(self, pid: int) -> None:
+        """Be in the terminal's group while this program, which is in it already, runs; in none if that is 0."""
+        if not self._page.group or pid == self._beside:
+            return
+        # What has come by now counts for the program before this one, if there was any.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
+        self._beside = 0
+        with contextlib.suppress(OSError):  # The group may have gone, with all who were in it.
+            os.setpgid(0, self._page.group if pid else 0)
+            self._beside = pid
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def _wait(self) -> list[socket.socket | int]:
         """Wait for a tick, or until the keeper speaks or nobody but us is left: the kernel may have thawed it then."""

@@ -61,22 +61,22 @@ class SentinelPost:
             leaving.dismiss()
             self._leaving[leaving] = now + sentinel.GOODBYE_SECONDS
 
-    def hear(self, source: sentinel.Sentinel) -> bool:
+    def hear(self, source: sentinel.Sentinel) -> list[sentinel.Heard]:
         """
-        One of them has said something, or has ended. Return whether it was told to end, as every process here is.
+        One of them has said something, or has ended. Return which signals it has had.
 
         One that was killed must not be missing when we are: another takes its place.
         """
         if source is not self._sentinel and source not in self._leaving:
-            return False  # It was ready when this look began, and has been let go since.
-        if source.has_heard():
-            return True
+            return []  # It was ready when this look began, and has been let go since.
+        if heard := source.heard():
+            return heard
         self._selector.unregister(source)
         self._leaving[source] = 0.0  # It has closed its end, so it is of no use any more.
         if source is self._sentinel:
             self._sentinel = None
             self.ensure()
-        return False
+        return []
 
     def look_after(self, now: float) -> None:
         """Have a sentinel, and let those that were dismissed go: to be called at every look at the clock."""

@@ -12,6 +12,8 @@ and what the terminal sent is guessed from sharing its group.
 | SIGINT, SIGHUP, QUIT | a process    | one SIGINT soon      | GitHub signals the entry process alone            |
 | SIGTERM              | a process    | one SIGINT after 1 s | who signals every process has signalled Terraform |
 |                      |              |                      | too: its "Interrupt received" tells               |
+| SIGINT, SIGTERM      | a shell, to  | nothing from us      | it shares our group (`kill %1`): a sentinel in    |
+|                      | its job      |                      | there has had it too, and tells within 1 s        |
 | our parent's death   | the kernel   | one SIGINT soon      | a shell that dies does not pass its signal on     |
 | the second, any      | anybody      | nothing from us      | at the second Terraform drops its state           |
 
