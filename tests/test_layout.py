@@ -23,7 +23,20 @@ PACKAGE = ROOT / "tfguard"
 #: From the ground up. A room imports from floors below its own only.
 FLOORS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "clock", "durations", "text", "redaction", "files", "threads", "hcl", "git", "findings", "outlet"}
+        {
+            "errors",
+            "clock",
+            "durations",
+            "text",
+            "redaction",
+            "files",
+            "threads",
+            "hcl",
+            "git",
+            "findings",
+            "outlet",
+            "wire",
+        }
     ),
     frozenset({"lock", "ci"}),
     frozenset({"backends", "config"}),
@@ -81,6 +94,11 @@ HEAVY = ("boto3", "botocore", "click", "structlog", "rich", "yaml", "asyncio")
 #: The simulation runs these rooms on a clock of its own, so they do nothing but decide.
 PURE = ("lock", "guard")
 IMPURE = frozenset({"socket", "subprocess", "selectors", "multiprocessing", "asyncio", "boto3", "botocore"})
+
+#: Where JSON is written: for ourselves and for others; as Go writes it; for AWS, whose names are text.
+WRITES_JSON = frozenset({"wire", "lock.lockinfo", "commands.bootstrap", "bootstrap.build"}) | {
+    f"backends.aws.{name}" for name in ("dynamodb", "dynamodb_wire")
+}
 
 #: Where no signature has an `Any`.
 TYPED = frozenset({"guard", "process", "report.narrator"})
@@ -283,6 +301,14 @@ def test_what_a_backend_is_made_of_knows_no_other_backend(cloud):
     used = {used for name in MODULES if name.startswith(cloud) for used in own_imports(name)}
 
     assert not {name for name in used if name.startswith(others)}
+
+
+@each_module()
+def test_json_is_written_in_one_place_that_knows_what_to_do_with_bytes_that_are_no_text(module):
+    words = MODULES[module].read_text(encoding="utf-8")
+    written = re.findall(r"json\.(?:dumps?|encode|Encoder)\b|JSONEncoder", words)
+
+    assert module in WRITES_JSON or not written
 
 
 @each_module()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from tfguard.text import printable
+
 #: Go keeps a duration in 63 bits of nanoseconds and refuses what does not fit: about 292 years.
 _MAX_SECONDS = (2**63 - 1) / 1e9
 
@@ -31,7 +33,7 @@ def parse_duration(text: str) -> float:
             break
         seconds, end = seconds + float(match[1]) * _UNITS[match[2]], match.end()
     if not body or end != len(body) or seconds > _MAX_SECONDS:
-        raise ValueError(f"{text[:40]!r} is no duration; write it like 90s, 10m or 1h30m")
+        raise ValueError(f"{printable(text, 40)!r} is no duration; write it like 90s, 10m or 1h30m")
     return sign * seconds
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import msgspec
+from tfguard.wire import publish
 
 #: *broken*: a text without an end. *sign*: any other character; line ends are signs.
 Kind = Literal["word", "number", "text", "heredoc", "broken", "sign"]
@@ -134,7 +134,7 @@ def hcl(value: Any) -> str:
         return "[" + ", ".join(hcl(item) for item in value) + "]"
     if isinstance(value, str):
         return _hcl_text(value)
-    return msgspec.json.encode(value).decode()
+    return publish(value).decode()
 
 
 def terraform_variable(value: Any) -> str:

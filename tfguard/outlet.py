@@ -13,6 +13,7 @@ import threading
 from collections import deque
 
 from tfguard import files, threads
+from tfguard.text import valid
 
 #: How long a reader may hold up who has something to say, in seconds.
 PATIENCE_SECONDS = 0.5
@@ -127,7 +128,7 @@ def flush() -> None:
 
 def write_to_stderr(text: str) -> None:
     """Say this to whoever reads stderr, whatever has become of it: never an error."""
-    outlet(2).say(text.encode("utf-8", "backslashreplace"))
+    outlet(2).say(valid(text).encode())
 
 
 def _forget() -> None:

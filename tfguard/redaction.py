@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tfguard.text import as_bytes, valid
+
 _REDACTED = "[redacted]"
 
 
@@ -41,9 +43,16 @@ _secrets: tuple[str, ...] = ()
 def register_secrets(values: Iterable[str]) -> None:
     """Cut these texts out of every event from now on. Those under 6 characters are passed over."""
     global _secrets
-    known = {*_secrets, *(value for value in values if len(value) >= _MIN_SECRET)}
+    found = [value for value in values if len(value) >= _MIN_SECRET]
+    # What a program has printed of a value that is no UTF-8 is read, and shown, with U+FFFD in it.
+    known = {*_secrets, *found, *map(valid, found), *map(_read, found)}
     # The longest first: one secret may contain another.
     _secrets = tuple(sorted(known, key=len, reverse=True))
+
+
+def _read(value: str) -> str:
+    """What a program's output is read as where it shows this value: Python makes one sign of some two bytes."""
+    return as_bytes(value).decode("utf-8", "replace")
 
 
 def secrets_among(values: Mapping[str, Any]) -> list[str]:

@@ -62,6 +62,8 @@ def test_the_region_comes_from_the_environment_where_the_url_has_none(name: str)
         ("file://dir", "n", "three slashes"),
         ("file:///dir?region=x", "n", "unknown option"),
         ("http://[", "n", "is no store"),
+        ("dynamodb://t\udcff", "n", "is no UTF-8"),
+        ("s3://b/p\udcff", "n", "is no UTF-8"),
         ("locks", "", "no name for a lock"),
         ("locks", "../x", "no name for a lock"),
         ("locks", "/etc/x", "no name for a lock"),

@@ -14,7 +14,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from tfguard.backends import BACKENDS, Backend, load
 from tfguard.backends.target import StoreSpec
 from tfguard.errors import ConfigError
-from tfguard.text import printable
+from tfguard.text import printable, valid
 
 #: Schemes that are not Terraform's word for their backend.
 _SCHEMES = {"dynamodb": "s3", "file": "local"}
@@ -60,6 +60,8 @@ def parse_store_url(url: str, name: str, environ: Mapping[str, str]) -> StoreSpe
     parts = parsed.parts
     if backend is None or parts.fragment or "@" in parts.netloc or not (parts.netloc or parts.path):
         raise parsed.wrong("is no store.")
+    if parsed.scheme != "file" and valid(url) != url:  # A path may be of any bytes; a service's names are text.
+        raise _wrong(f"{printable(url, 60)!r} is no UTF-8.", "Name the store in UTF-8.")
     return backend.from_url(parsed, name, environ)
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tfguard.ci.platform import Platform
+from tfguard.text import valid
 
 #: GitHub shows ten annotations of a step, each cut after 4096 signs.
 _MAX_ANNOTATIONS = 10
@@ -57,8 +58,8 @@ class GitHub(Platform):
     def _append(self, variable: str, text: str) -> None:
         path = self.environ.get(variable)
         if path:
-            with contextlib.suppress(OSError), open(path, "a", encoding="utf-8", errors="replace") as file:
-                file.write(text)
+            with contextlib.suppress(OSError), open(path, "ab") as file:
+                file.write(valid(text).encode())
 
 
 def escaped(text: str) -> str:

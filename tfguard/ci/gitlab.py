@@ -13,10 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import msgspec
-
 from tfguard import files
 from tfguard.ci.platform import Platform
+from tfguard.wire import publish
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class GitLab(Platform):
     def show_changes(self, add: int, change: int, destroy: int, folder: Path) -> None:
         report = {"create": add, "update": change, "delete": destroy}
         with contextlib.suppress(OSError):
-            files.write(folder / "report.json", msgspec.json.encode(report))
+            files.write(folder / "report.json", publish(report))
 
     def make_plan_folder(self) -> str:
         folder = os.path.join(self.environ[self.job_folder], ".tfguard")

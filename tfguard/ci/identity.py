@@ -264,5 +264,4 @@ def _link(text: str) -> str:
 
 
 def _clean(text: str, limit: int) -> str:
-    # Bytes that are no UTF-8 reach us as lone surrogates, which no encoder of ours takes.
-    return printable(text.encode("utf-8", "replace").decode("utf-8").strip(), limit)
+    return printable(text.strip(), limit)

@@ -9,8 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from tfguard import redaction
 from tfguard.config.changed import changed_since, is_concerned, names_no_commit
 from tfguard.config.document import KeyPath, dotted
@@ -21,6 +19,7 @@ from tfguard.errors import NAMED, ConfigError
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
 from tfguard.terraform.modules import local_modules
+from tfguard.wire import printable_json, publish
 
 _HIDDEN = "(not shown)"
 
@@ -91,13 +90,13 @@ def list_pipelines(call: Call, *, since: str, is_json: bool) -> int:
     elif since:
         files = changed_since(config.root, since)
         names = [name for name in names if is_concerned(config, name, files, environ, folders_read=local_modules)]
-    print(msgspec.json.encode(names).decode() if is_json else "\n".join(names))  # noqa: T201 - asked for
+    print(publish(names).decode() if is_json else "\n".join(names))  # noqa: T201 - asked for
     return 0
 
 
 def print_schema() -> int:
     """Print the JSON Schema of tfguard.yml, the same as `tfguard.schema.json` in the package."""
-    print(msgspec.json.format(msgspec.json.encode(schema())).decode())  # noqa: T201 - asked for
+    print(printable_json(schema()))  # noqa: T201 - asked for
     return 0
 
 
@@ -110,9 +109,8 @@ def _shown(path: KeyPath, value: Any) -> Any:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return value if isinstance(value, str) else publish(value).decode()
 
 
 def _print_json(facts: Any) -> None:
-    text = msgspec.json.format(msgspec.json.encode(facts)).decode()
-    print(redaction.redact(text))  # noqa: T201 - asked for
+    print(redaction.redact(printable_json(facts)))  # noqa: T201 - asked for

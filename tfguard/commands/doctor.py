@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from tfguard import redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
@@ -15,6 +13,7 @@ from tfguard.lock.opened_lock import OpenedLock
 from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context
 from tfguard.terraform import command_line
+from tfguard.wire import printable_json
 
 if TYPE_CHECKING:
     from tfguard.findings import Finding
@@ -79,6 +78,6 @@ def print_findings(context: Context, findings: Iterable[Finding], *, is_json: bo
     finally:  # Where the proof cannot be had, what was found before is worth no less.
         if is_json:
             facts = {"label": context.label(), "findings": found}
-            text = msgspec.json.format(msgspec.json.encode(facts)).decode()
+            text = printable_json(facts)
             print(redaction.redact(text), flush=True)  # noqa: T201 - asked for
     return 1 if any(finding.mark == "failure" for finding in found) else 0

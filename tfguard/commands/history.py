@@ -14,7 +14,8 @@ from tfguard.lock.verdicts import age_seconds
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
 from tfguard.run.context import operated_target
-from tfguard.text import printable, printable_json
+from tfguard.text import printable
+from tfguard.wire import printable_json
 
 _HEADINGS = ("ENDED", "AGO", "TOKEN", "COMMAND", "WHO", "WAITED", "HELD", "OUTCOME", "RUN")
 

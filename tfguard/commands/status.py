@@ -19,7 +19,8 @@ from tfguard.report.table import print_table
 from tfguard.run.call import Call
 from tfguard.run.context import operated_target
 from tfguard.run.fleet import Look, look_around, look_at_pipelines
-from tfguard.text import printable, printable_json
+from tfguard.text import printable
+from tfguard.wire import printable_json
 
 _CLOCK = SystemClock()
 

@@ -19,6 +19,7 @@ from tfguard.config.rules import SHORTEST_LEASE_SECONDS, combination_findings, p
 from tfguard.config.schema import HIDDEN, KeyFinding, did_you_mean, file_findings
 from tfguard.config.variables import has_variables
 from tfguard.errors import NAMED, ConfigError
+from tfguard.text import valid
 
 FILE_NAME = "tfguard.yml"
 
@@ -163,7 +164,7 @@ def shown_value(finding: KeyFinding, path: KeyPath) -> str:
     value = finding.value
     if value is HIDDEN or value == "" or isinstance(value, (dict, list)) or (path and path[0] in UNSHOWN):
         return ""
-    return f", got {clip(repr(value) if isinstance(value, str) else str(value).lower(), 40)}"
+    return f", got {clip(repr(valid(value)) if isinstance(value, str) else str(value).lower(), 40)}"
 
 
 def _named(start: Path, named: str, source: str) -> Path:

@@ -14,9 +14,6 @@ from tfguard.backends.target import Target
 from tfguard.lock.deadlines import Deadlines
 from tfguard.lock.protocol import Adoption, LockRequest, LockTerms, Release, Word
 
-#: No record is to be kept.
-NOTHING = msgspec.Raw(b"null")
-
 # --- front → keeper -------------------------------------------------------------------------------------------------
 
 
@@ -37,15 +34,16 @@ class Acquire(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
     Take the lock, waiting up to its timeout. Answered by Held, or by Failed.
 
-    `environ` becomes the keeper's, so that credentials resolve as the child's do. `record` is a `RunRecord`, which
-    only the front and the keeper's writer of it read; it is kept in `record_path`, for `settle`.
+    `environ` becomes the keeper's, so that credentials resolve as the child's do. `record` is a `RunRecord`,
+    packed, for only the keeper's writer of it reads it (empty: none is to be kept); it is kept in `record_path`, for
+    `settle`.
     """
 
     lock: LockRequest
     target: Target
     environ: dict[str, str]
     rescue: Rescue | None = None
-    record: msgspec.Raw = NOTHING
+    record: str = ""
     record_path: str = ""
 
     @property

@@ -28,6 +28,7 @@ from tfguard.ci import platforms
 from tfguard.clock import boot_id, created
 from tfguard.guard.messages import Family
 from tfguard.jobfiles.transcript import Transcript
+from tfguard.wire import pack, unpack
 
 #: How many records of runs that ended are kept where nobody settles, as on a laptop.
 KEPT_RECORDS = 20
@@ -112,9 +113,9 @@ class RecordWriter:
         self._transcript: Transcript | None = None
 
     @classmethod
-    def of(cls, path: str, record: msgspec.Raw) -> RecordWriter:
-        """Make the writer of a record that the front has encoded."""
-        return cls(path, msgspec.json.decode(record, type=RunRecord | None))
+    def of(cls, path: str, record: str) -> RecordWriter:
+        """Make the writer of a record that the front has packed."""
+        return cls(path, unpack(record.encode(), RunRecord) if record else None)
 
     def note(self, **facts: Any) -> None:
         """Change the record, and write it."""
@@ -181,14 +182,14 @@ def read(path: Path) -> RunRecord | None:
     """Read a record; None if there is none, or it is none of ours."""
     try:
         with path.open("rb") as file:
-            return msgspec.json.decode(file.read(_MAX_BYTES), type=RunRecord)
+            return unpack(file.read(_MAX_BYTES), RunRecord)
     except (OSError, msgspec.DecodeError, RecursionError):
         return None
 
 
 def write(path: Path, record: RunRecord) -> None:
     """Write a record whole, readable by its owner alone. Raises OSError."""
-    write_private(path, msgspec.json.encode(record))
+    write_private(path, pack(record))
 
 
 def write_private(path: Path, data: bytes) -> None:

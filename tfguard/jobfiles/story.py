@@ -16,6 +16,7 @@ import msgspec
 from tfguard.jobfiles import run_record
 from tfguard.jobfiles.run_record import STORY_SUFFIX, ProcessMark
 from tfguard.terraform.plan_json import PlannedChanges
+from tfguard.wire import pack, unpack
 
 _MAX_BYTES = 8 * 1024 * 1024
 
@@ -55,7 +56,7 @@ class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     def save(self, record: Path) -> None:
         """Write it beside a record. Where that cannot be, a killed run's story is shorter."""
         with contextlib.suppress(OSError):
-            run_record.write_private(record.with_suffix(STORY_SUFFIX), msgspec.json.encode(self))
+            run_record.write_private(record.with_suffix(STORY_SUFFIX), pack(self))
 
 
 def read(record: Path) -> Story | None:
@@ -65,7 +66,7 @@ def read(record: Path) -> Story | None:
             status = os.fstat(file.fileno())
             # It names files to write. One that came with a checkout is not private.
             is_ours = status.st_uid == os.geteuid() and not status.st_mode & 0o077
-            return msgspec.json.decode(file.read(_MAX_BYTES), type=Story) if is_ours else None
+            return unpack(file.read(_MAX_BYTES), Story) if is_ours else None
     except (OSError, msgspec.DecodeError, RecursionError):
         return None
 

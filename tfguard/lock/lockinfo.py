@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from tfguard.clock import _RFC3339
+from tfguard.text import valid
 
 #: A lock record larger than this is not one of Terraform's, and nothing we want in memory or on a terminal.
 MAX_BYTES = 64 * 1024
@@ -38,9 +39,14 @@ class LockInfo(msgspec.Struct, frozen=True, kw_only=True):
     path: str = ""
 
     def encode(self) -> str:
-        """Return the text that Go's `json.Marshal` gives for these values."""
+        """
+        Return the text that Go's `json.Marshal` gives for these values.
+
+        For a byte that is no UTF-8 Go writes an escaped U+FFFD. OpenTofu, which reads this and writes it again to
+        compare both, writes the letter itself; so do we.
+        """
         values = (self.id, self.operation, self.info, self.who, self.version, self.created, self.path)
-        text = json.dumps(dict(zip(_FIELDS, values)), ensure_ascii=False, separators=(",", ":"))
+        text = valid(json.dumps(dict(zip(_FIELDS, values)), ensure_ascii=False, separators=(",", ":")))
         return _GO_ESCAPED.sub(lambda match: _GO_ESCAPES[match[0]], text)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from tfguard.lock.store import Count, Holder, QueueRecord
+from tfguard.wire import publish
 
 #: How many runs are kept, small enough for one DynamoDB item together with the line.
 KEPT_RUNS = 20
@@ -227,7 +228,7 @@ def _parts(parts: dict[str, msgspec.Raw], name: str, kind: type) -> tuple[Any, .
 
 def encode(state: QueueState) -> str:
     """Return the text to store."""
-    return msgspec.json.encode(state).decode()
+    return publish(state).decode()
 
 
 #: More than that is not read: it is nobody's queue.
@@ -241,7 +242,7 @@ class _Body(msgspec.Struct, frozen=True):
 
 def encode_record(record: QueueRecord) -> bytes:
     """Write the record as what is stored; its version belongs to the store."""
-    return msgspec.json.encode(_Body(revision=record.revision, queue=record.text))
+    return publish(_Body(revision=record.revision, queue=record.text))
 
 
 def decode_record(content: bytes, version: str = "") -> QueueRecord:

@@ -2,6 +2,7 @@
 How our small helpers are started: a bare Python that imports nothing but the standard library and what is named.
 
 `-I`: nothing of the caller's environment or directory is imported. `-S`: no installed package either, so it is quick.
+`-X utf8`: whatever the locale is, a name's bytes mean the same to all of us.
 """
 
 from __future__ import annotations
@@ -21,4 +22,4 @@ def command(module: str, *numbers: int, words: list[str] | None = None) -> list[
     end = 2 + len(numbers)
     code = _CODE.format(module=module, end=end, rest="" if words is None else f", sys.argv[{end}:]")
     name = f"tfguard-{module}"
-    return [sys.executable, "-I", "-S", "-c", code, _ROOT, name, *map(str, numbers), *(words or [])]
+    return [sys.executable, "-I", "-S", "-X", "utf8", "-c", code, _ROOT, name, *map(str, numbers), *(words or [])]

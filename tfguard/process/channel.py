@@ -14,6 +14,7 @@ import msgspec
 
 from tfguard.guard.messages import ToFront, ToKeeper
 from tfguard.lock import protocol
+from tfguard.wire import Unpacker, pack
 
 Said = TypeVar("Said", bound=msgspec.Struct)
 Heard = TypeVar("Heard", bound=msgspec.Struct)
@@ -40,12 +41,11 @@ class Channel(Generic[Said, Heard]):
     Nothing raises either: whether the other end lives is learnt by reading.
     """
 
-    def __init__(self, end: socket.socket, decoder: msgspec.json.Decoder[Heard]) -> None:
+    def __init__(self, end: socket.socket, heard: Unpacker) -> None:
         self.socket = end
         self.socket.setblocking(False)
         self.is_open = True
-        self._decoder = decoder
-        self._encoder = msgspec.json.Encoder()
+        self._heard = heard
         self._buffer = b""
         self._descriptors: list[int] = []
         self._unsent: list[_Unsent] = []
@@ -56,7 +56,7 @@ class Channel(Generic[Said, Heard]):
 
     def send(self, message: Said, descriptors: list[int] | None = None) -> None:
         """Send one message, with descriptors if there are any (they stay open here, and are to, until it is sent)."""
-        line = self._encoder.encode(message) + b"\n"
+        line = pack(message) + b"\n"
         with self._sending:
             if isinstance(message, NEWS):
                 kind = type(message)
@@ -99,7 +99,7 @@ class Channel(Generic[Said, Heard]):
             self.is_open = False
             return []
         *lines, self._buffer = (self._buffer + data).split(b"\n")
-        return [self._decoder.decode(line) for line in lines]
+        return [self._heard.unpack(line) for line in lines]
 
     def take_descriptors(self, count: int) -> list[int]:
         """Return the oldest `count` descriptors received, now the caller's to close."""
@@ -118,14 +118,12 @@ KeeperEnd = Channel[ToFront, ToKeeper]
 
 def front_end(end: socket.socket) -> FrontEnd:
     """Return the front's end of the socketpair."""
-    decoder: msgspec.json.Decoder[ToFront] = msgspec.json.Decoder(ToFront)
-    return Channel(end, decoder)
+    return Channel(end, Unpacker(ToFront))
 
 
 def keeper_end(end: socket.socket) -> KeeperEnd:
     """Return the keeper's end of the socketpair."""
-    decoder: msgspec.json.Decoder[ToKeeper] = msgspec.json.Decoder(ToKeeper)
-    return Channel(end, decoder)
+    return Channel(end, Unpacker(ToKeeper))
 
 
 def _descriptors_of(ancillary: list[tuple[int, int, bytes]]) -> list[int]:

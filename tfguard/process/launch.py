@@ -96,7 +96,7 @@ def _launch(environ: Mapping[str, str]) -> Launched:
     with theirs:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-I", "-c", _KEEPER),
+                *(sys.executable, "-I", "-X", "utf8", "-c", _KEEPER),
                 *("tfguard-keeper", str(Path(__file__).resolve().parents[2])),
                 *(str(end) for end in (theirs.fileno(), _page.descriptor, *_lifeline)),
             ],

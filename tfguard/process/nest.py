@@ -22,6 +22,7 @@ from tfguard import files
 from tfguard.errors import StoreMisconfigured
 from tfguard.lock.protocol import Sibling
 from tfguard.text import printable
+from tfguard.wire import pack, unpack
 
 _MAX_BYTES = 4096
 
@@ -56,7 +57,7 @@ class Nest:
             self._descriptor = descriptor
             with contextlib.suppress(OSError):
                 os.truncate(descriptor, 0)
-                os.pwrite(descriptor, msgspec.json.encode(self._us), 0)
+                os.pwrite(descriptor, pack(self._us), 0)
         return True
 
     def leave(self) -> None:
@@ -94,5 +95,5 @@ class Nest:
 
 def _read(descriptor: int) -> Sibling | None:
     with contextlib.suppress(OSError, msgspec.DecodeError, RecursionError):
-        return msgspec.json.decode(os.pread(descriptor, _MAX_BYTES, 0), type=Sibling)
+        return unpack(os.pread(descriptor, _MAX_BYTES, 0), Sibling)
     return None

@@ -20,8 +20,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from tfguard import redaction
 from tfguard.ci import identity
 from tfguard.ci.job_log import stream_for
@@ -34,6 +32,8 @@ from tfguard.report import log, summary
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
 from tfguard.terraform.plan_json import PlannedChanges, read_closing
+from tfguard.text import valid
+from tfguard.wire import publish
 
 _ANNOTATED = re.compile(
     r"run\.failed|run\.timed_out|lease\.(lost|taken_over)|plan\.stale|state\.\w+|settle\.(released|failed)"
@@ -124,7 +124,7 @@ class JobPage:
     def hear(self, level: str, event: str, text: str, facts: Mapping[str, Any]) -> None:
         """Note a message for the page, and annotate with it if it is worth that."""
         if facts.get("holder"):
-            self.story.holder = msgspec.json.encode(facts["holder"], enc_hook=str).decode()
+            self.story.holder = publish(facts["holder"], enc_hook=str).decode()
         if level != "info" and _ANNOTATED.fullmatch(event):
             self._annotate(level, redaction.redact(text))
 
@@ -227,4 +227,4 @@ def is_data(words: Sequence[str]) -> bool:
 def _print(text: str, to: int) -> None:
     with contextlib.suppress(OSError, ValueError, AttributeError):
         sys.stdout.flush()
-        outlet(to).say(text.encode("utf-8", "replace"))
+        outlet(to).say(valid(text).encode())

@@ -29,7 +29,7 @@ from tfguard import files, threads
 from tfguard.errors import UsageError
 from tfguard.outlet import outlet
 from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
-from tfguard.text import printable
+from tfguard.text import printable, valid
 
 Format = Literal["console", "json"]
 LevelName = Literal["debug", "info", "warning", "error"]
@@ -188,7 +188,7 @@ class _Output:
             stream.flush()
             return
         # Around the stream's buffer: what stays in it after EPIPE would turn our exit status into Python's 120.
-        data = text.encode("utf-8", "backslashreplace")
+        data = valid(text).encode()
         if self._stream is None:
             outlet(descriptor).say(data)
         else:  # It is closed as soon as its owner likes, and its number is another's then.
@@ -242,7 +242,7 @@ def _clean(value: Any) -> Any:
 
 
 def _clean_text(text: str) -> str:
-    return printable(redact(text).encode("utf-8", "replace").decode("utf-8"), _MAX_TEXT)
+    return printable(redact(text), _MAX_TEXT)
 
 
 _CLEANERS: Mapping[type | tuple[type, ...], Callable[[Any], Any]] = {

@@ -16,7 +16,7 @@ from tfguard.jobfiles.story import ReportFile
 from tfguard.report import log, summary
 from tfguard.report.listener import Reports
 from tfguard.report.summary import Page
-from tfguard.text import printable
+from tfguard.text import printable, valid
 
 _SUFFIXES = (".md", ".json")
 _EXAMPLE = "For example: tfguard --report plan.md --report-limit 65000 plan"
@@ -56,7 +56,7 @@ def listen(_: Mapping[str, str], reports: Reports) -> ReportFiles:
 def write(report: ReportFile, page: Page) -> None:
     """Write the page in the form that the file's name asks for. Raises OSError."""
     is_json = report.path.endswith(".json")
-    data = summary.render_json(page, report.limit) if is_json else summary.render(page, report.limit).encode()
+    data = summary.render_json(page, report.limit) if is_json else valid(summary.render(page, report.limit)).encode()
     path = Path(report.path)
     beside = _write_beside(path, data)
     try:

@@ -23,7 +23,8 @@ from tfguard import redaction
 from tfguard.jobfiles.story import PlanFiles
 from tfguard.jobfiles.transcript import left_out
 from tfguard.terraform.plan_json import PlannedChanges
-from tfguard.text import printable
+from tfguard.text import printable, valid
+from tfguard.wire import publish
 
 #: How long a page may be where nobody says otherwise.
 LIMIT_BYTES = 1024 * 1024
@@ -125,7 +126,7 @@ def first_error(text: str) -> str:
 
 def cut(text: str, limit_bytes: int) -> str:
     """Cut the middle out of what is too long, and say so. What says so is given in any case, for all of the text."""
-    data = text.encode("utf-8", "replace")
+    data = valid(text).encode()
     if len(data) <= limit_bytes:
         return text
     half = max(0, (limit_bytes - _size(left_out(len(data)))) // 2)
@@ -145,7 +146,7 @@ def _largest(most: int, fits: Callable[[int], bool]) -> int:
 
 
 def _size(text: str) -> int:
-    return len(text.encode("utf-8", "replace"))
+    return len(valid(text).encode())
 
 
 # --- Markdown -------------------------------------------------------------------------------------------------------
@@ -271,11 +272,11 @@ def _link(page: Page, written: Callable[[str], str]) -> str:
 
 
 def _encoded(facts: dict[str, Any]) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(facts)) + b"\n"
+    return msgspec.json.format(publish(facts)) + b"\n"
 
 
 def _as_json(text: str) -> str:
-    return msgspec.json.encode(text).decode()
+    return publish(text).decode()
 
 
 def _line(text: str) -> str:

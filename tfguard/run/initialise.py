@@ -26,7 +26,7 @@ from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.intended_backend import wanted_values
 from tfguard.terraform import command_line
 from tfguard.terraform.backend_values import differing_backend_config
-from tfguard.text import printable
+from tfguard.text import as_bytes, printable
 
 #: Errors of a network or a registry that another try may cure. `retry.init.patterns` adds to them.
 TRANSIENT = (
@@ -135,7 +135,7 @@ def _init_arguments(context: Context) -> Iterator[list[str]]:
         text = backend_config_text(found)
         if text:
             path = Path(folder, "backend.tfbackend")
-            files.write(path, text.encode())
+            files.write(path, as_bytes(text))
             flags.append(f"-backend-config={path}")
         yield [*flags, *found.args.get("init", ())]
 

@@ -37,6 +37,7 @@ from tfguard.run.missing_workspace import create_workspace
 from tfguard.run.refused import as_error
 from tfguard.run.task import Task
 from tfguard.terraform.plan_file import read_planned_at
+from tfguard.wire import pack
 
 #: Credentials that end sooner than this may end before an unlimited run does.
 SHORT_CREDENTIALS_SECONDS = 15 * 60.0
@@ -279,7 +280,7 @@ class Runner:
             target=task.target,
             environ=dict(task.environ),
             rescue=self._rescue(task),
-            record=msgspec.Raw(msgspec.json.encode(task.record)),
+            record=pack(task.record).decode() if task.record else "",
             record_path=task.record_path,
         )
 

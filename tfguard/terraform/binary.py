@@ -25,6 +25,7 @@ import msgspec
 
 from tfguard import files
 from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable, ProgramNotFound
+from tfguard.wire import pack, unpack
 
 Kind = Literal["terraform", "tofu"]
 
@@ -196,7 +197,7 @@ def _read_versions(cache: Path) -> dict[str, _CachedVersion]:
     try:
         if not stat.S_ISREG(cache.stat().st_mode):
             return {}
-        return msgspec.json.decode(cache.read_bytes(), type=dict[str, _CachedVersion])
+        return unpack(cache.read_bytes(), dict[str, _CachedVersion])
     except (OSError, msgspec.DecodeError, RecursionError):
         return {}
 
@@ -206,7 +207,7 @@ def _write_versions(cache: Path, known: Mapping[str, _CachedVersion]) -> None:
     beside = cache.with_name(f"{cache.name}.{os.getpid()}")
     try:
         files.make_folder(cache.parent)
-        files.write(beside, msgspec.json.encode(known))
+        files.write(beside, pack(known))
         beside.replace(cache)
     except OSError:
         with contextlib.suppress(OSError):

@@ -17,6 +17,7 @@ from tfguard.backends.aws.credentials import AwsStore, Credentials
 from tfguard.lock import lockinfo
 from tfguard.lock.names import DIGEST_SUFFIX, QUEUE_SUFFIX
 from tfguard.lock.store import Lease, LockRecord, QueueRecord
+from tfguard.wire import publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -115,7 +116,7 @@ class DynamoDBStore(AwsStore):
         item = {"LockID": {"S": self._spec.lock_id}, INFO: {"S": record.text}}
         if record.lease is not None:
             item[BEAT] = {"N": str(record.lease.beat)}
-            item[LEASE] = {"S": msgspec.json.encode(record.lease).decode()}
+            item[LEASE] = {"S": publish(record.lease).decode()}
         return item
 
 

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 from tfguard.backends.aws.answers import lines_of
 from tfguard.errors import StoreMisconfigured
+from tfguard.text import printable
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.spec import AwsAccess
@@ -81,7 +82,10 @@ def bucket_url(base: str, bucket: str, *, path_style: bool) -> str:
 def _aws(service: str, region: str, *, fips: bool, dualstack: bool) -> str:
     if not _LABEL.fullmatch(region):
         raise StoreMisconfigured(
-            lines_of(f"{region!r} is no AWS region.", "Correct `region` in the backend, or set the endpoint, too.")
+            lines_of(
+                f"{printable(region, 60)!r} is no AWS region.",
+                "Correct `region` in the backend, or set the endpoint, too.",
+            )
         )
     domain, both = next((row[1:] for row in _PARTITIONS if region.startswith(row[0])), _AWS)
     if service == "s3":

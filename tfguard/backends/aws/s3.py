@@ -22,6 +22,7 @@ from tfguard.errors import Conflict, StoreMisconfigured
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX, beside_lock, probe_suffix
 from tfguard.lock.store import Lease, LockRecord, QueueRecord
+from tfguard.wire import publish
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.spec import S3Object, WorkspaceProbe
@@ -214,7 +215,7 @@ def _etag(version: str) -> str:
 def _body(record: LockRecord) -> bytes:
     if record.lease is None:
         return record.text.encode()
-    return record.text[:-1].encode() + _LEASE_KEY.encode() + msgspec.json.encode(record.lease) + b"}"
+    return record.text[:-1].encode() + _LEASE_KEY.encode() + publish(record.lease) + b"}"
 
 
 def _split(body: str) -> tuple[str, Lease | None]:

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 
 from tfguard.backends.aws.keys import Keys
 from tfguard.backends.net.transport import host_of
+from tfguard.text import as_bytes
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
 
@@ -50,11 +51,11 @@ def signed(
         ]
     )
     place = f"{stamp[:8]}/{region}/{service}/aws4_request"
-    text = "\n".join([_ALGORITHM, stamp, place, hashlib.sha256(canonical.encode()).hexdigest()])
-    key = f"AWS4{keys.secret_key}".encode()
+    text = "\n".join([_ALGORITHM, stamp, place, hashlib.sha256(as_bytes(canonical)).hexdigest()])
+    key = as_bytes(f"AWS4{keys.secret_key}")
     for part in (stamp[:8], region, service, "aws4_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    signature = hmac.digest(key, text.encode(), "sha256").hex()
+        key = hmac.digest(key, as_bytes(part), "sha256")
+    signature = hmac.digest(key, as_bytes(text), "sha256").hex()
     sent["Authorization"] = (
         f"{_ALGORITHM} Credential={keys.access_key}/{place}, SignedHeaders={listed}, Signature={signature}"
     )

@@ -12,6 +12,7 @@ from tfguard.backends.aws.keys import AssumeRole
 from tfguard.backends.spec import LockSpec, Probe, StateSpec, StoredDigest
 from tfguard.lock.names import COPY_MARK, DIGEST_SUFFIX, beside_lock, probe_suffix
 from tfguard.lock.store import Store
+from tfguard.wire import pack
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -56,7 +57,7 @@ class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def key(self, environ: Mapping[str, str]) -> str:
         """Return what decides which credentials are found: this, and what AWS's own variables say."""
         variables = sorted(f"{name}={value}" for name, value in environ.items() if "AWS" in name)
-        return "\n".join((msgspec.json.encode(self).decode(), *variables))
+        return "\n".join((pack(self).decode(), *variables))
 
     def resolve(self) -> Credentials:
         """Return credentials that stores of this access may share; the first that needs them resolves them."""

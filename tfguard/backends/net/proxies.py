@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from tfguard.text import as_bytes
+
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -87,7 +89,7 @@ def _proxy(text: str) -> Proxy | None:
     authorization = ""
     if parts.username is not None:
         user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-        authorization = "Basic " + base64.b64encode(user.encode()).decode()
+        authorization = "Basic " + base64.b64encode(as_bytes(user)).decode()
     return Proxy(parts.scheme, parts.hostname, port, authorization)
 
 

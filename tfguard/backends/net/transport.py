@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 from tfguard.backends.net.proxies import Proxies, Proxy
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import StoreMisconfigured
+from tfguard.text import as_bytes
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_REFUSAL = 64 * 1024
@@ -117,7 +118,7 @@ class Transport:
         if not any(name.lower() == "host" for name in request.headers):
             connection.putheader("Host", host_of(request.url))
         for name, value in request.headers.items():
-            connection.putheader(name, value)
+            connection.putheader(name, as_bytes(value))
         if request.body or request.method in ("PUT", "POST"):
             connection.putheader("Content-Length", str(len(request.body)))
         connection.endheaders(request.body)

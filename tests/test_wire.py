@@ -1,0 +1,104 @@
+"""Words as JSON: every byte arrives among ourselves, and others always get UTF-8."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Union
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.target import Target
+from tfguard.guard import messages
+from tfguard.jobfiles.run_record import RunRecord
+from tfguard.jobfiles.story import PlanFiles, Story
+from tfguard.lock.lockinfo import LockInfo, decode
+from tfguard.lock.queue_record import QueueState, Run, Ticket
+from tfguard.lock.queue_record import decode as decode_queue
+from tfguard.lock.queue_record import encode as encode_queue
+from tfguard.lock.store import Holder
+from tfguard.text import as_bytes, printable, valid
+from tfguard.wire import Unpacker, pack, publish, unpack
+
+#: A name, an argument, a variable: as Python shows it.
+NAMES = st.binary(max_size=12).map(os.fsdecode)
+#: What else Python may hold for a text: half a pair, and what looks like an escape of ours.
+TEXTS = st.one_of(NAMES, st.text(st.characters(categories=["Cs", "Cc", "Ll"])), st.just("\x00dcff"), st.just("\\u0000"))
+
+
+class Kinds(msgspec.Struct, frozen=True, tag=True):
+    text: str
+    more: tuple[str, ...] = ()
+    named: dict[str, str] = {}
+    numbered: dict[int, str] = {}
+    raw: bytes = b""
+    part: Union[float, None] = None
+
+
+@given(st.builds(Kinds, TEXTS, st.lists(TEXTS).map(tuple), st.dictionaries(TEXTS, TEXTS), raw=st.binary(max_size=3)))
+def test_what_is_packed_is_unpacked_as_it_was(value: Kinds) -> None:
+    line = pack(value)
+
+    assert b"\n" not in line
+    assert json.loads(line.decode())
+    assert unpack(line, Kinds) == value
+
+
+@given(st.lists(NAMES), NAMES, st.dictionaries(NAMES, NAMES))
+def test_a_program_is_started_with_the_bytes_that_it_was_given(
+    argv: list[str], directory: str, environ: dict[str, str]
+) -> None:
+    spawn = messages.Spawn(argv=argv, directory=directory, environ=environ)
+
+    assert Unpacker(messages.ToKeeper).unpack(pack(spawn)) == spawn
+
+
+@given(NAMES, NAMES)
+def test_a_run_is_settled_where_it_ran(directory: str, config: str) -> None:
+    target = Target(label=directory, path="p", backend="local", workspace="", stores=(LocalSpec(path=directory),))
+    record = RunRecord(label=directory, again="", target=target, directory=directory, config=config)
+    story = Story(label=directory, files=PlanFiles(plan=directory, shown=config))
+
+    assert unpack(pack(record).decode().encode(), RunRecord) == record
+    assert unpack(pack(story), Story) == story
+
+
+@given(TEXTS)
+def test_others_read_a_valid_text(text: str) -> None:
+    published = json.loads(publish({text: [text]}).decode())
+
+    assert published == {valid(text): [valid(text)]}
+    assert publish(text) == publish(valid(text))
+
+
+@given(NAMES)
+def test_a_lock_record_and_a_line_can_be_stored(name: str) -> None:
+    info = LockInfo(id="1", who=name, path=name)
+    holder = Holder(who=name, command=name)
+    state = QueueState(runs=(Run(holder=holder, ended_at=""),), tickets=(Ticket(id="2", holder=holder),))
+
+    read = decode(info.encode())
+
+    assert read is not None
+    assert read.path == valid(name)
+    assert read.encode() == info.encode()  # OpenTofu compares what it read with what is stored.
+    assert decode_queue(encode_queue(state)).runs[0].holder == Holder(who=valid(name), command=valid(name))
+
+
+@given(st.binary())
+def test_bytes_come_back_and_can_always_be_shown(data: bytes) -> None:
+    name = os.fsdecode(data)
+
+    assert as_bytes(name) == data
+    printable(name, 10_000).encode()
+
+
+@pytest.mark.parametrize(
+    ("data", "shown"), [(b"J\xfcrgen", "J\ufffdrgen"), (b"\xe2\x82", "\ufffd\ufffd"), ("Jürgen".encode(), "Jürgen")]
+)
+def test_each_byte_that_is_no_text_is_shown_as_terraform_shows_it(data: bytes, shown: str) -> None:
+    assert printable(os.fsdecode(data)) == shown

@@ -1,0 +1,84 @@
+"""
+Words as JSON, whatever bytes they are made of.
+
+Names of files, arguments and variables are bytes, and need not be UTF-8. Python shows such a byte as a lone surrogate,
+for which JSON has no place. Among ourselves every byte arrives (`pack`, `unpack`): between our processes, and in files
+that only we read. What others read (stores, reports, platforms) has U+FFFD in its place (`publish`), as Terraform has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import msgspec
+
+from tfguard.text import escaped_json, valid
+
+Value = TypeVar("Value")
+
+#: What stands as NUL and four hexadecimal digits in a packed text. NUL is among it, so that nothing else looks so.
+_ODD = re.compile("[\x00\ud800-\udfff]")
+_HIDDEN = re.compile("\x00([0-9a-f]{4})")
+_NUL = b"\\u0000"
+
+
+def pack(value: object) -> bytes:
+    """Return one line of JSON, from which an `Unpacker` makes exactly this value again."""
+    try:
+        line = msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        line = _NUL
+    return msgspec.json.encode(_each_text(msgspec.to_builtins(value), _hide)) if _NUL in line else line
+
+
+class Unpacker:
+    """Reads what `pack` wrote of one kind of value: a class, or a union of classes."""
+
+    def __init__(self, kind: Any) -> None:
+        self._kind = kind
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+
+    def unpack(self, line: bytes) -> Any:
+        """Return what was packed. Raises msgspec.DecodeError where it is something else."""
+        if _NUL not in line:
+            return self._decoder.decode(line)
+        return msgspec.convert(_each_text(msgspec.json.decode(line), _show), self._kind, str_keys=True)
+
+
+def unpack(line: bytes, kind: type[Value]) -> Value:
+    """Return what was packed, of this class. Raises msgspec.DecodeError where it is something else."""
+    found: Value = Unpacker(kind).unpack(line)
+    return found
+
+
+def publish(value: object, enc_hook: Callable[[Any], Any] | None = None) -> bytes:
+    """Return one line of JSON for others than us: what is no UTF-8 in it is U+FFFD. `enc_hook` as msgspec has it."""
+    try:
+        return msgspec.json.encode(value, enc_hook=enc_hook)
+    except UnicodeEncodeError:
+        return msgspec.json.encode(_each_text(msgspec.to_builtins(value, enc_hook=enc_hook), valid))
+
+
+def printable_json(value: object) -> str:
+    """Return indented JSON for people and programs, harmless to a terminal and to a CI's log on its way."""
+    return escaped_json(msgspec.json.format(publish(value)).decode())
+
+
+def _each_text(value: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {_each_text(key, change): _each_text(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each_text(item, change) for item in value]
+    return value
+
+
+def _hide(text: str) -> str:
+    return _ODD.sub(lambda match: f"\x00{ord(match[0]):04x}", text)
+
+
+def _show(text: str) -> str:
+    return _HIDDEN.sub(lambda match: chr(int(match[1], 16)), text)
