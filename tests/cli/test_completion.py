@@ -136,7 +136,7 @@ def test_an_answer_costs_no_heavy_import(home: Path) -> None:
     result = run([sys.executable, "-c", code], home, **asked)
 
     assert result.stdout.startswith("plain,prod/network\n")
-    assert not {"boto3", "botocore", "structlog", "rich", "asyncio"} & set(result.stdout.split())
+    assert not {"boto3", "botocore", "rich", "asyncio"} & set(result.stdout.split())
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

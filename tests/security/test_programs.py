@@ -38,7 +38,6 @@ MODULES = (
     "msgspec",
     "psutil",
     "sitecustomize",
-    "structlog",
     "usercustomize",
     "yaml",
 )

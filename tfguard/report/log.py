@@ -8,16 +8,18 @@ Events are `noun.past_participle`; data are key-values, the same key meaning the
 values under a key that names one are dropped, and registered secrets are cut out of every text. And nothing that
 goes wrong in here reaches the caller: a run that holds a lock must not die of a closed stderr.
 
-structlog takes 70–90 ms to import (its console brings rich, its loggers asyncio), so it is imported by the first event
-that is really written, or by `warm_up` while Terraform is busy anyway.
+structlog is not used: its import takes as long as all of the front's (0.1 s of CPU in each run, since its console
+brings rich and its loggers asyncio), and what an event has to be here, plain and without secrets, was our own before.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import datetime, timezone
 from enum import Enum
@@ -25,7 +27,7 @@ from typing import Any, Literal, TextIO, cast
 
 import msgspec
 
-from tfguard import files, threads
+from tfguard import files
 from tfguard.errors import UsageError
 from tfguard.outlet import outlet
 from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
@@ -71,12 +73,6 @@ def configure(format: Format = "console", verbosity: int = 0, stream: TextIO | N
     _sink = _Sink(format, "warning" if verbosity < 0 else "debug" if verbosity else "info", stream)
 
 
-def warm_up() -> threading.Thread:
-    """Import what the first event needs, in the background; call it when the child has been started."""
-    # A defect meets the first event as well, which is written plainly then.
-    return threads.start("log-warm-up", lambda: _sink.logger, on_defect=lambda _: None)
-
-
 class Logger:
     """Writes events, each with the values it is bound to. Cheap to make; never raises."""
 
@@ -112,52 +108,43 @@ def get_logger(**bound: Any) -> Logger:
 
 
 class _Sink:
-    """Where events go: the threshold, and behind it structlog's processors."""
+    """Where events go: the threshold, and behind it what makes a line of one."""
 
     def __init__(self, format: Format, level: LevelName, stream: TextIO | None) -> None:  # noqa: A002
-        self._format = format
+        self._render = _render_as_json if format == "json" else self._render_for_people
         self._threshold = _LEVELS[level]
         self._stream = stream
-        self._logger: Any = None
-        self._lock = threading.Lock()
+        self._output = _Output(stream)
 
-    @property
-    def logger(self) -> Any:
-        with self._lock:
-            if self._logger is None:
-                self._logger = self._make_logger()
-        return self._logger
-
-    def write(self, level: LevelName, event: str, values: Mapping[str, Any]) -> None:
+    def write(self, level: LevelName, event: str, values: Event) -> None:
         if _LEVELS[level] >= self._threshold:
-            getattr(self.logger, level)(event, **values)
+            # First what a reader looks for first, then the values in the order in which they were given.
+            whole = {"timestamp": _timestamp(), "level": level, "event": event, **_with_traceback(values)}
+            self._output.say(self._render(_clean_event(whole)))
 
-    def _make_logger(self) -> Any:
-        import structlog
-
-        is_json = self._format == "json"
-        render: structlog.typing.Processor = structlog.processors.JSONRenderer() if is_json else self._render_for_people
-        return structlog.wrap_logger(
-            _Output(self._stream),
-            processors=[
-                structlog.processors.add_log_level,
-                structlog.processors.format_exc_info,
-                _stamp,
-                _clean_event,
-                render,
-            ],
-            wrapper_class=structlog.BoundLogger,
-            context_class=dict,
-            cache_logger_on_first_use=True,
-        )
-
-    def _render_for_people(self, _logger: Any, _method: str, event: Event) -> str:
+    def _render_for_people(self, event: Event) -> str:
         paint = _paint if _is_coloured(self._stream or sys.stderr) else _leave
         exception = event.pop("exception", "")
         level, name, at = event.pop("level"), str(event.pop("event")), event.pop("timestamp")
         head = f"{paint('2', at[11:19])} {paint(_COLOURS[level], f'{level:7}')} {paint('1', name)}"
         values = (f"{paint('36', key + '=')}{_quoted(value)}" for key, value in event.items() if value is not None)
         return " ".join([head, *values]) + (f"\n{exception}" if exception else "")
+
+
+def _render_as_json(event: Event) -> str:
+    return json.dumps(event)
+
+
+def _timestamp() -> str:
+    now = datetime.now(timezone.utc)
+    return f"{now:%Y-%m-%dT%H:%M:%S}.{now.microsecond // 1000:03d}Z"
+
+
+def _with_traceback(values: Event) -> Event:
+    """Put the traceback of the error that is being handled in the place of `exc_info`."""
+    if not values.pop("exc_info", False):
+        return values
+    return {**values, "exception": traceback.format_exc().rstrip("\n")}
 
 
 class _Output:
@@ -167,7 +154,7 @@ class _Output:
         self._stream = stream
         self._lock = threading.Lock()
 
-    def debug(self, line: str) -> None:
+    def say(self, line: str) -> None:
         stream = self._stream or sys.stderr
         if stream is None:  # started without a stderr
             return
@@ -176,8 +163,6 @@ class _Output:
                 self._write(stream, line + "\n")
             except (OSError, ValueError):
                 pass
-
-    info = warning = error = debug
 
     def _write(self, stream: TextIO, text: str) -> None:
         try:
@@ -195,19 +180,8 @@ class _Output:
             files.write_all(descriptor, data)
 
 
-def _stamp(_logger: Any, _method: str, event: Event) -> Event:
-    now = datetime.now(timezone.utc)
-    # First what a reader looks for first, then the values in the order in which they were given.
-    return {
-        "timestamp": now.strftime(f"%Y-%m-%dT%H:%M:%S.{now.microsecond // 1000:03d}Z"),
-        "level": event.pop("level"),
-        "event": event.pop("event"),
-        **event,
-    }
-
-
-def _clean_event(_logger: Any, _method: str, event: Event) -> Event:
-    """The last processor before rendering: after it an event is plain data, printable and without secrets."""
+def _clean_event(event: Event) -> Event:
+    """The last step before rendering: after it an event is plain data, printable and without secrets."""
     exception = event.pop("exception", None)
     cleaned: dict[str, Any] = _clean_mapping(event)
     if exception:

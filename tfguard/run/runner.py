@@ -26,7 +26,6 @@ from tfguard.lock.names import UNSAVED_STATE
 from tfguard.process.front import Front, Refused
 from tfguard.process.launch import without_tracking
 from tfguard.process.relatives import nest_around
-from tfguard.report import log
 from tfguard.report.messages import phrases, running, starting, states, waiting
 from tfguard.report.narrator import Narrator, holder_facts
 from tfguard.report.reporter import Reporter
@@ -192,7 +191,6 @@ class Runner:
         return ended
 
     def _run_body(self, task: Task, held: protocol.Held, look: Look, body: Body) -> int:
-        log.warm_up()
         try:
             footing = Footing(held, self._child_environ(task, held), look, lambda: task.look_again(""))
             status = body(footing)
