@@ -194,7 +194,7 @@ def test_all_of_it_is_killed_with_what_descends_from_it(place):
     place.relatives().kill()
 
     eventually(lambda: all(each.status() == psutil.STATUS_ZOMBIE for each in place.children()))
-    assert place.relatives().left() == []
+    eventually(lambda: place.relatives().left() == [])  # A child's child may take a moment longer to go.
 
 
 @pytest.mark.parametrize(("waits_for", "is_found"), [("all", True), ("writers", False), ("nobody", False)])

@@ -14,7 +14,6 @@ brings rich and its loggers asyncio), and what an event has to be here, plain an
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -32,6 +31,7 @@ from tfguard.errors import UsageError
 from tfguard.outlet import outlet
 from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
 from tfguard.text import printable, valid
+from tfguard.wire import publish
 
 Format = Literal["console", "json"]
 LevelName = Literal["debug", "info", "warning", "error"]
@@ -132,7 +132,7 @@ class _Sink:
 
 
 def _render_as_json(event: Event) -> str:
-    return json.dumps(event)
+    return publish(event).decode()
 
 
 def _timestamp() -> str:
