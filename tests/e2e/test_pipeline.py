@@ -182,7 +182,7 @@ def test_secret_backend_values_stay_off_every_command_line_and_are_cleared_away(
     witness.write_text(
         "#!/bin/sh\n"
         f'case "$*" in *init*) for each in /proc/[0-9]*/cmdline; do cat $each 2>/dev/null; done > {scratch}.seen;\n'
-        f"  ls -l {scratch}/* >> {scratch}.seen; cat {scratch}/*/* >> {scratch}.inside;; esac\n"
+        f"  ls -lR {scratch} >> {scratch}.seen; cat {scratch}/*/*/* >> {scratch}.inside;; esac\n"
         'exec terraform "$@"\n'
     )
     witness.chmod(0o755)

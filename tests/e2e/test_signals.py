@@ -197,13 +197,15 @@ def test_a_signal_to_the_process_group_reaches_terraform_once(stage: Callable[..
     assert_clean(made, printed)
 
 
-def test_sigkill_of_the_front_leaves_a_keeper_that_ends_the_run(begin) -> None:
-    made, run = begin()
+def test_sigkill_of_the_front_leaves_a_keeper_that_ends_the_run(begin, tmp_path: Path) -> None:
+    made, run = begin(TMPDIR=str(tmp_path))
 
+    assert leaves_own_folder(tmp_path)
     run.front.kill()
     run.all_gone()
 
     assert_clean(made)
+    assert not leaves_own_folder(tmp_path)
 
 
 def test_sigkill_of_the_keeper_is_survived_by_a_successor(begin) -> None:
@@ -271,9 +273,10 @@ def test_a_successor_without_credentials_lets_nothing_run_beyond_the_lease(begin
     assert len(made.locks()) == 1
 
 
-def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock(begin) -> None:
-    made, run = begin(TFGUARD_LOCK_LEASE=SHORT_LEASE)
+def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock(begin, tmp_path: Path) -> None:
+    made, run = begin(TFGUARD_LOCK_LEASE=SHORT_LEASE, TMPDIR=str(tmp_path))
 
+    assert leaves_own_folder(tmp_path)
     run.keeper.suspend()  # So that it does not see the front's death before its own.
     run.front.kill()
     run.keeper.kill()
@@ -285,6 +288,12 @@ def test_sigkill_of_front_and_keeper_stops_terraform_and_the_lease_ends_the_lock
     assert result.code == 0, str(result)
     assert "took the lock over" in result.err
     assert made.locks() == []
+    eventually(lambda: not leaves_own_folder(tmp_path), 10, "the end of the run's folder")
+
+
+def leaves_own_folder(tmp_path: Path) -> bool:
+    """Whether there is a folder with what only we may read: a copy of the plan, or of the backend's cache."""
+    return bool(list(tmp_path.glob("tfguard-*")))
 
 
 def test_sigkill_of_terraform_gives_its_signal_and_releases(begin) -> None:

@@ -16,6 +16,7 @@ from tfguard.lock import protocol
 from tfguard.process import front as module
 from tfguard.process import signal_desk
 from tfguard.process.front import Front
+from tfguard.process.keeper_link import KeeperLink
 from tfguard.process.page import Page
 
 
@@ -28,7 +29,7 @@ class NotedKeeper:
     cpu_ticks = 0
     lock_fd = -1
 
-    def __init__(self, environ, selector):
+    def __init__(self, environ, selector, *, shares_terminal):
         self.page = Page.create()
         self.told = [[]]
 
@@ -134,3 +135,34 @@ class Later:
 
     def boottime(self):
         return self._now
+
+
+@pytest.mark.parametrize("result", [None, "released"])
+def test_a_keeper_that_is_busy_goes_on_when_its_front_leaves(front, monkeypatch, result):
+    left = []
+    monkeypatch.setattr(front._keeper, "leave", lambda *, is_busy: left.append(is_busy), raising=False)
+    front._is_keeper_busy = True
+    if result is not None:
+        front._on_keeper(protocol.Released(result=result))
+
+    front.close()
+
+    assert left == [result is None]
+
+
+@pytest.mark.parametrize("is_busy", [False, True])
+def test_who_leaves_while_its_keeper_is_busy_leaves_it_the_runs_folder(is_busy):
+    class Channel:
+        def close(self):
+            pass
+
+    link = KeeperLink.__new__(KeeperLink)
+    link.page, link.channel = Page.create(), Channel()
+    folder = link.folder()
+    assert (os.stat(folder).st_mode & 0o777, link.folder()) == (0o700, folder)
+
+    link.leave(is_busy=is_busy)
+
+    assert (os.path.isdir(folder), link.page.front) == (is_busy, 0)
+    link.page.remove_folder()
+    os.close(link.page.descriptor)

@@ -60,6 +60,27 @@ def test_a_program_that_has_ended_is_still_known_until_it_is_reaped(page):
     assert page.program() is None
 
 
+def test_the_runs_folder_goes_with_all_that_is_in_it_and_nothing_that_a_link_in_it_leads_to(page, tmp_path):
+    folder, real = tmp_path / "tfguard-x", tmp_path / "modules"
+    folder.mkdir()
+    real.mkdir()
+    (real / "main.tf").touch()
+    (folder / "modules").symlink_to(real)
+    page.folder = str(folder)
+
+    page.remove_folder()
+
+    assert (page.folder, list(tmp_path.iterdir()), list(real.iterdir())) == ("", [real], [real / "main.tf"])
+
+
+def test_a_path_that_does_not_fit_is_no_folder_of_ours(page, tmp_path):
+    page.folder = str(tmp_path / ("x" * 4000))
+
+    page.remove_folder()
+
+    assert (page.folder, tmp_path.exists()) == ("", True)
+
+
 def test_the_one_signal_of_a_program_is_claimed_once(page):
     assert [page.claim_signal(), page.claim_signal()] == [True, False]
 

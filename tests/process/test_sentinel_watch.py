@@ -198,3 +198,17 @@ def test_without_a_terminal_it_joins_none(scene, monkeypatch):
     monkeypatch.setattr(sentinel.os, "setpgid", pytest.fail)
 
     scene.watch._stand_beside(PID)
+
+
+@pytest.mark.parametrize("is_front_alive", [True, False])
+def test_the_last_of_ours_removes_the_runs_folder(scene, tmp_path, is_front_alive):
+    folder = tmp_path / "tfguard-x"
+    folder.mkdir()
+    scene.page.folder = str(folder)
+    scene.kill_keeper()
+    if not is_front_alive:
+        scene.kill_front()
+
+    scene.watch.run()
+
+    assert folder.exists() == is_front_alive

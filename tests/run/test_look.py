@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -153,6 +152,11 @@ class FakeFront:
     def run_captured(self, argv: Sequence[str], *, directory: str, environ: Mapping[str, str]) -> tuple[int, str]:
         self.captured.append(argv)
         return 0, ""
+
+    def folder(self) -> str:
+        folder = self.root.parent / "own"
+        folder.mkdir(exist_ok=True)
+        return str(folder)
 
     def close(self) -> None:
         pass
@@ -404,23 +408,22 @@ def test_a_workspace_that_is_not_found_after_its_creation_ends_the_run(
 # --- the copy of a plan ---------------------------------------------------------------------------------------------
 
 
-def test_the_copy_of_a_plan_is_ours_alone_and_goes_with_the_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[tuple[int, int, str]] = []
+def test_the_copy_of_a_plan_is_ours_alone_and_in_the_runs_own_folder(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, str]] = []
     front = FakeFront(root, [])
 
     def note(argv: Sequence[str], **_: Any) -> int:
         copy = Path(argv[-1])
-        seen.append((copy.stat().st_mode & 0o777, copy.parent.stat().st_mode & 0o777, str(copy)))
+        seen.append((copy.stat().st_mode & 0o777, str(copy)))
         return 0
 
     monkeypatch.setattr(front, "run", note)
 
     run(front, context_at(root, monkeypatch, "apply", "tfplan"))
 
-    ((mode, folder, path),) = seen
-    assert (mode, folder) == (0o600, 0o700)
-    assert re.search(r"/tfguard-[^/]+/tfplan$", path)
-    assert not Path(path).parent.exists()
+    assert seen == [(0o600, f"{front.folder()}/tfplan")]
 
 
 def test_a_plan_that_cannot_be_copied_is_not_applied(

@@ -222,6 +222,7 @@ MUTANTS = (
     _in("process.program", "what the sentinel alone is sent is taken for the program's", ("heard.beside == pid and ", ""), tests=("tests/process/test_program.py",)),
     _in("process.program", "a program that ignores a signal has had it", (" and not family.ignores(pid, heard.number)", ""), tests=("tests/process/test_program.py",)),
     _in("process.sentinel", "nobody of ours is in the job that a shell signals", ("self._page.group if pid else 0)", "0)"), tests=SENTINEL_TESTS),
+    _in("process.sentinel", "a dead run's folder is left behind", ("                    self._page.remove_folder()\n", "                    pass\n"), tests=SENTINEL_TESTS),
     _in("process.child", "a program is born in the keeper's group", ("os.setpgid(0, group)", "os.getpgid(0)"), tests=("tests/process/test_child.py",)),
     Mutant(
         "a program is born deaf, as its keeper is",
@@ -271,7 +272,7 @@ MUTANTS = (
     _in("process.sentinel", "the sentinel leaves what outlives all of ours", ("if self._frozen_at is not None or now - self._left_alone_at >= _LONGEST_SECONDS:", "if self._frozen_at is not None:"), tests=SENTINEL_TESTS),
     _in("process.sentinel", "what is frozen stays so for ever", ("now - self._frozen_at >= self._page.freeze_timeout", "self._page is None"), tests=SENTINEL_TESTS),
     _in("process.sentinel", "a keeper waits for a sentinel that was stopped", ("        self._socket.setblocking(False)\n        passed", "        self._socket.settimeout(1.0)\n        passed"), ("        with contextlib.suppress(OSError):\n            socket.send_fds", "        if self:\n            socket.send_fds"), tests=SENTINEL_TESTS),
-    _in("process.page", "a program has had the signal of the one before", ("        self._set(_SIGNALLED, 0.0)\n", ""), tests=("tests/process/test_page.py",)),
+    _in("process.page", "a program has had the signal of the one before", ("        self._signalled = 0.0\n", ""), tests=("tests/process/test_page.py",)),
     _in("process.page", "everybody may claim the signal", ("claimed = not self.is_signalled", "claimed = True"), tests=("tests/process/test_page.py",)),
     _in("process.page", "whoever has its PID is the program", ("if not found.pid or family.started_at(found.pid) != found.started_at:", "if not found.pid:"), tests=("tests/process/test_page.py",)),
     _in("process.shim", "a program enters itself too late", ("    Page(page).enter(os.getpid())\n", ""), tests=("tests/process/test_shim.py",)),

@@ -11,7 +11,7 @@ from tfguard.commands.doctor import UNUSABLE, find, print_findings
 from tfguard.errors import ConfigError
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
-from tfguard.run.look import Footing
+from tfguard.run.look import Footing, private_folder
 from tfguard.run.session import Session, guarded
 from tfguard.terraform import command_line
 from tfguard.text import printable
@@ -80,7 +80,7 @@ def _prove(session: Session) -> list[Finding] | RunEnded:
     def body(footing: Footing) -> int:
         nonlocal answer, log
         bare = {name: value for name, value in footing.environ.items() if not name.startswith("TF_CLI_ARGS")}
-        with tempfile.TemporaryDirectory(prefix="tfguard-") as private:
+        with tempfile.TemporaryDirectory(prefix="log-", dir=private_folder(session.front)) as private:
             path = Path(private) / "log"
             logged = {"TF_LOG": "DEBUG", "TF_LOG_PATH": str(path)} if compared else {}
             status, output = session.front.run_captured(

@@ -15,7 +15,7 @@ from tfguard.errors import ConfigError, Outcome, TfguardCommand, UsageError
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.initialise import initialise, pinned
-from tfguard.run.look import Footing
+from tfguard.run.look import Footing, private_folder
 from tfguard.run.session import Session, guarded
 from tfguard.run.steps import Steps, check_arguments
 from tfguard.terraform import command_line
@@ -64,14 +64,14 @@ def _run_steps(session: Session) -> RunEnded:
     invocation = command_line.parse(("apply",) if "apply" in steps else ("plan",), context.environ)
 
     def body(footing: Footing) -> int:
-        with _plan_file() as path:
+        with _plan_file(session) as path:
             return Steps(session.front, footing, path).run(steps)
 
     return session.run(lambda: session.task(invocation, is_plan="apply" not in steps), body)
 
 
 @contextlib.contextmanager
-def _plan_file() -> Iterator[Path]:
+def _plan_file(session: Session) -> Iterator[Path]:
     """A place for the plan in a folder that only we can enter: a plan holds secrets in clear."""
-    with tempfile.TemporaryDirectory(prefix="tfguard-") as folder:
+    with tempfile.TemporaryDirectory(prefix="plan-", dir=private_folder(session.front)) as folder:
         yield Path(folder, "tfplan")

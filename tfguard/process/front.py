@@ -11,7 +11,6 @@ The front never talks to a store and never imports boto3.
 
 from __future__ import annotations
 
-import os
 import selectors
 import signal
 from collections import deque
@@ -91,13 +90,12 @@ class Front:
         )
         self._answers: list[Answer] = []
         self._last_word: protocol.Release | None = None
-        self._is_resigned = False
+        self._is_resigned = self._is_keeper_busy = False
         if not self.is_interactive:
             # No terminal job control here: SIGTSTP would stop the front, not Terraform.
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         become_subreaper()
-        self._keeper = KeeperLink(environ, self._selector)
-        self._keeper.page.group = os.getpgrp() if self.is_interactive else 0
+        self._keeper = KeeperLink(environ, self._selector, shares_terminal=self.is_interactive)
         self._child = FrontChild(self._keeper.page)
         self._cpu_ticks = 0
         self._asked_at = 0.0
@@ -121,11 +119,13 @@ class Front:
         self._request = request
         self._asked_at = self._clock.boottime()
         self._handover = Handover()
+        self._is_keeper_busy = True
         self._keeper.send(request)
         answer = self._await(protocol.Held, protocol.Failed, give_up=lambda: self._signals.has_waited(CANCEL_SECONDS))
         if isinstance(answer, protocol.Held):
             return answer
         self._request = None
+        self._is_keeper_busy = answer is None
         self._check_stopped()
         assert isinstance(answer, protocol.Failed)  # Who gives up has been stopped.
         raise Refused(answer)
@@ -215,9 +215,13 @@ class Front:
         self._cpu_ticks = 0
         self._rules.start_keeper(now)
 
+    def folder(self) -> str:
+        """Return the run's own folder, which the last of ours to leave removes. Raises OSError."""
+        return self._keeper.folder()
+
     def close(self) -> None:
         """Leave. A keeper with something left to do does it alone."""
-        self._keeper.channel.close()
+        self._keeper.leave(is_busy=self._is_keeper_busy and not self._is_resigned)
 
     def stand_down(self) -> None:
         """There is nothing to guard after all, and this process is about to become Terraform: leave no trace."""
@@ -281,6 +285,7 @@ class Front:
                 self._on_held(message)
                 self._answers.append(message)
             case protocol.Failed() | messages.Exited() | protocol.Released():
+                self._is_keeper_busy = self._is_keeper_busy and not isinstance(message, protocol.Released)
                 self._answers.append(message)
             case protocol.Lost():
                 self.lost = message

@@ -86,6 +86,7 @@ class Keeper:
 
     def __init__(self, channel: KeeperEnd, page: Page, lifeline: int = -1) -> None:
         self._channel = channel
+        self._page = page
         self._clock = SystemClock()
         self._inbox: deque[protocol.Word | BaseException] = deque()
         self._is_signalled = False
@@ -129,6 +130,8 @@ class Keeper:
             self._enforce()
             self._reap()
         self._sentinels.close()
+        if os.getppid() != self._page.front:  # It has left, or was killed: we are the last.
+            self._page.remove_folder()
 
     def _note_signal(self, _number: int, _frame: object) -> None:
         self._is_signalled = True

@@ -20,8 +20,11 @@ class KeeperLink:
     `lock_fd` is the descriptor of a local lock that a keeper has taken, -1 if there is none: it is handed on.
     """
 
-    def __init__(self, environ: Mapping[str, str], selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, environ: Mapping[str, str], selector: selectors.BaseSelector, *, shares_terminal: bool = False
+    ) -> None:
         self.lock_fd = -1
+        self._group = os.getpgrp() if shares_terminal else 0
         self._environ = launch.without_tracking(environ)
         self._selector = selector
         self._restarts = 0
@@ -31,6 +34,7 @@ class KeeperLink:
         launched = launch.take(self._environ)
         self._process = launched.process
         self.page = launched.page
+        self.page.front, self.page.group = os.getpid(), self._group
         self.channel = channel.front_end(launched.socket)
         self._selector.register(self.channel, selectors.EVENT_READ)
 
@@ -99,6 +103,23 @@ class KeeperLink:
 
     def end(self) -> None:
         """End it at once, with nothing left for it to do."""
-        self.channel.close()
+        self.leave(is_busy=False)
         self._process.kill()
         self._process.wait()
+
+    # --- the run's folder ---------------------------------------------------------------------------------------
+
+    def folder(self) -> str:
+        """Return a folder that only we can enter; the last of ours to leave removes it. Raises OSError."""
+        if not self.page.folder:
+            import tempfile  # Slow to import.
+
+            self.page.folder = tempfile.mkdtemp(prefix="tfguard-")
+        return self.page.folder
+
+    def leave(self, *, is_busy: bool) -> None:
+        """The front leaves. A keeper that is busy goes on alone, and is the one who needs the run's folder then."""
+        self.page.front = 0
+        if not is_busy:
+            self.page.remove_folder()
+        self.channel.close()

@@ -11,7 +11,8 @@ from __future__ import annotations
 import fcntl
 import os
 import struct
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 from tfguard.process import family
 from tfguard.process.relatives import Kin
@@ -21,7 +22,9 @@ _DOUBLE, _PROGRAM = struct.Struct("<d"), struct.Struct("<qq")
 _SAFE_UNTIL, _KEEPER_SEEN, _FREEZE_TIMEOUT, _SIGNALLED, _PROGRAM_AT, _FRONT, _GROUP = 0, 8, 16, 24, 32, 48, 56
 #: How a program's relatives are known: written before it starts, and not again while it runs.
 _KIN_AT, _KIN_BYTES = 64, 1984
-_SIZE = _KIN_AT + _KIN_BYTES
+#: The path of the run's private folder.
+_FOLDER_AT, _FOLDER_BYTES = _KIN_AT + _KIN_BYTES, 2048
+_SIZE = _FOLDER_AT + _FOLDER_BYTES
 
 
 class Program(NamedTuple):
@@ -31,15 +34,41 @@ class Program(NamedTuple):
     started_at: int
 
 
+Number = TypeVar("Number", int, float)
+
+
+class _Fact(Generic[Number]):
+    """One number on a page, read and written there."""
+
+    def __init__(self, place: int, kind: Callable[[float], Number]) -> None:
+        self._place = place
+        self._kind: Callable[[float], Number] = kind
+
+    def __get__(self, page: Page, _owner: type[Page] | None = None) -> Number:
+        value: float = _DOUBLE.unpack(os.pread(page.descriptor, _DOUBLE.size, self._place))[0]
+        return self._kind(value)
+
+    def __set__(self, page: Page, value: Number) -> None:
+        os.pwrite(page.descriptor, _DOUBLE.pack(value), self._place)
+
+
 class Page:
     """
     One page, known by a descriptor that its processes inherit. Instants are boottime, in seconds.
 
     *safe_until*: when the program must have stopped writing; *keeper_seen*: when the keeper last went round its loop;
-    *freeze_timeout*: for how many seconds a program may stay frozen; *front*: the front's PID; *group*: the process
-    group that front and program share on a terminal, else 0. The program is the one that runs now, and its one SIGINT
-    is claimed here by whoever sends it.
+    *freeze_timeout*: for how many seconds a program may stay frozen; *front*: the front's PID, 0 once it has
+    left; *group*: the process group that front and program share on a terminal, else 0. *folder*: where the run keeps
+    what only we may read; the last of ours to leave removes it. The program is the one that runs now, and its one
+    SIGINT is claimed here by whoever sends it.
     """
+
+    safe_until = _Fact(_SAFE_UNTIL, float)
+    keeper_seen = _Fact(_KEEPER_SEEN, float)
+    freeze_timeout = _Fact(_FREEZE_TIMEOUT, float)
+    front = _Fact(_FRONT, int)
+    group = _Fact(_GROUP, int)
+    _signalled = _Fact(_SIGNALLED, float)
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
@@ -57,44 +86,28 @@ class Page:
         os.ftruncate(descriptor, _SIZE)
         page = cls(descriptor)
         page.safe_until = page.freeze_timeout = float("inf")
-        page._set(_FRONT, os.getpid())
+        page.front = os.getpid()
         return page
 
-    @property
-    def front(self) -> int:
-        return int(self._get(_FRONT))
+    # --- the run's folder ---------------------------------------------------------------------------------------
 
     @property
-    def group(self) -> int:
-        return int(self._get(_GROUP))
+    def folder(self) -> str:
+        return os.fsdecode(os.pread(self.descriptor, _FOLDER_BYTES, _FOLDER_AT).rstrip(b"\0"))
 
-    @group.setter
-    def group(self, group: int) -> None:
-        self._set(_GROUP, group)
+    @folder.setter
+    def folder(self, path: str) -> None:
+        name = os.fsencode(path)
+        if len(name) <= _FOLDER_BYTES:
+            os.pwrite(self.descriptor, name.ljust(_FOLDER_BYTES, b"\0"), _FOLDER_AT)
 
-    @property
-    def safe_until(self) -> float:
-        return self._get(_SAFE_UNTIL)
+    def remove_folder(self) -> None:
+        """Nobody of ours needs it any more."""
+        if self.folder:
+            import shutil  # Slow to import.
 
-    @safe_until.setter
-    def safe_until(self, instant: float) -> None:
-        self._set(_SAFE_UNTIL, instant)
-
-    @property
-    def keeper_seen(self) -> float:
-        return self._get(_KEEPER_SEEN)
-
-    @keeper_seen.setter
-    def keeper_seen(self, instant: float) -> None:
-        self._set(_KEEPER_SEEN, instant)
-
-    @property
-    def freeze_timeout(self) -> float:
-        return self._get(_FREEZE_TIMEOUT)
-
-    @freeze_timeout.setter
-    def freeze_timeout(self, seconds: float) -> None:
-        self._set(_FREEZE_TIMEOUT, seconds)
+            shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = ""
 
     # --- the program --------------------------------------------------------------------------------------------
 
@@ -102,7 +115,7 @@ class Page:
         """No program runs; the next one has not had its SIGINT."""
         os.pwrite(self.descriptor, _PROGRAM.pack(0, 0), _PROGRAM_AT)
         os.pwrite(self.descriptor, bytes(_KIN_BYTES), _KIN_AT)
-        self._set(_SIGNALLED, 0.0)
+        self._signalled = 0.0
 
     def await_kin(self, kin: Kin) -> None:
         """The program that is about to start has relatives who are known so."""
@@ -130,7 +143,7 @@ class Page:
     @property
     def is_signalled(self) -> bool:
         """Whether the program has had its one SIGINT, or somebody of ours is about to send it."""
-        return self._get(_SIGNALLED) > 0
+        return self._signalled > 0
 
     def claim_signal(self) -> bool:
         """
@@ -144,14 +157,7 @@ class Page:
             return False
         try:
             claimed = not self.is_signalled
-            self._set(_SIGNALLED, 1.0)
+            self._signalled = 1.0
         finally:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
         return claimed
-
-    def _get(self, place: int) -> float:
-        value: float = _DOUBLE.unpack(os.pread(self.descriptor, _DOUBLE.size, place))[0]
-        return value
-
-    def _set(self, place: int, value: float) -> None:
-        os.pwrite(self.descriptor, _DOUBLE.pack(value), place)

@@ -212,6 +212,8 @@ class Watch:
             if (pid and not family.is_gone(pid)) or self._relatives.left():
                 self._enforce(pid, time.clock_gettime(_BOOTTIME))
             elif self._is_keeper_gone:
+                if self._has_ended():
+                    self._page.remove_folder()
                 return
             else:
                 self._frozen_at = None

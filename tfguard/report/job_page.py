@@ -16,7 +16,7 @@ import secrets
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,9 +190,10 @@ class JobPage:
 
     # --- plans --------------------------------------------------------------------------------------------------
 
-    def place_plan(self, given: str | None, *, is_unattended: bool) -> PlanFiles | None:
+    def place_plan(self, given: str | None, own_folder: Callable[[], str], *, is_unattended: bool) -> PlanFiles | None:
         """
-        Say where the plan goes: where the user said, else into a folder of the job's, else into one that goes with us.
+        Say where the plan goes: where the user said, else into a folder of the job's, else into one that goes with us,
+        in the run's own.
 
         None where a person watches: Terraform would advise applying a file that is about to be deleted.
         """
@@ -201,7 +202,7 @@ class JobPage:
             if job is not None:
                 folder = job.make_plan_folder()
             elif given or is_unattended:
-                folder = self._scratch = tempfile.mkdtemp(prefix="tfguard-")
+                folder = self._scratch = tempfile.mkdtemp(prefix="page-", dir=own_folder())
             else:
                 return None
         except OSError:

@@ -24,6 +24,7 @@ from tfguard.report.messages import starting
 from tfguard.run.context import Context
 from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.intended_backend import wanted_values
+from tfguard.run.look import private_folder
 from tfguard.terraform import command_line
 from tfguard.terraform.backend_values import differing_backend_config
 from tfguard.text import as_bytes, printable
@@ -106,7 +107,7 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
         ),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
-    with _init_arguments(context) as flags:
+    with _init_arguments(front, context) as flags:
         argv = [*context.terraform, "init", *flags, *words]
         status, _ = retrying(_try_init, front, context, argv, stdout)
     if status != 0:
@@ -123,7 +124,7 @@ def _try_init(front: Front, context: Context, argv: list[str], stdout: int) -> t
 
 
 @contextlib.contextmanager
-def _init_arguments(context: Context) -> Iterator[list[str]]:
+def _init_arguments(front: Front, context: Context) -> Iterator[list[str]]:
     """The flags for init; values of `backend_config` travel in a file of our own, for they may be secrets."""
     found = context.settings
     flags = ["-input=false"]
@@ -131,7 +132,7 @@ def _init_arguments(context: Context) -> Iterator[list[str]]:
     if cache is not None and _differences(context):
         flags.append("-reconfigure")
     flags += [f"-backend-config={path}" for path in found.backend_config_files]
-    with tempfile.TemporaryDirectory(prefix="tfguard-") as folder:
+    with tempfile.TemporaryDirectory(prefix="init-", dir=private_folder(front)) as folder:
         text = backend_config_text(found)
         if text:
             path = Path(folder, "backend.tfbackend")

@@ -28,6 +28,7 @@ from tfguard.backends.target import Target, Unlockable
 from tfguard.errors import NAMED, ConfigError
 from tfguard.files import write
 from tfguard.lock import protocol
+from tfguard.process.front import Front
 from tfguard.report.messages import phrases
 from tfguard.run.context import Context, find_target
 from tfguard.terraform.command_line import Invocation, with_plan_file
@@ -147,7 +148,7 @@ def _read_plan(workdir: WorkingDirectory, invocation: Invocation, folder: str) -
             return _digest(file.read), copy
     except OSError as error:
         if folder:
-            what = f"the plan file cannot be copied into {folder}: {error.strerror}."
+            what = f"the plan file cannot be copied ({error.strerror}) into {folder}."
             raise NoCopy(what, "Make room there, or name another folder in TMPDIR.") from error
         raise ConfigError(f"the plan file cannot be read: {error.strerror}.") from error
 
@@ -168,15 +169,15 @@ def _digest(read: Callable[[int], bytes]) -> str:
     return found.hexdigest()
 
 
-def private_folder() -> str:
+def private_folder(front: Front) -> str:
     """
-    Make a folder that only we can enter, for copies of the plan and of the backend's cache.
+    Return the run's own folder, for copies of the plan and of the backend's cache.
 
     Raises:
         ConfigError: There is no room for one.
     """
     try:
-        return tempfile.mkdtemp(prefix="tfguard-")
+        return front.folder()
     except OSError as error:
         raise ConfigError(
             f"there is no place for a copy of the plan file: {error.strerror}.", "Name a folder for it in TMPDIR."

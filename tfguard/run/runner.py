@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -87,11 +86,8 @@ class Runner:
         What kept the run from starting, or broke it off, is said here, and is an ending too; it is not raised.
         """
         self._started_at = self._clock.boottime()
-        self._folder = private_folder()
-        ended = self._run_in_rounds(task, body, again)
-        if ended.release != "failed":  # Else the keeper may need it still, for a push.
-            shutil.rmtree(self._folder, ignore_errors=True)
-        return ended
+        self._folder = private_folder(self.front)
+        return self._run_in_rounds(task, body, again)
 
     def _run_in_rounds(self, task: Task, body: Body, again: Callable[[], Task]) -> RunEnded:
         for count in range(1, _ROUNDS + 1):

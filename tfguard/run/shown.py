@@ -43,7 +43,7 @@ def run_on_page(
         keep = len if invocation.plan_file else None
         return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep)
     is_plan = invocation.words == ("plan",)
-    argv, files = _saved(page, context, invocation, argv) if is_plan else (argv, None)
+    argv, files = _saved(front, page, context, invocation, argv) if is_plan else (argv, None)
     kept = page.begin(page.story.label or context.label(), is_plan=is_plan)
     is_text = _is_for_people(invocation) and not invocation.is_set("json")  # TF_CLI_ARGS_plan=-json
     with page.fenced(argv) if is_text else contextlib.nullcontext():
@@ -67,12 +67,12 @@ def for_platform(context: Context, invocation: Invocation, ended: RunEnded) -> R
 
 
 def _saved(
-    page: JobPage, context: Context, invocation: Invocation, argv: Sequence[str]
+    front: Front, page: JobPage, context: Context, invocation: Invocation, argv: Sequence[str]
 ) -> tuple[Sequence[str], PlanFiles | None]:
     """The plan's arguments with a file to save it to, unless they name one."""
     given = invocation.flag("out")
     path = os.path.join(context.settings.directory, given) if given else None
-    files = page.place_plan(path, is_unattended=bool(context.environ.get("TF_IN_AUTOMATION")))
+    files = page.place_plan(path, front.folder, is_unattended=bool(context.environ.get("TF_IN_AUTOMATION")))
     if files is None or given:
         return argv, files
     at = list(argv).index("plan") + 1
