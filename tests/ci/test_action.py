@@ -50,6 +50,30 @@ def test_a_plan_is_saved_counted_and_private(job: Callable[..., Job]) -> None:
     assert "**1 to add, 0 to change, 0 to destroy.**" in made.steps["run"].summary
 
 
+def test_a_plan_whose_arguments_only_terraform_can_read_is_told_as_every_other_is(job: Callable[..., Job]) -> None:
+    made = job({"command": "plan"}, TF_CLI_ARGS_plan=r"-detailed-exitcode -no-color -var=hold=\n")
+
+    code = made.run()
+
+    ran = made.steps["run"]
+    assert code == 0, ran.out
+    assert (made.outputs["exit-code"], made.outputs["has-changes"], made.outputs["add"]) == ("2", "true", "1")
+    assert Path(made.outputs["plan-path"]).is_file()
+    assert "**1 to add, 0 to change, 0 to destroy.**" in ran.summary
+    assert "::stop-commands::" in ran.out
+    assert "only Terraform can be certain how it reads TF_CLI_ARGS_plan." in ran.out
+    assert made.outputs.get("lock-id", "") == ""
+
+
+def test_arguments_that_terraform_refuses_are_told_with_its_own_words_and_status(job: Callable[..., Job]) -> None:
+    made = job({"command": "plan"}, TF_CLI_ARGS_plan='-var "hold=1')
+
+    code = made.run()
+
+    assert (code, made.outputs["exit-code"], made.outputs["outcome"]) == (1, "1", "failed")
+    assert "Error parsing extra CLI args from TF_CLI_ARGS_plan" in made.steps["run"].out
+
+
 def test_terraforms_text_cannot_command_the_runner(job: Callable[..., Job]) -> None:
     made = job(APPLY, text='output "x" {\n  value = "\\n::error::planted\\n"\n}\n')
 

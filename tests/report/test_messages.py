@@ -130,6 +130,7 @@ CASES: dict[str, str] = {
     "outlived-many": running.outlived(SUBJECT, LEFT),
     "family_killed": running.family_killed(SUBJECT, LEFT[:2]),
     "unlocked": starting.unlocked("prod/network"),
+    "unread": starting.unread("prod/network", "only Terraform can be certain how it reads TF_CLI_ARGS_plan"),
     "plan_unlocked": starting.plan_unlocked("prod/network"),
     "denied_during_plan": starting.denied_during_plan(phrases.about("prod/network", DENIED)),
     "nested_ignored": waiting.nested_ignored("prod/network"),

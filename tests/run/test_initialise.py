@@ -119,4 +119,4 @@ def test_backend_values_that_only_terraform_can_read_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match="TF_CLI_ARGS_init gives a -backend-config in shell syntax"):
-        why(tmp_path, monkeypatch, "{}", {"TF_CLI_ARGS_init": r"-backend-config=key=a\ b"})
+        why(tmp_path, monkeypatch, "{}", {"TF_CLI_ARGS_init": r"-backend-config=key=a\tb"})

@@ -143,10 +143,29 @@ def test_lock_flags_leave_the_variables_and_nothing_else_does() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["-var 'a", '-var "a\\"b"', "-var a;b", "-var `id`", "-var $(id)", "-var a>b", "tfplan", "-- x", "-var ''", "-h"],
+    ["-var 'a", r"-var a\tb", "-var `id`", "-var $(id)", "-var a=(1)", "-var 2a>b", "tfplan", "-- x", "-var ''", "-h"],
 )
-def test_variables_that_shells_read_differently_are_left_to_terraform(text: str) -> None:
-    assert verdict("apply", TF_CLI_ARGS=text) == "pass"
+def test_variables_that_only_terraform_can_read_are_left_to_it(text: str) -> None:
+    found = parse(["apply"], {"TF_CLI_ARGS": text})
+
+    assert (found.verdict, found.is_unread) == ("pass", text != "-h")
+    assert found.command is not None  # It is still an apply, on a page too.
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [(r"-var=v=a\\b", r"v=a\b"), (r'-var "v=a\"b"', 'v=a"b'), ("-var=v=1;id", "v=1"), (r"-var v=a\;b", "v=a;b")],
+)
+def test_variables_are_read_as_terraform_reads_them_not_as_a_shell_does(text: str, value: str) -> None:
+    found = parse(["plan"], {"TF_CLI_ARGS_plan": text})
+
+    assert (found.verdict, found.flag("var")) == ("lock", value)
+
+
+def test_what_a_variable_seems_to_say_is_known_where_only_terraform_is_certain() -> None:
+    found = parse(["plan"], {"TF_CLI_ARGS_plan": r"-var=v=a\tb -detailed-exitcode -out=p"})
+
+    assert (found.verdict, found.flag("out"), found.is_set("detailed-exitcode")) == ("pass", "p", True)
 
 
 def test_a_value_may_follow_from_a_variable_into_the_arguments() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -85,11 +84,10 @@ def pinned(context: Context) -> tuple[str, ...]:
     """
     if not context.identity.is_ci or not git.is_tracked(context.settings.directory, ".terraform.lock.hcl"):
         return ()
-    try:
-        given = [shlex.split(context.environ.get(name, "")) for name in command_line.variables(("init",))]
-    except ValueError:
+    given = command_line.given_by_environment(("init",), context.environ)
+    if given is None:
         return ()
-    words = [*context.settings.args.get("init", ()), *(word for words in given for word in words)]
+    words = [*context.settings.args.get("init", ()), *given]
     names = {word.lstrip("-").partition("=")[0] for word in words if word.startswith("-")}
     return () if names & {"lockfile", "upgrade"} else ("-lockfile=readonly",)
 

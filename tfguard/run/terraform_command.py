@@ -166,6 +166,9 @@ def _tell_of_no_lock(context: Context, invocation: Invocation) -> None:
     if invocation.verdict == "unlocked":
         label = context.label()
         context.report.say("warning", "lock.skipped", starting.unlocked(label), label=label)
+    elif invocation.is_unread:
+        text = starting.unread(context.label(), invocation.reason)
+        context.report.say("warning", "lock.skipped", text, label=context.label())
 
 
 def _environ(context: Context) -> Mapping[str, str]:

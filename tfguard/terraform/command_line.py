@@ -8,12 +8,12 @@ does, the verdict is `pass`: Terraform runs untouched under its own locking, whi
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from tfguard.durations import parse_duration
+from tfguard.terraform import shell_words
 from tfguard.terraform.commands import NAMES, SUBCOMMANDS, Command, find
 
 
@@ -44,8 +44,6 @@ _THEIRS: Mapping[tuple[str, ...], frozenset[str]] = {
 _HELP = frozenset({"-v", "-version", "--version", "-h", "-help", "--help"})
 _TRUE = frozenset({"1", "t", "T", "TRUE", "true", "True"})
 _FALSE = frozenset({"0", "f", "F", "FALSE", "false", "False"})
-_QUOTED = re.compile(r"""'[^']*'|"[^"\\]*\"""")
-_SHELL_SYNTAX = re.compile(r"""[;&|<>()`\\'"]""")
 
 Verdict = Literal["lock", "pass", "unlocked"]
 Role = Literal["word", "flag", "value", "end", "positional"]
@@ -68,8 +66,9 @@ class Invocation:
 
     `argv` is everything after `terraform` as given, without `-chdir`. `verdict`: *lock* (we lock, the child runs with
     `-lock=false`), *unlocked* (the user said `-lock=false`), *pass* (not ours). `reason` says why it is not *lock*.
-    `command` is its row in the table, None for an unknown one, or where only Terraform can read its arguments.
-    `flags` and `positionals` count all three sources; `lock_timeout_seconds` is None where the user named none.
+    `command` is its row in the table, None for an unknown one. `is_unread`: it would be ours, were we certain to read
+    its arguments as Terraform does. `flags` and `positionals` count all three sources; `lock_timeout_seconds` is None
+    where the user named none.
     """
 
     argv: tuple[str, ...] = field(repr=False)  # `-var password=…`
@@ -78,6 +77,7 @@ class Invocation:
     verdict: Verdict = "pass"
     reason: str = ""
     command: Command | None = None
+    is_unread: bool = False
     flags: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     positionals: tuple[str, ...] = ()
     user_lock: bool | None = None
@@ -118,12 +118,11 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
         return replace(found, reason="-chdir names no directory")
     if command is None or not command.takes_lock:
         return replace(found, command=command, reason="this command takes no lock that tfguard could hold")
-    extra = _from_environment(found.words, environ)
-    if extra is None:
-        return replace(found, reason="TF_CLI_ARGS uses shell syntax that only Terraform should interpret")
+    extra, doubts = _from_environment(found.words, environ)
     own = [Token(word, role="word") for word in words]
     tokens = (*own, *_scan((*extra, *(Token(word) for word in rest[len(words) :]))))
-    return _judge(replace(found, command=command, tokens=tokens))
+    found = replace(found, command=command, tokens=tokens)
+    return _judge(replace(found, flags=tuple(_flags(tokens)), positionals=_positionals(tokens)), doubts)
 
 
 def _take_chdir(argv: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
@@ -150,8 +149,8 @@ def variables(words: Sequence[str]) -> tuple[str, str]:
 
 def given_by_environment(words: Sequence[str], environ: Mapping[str, str]) -> tuple[str, ...] | None:
     """Return what the variables add to a command's arguments; None where only Terraform can split it into words."""
-    tokens = _from_environment(words, environ)
-    return None if tokens is None else tuple(token.word for token in tokens)
+    tokens, doubts = _from_environment(words, environ)
+    return None if doubts else tuple(token.word for token in tokens)
 
 
 def values_of(flag: str, words: Sequence[str]) -> list[str]:
@@ -159,26 +158,14 @@ def values_of(flag: str, words: Sequence[str]) -> list[str]:
     return [value for name, value in _flags(tuple(_scan(Token(word) for word in words))) if name == flag]
 
 
-def _from_environment(words: Sequence[str], environ: Mapping[str, str]) -> list[Token] | None:
-    tokens: list[Token] = []
+def _from_environment(words: Sequence[str], environ: Mapping[str, str]) -> tuple[list[Token], str]:
+    """Return what the variables add, as well as we can read it, and the name of one that we are not certain of."""
+    tokens, doubtful = [], ""
     for variable in variables(words):
-        extra = _shell_words(environ.get(variable, ""))
-        if extra is None:
-            return None
-        tokens += (Token(word, source=variable) for word in extra)
-    return tokens
-
-
-def _shell_words(text: str) -> list[str] | None:
-    """Split as a shell would; None for what shells and Terraform's own splitter read differently."""
-    if not text:
-        return []
-    import shlex
-
-    if _SHELL_SYNTAX.search(_QUOTED.sub("", text)):
-        return None
-    words = shlex.split(text)
-    return None if "" in words else words
+        said = shell_words.split(environ.get(variable, ""))
+        tokens += [Token(word, source=variable) for word in said.words]
+        doubtful = doubtful or ("" if said.is_certain else variable)
+    return tokens, doubtful
 
 
 def _scan(tokens: Iterable[Token]) -> Iterator[Token]:
@@ -204,11 +191,11 @@ def _bare(word: str) -> str:
     return word[2:] if word.startswith("--") else word[1:]
 
 
-def _judge(found: Invocation) -> Invocation:
-    found = replace(found, flags=tuple(_flags(found.tokens)), positionals=_positionals(found.tokens))
-    reason = _why_not(found)
+def _judge(found: Invocation, doubtful: str) -> Invocation:
+    unread = _why_unread(found, doubtful)
+    reason = _why_not(found) or unread
     if reason:
-        return replace(found, reason=reason)
+        return replace(found, reason=reason, is_unread=reason == unread)
     lock, timeout = found.flag("lock"), found.flag("lock-timeout")
     found = replace(
         found,
@@ -241,17 +228,24 @@ def _why_not(found: Invocation) -> str:
     """Return why a command that takes a lock is left to Terraform after all; empty if it is ours."""
     if not _HELP.isdisjoint(token.word for token in found.tokens):
         return "help or version was asked for"
-    if not _is_readable(found.tokens):
-        return "only Terraform knows how to read these arguments"
     names = {name for name, _ in found.flags}
     if names & _STATE_PATHS:
         return "-state, -state-out and -backup name files that Terraform locks itself"
-    if any(token.source and token.role in ("positional", "end") for token in found.tokens):
-        return "TF_CLI_ARGS holds a positional argument, so no flag can follow it"
     if any(name == "lock" and value not in _TRUE | _FALSE for name, value in found.flags):
         return "-lock has no boolean value"
     if not all(_is_duration(value) for name, value in found.flags if name == "lock-timeout"):
         return "-lock-timeout has no valid duration"
+    return ""
+
+
+def _why_unread(found: Invocation, doubtful: str) -> str:
+    """Return why we are not certain to read it as Terraform does; empty if we are."""
+    if doubtful:
+        return f"only Terraform can be certain how it reads {doubtful}"
+    if not _is_readable(found.tokens):
+        return "only Terraform knows how to read these arguments"
+    if any(token.source and token.role in ("positional", "end") for token in found.tokens):
+        return "TF_CLI_ARGS holds a positional argument, so no flag can follow it"
     return ""
 
 

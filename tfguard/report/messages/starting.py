@@ -11,6 +11,11 @@ def unlocked(label: str) -> str:
     return say(label, "-lock=false was asked for: running without the lock.")
 
 
+def unread(label: str, reason: str) -> str:
+    """Terraform runs under its own lock, because its command line is not certain to be read as it reads it."""
+    return say(label, f"{reason}.", "So it takes its own lock, and waits in no line.")
+
+
 def plan_unlocked(label: str) -> str:
     """The configuration said so."""
     return say(label, "lock.plan is skip: planning without the lock, on a state that may be changing.")
