@@ -76,7 +76,7 @@ def _ours(front: int) -> dict[str, psutil.Process]:
             words = " ".join(each.cmdline())
             if "tfguard-keeper" in words:
                 found["keeper"] = each
-            elif "sentinel.py" in words:
+            elif "tfguard-sentinel" in words:
                 found["sentinel"] = each
     except psutil.Error:
         pass

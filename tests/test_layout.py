@@ -67,7 +67,7 @@ FRONT_SIDE = frozenset(
 
 #: Programs of their own say with which status they end, and a signal's death is re-raised; all else is up to `cli`.
 PROGRAMS = frozenset({"cli.main", "cli.completion", "__main__"}) | {
-    f"process.{name}" for name in ("keeper", "shim", "sentinel", "signals")
+    f"process.{name}" for name in ("keeper", "fork", "shim", "sentinel", "signals")
 }
 
 #: They start without site-packages, or before anything else: the standard library is all they have, and one another.
@@ -75,6 +75,7 @@ BARE = (
     *(
         "process.bare",
         "process.family",
+        "process.fork",
         "process.page",
         "process.relatives",
         "process.shim",

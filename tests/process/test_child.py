@@ -54,10 +54,11 @@ STOP_EARLY = """
 import os, signal, sys, time
 from tfguard.process import child, keeper
 from tfguard.process.page import Page
+from tfguard.process.standby import Start
 keeper.hear_signals()
 page = Page.create()
 for number in range(6):
-    started = child.Child(["sleep", "20"], directory="/", environ=os.environ, group=0, stdio=(0, 1, 2), page=page)
+    started = child.Child(Start(["sleep", "20"], "/", os.environ, group=0, stdio=(0, 1, 2)), page)
     time.sleep(0.008 * number)
     os.kill(started.pid, getattr(signal, sys.argv[1]))
     while started.poll() is None:
@@ -82,6 +83,7 @@ BORN = """
 import os, subprocess, sys
 from tfguard.process import child, keeper
 from tfguard.process.page import Page
+from tfguard.process.standby import Start
 keeper.hear_signals()
 os.setpgid(0, 0)
 popen = subprocess.Popen
@@ -89,7 +91,7 @@ def first_instant(argv, **options):
     return popen([sys.executable, "-c", "import os; print(os.getpgrp())"], **options)
 subprocess.Popen = first_instant
 page = Page.create()
-started = child.Child([], directory="/", environ=os.environ, group=int(sys.argv[1]), stdio=(0, 1, 2), page=page)
+started = child.Child(Start([], "/", os.environ, group=int(sys.argv[1]), stdio=(0, 1, 2)), page)
 while started.poll() is None: pass
 print(os.getpgrp() == os.getpid())
 """

@@ -7,13 +7,14 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from typing import Protocol
 
-from tfguard.process import bare, family
+from tfguard.process import bare, family, fork
 from tfguard.process.inherited import STOPS
 from tfguard.process.page import Page
 from tfguard.process.relatives import Kin
+from tfguard.process.standby import Standby, Start
 
 
 class Process(Protocol):
@@ -33,35 +34,16 @@ class Process(Protocol):
 class Child:
     """A child of ours, known to front and sentinel from before its exec."""
 
-    def __init__(
-        self,
-        argv: Sequence[str],
-        *,
-        directory: str,
-        environ: Mapping[str, str],
-        group: int,
-        stdio: Sequence[int],
-        page: Page,
-        kin: Kin | None = None,
-    ) -> None:
+    def __init__(self, how: Start, page: Page, kin: Kin | None = None, standby: Standby | None = None) -> None:
         """
-        Start `argv` in `directory`; `group` 0 gives it a session of its own, `page` is where it enters itself,
-        `kin` how its relatives are known. Raises OSError.
+        Start it; `page` is where it enters itself, `kin` how its relatives are known, `standby` who becomes it if that
+        still can. Raises OSError.
         """
-        stdin, stdout, stderr = stdio
         page.clear()
         if kin is not None:
             page.await_kin(kin)
-        with _born_to_hear(group):
-            self._process = subprocess.Popen(
-                bare.command("shim", group, os.getpid(), page.descriptor, words=list(argv)),
-                pass_fds=[page.descriptor],
-                cwd=directory,
-                env=dict(environ),
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-            )
+        became = standby.become(how) if standby is not None else None
+        self._process: subprocess.Popen[bytes] | fork.Forked = became or _start(how, page)
         self.pid = self._process.pid
         page.enter(self.pid)  # As it does itself, perhaps later: a sentinel that is told to look now is to find it.
 
@@ -70,6 +52,20 @@ class Child:
 
     def poll(self) -> int | None:
         return self._process.poll()
+
+
+def _start(how: Start, page: Page) -> subprocess.Popen[bytes]:
+    stdin, stdout, stderr = how.stdio
+    with _born_to_hear(how.group):
+        return subprocess.Popen(
+            bare.command("shim", how.group, os.getpid(), page.descriptor, words=list(how.argv)),
+            pass_fds=[page.descriptor],
+            cwd=how.directory,
+            env=dict(how.environ),
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
 
 
 @contextlib.contextmanager

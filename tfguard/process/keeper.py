@@ -29,7 +29,7 @@ from tfguard.guard.keeper_rules import KeeperRules
 from tfguard.jobfiles.run_record import RecordWriter
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
-from tfguard.process import child, sentinel
+from tfguard.process import child, fork, sentinel, standby
 from tfguard.process.channel import KeeperEnd, keeper_end
 from tfguard.process.drain import Drain
 from tfguard.process.inherited import STOPS
@@ -88,6 +88,7 @@ class Keeper:
         self._channel = channel
         self._page = page
         self._clock = SystemClock()
+        self._page = page
         self._inbox: deque[protocol.Word | BaseException] = deque()
         self._is_signalled = False
         self._selector = selectors.DefaultSelector()
@@ -120,6 +121,9 @@ class Keeper:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._note_signal)
         self._channel.send(messages.Ready())
+        if fork.is_possible():  # Before there is a lease's thread.
+            standby.prepare(self._page)
+            self._sentinels.ensure(is_forked=True)  # Last, for the highest PID.
         while not self._rules.is_done:
             ready = self._selector.select(TICK_SECONDS)
             self._enforce()  # First: after a suspension nothing else may come before the freeze.

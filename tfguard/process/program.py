@@ -14,12 +14,13 @@ from tfguard.guard.hands import FrontPort
 from tfguard.guard.watchdog import Watchdog
 from tfguard.jobfiles.run_record import RecordWriter
 from tfguard.lock import protocol, refusals
-from tfguard.process import child, family, sentinel
+from tfguard.process import child, family, sentinel, standby
 from tfguard.process.drain import Drain
 from tfguard.process.lease_thread import Lease
 from tfguard.process.page import Page
 from tfguard.process.relatives import Kin, Mark, Relatives, children_now
 from tfguard.process.sentinel_post import SentinelPost
+from tfguard.process.standby import Start
 
 #: stdin, stdout and stderr of a program.
 _STDIO = 3
@@ -72,15 +73,8 @@ class Program:
         try:
             if len(self._stdio) != _STDIO:
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # They were sent, and did not arrive.
-            process = child.Child(
-                message.argv,
-                directory=message.directory,
-                environ=message.environ,
-                group=message.group,
-                stdio=self._stdio,
-                page=self._page,
-                kin=kin,
-            )
+            how = Start(message.argv, message.directory, message.environ, message.group, self._stdio)
+            process = child.Child(how, self._page, kin, standby.take())
         except OSError as error:
             why = refusals.NotExecutable(message=f"{message.argv[0]}: {error}")
             self._front.tell(protocol.Failed(why=why))

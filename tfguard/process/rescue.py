@@ -21,6 +21,7 @@ from tfguard.lock.names import UNSAVED_STATE
 from tfguard.process import child
 from tfguard.process.page import Page
 from tfguard.process.relatives import NEST, Kin, new_nest
+from tfguard.process.standby import Start
 
 #: Pauses between tries to push, in seconds; Terraform retries each request by itself as well.
 PAUSES_SECONDS = (1.0, 3.0, 6.0)
@@ -79,15 +80,9 @@ class Rescuer:
         try:
             self._output = files.scratch()
             with open(os.devnull, "rb") as nothing:
-                return child.Child(
-                    [*self._plan.argv, self.path],
-                    directory=self._plan.current,
-                    environ={**self._plan.environ, NEST: kin.nest},
-                    group=0,
-                    stdio=(nothing.fileno(), self._output.fileno(), self._output.fileno()),
-                    page=page,
-                    kin=kin,
-                )
+                stdio = (nothing.fileno(), self._output.fileno(), self._output.fileno())
+                argv, environ = [*self._plan.argv, self.path], {**self._plan.environ, NEST: kin.nest}
+                return child.Child(Start(argv, self._plan.current, environ, 0, stdio), page, kin)
         except OSError as error:
             self.error = str(error)
             return None

@@ -19,7 +19,7 @@ The sentinel: a small process beside the keeper that acts when the keeper cannot
 Not promised: between the start of a provider and the keeper's next look (a second) the provider's PID is the highest;
 and if keeper, front and sentinel are killed at once, nobody stops Terraform: the lease runs out.
 
-The process itself is standard library only, started by `bare.command`.
+The process itself is standard library only, started by `bare.command`, or forked while its keeper has one thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tfguard.process import bare, family
+from tfguard.process import bare, family, fork
 from tfguard.process.inherited import STOPS
 from tfguard.process.page import Page
 from tfguard.process.relatives import Relatives
@@ -84,21 +84,28 @@ class Sentinel:
     Nothing here waits: a sentinel that somebody has stopped must not stop its keeper.
     """
 
-    def __init__(self, page: Page, lifeline: int = -1) -> None:
+    def __init__(self, page: Page, lifeline: int = -1, *, is_forked: bool = False) -> None:
         """
         `lifeline` is the end of a pipe that ends when nobody else is left to watch the program: see `launch`.
 
-        Raises OSError.
+        `is_forked`: without a Python of its own, where a fork `is_possible`. Raises OSError.
         """
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
-        passed = [theirs.fileno(), page.descriptor, *([lifeline] if lifeline >= 0 else [])]
+        end = theirs.fileno()
+        passed = [end, page.descriptor, *([lifeline] if lifeline >= 0 else [])]
+        self._process: subprocess.Popen[bytes] | fork.Forked
         # Blocked until the new process can hear them: what comes meanwhile stays pending.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         try:
             with theirs:
+                if is_forked:
+                    self._process = fork.fork(
+                        "tfguard-sentinel", lambda: _begin(end, page.descriptor, lifeline), passed
+                    )
+                    return
                 self._process = subprocess.Popen(
-                    bare.command("sentinel", theirs.fileno(), page.descriptor, lifeline),
+                    bare.command("sentinel", end, page.descriptor, lifeline),
                     pass_fds=passed,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
@@ -149,6 +156,12 @@ class Sentinel:
     def close(self) -> None:
         """It has ended: let go of our end."""
         self._socket.close()
+
+
+def _begin(descriptor: int, page: int, lifeline: int) -> int:
+    os.setsid()
+    main(descriptor, page, lifeline)
+    return 0
 
 
 def main(descriptor: int, page: int, lifeline: int) -> None:

@@ -37,11 +37,11 @@ class SentinelPost:
         """Of all of them, those included that were dismissed and have not gone yet."""
         return [self.pid, *(leaving.pid for leaving in self._leaving)]
 
-    def ensure(self) -> bool:
-        """Start the sentinel if there is none; return whether there is one."""
+    def ensure(self, *, is_forked: bool = False) -> bool:
+        """Start the sentinel if there is none, forked or with a Python of its own; return whether there is one."""
         if self._sentinel is None:
             with contextlib.suppress(OSError):
-                self._sentinel = sentinel.Sentinel(self._page, self._lifeline)
+                self._sentinel = sentinel.Sentinel(self._page, self._lifeline, is_forked=is_forked)
                 self._selector.register(self._sentinel, selectors.EVENT_READ)
                 self._sentinel.hold(self._held)
         return self._sentinel is not None

@@ -1,7 +1,9 @@
 """
 Become the child: what has to be done between fork and exec, in a process of its own.
 
-Standard library only, started by `bare.command`: a keeper with threads must not run Python between fork and exec.
+Standard library only, started by `bare.command`: a keeper with threads must not run Python between fork and exec. The
+first program of a run needs no such start: see `standby`.
+
 Enters itself in the page, so that front and sentinel know it before it can do anything; joins the process group,
 ignores SIGHUP (Terraform would die of it at once) and unblocks all signals.
 
@@ -12,6 +14,7 @@ ends this process then, and nothing has been started; one that comes later is th
 import os
 import signal
 import sys
+from collections.abc import Mapping
 
 from tfguard.process.page import Page
 
@@ -23,7 +26,7 @@ DEFAULTS = (
 )  # fmt: skip
 
 
-def main(group: int, parent: int, page: int, argv: "list[str]") -> int:
+def main(group: int, parent: int, page: int, argv: "list[str]", environ: "Mapping[str, str]" = os.environ) -> int:
     """Set the process up and exec `argv`; returns only if that fails. `group` 0: a session of our own."""
     if group:
         os.setpgid(0, group)
@@ -39,7 +42,7 @@ def main(group: int, parent: int, page: int, argv: "list[str]") -> int:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     try:
-        os.execvp(argv[0], argv)
+        os.execvpe(argv[0], argv, environ)
     except FileNotFoundError as error:
         print(f"tfguard: {argv[0]}: {error.strerror}", file=sys.stderr)
         return NOT_FOUND
