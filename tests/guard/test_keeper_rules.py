@@ -9,6 +9,7 @@ from tests.support.fakes import changed
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
 from tfguard.guard.keeper_rules import SHARED_SECONDS, KeeperRules
+from tfguard.guard.killing import IN_VAIN_SECONDS
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 
@@ -32,6 +33,7 @@ class Noted:
         self.is_unsaved = False
         self.running = []
         self.is_signal_free = True
+        self.is_anothers = False
         self.push_pauses = []
         self.hands = KeeperHands(
             front=NotingFront(self),
@@ -93,6 +95,13 @@ class NotingChild:
     def interrupt(self):
         self._noted.done.append("interrupt_child")
         return self._noted.is_signal_free
+
+    def is_anothers(self):
+        return self._noted.is_anothers
+
+    def give_up(self):
+        self._noted.done.append("give_up")
+        return LEFT
 
     def spare(self):
         self._noted.done.append("spare_child")
@@ -665,6 +674,59 @@ def test_who_outlives_a_program_under_a_lost_lock_is_killed_again_and_again(keep
     outlived(keeper.running()).hear(protocol.Lost(kind="another's")).wait(TICK_SECONDS).wait(TICK_SECONDS)
 
     assert keeper.noted.count("kill") >= 2
+
+
+# --- who does not go, whatever is done ------------------------------------------------------------------------------
+
+
+def unkillable(keeper):
+    return [message for message in keeper.noted.told(messages.Told) if message.event == "child.unkillable"]
+
+
+def kill_in_vain(keeper, seconds=IN_VAIN_SECONDS):
+    for _ in range(round(seconds / TICK_SECONDS)):
+        keeper.wait(TICK_SECONDS)
+    return keeper
+
+
+@pytest.mark.parametrize("why", ["lost", "front gone", "family", "frozen too long"])
+def test_nobody_waits_for_one_that_cannot_be_killed(keeper, why):
+    """The run ends, loudly, and without its lock: that is not released, for it may still be written under it."""
+    keeper.running(orphan_timeout_seconds=5.0, freeze_timeout_seconds=5.0)
+    if why == "lost":
+        keeper.hear(protocol.Lost(kind="another's"))
+    elif why == "front gone":
+        keeper.front_dies().wait(5)
+    elif why == "family":
+        outlived(keeper).ask(STOP).wait(5)
+    else:
+        keeper.wait(LEASE).wait(5)
+    kill_in_vain(keeper, IN_VAIN_SECONDS - 1)
+    in_time = unkillable(keeper)
+    kill_in_vain(keeper, 2)
+    if why != "front gone":
+        keeper.ask(DONE)
+
+    assert (in_time, len(unkillable(keeper)), unkillable(keeper)[0].left) == ([], 1, LEFT)
+    assert [keeper.noted.count(what) for what in ("give_up", "abandon", "release")] == [1, 1, 0]
+    assert len(keeper.noted.told(messages.Exited)) == 1
+    assert keeper.noted.told(protocol.Lost) if why != "front gone" else True
+    assert keeper.rules.is_done
+
+
+def test_a_machine_that_slept_while_it_killed_has_not_killed_for_long(keeper):
+    keeper.running().hear(protocol.Lost(kind="another's")).wait(TICK_SECONDS).wait(10 * IN_VAIN_SECONDS)
+
+    assert unkillable(keeper) == []
+
+
+def test_another_users_program_that_hears_no_signal_of_ours_has_the_orphan_timeout(keeper):
+    keeper.noted.is_anothers, keeper.noted.is_signal_free = True, False
+    keeper.running(run_timeout_seconds=5.0, orphan_timeout_seconds=20.0).wait(6).beat().wait(10)
+    in_time = keeper.noted.count("kill")
+    keeper.beat().wait(11)
+
+    assert (in_time, keeper.noted.count("kill")) == (0, 1)
 
 
 # --- inside another tfguard -----------------------------------------------------------------------------------------

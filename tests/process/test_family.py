@@ -197,3 +197,13 @@ def test_what_is_forked_while_all_are_being_stopped_is_stopped_too(monkeypatch):
 
     assert descent.freeze(1) == []
     assert stopped == [1, 2, 3, 4]
+
+
+def test_whom_we_may_not_signal_is_anothers(monkeypatch):
+    def refuse(pid, number):
+        raise PermissionError
+
+    ours = descent.is_anothers(os.getpid())
+    monkeypatch.setattr(os, "kill", refuse)
+
+    assert (ours, descent.is_anothers(os.getpid())) == (False, True)

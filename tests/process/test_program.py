@@ -99,3 +99,23 @@ class TestASignalOfTheWholeJob:
 
     def test_that_has_left_the_group_is_not(self, page):
         assert not self.is_spared(page, is_in_group=False)
+
+
+def test_a_program_that_does_not_go_is_left_to_the_sentinel_with_all_that_it_holds():
+    page, held = Page.create(), []
+
+    class Post:
+        hold = staticmethod(held.append)
+
+    process = subprocess.Popen(["sleep", "600"])
+    program = Program(None, None, Post(), page, None, record=Noted, watchdog=None, on_interrupt_heard=None)
+    program.begin(child.AdoptedChild(process.pid), None, frozenset())
+    page.enter(process.pid)
+
+    left = program.give_up()
+
+    assert [each.pid for each in left] == [process.pid]
+    assert (program.is_given_up, program.poll(), held, page.program().pid) == (True, None, [], process.pid)
+    process.kill()
+    process.wait()
+    os.close(page.descriptor)

@@ -129,6 +129,8 @@ CASES: dict[str, str] = {
     "outlived": running.outlived(SUBJECT, LEFT[:1]),
     "outlived-many": running.outlived(SUBJECT, LEFT),
     "family_killed": running.family_killed(SUBJECT, LEFT[:2]),
+    "unkillable": running.unkillable(SUBJECT, LEFT[:1]),
+    "unkillable-local": running.unkillable(LOCAL, LEFT[:1]),
     "unlocked": starting.unlocked("prod/network"),
     "unread": starting.unread("prod/network", "only Terraform can be certain how it reads TF_CLI_ARGS_plan"),
     "plan_unlocked": starting.plan_unlocked("prod/network"),

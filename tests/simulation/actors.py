@@ -447,6 +447,12 @@ class Program:
         child.interrupt()
         return not child.is_gone
 
+    def is_anothers(self) -> bool:
+        return False
+
+    def give_up(self) -> tuple[messages.Relative, ...]:
+        raise AssertionError("who is killed here goes")
+
     def spare(self) -> None:
         self._keeper.run.page.claim_signal()
 

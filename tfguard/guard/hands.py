@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from tfguard.guard import messages
+from tfguard.guard.messages import Relative
 from tfguard.lock import protocol
 
 
@@ -68,6 +69,14 @@ class ChildPort(Protocol):
 
         Return whether it was sent: it may have had it, be gone, or be another user's.
         """
+        ...
+
+    def is_anothers(self) -> bool:
+        """Whether it has become another user's, whom we cannot signal."""
+        ...
+
+    def give_up(self) -> Sequence[Relative]:
+        """It does not go. Leave it to the sentinel, which stays with it and with a local lock; return who is left."""
         ...
 
     def spare(self) -> None:

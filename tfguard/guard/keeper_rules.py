@@ -10,13 +10,16 @@ under a lock that is lost, or once somebody has asked to stop. Release only afte
 
 from __future__ import annotations
 
+import signal
+
 from tfguard.errors import assert_never
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
+from tfguard.guard.killing import Killing
 from tfguard.guard.outlived import Outlived
-from tfguard.guard.telling import Telling
+from tfguard.guard.telling import Telling, why_nothing_starts
 from tfguard.guard.watchdog import Action, Watchdog
-from tfguard.lock import protocol, refusals
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
 
 #: Whoever signals every process signals us and the child at almost the same time. A child whose output we see says so
@@ -55,7 +58,8 @@ class KeeperRules:
         self._is_child_seen = False
         self._times_out_at: float | None = None
         self._orphan_killed_at = float("inf")
-        self._outlived = Outlived(hands.front, hands.child)
+        self._killing = Killing(hands.child)
+        self._outlived = Outlived(hands.front, self._killing)
         self._outcome = "orphaned"
         self._closing: protocol.Release | None = None
         self._release_after_child: protocol.Release | None = None
@@ -109,7 +113,8 @@ class KeeperRules:
 
     def _spawn(self, message: messages.Spawn, now: float) -> None:
         if self._is_stopping or self.watchdog.lost or self._has_child:
-            self._hands.front.tell(protocol.Failed(why=self._why_nothing_starts()))
+            why = why_nothing_starts(self.watchdog.lost, is_stopping=self._is_stopping)
+            self._hands.front.tell(protocol.Failed(why=why))
             return
         pid = self._hands.child.start(message)
         if not pid:
@@ -122,15 +127,6 @@ class KeeperRules:
         self._hands.child.guard()
         self.enforce(now)  # After a sleep since the last beat the child starts frozen, until the next beat lands.
         self._hands.front.tell(messages.Started(pid=pid))
-        self._start_run_timeout(now)
-
-    def _why_nothing_starts(self) -> refusals.Refusal:
-        lost = self.watchdog.lost
-        if lost is None or self._is_stopping:
-            return refusals.Interrupted()
-        return refusals.LeaseLost(message="The lock was lost before this could start under it.", kind=lost, record=None)
-
-    def _start_run_timeout(self, now: float) -> None:
         seconds = self._request.terms.run_timeout_seconds if self._request else None
         if seconds is not None and self._times_out_at is None:
             self._times_out_at = now + seconds
@@ -320,6 +316,7 @@ class KeeperRules:
         """
         self._has_child = False
         self._outlived.clear()
+        self._killing.clear()
         self._interrupt_at = None
         if self._closing is not None:
             self._on_pushed(status, now)
@@ -381,20 +378,23 @@ class KeeperRules:
             self._ask_to_stop(self._interrupt_reason, now)
         if now >= self._orphan_killed_at:
             self._outcome = "orphan-killed"
-            self._hands.child.kill()
+            self._killing.kill(now)
         self._outlived.enforce(now)
+        if self._killing.is_in_vain:
+            self._give_up(now)
+
+    def _give_up(self, now: float) -> None:
+        """It does not go, so the lock cannot be released, and nobody waits for it: the run ends without its lock."""
+        self._hands.front.tell(messages.Told(event="child.unkillable", left=tuple(self._hands.child.give_up())))
+        if self.watchdog.lost is None:
+            self.on_session(protocol.Lost(kind="expired"), now)
+        self._is_child_inherited = False  # The front would wait for its end as well.
+        self.on_exit(-signal.SIGKILL, now)
 
     def timers(self) -> list[float]:
         """The instants, those of the lease aside, at which `enforce` will have something to do."""
-        timers = [
-            self._push_at,
-            self._times_out_at,
-            self._interrupt_at,
-            self._orphan_killed_at,
-            self.watchdog.frozen_until,
-            *self._outlived.timers(),
-        ]
-        return [at for at in timers if at is not None]
+        ours = (self._push_at, self._times_out_at, self._interrupt_at, self._orphan_killed_at)
+        return [at for at in (*ours, self.watchdog.frozen_until, *self._outlived.timers()) if at is not None]
 
     def _act(self, action: Action, now: float) -> None:
         if action is Action.WARN:
@@ -411,7 +411,7 @@ class KeeperRules:
             self._telling.say_thawed(self._silence(now))
         else:
             self._outlived.doom()
-            self._hands.child.kill()
+            self._killing.kill(now)
             self._telling.say_once("child.killed", self._silence(now))
 
     def _ask_to_stop(self, reason: str, now: float) -> None:
@@ -434,6 +434,8 @@ class KeeperRules:
 
     def _send_interrupt(self, reason: str, now: float) -> None:
         is_sent = self._hands.child.interrupt()
+        if self._hands.child.is_anothers():  # It hears nothing of us.
+            self._orphan_killed_at = min(self._orphan_killed_at, now + self._orphan_timeout_seconds)
         self._spare()
         if is_sent:
             self._telling.say("child.signalled", self._silence(now), reason)

@@ -157,6 +157,7 @@ Event = Literal[
     "child.unstoppable",
     "child.frozen_too_long",
     "child.killed",
+    "child.unkillable",
     "run.timed_out",
     "keeper.broken",
     "family.awaited",
@@ -165,7 +166,7 @@ Event = Literal[
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Something that a person should hear of: an event, and its facts. `left`: who has outlived the program."""
+    """Something that a person should hear of: an event, and its facts. `left`: who is still there."""
 
     event: Event
     reason: str = ""

@@ -7,7 +7,8 @@ Pure, as the rules that use it: it is told who is left, and says what is to be d
 from __future__ import annotations
 
 from tfguard.guard import messages
-from tfguard.guard.hands import ChildPort, FrontPort
+from tfguard.guard.hands import FrontPort
+from tfguard.guard.killing import Killing
 
 #: A program's family may take so long to follow it, in seconds, before it is said who is waited for; then each:
 _FAMILY_SECONDS = (1.0, 600.0)
@@ -16,9 +17,9 @@ _FAMILY_SECONDS = (1.0, 600.0)
 class Outlived:
     """Who is left of the program at hand, nobody as long as it runs itself. Instants are boottime."""
 
-    def __init__(self, front: FrontPort, child: ChildPort) -> None:
+    def __init__(self, front: FrontPort, killing: Killing) -> None:
         self._front = front
-        self._child = child
+        self._killing = killing
         self._left: tuple[messages.Relative, ...] = ()
         self._told_at = self._killed_at = float("inf")
         self._is_doomed = False
@@ -49,7 +50,7 @@ class Outlived:
             if self._told_at < float("inf"):
                 self._front.tell(messages.Told(event="family.killed", left=self._left))
                 self._told_at = float("inf")
-            self._child.kill()  # Each time: another may have come of it.
+            self._killing.kill(now)  # Each time: another may have come of it.
         elif now >= self._told_at:
             self._told_at = now + _FAMILY_SECONDS[1]
             self._front.tell(messages.Told(event="family.awaited", left=self._left))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tfguard.errors import LostKind
 from tfguard.guard import messages
 from tfguard.guard.hands import FrontPort
+from tfguard.lock import refusals
 
 #: What runs on for so long after it was to stop has not been stopped, and cannot be by us.
 UNSTOPPABLE_SECONDS = 2.0
+
+
+def why_nothing_starts(lost: LostKind | None, *, is_stopping: bool) -> refusals.Refusal:
+    """Under a lock that is lost no program starts, nor once somebody has asked to stop."""
+    if lost is None or is_stopping:
+        return refusals.Interrupted()
+    return refusals.LeaseLost(message="The lock was lost before this could start under it.", kind=lost, record=None)
 
 
 class Telling:

@@ -124,6 +124,17 @@ def ignores(pid: int, number: int) -> bool:
     return number in _signals(pid, b"SigIgn:")
 
 
+def is_anothers(pid: int) -> bool:
+    """Whether a process is another user's, so that we cannot signal it."""
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def name_of(pid: int) -> str:
     """What a process calls itself, without its arguments: they may hold secrets."""
     try:
@@ -165,7 +176,7 @@ def _parents_by_ps() -> dict[int, int]:
     return {}
 
 
-def _send(pid: int, number: signal.Signals) -> bool:
+def _send(pid: int, number: int) -> bool:
     try:
         os.kill(pid, number)
     except OSError:
@@ -174,10 +185,4 @@ def _send(pid: int, number: signal.Signals) -> bool:
 
 
 def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return True
-    except OSError:
-        return False
-    return True
+    return _send(pid, 0) or is_anothers(pid)

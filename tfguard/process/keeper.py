@@ -133,7 +133,8 @@ class Keeper:
                 self._hear(self._inbox.popleft())
             self._enforce()
             self._reap()
-        self._sentinels.close()
+        if not self._program.is_given_up:
+            self._sentinels.close()
         if os.getppid() != self._page.front:  # It has left, or was killed: we are the last.
             self._page.remove_folder()
 

@@ -33,8 +33,11 @@ class Program:
     The keeper calls `take_stdio` before each start and `let_go_of_stdio` after it, `watch` whenever it looks at the
     clock, and `poll` to reap. `watchdog` gives the keeper's, as it is at the moment. `left` are those of its family
     that have outlived a program, as `poll` has seen them last: while there is anybody, the program is not over.
+    `is_given_up`: the last program does not go, and the sentinel is to stay with it.
     `on_interrupt_heard` is called when a program has had a signal that was not ours: when we drain its output, and it
     says "Interrupt received", or when a sentinel in its group has had that signal, too.
+
+    Many methods on purpose: most of them are the port's.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Program:
     ) -> None:
         self.process: child.Process | None = None
         self.left: tuple[messages.Relative, ...] = ()
+        self.is_given_up = False
         self._relatives: Relatives | None = None
         self._front = front
         self._lease = lease
@@ -108,6 +112,16 @@ class Program:
         if not self.process.has_ended():
             return family.interrupt(self.process.pid)
         return self._relatives is not None and self._relatives.interrupt()
+
+    def is_anothers(self) -> bool:
+        return self.process is not None and family.is_anothers(self.process.pid)
+
+    def give_up(self) -> Sequence[messages.Relative]:
+        self.is_given_up = True
+        pid = self.process.pid if self.process is not None else 0
+        left = self.left or (messages.Relative(name=family.name_of(pid), pid=pid),)
+        self._let_go()
+        return left
 
     def spare(self) -> None:
         self._page.claim_signal()
@@ -170,14 +184,17 @@ class Program:
         status = self.process.poll() if not self.left else None
         if status is None:
             return None
-        self.process = self._relatives = None
-        self._looks_at = float("inf")
+        self._let_go()
         self._page.clear()
         self._post.hold([])
+        return status
+
+    def _let_go(self) -> None:
+        self.process, self.left, self._relatives = None, (), None
+        self._looks_at = float("inf")
         for relay in self._relays:
             relay.close(self._selector)
         self._relays = []
-        return status
 
     def must_outrun(self, environ: dict[str, str]) -> bool:
         """Whether the program just started has to have a sentinel with a PID above its own."""
@@ -192,18 +209,13 @@ class Program:
     def on_sentinel(self, source: sentinel.Sentinel) -> bool:
         """A sentinel has said something, or has ended. Return whether every process here is being signalled."""
         heard = self._post.hear(source)
-        if any(each.number == signal.SIGTERM for each in heard) and self._hear_signalled():
+        is_news = self.process is not None and self._looks_at < float("inf")  # Once for one that must be outrun.
+        if is_news and any(each.number == signal.SIGTERM for each in heard):
+            self._looks_at = float("inf")
             return True
         if self.process is not None and any(_has_had(self.process.pid, each, self._page.group) for each in heard):
             self._on_interrupt_heard()
         return False
-
-    def _hear_signalled(self) -> bool:
-        """Every process is being signalled: that is news once for each program that must be outrun."""
-        is_news = self.process is not None and self._looks_at < float("inf")
-        if is_news:
-            self._looks_at = float("inf")
-        return is_news
 
 
 def _has_had(pid: int, heard: sentinel.Heard, group: int) -> bool:

@@ -175,9 +175,11 @@ class Narrator:
             case "family.awaited":
                 text, pids = running.outlived(self.subject, message.left), [each.pid for each in message.left]
                 self._say("warning", message.event, text, pids=pids)
-            case "family.killed":
-                text, pids = running.family_killed(self.subject, message.left), [each.pid for each in message.left]
-                self._say("error", message.event, text, pids=pids)
+            case "family.killed" | "child.unkillable":
+                tell = running.family_killed if message.event == "family.killed" else running.unkillable
+                self._say(
+                    "error", message.event, tell(self.subject, message.left), pids=[it.pid for it in message.left]
+                )
             case _:
                 assert_never(message.event)
 

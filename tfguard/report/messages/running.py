@@ -116,6 +116,17 @@ def family_killed(subject: Subject, left: Sequence[Relative]) -> str:
     )
 
 
+def unkillable(subject: Subject, left: Sequence[Relative]) -> str:
+    """Who was killed again and again has not gone: exit 76."""
+    return say(
+        subject.label,
+        f"this cannot be killed, and may go on writing: {_named(left)}.",
+        "The run ends without waiting for it, and does not release the lock: "
+        + ("a sentinel keeps that until it has gone." if subject.is_local else "that runs out with its lease."),
+        "End it by hand.",
+    )
+
+
 def _named(left: Sequence[Relative]) -> str:
     """`sleep (PID 4711), make (PID 4712) and 3 more`. What a process is called is a stranger's text."""
     shown = [f"{printable(each.name, 20)} (PID {each.pid})" for each in left[:_SHOWN]]
