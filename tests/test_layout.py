@@ -80,6 +80,7 @@ BARE = (
         "process.relatives",
         "process.shim",
         "process.sentinel",
+        "process.terminal",
         "process.launch",
     ),
     *("process.inherited", "terraform.commands"),

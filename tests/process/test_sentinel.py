@@ -271,19 +271,19 @@ def test_a_signal_to_every_process_is_passed_on_to_the_keeper(scene):
 class TestOnATerminal:
     """Front and program share a group there, which a shell signals as one job."""
 
-    @pytest.fixture
-    def job(self, scene):
+    @pytest.fixture(params=["started", "forked"])
+    def job(self, scene, request):
         """A job's group, and a sentinel of the front that is in it."""
         code = "import os, time; os.setpgid(0, 0); print(flush=True); time.sleep(600)"
         process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
         process.stdout.readline()
         page = Page.create()
         page.group = process.pid
-        made = sentinel.Sentinel(page, scene.lifeline)
+        made = sentinel.Sentinel(page, scene.lifeline, is_forked=request.param == "forked")
         yield made, page, process
         for each in (process, made._process):
             each.kill()
-            each.wait(patience(30))
+            eventually(lambda each=each: each.poll() is not None)
         process.stdout.close()
         made.close()
         os.close(page.descriptor)
@@ -316,7 +316,7 @@ class TestOnATerminal:
         made, _, _ = job
         eventually(lambda: os.getpgid(made.pid) == made.pid, 20)
 
-        made._process.terminate()
+        os.kill(made.pid, signal.SIGTERM)
 
         assert eventually(made.heard, 20) == [(signal.SIGTERM, 0)]
 

@@ -88,7 +88,6 @@ class Keeper:
         self._channel = channel
         self._page = page
         self._clock = SystemClock()
-        self._page = page
         self._inbox: deque[protocol.Word | BaseException] = deque()
         self._is_signalled = False
         self._selector = selectors.DefaultSelector()

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from tfguard.process import inherited
 from tfguard.process.page import Page
+from tfguard.process.terminal import is_foreground
 from tfguard.terraform.commands import COMMANDS
 
 #: Whatever looks for a job's leftovers by these would SIGKILL a Terraform that is still saving its state.
@@ -92,6 +93,7 @@ def _launch(environ: Mapping[str, str]) -> Launched:
     global _lifeline, _page
     _lifeline = _lifeline or os.pipe()
     _page = _page or Page.create()
+    _page.group = os.getpgrp() if is_foreground() else 0  # For a sentinel that is forked before the front has begun.
     ours, theirs = socket.socketpair()
     with theirs:
         process = subprocess.Popen(

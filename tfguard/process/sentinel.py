@@ -159,7 +159,6 @@ class Sentinel:
 
 
 def _begin(descriptor: int, page: int, lifeline: int) -> int:
-    os.setsid()
     main(descriptor, page, lifeline)
     return 0
 
