@@ -88,7 +88,7 @@ BARE = (
 
 #: What settings are made of beside the ground's words. config/ stands above the rooms that these lie in, and needs
 #: nothing else of them.
-WORDS_OF_CONFIG = frozenset({"lock.protocol", "terraform.commands"})
+WORDS_OF_CONFIG = frozenset({"lock.deadlines", "lock.protocol", "terraform.commands"})
 
 #: Imported where it is used, since every start of tfguard would pay for it (milliseconds: 30 to 250).
 HEAVY = ("boto3", "botocore", "click", "rich", "yaml", "asyncio")

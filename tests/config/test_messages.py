@@ -68,6 +68,7 @@ CASES = {
     "duration-without-unit": Case(prod("lock: {timeout: 90}")),
     "duration-unknown-unit": Case(prod("run_timeout: 1 hour")),
     "lease-too-short": Case(prod("lock: {lease: 29s}")),
+    "lease-too-long": Case(prod("lock: {lease: 87600h}")),
     "timeout-negative": Case(prod("lock: {timeout: -1s}")),
     "run-timeout-zero": Case(prod("run_timeout: 0")),
     "steps-out-of-order": Case(prod("steps: [plan, init]")),

@@ -19,6 +19,8 @@ from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.schedule import Simulation
 from tests.simulation.tally import play_in_processes
 
+os.environ["TFGUARD_TEST_SHORT_LEASE"] = "1"  # Its leases are short, so that little has to be simulated.
+
 #: Seeds that each mutant is given to be found by.
 MUTANT_SEEDS = 1500
 

@@ -120,7 +120,7 @@ def _lock_facts(seen: Seen) -> dict[str, Any]:
         "since": info.created if info else "",
         "token": lease.token or None if lease else None,
         "heartbeat_age_s": None if silence is None or verdict is Verdict.HOLD else round(silence, 1),
-        "lease_s": lease.duration_ms / 1000 if lease else None,
+        "lease_s": lease.seconds if lease else None,
         "hold_until": lease.hold_until if lease else "",
         "reason": lease.reason if lease else "",
     }

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 from tfguard.config.document import Document, KeyPath, Problem, clip, dotted, read_document, shown_path
 from tfguard.config.keys import top_level
-from tfguard.config.rules import SHORTEST_LEASE_SECONDS, combination_findings, pipeline_name_finding, value_findings
+from tfguard.config.rules import combination_findings, pipeline_name_finding, value_findings
 from tfguard.config.schema import HIDDEN, KeyFinding, did_you_mean, file_findings
 from tfguard.config.variables import has_variables
 from tfguard.errors import NAMED, ConfigError
+from tfguard.lock.deadlines import shortest_lease_seconds
 from tfguard.text import valid
 
 FILE_NAME = "tfguard.yml"
@@ -134,12 +135,6 @@ def inspect(path: Path, environ: Mapping[str, str]) -> tuple[Config, list[Proble
     return config, list(unique)
 
 
-def shortest_lease(environ: Mapping[str, str]) -> float:
-    """Return the shortest lease that is taken, in seconds."""
-    # For our own tests only, which cannot wait half a minute for every takeover.
-    return 0.5 if environ.get("TFGUARD_TEST_SHORT_LEASE") == "1" else SHORTEST_LEASE_SECONDS
-
-
 def overlay(leaves: Leaves, above: Iterable[tuple[KeyPath, Leaf]]) -> None:
     """Lay values over others. A list or null takes the place of a whole map, and the other way round."""
     for path, leaf in list(above):
@@ -190,7 +185,7 @@ def _collide(one: KeyPath, other: KeyPath) -> bool:
 
 
 def _rule_findings(config: Config, environ: Mapping[str, str]) -> Iterator[KeyFinding]:
-    shortest = shortest_lease(environ)
+    shortest = shortest_lease_seconds(environ)
     blocks: dict[KeyPath, Any] = {("defaults",): config.data.get("defaults") or {}}
     blocks |= {("pipelines", name): block or {} for name, block in (config.data.get("pipelines") or {}).items()}
     for at, block in blocks.items():

@@ -108,7 +108,11 @@ class LockKeys(_Keys, frozen=True, kw_only=True):
     ] = UNSET
     lease: Annotated[
         Duration | UnsetType,
-        key("Silence after which others may take over; 30s or more.", default="180s", environment="TFGUARD_LOCK_LEASE"),
+        key(
+            "Silence after which others may take over; from 30s to 1h.",
+            default="180s",
+            environment="TFGUARD_LOCK_LEASE",
+        ),
     ] = UNSET
     freeze_timeout: Annotated[
         Duration | UnsetType,

@@ -15,8 +15,8 @@ from tfguard.config.keys import keys
 from tfguard.config.schema import KeyFinding
 from tfguard.config.values import Rule, seconds
 from tfguard.config.variables import has_variables
+from tfguard.lock.deadlines import LONGEST_LEASE_SECONDS
 
-SHORTEST_LEASE_SECONDS = 30.0
 MAX_NAME_LENGTH = 120
 
 
@@ -49,10 +49,14 @@ def value_findings(data: Mapping[str, Any], *, is_raw: bool, shortest_lease: flo
         if key.name_rule:
             yield from _broken_inside(key.name_rule, ((name, name) for name in value), path, is_raw=False)
     lease = _at(data, ("lock", "lease"))
-    if lease is not None and not (is_raw and _is_open(lease)) and seconds(lease) < shortest_lease:
-        yield KeyFinding(
-            ("lock", "lease"), "expected 30s or more", "Shorter leases lose runs to a slow network.", lease
-        )
+    if lease is None or (is_raw and _is_open(lease)):
+        return
+    if seconds(lease) < shortest_lease:
+        why = "Shorter leases lose runs to a slow network."
+        yield KeyFinding(("lock", "lease"), "expected 30s or more", why, lease)
+    elif seconds(lease) > LONGEST_LEASE_SECONDS:
+        why = "For as long as a lease nobody can take over the lock of a run that has died."
+        yield KeyFinding(("lock", "lease"), "expected 1h or less", why, lease)
 
 
 def _broken_inside(

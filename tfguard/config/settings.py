@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from tfguard.config.document import KeyPath, Problem, clip, dotted, shown_path
-from tfguard.config.file import Config, Leaf, Leaves, nested, overlay, shortest_lease, shown_value
+from tfguard.config.file import Config, Leaf, Leaves, nested, overlay, shown_value
 from tfguard.config.keys import Step, keys, top_level
 from tfguard.config.rules import combination_findings, value_findings
 from tfguard.config.schema import HIDDEN, KeyFinding, pipeline_findings
@@ -25,6 +25,7 @@ from tfguard.durations import parse_duration
 from tfguard.errors import NAMED, ConfigError, UsageError
 from tfguard.files import absolute
 from tfguard.hcl import hcl, terraform_variable
+from tfguard.lock.deadlines import shortest_lease_seconds
 from tfguard.lock.protocol import LockTerms
 from tfguard.terraform.commands import find
 
@@ -194,7 +195,7 @@ def _check(config: Config | None, leaves: Leaves, environ: Mapping[str, str], fl
     own = frozenset(path for path, leaf in leaves.items() if not leaf.at or leaf.at[0] == "pipelines")
     for finding in pipeline_findings(data):
         _refuse(config, leaves, finding, flags)
-    for finding in value_findings(data, is_raw=False, shortest_lease=shortest_lease(environ)):
+    for finding in value_findings(data, is_raw=False, shortest_lease=shortest_lease_seconds(environ)):
         _refuse(config, leaves, finding, flags)
     for finding in combination_findings(data, own):
         _refuse(config, leaves, finding, flags)

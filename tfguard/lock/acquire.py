@@ -83,7 +83,7 @@ class Watch:
         lease = self.record.lease if self.record else None
         if lease is None or lease.hold_until or self.record is None or self.record.info is None:
             return 0.0 if self._is_over else float("inf")
-        return self.since + lease.duration_ms / 1000 - now
+        return self.since + lease.seconds - now
 
 
 def _sight(record: LockRecord | None) -> tuple[str, int] | None:

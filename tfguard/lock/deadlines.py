@@ -10,14 +10,31 @@ Not promised: a machine paused by its hypervisor sees no time pass, so none of t
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass
+
+#: No lease is shorter or longer, in seconds, whoever wrote it: a shorter one loses runs to a slow network, a longer one
+#: keeps the lock of a dead run for as long.
+SHORTEST_LEASE_SECONDS, LONGEST_LEASE_SECONDS = 30.0, 3600.0
 
 #: Whoever enforces a deadline looks at the clock at least this often, in seconds.
 TICK_SECONDS = 0.25
 #: How long after a failed heartbeat the next is tried, in seconds, ± `JITTER`.
 RETRY_SECONDS = 1.0
 JITTER = 0.1
+
+
+def shortest_lease_seconds(environ: Mapping[str, str]) -> float:
+    """Return the shortest lease that is taken, in seconds."""
+    # For our own tests only, which cannot wait half a minute for every takeover.
+    return 0.5 if environ.get("TFGUARD_TEST_SHORT_LEASE") == "1" else SHORTEST_LEASE_SECONDS
+
+
+def bounded_lease_seconds(seconds: float) -> float:
+    """Return a lease that a stranger's record names, kept within what one may be."""
+    return min(max(seconds, shortest_lease_seconds(os.environ)), LONGEST_LEASE_SECONDS)
 
 
 @dataclass(frozen=True)

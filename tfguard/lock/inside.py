@@ -94,5 +94,5 @@ class Inside:
         if record.lease is None:
             return all(not store.has_leases for store in self._stores)
         silence = self._clock.boottime() - record.lease.sent
-        deadlines = Deadlines.of(record.lease.duration_ms / 1000)
+        deadlines = Deadlines.of(record.lease.seconds)
         return record.lease.boot == boot_id() and silence < deadlines.interrupt

@@ -28,6 +28,7 @@ from tfguard.lock.waiting import prove
 #: Between two looks at a lock that is being watched, in seconds.
 LOOK_SECONDS = 1.0
 _TRIES = 4
+_SCRATCH_LEASE_MS = 180_000
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class OpenedLock:
     def heartbeat_seconds(self, record: LockRecord) -> float:
         """How often its holder beats; 0 where nobody does."""
         assert record.lease is not None
-        deadlines = self._deadlines(record.lease.duration_ms / 1000)
+        deadlines = self._deadlines(record.lease.seconds)
         return deadlines.heartbeat if deadlines else 0.0
 
     def remove(self, shown: list[Seen], *, even_if_alive: bool = False) -> None:
@@ -189,7 +190,7 @@ def try_writing(store: Store) -> None:
     """
     clock = SystemClock()
     info = LockInfo(id="", operation="doctor", info="a scratch record of tfguard doctor")
-    draft = Draft(info, Holder(who="tfguard doctor"), duration_ms=1000, is_changing=False)
+    draft = Draft(info, Holder(who="tfguard doctor"), duration_ms=_SCRATCH_LEASE_MS, is_changing=False)
     first, second = (draft.record(new_lock_id(), clock, leased=True) for _ in range(2))
     stored = store.replace(store.create(first), second)
     store.delete(stored)

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from tfguard import errors
 from tfguard.clock import Clock
 from tfguard.lock.queue_record import QueueState, Run, decode, encode
-from tfguard.lock.store import QueueRecord, Store
+from tfguard.lock.store import MAX_COUNT, QueueRecord, Store
 
 #: After this many conflicts in a row a change is left for later.
 _TRIES = 8
@@ -30,10 +30,15 @@ class Queue:
     The queue record, changed by compare and swap. Used by one thread.
 
     `is_off`: the store has refused us this record, so for this run there is no line, no token and no history.
+    `leaves_none`: where there is no record, none is written for a token and a line of history alone. So a run that
+    changes nothing, and waits for nobody, leaves nothing behind.
     """
 
-    def __init__(self, store: Store, clock: Clock, pause: Callable[[float], object]) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, pause: Callable[[float], object], *, leaves_none: bool = False
+    ) -> None:
         self.is_off = False
+        self._leaves_none = leaves_none
         self._store = store
         self._clock = clock
         self._pause = pause
@@ -83,12 +88,12 @@ class Queue:
 
     def count_acquisition(self, at_least: int, gone: tuple[str, ...] = ()) -> int:
         """
-        Count one more acquisition, above `at_least`, and return its number; 0 where it cannot be written.
+        Count one more acquisition, above `at_least`, and return its number; 0 where it cannot be written, or counted.
 
         In the same write the tickets `gone` leave the line.
         """
         state = self.change(lambda state: state.without(gone).with_token(at_least))
-        return state.token if state else 0
+        return state.token if state and state.token < MAX_COUNT else 0
 
     @property
     def errored(self) -> str:
@@ -124,6 +129,8 @@ class Queue:
     def _try_change(self, change: Callable[[QueueState], QueueState]) -> QueueState:
         before = self._state() if self._is_known else self._read()
         after = change(before)
+        if self._seen is None and self._leaves_none and not (after.tickets or after.errored or after.token > 1):
+            return before
         if after != before:
             seen, self._is_known = self._seen, False
             revision = (seen.revision if seen else 0) + 1

@@ -11,13 +11,14 @@ clocks are compared, and a ticket that was dropped by mistake comes back under i
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
-from tfguard.lock.store import Count, Holder, QueueRecord
+from tfguard.lock.store import MAX_COUNT, Count, Holder, QueueRecord
 from tfguard.wire import publish
 
 #: How many runs are kept, small enough for one DynamoDB item together with the line.
@@ -30,12 +31,16 @@ _ENOUGH_RUNS = 3
 SIGN_SECONDS = 20.0
 #: So that all of a line together writes about this often: seconds between two signs, from whomever.
 _SPREAD_SECONDS = 0.6
+#: But never more rarely than this, in seconds: tickets that somebody has made up leave the line after three times it.
+_RAREST_SIGN_SECONDS = 300.0
 #: A waiter that has left out this many signs is dead.
 _MISSED = 3
 _LIMITS = {"who": 80, "command": 60, "run": 80}
 #: A link that is cut leads nowhere: a longer one is left out.
 _MAX_LINK = 250
 _MAX_WORD = 200
+#: More digits than `MAX_COUNT` has.
+_DIGITS = re.compile(rb"[1-9][0-9]{16,}")
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,8 +94,8 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(self, errored=place)
 
     def with_token(self, at_least: int) -> QueueState:
-        """Count one more acquisition, above every token seen."""
-        return msgspec.structs.replace(self, token=max(self.token, at_least) + 1)
+        """Count one more acquisition, above every token seen; at its end the count stays, and tells nothing more."""
+        return msgspec.structs.replace(self, token=min(max(self.token, at_least) + 1, MAX_COUNT))
 
     def with_run(self, run: Run) -> QueueState:
         """Add a run to the history, dropping the oldest."""
@@ -105,18 +110,20 @@ class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """
         if self.ticket(ticket.id):
             return self
-        number = ticket.number or max(self.last_number, *(each.number for each in self.tickets), 0) + 1
+        last = max(self.last_number, *(each.number for each in self.tickets), 0)
+        number = ticket.number or min(last + 1, MAX_COUNT)  # Then as we sort it: who comes later stands further back.
         ticket = msgspec.structs.replace(ticket, number=number, holder=bounded(ticket.holder))
         tickets = tuple(sorted((*self.tickets, ticket), key=lambda each: each.number))
         longer = msgspec.structs.replace(self, tickets=tickets, last_number=max(self.last_number, number))
         return longer if len(encode(longer).encode()) <= MAX_BYTES else self
 
     def signed(self, ticket_id: str) -> QueueState:
-        """Raise one waiter's sign of life."""
-        tickets = (
-            msgspec.structs.replace(each, sign=each.sign + 1) if each.id == ticket_id else each for each in self.tickets
+        """Raise one waiter's sign of life; it begins anew where it ends, since all that tells is that it changes."""
+        signed = (
+            msgspec.structs.replace(each, sign=(each.sign + 1) % MAX_COUNT) if each.id == ticket_id else each
+            for each in self.tickets
         )
-        return msgspec.structs.replace(self, tickets=tuple(tickets))
+        return msgspec.structs.replace(self, tickets=tuple(signed))
 
     def without(self, ticket_ids: Iterable[str]) -> QueueState:
         """Take tickets out of the line."""
@@ -166,8 +173,8 @@ class View:
 
     @property
     def sign_seconds(self) -> float:
-        """How often each signs: more rarely in a long line, so that all together write at a bounded rate."""
-        return max(SIGN_SECONDS, _SPREAD_SECONDS * len(self.state.tickets))
+        """How often each signs: more rarely in a long line, so that all together do not write too often."""
+        return min(max(SIGN_SECONDS, _SPREAD_SECONDS * len(self.state.tickets)), _RAREST_SIGN_SECONDS)
 
     def silent(self, now: float) -> list[tuple[str, int]]:
         """The dead, with their last signs."""
@@ -190,13 +197,21 @@ class View:
 
 
 def decode(text: str) -> QueueState:
-    """Read a queue record. Garbage reads as an empty one, and one part that is garbage does not spoil the others."""
+    """
+    Read a queue record. Garbage reads as an empty one, and one part that is garbage does not spoil the others.
+
+    Of several tickets with one ID the first counts: a waiter has one, and only it would seem to sign without end.
+    """
     if len(text.encode("utf-8", "surrogatepass")) > 2 * MAX_BYTES:
         return QueueState()
     try:
-        return msgspec.json.decode(text, type=QueueState)
+        state = msgspec.json.decode(text, type=QueueState)
     except (msgspec.DecodeError, RecursionError):
-        return _salvaged(text)
+        state = _salvaged(text)
+    unique = {ticket.id: ticket for ticket in reversed(state.tickets)}
+    if len(unique) == len(state.tickets):
+        return state
+    return msgspec.structs.replace(state, tickets=tuple(reversed(unique.values())))
 
 
 def _salvaged(text: str) -> QueueState:
@@ -206,12 +221,20 @@ def _salvaged(text: str) -> QueueState:
     except (msgspec.DecodeError, RecursionError):
         return QueueState()
     return QueueState(
-        token=_part(parts, "token", Count, 0),
-        last_number=_part(parts, "last_number", Count, 0),
+        token=_count(parts, "token"),
+        last_number=_count(parts, "last_number"),
         errored=_part(parts, "errored", str, ""),
         runs=_parts(parts, "runs", Run),
         tickets=_parts(parts, "tickets", Ticket),
     )
+
+
+def _count(parts: dict[str, msgspec.Raw], name: str) -> int:
+    """Read a number that only grows; one beyond all bounds is as large as one may be, never small again."""
+    text = bytes(parts.get(name, b""))
+    if _DIGITS.fullmatch(text):
+        return MAX_COUNT
+    return int(min(max(_part(parts, name, float, 0.0), 0.0), float(MAX_COUNT)))
 
 
 def _part(parts: dict[str, msgspec.Raw], name: str, kind: Any, default: Any) -> Any:

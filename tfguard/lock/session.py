@@ -137,7 +137,8 @@ class LockSession:
     def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
-        self._queue = Queue(self._stores[-1], self._clock, self._clock.sleep)
+        leaves_none = not self._request.is_changing
+        self._queue = Queue(self._stores[-1], self._clock, self._clock.sleep, leaves_none=leaves_none)
         if self._adopt is not None and self._adopt.is_nested:
             self._stay_inside()
         elif self._adopt is not None and self._adopt.stage != "trying":

@@ -15,10 +15,12 @@ from typing import Annotated, Protocol
 
 import msgspec
 
+from tfguard.lock.deadlines import bounded_lease_seconds
 from tfguard.lock.lockinfo import LockInfo
 
 #: A number out of a stranger's record: whatever we do with it, it stays one that Python can print and divide.
-Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+MAX_COUNT = 2**53
+Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -34,9 +36,10 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     What tfguard adds to a lock record; a plain Terraform lock has none and never expires.
 
-    `beat` counts heartbeats and only grows. `duration_ms` is the *holder's* lease: waiters obey it, not their own
-    setting. `boot` and `sent` (seconds of boottime) let a process on the same boot judge the age of a beat exactly;
-    `beaten_at` is for people. `hold_until` (RFC 3339) marks a hold: a lock without a child, taken by hand.
+    `beat` counts heartbeats and only grows. `duration_ms` is the *holder's* lease, as it is written: waiters obey it,
+    not their own setting, and read it by `seconds`. `boot` and `sent` (seconds of boottime) let a process on the same
+    boot judge the age of a beat exactly; `beaten_at` is for people. `hold_until` (RFC 3339) marks a hold: a lock
+    without a child, taken by hand.
     """
 
     beat: Count
@@ -49,6 +52,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     beaten_at: str = ""
     hold_until: str = ""
     reason: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts, within what a lease may be: the record may be anybody's."""
+        return bounded_lease_seconds(self.duration_ms / 1000)
 
 
 class LockRecord(msgspec.Struct, frozen=True, kw_only=True):

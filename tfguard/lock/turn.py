@@ -6,8 +6,9 @@ record cannot be had we poll with jitter and no order. Who may *hold* the lock i
 
 Three rules carry it:
 
-* **A waiter of rank r** (0: the head) may try once it has seen the lock free for r seconds. So a dead head stalls
-  nobody. A waiter that was passed over is taken out of the line, and comes back under its old number if it lives.
+* **A waiter of rank r** (0: the head) may try once it has seen the lock free for r seconds, and for no more than
+  `PATIENCE_SECONDS`. So a dead head stalls nobody, nor does a line that somebody has made up. A waiter that was
+  passed over is taken out of the line, and comes back under its old number if it lives.
   Not promised: behind several dead waiters the living look at different instants, more rarely the further back they
   stand, so one of them may overtake another once.
 * **A newcomer that finds the lock free looks at the line before it takes the lock.** Between a release and the head's
@@ -32,6 +33,8 @@ HEAD_SECONDS = 0.25
 MAX_SECONDS = 5.0
 #: How long each living waiter ahead is given to take a free lock, in seconds.
 TURN_SECONDS = 1.0
+#: Whatever the line says, nobody leaves a free lock alone for longer, in seconds: those ahead are not there.
+PATIENCE_SECONDS = 15.0
 #: Looks further apart than this, in seconds, do not show that the lock was free in between.
 _UNBROKEN_SECONDS = 2.0
 #: What was read of the line longer ago than this, in seconds, does not decide who takes a free lock.
@@ -155,7 +158,7 @@ class Turn:
         if ahead and not self.has_place:
             self._join()
             ahead = self._view.ahead_of(self._ticket.id, now)
-        if free_seconds < len(ahead) * TURN_SECONDS:
+        if free_seconds < min(len(ahead) * TURN_SECONDS, PATIENCE_SECONDS):
             return False
         self.passed = tuple(ticket.id for ticket in ahead)
         return True

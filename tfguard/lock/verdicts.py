@@ -46,7 +46,7 @@ def judge(record: LockRecord, clock: Clock, *, has_leases: bool) -> Verdict:
         return Verdict.PLAIN
     if record.lease.hold_until:
         return Verdict.HOLD
-    silence, lease_seconds = silence_seconds(record, clock) or 0.0, record.lease.duration_ms / 1000
+    silence, lease_seconds = silence_seconds(record, clock) or 0.0, record.lease.seconds
     if silence >= lease_seconds:
         return Verdict.EXPIRED
     return Verdict.LATE if silence >= Deadlines.of(lease_seconds).warning else Verdict.ALIVE
@@ -75,7 +75,7 @@ def exact_silence_seconds(record: LockRecord, clock: Clock) -> float | None:
 def in_words(verdict: Verdict, record: LockRecord, clock: Clock) -> str:
     """Say a verdict to people, and what follows from it."""
     lease = record.lease
-    lease_seconds = lease.duration_ms / 1000 if lease else 0.0
+    lease_seconds = lease.seconds if lease else 0.0
     silence = silence_seconds(record, clock) or 0.0
     if verdict is Verdict.LATE:
         left = format_duration(max(1, round(lease_seconds - silence)))

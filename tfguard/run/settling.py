@@ -211,7 +211,7 @@ def _is_family_left(record: RunRecord) -> bool:
 
 
 def _lease_seconds(record: LockRecord) -> float:
-    return record.lease.duration_ms / 1000 if record.lease else 0.0
+    return record.lease.seconds if record.lease else 0.0
 
 
 def tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Reporter) -> int:
