@@ -78,7 +78,7 @@ def test_pip_installs_where_there_is_no_uv(tools: Path, python: Path) -> None:
     place = only_place(tools)
 
     assert installer_of(place) == "pip"
-    assert version_by(python, place).startswith("tfguard ")
+    assert "tfguard " in version_by(python, place)
 
 
 def test_a_python_without_pip_borrows_one_from_a_venv(
@@ -98,7 +98,7 @@ def test_uv_installs_where_there_is_one(
 
     assert done.returncode == 0, done.stderr
     assert installer_of(only_place(tmp_path)) == "uv"
-    assert version_by(python, only_place(tmp_path)).startswith("tfguard ")
+    assert "tfguard " in version_by(python, only_place(tmp_path))
 
 
 def test_a_python_without_either_is_told_of_setup_python(

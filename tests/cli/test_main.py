@@ -73,14 +73,14 @@ def program(path: Path, text: str) -> Path:
     return path
 
 
-def test_the_version_is_ours_and_terraforms(tmp_path):
+def test_the_version_is_terraforms_then_ours(tmp_path):
     program(tmp_path / "terraform", """echo '{"terraform_version": "1.2.3"}'""")
 
     result = tfguard("--version", directory=tmp_path, PATH=f"{tmp_path}:{os.environ['PATH']}")
 
-    ours, theirs = result.stdout.splitlines()
+    theirs, ours = result.stdout.splitlines()
     assert ours.startswith("tfguard ")
-    assert theirs == "terraform 1.2.3"
+    assert theirs == "Terraform v1.2.3"
     assert result.returncode == 0
 
 

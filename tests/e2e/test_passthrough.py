@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +58,47 @@ def test_what_takes_no_lock_is_terraforms_byte_for_byte(applied: Stage) -> None:
         plain, ours = applied.terraform(*words), applied.tfguard(*words)
 
         assert (ours.code, ours.out, ours.err) == (plain.code, plain.out, plain.err), name
+
+
+@pytest.fixture
+def linked(applied: Stage) -> Stage:
+    """tfguard under the name of Terraform, first on the PATH."""
+    script = applied.path.parent / "tfguard"
+    script.write_text(f"#!{sys.executable}\nfrom tfguard.__main__ import main\nmain()\n")
+    script.chmod(0o755)
+    folder = applied.path.parent / "linked"
+    folder.mkdir()
+    for name in ("terraform", "tofu"):
+        (folder / name).symlink_to(script)
+    applied.environ["REAL"] = shutil.which("terraform") or ""
+    applied.environ["PATH"] = f"{folder}:{applied.environ['PATH']}"
+    return applied
+
+
+#: More than `UNTOUCHED`: what tfguard under its own name takes for itself.
+TAKEN: dict[str, tuple[str, ...]] = {
+    "two-dashes-version": ("--version",),
+    "two-dashes-help": ("--help",),
+    "own-command": ("status",),
+    "own-option": ("--report", "x.md", "plan"),
+    "no-such-directory": ("-chdir=nowhere", "plan"),
+    "chdir": ("-chdir=.", "output"),
+}
+
+
+def test_under_terraforms_name_everything_is_terraforms_byte_for_byte(linked: Stage) -> None:
+    for name, words in {**UNTOUCHED, **TAKEN}.items():
+        plain, ours = linked.run([linked.environ["REAL"], *words]), linked.run(["terraform", *words])
+
+        assert (ours.code, ours.out, ours.err) == (plain.code, plain.out, plain.err), name
+
+
+def test_under_terraforms_name_a_change_takes_the_lock_and_the_name_says_which_program(linked: Stage) -> None:
+    planned = linked.run(["terraform", "plan", "-no-color"])
+    without = linked.run(["tofu", "plan"], PATH=f"{linked.path.parent}/linked:/usr/bin:/bin")
+
+    assert planned.code == 0 and re.search(LOCKED, planned.err), str(planned)
+    assert (without.code, without.out) == (127, "") and "no tofu on PATH" in without.err, str(without)
 
 
 def test_after_two_dashes_everything_is_terraforms(applied: Stage) -> None:

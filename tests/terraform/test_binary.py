@@ -89,6 +89,20 @@ def test_tfguard_under_the_name_of_terraform_is_passed_over(tmp_path: Path) -> N
         find_binary({"PATH": path}, flag=str(tmp_path / "link" / "terraform"), kind=None, self_path=script)
 
 
+def test_a_name_that_is_tfguards_too_is_looked_for_further_along_the_path(tmp_path: Path) -> None:
+    script = program(tmp_path / "self" / "tool", "#!/usr/bin/python3\nimport sys\n")
+    real = program(tmp_path / "z" / "terraform")
+    (tmp_path / "link").mkdir()
+    (tmp_path / "link" / "terraform").symlink_to(script)
+    program(tmp_path / "shell" / "terraform", f'#!/bin/sh\n# a comment\nexec "{tmp_path}/link/terraform" "$@"\n')
+    path = os.pathsep.join(str(tmp_path / name) for name in ("link", "shell", "z"))
+
+    for named in ({}, {"TFGUARD_TERRAFORM": "terraform"}):
+        assert find_binary({"PATH": path, **named}, flag=None, kind=None, self_path=script).path == real
+    with pytest.raises(ConfigError, match="is tfguard itself"):
+        find_binary({"PATH": str(tmp_path / "link")}, flag="terraform", kind=None, self_path=script)
+
+
 def test_an_interpreter_in_a_directory_called_tfguard_makes_no_tfguard(tmp_path: Path) -> None:
     shim = program(tmp_path / "terraform", "#!/home/ana/tfguard/.venv/bin/python\nimport tenv\n# not tfguard\n")
 

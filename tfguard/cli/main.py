@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from tfguard import outlet, redaction
+from tfguard.cli import place
 from tfguard.config import options
 from tfguard.config.options import Options
 from tfguard.errors import TfguardError, UsageError
@@ -117,16 +118,17 @@ def _leave(code: int, signal_number: int) -> NoReturn:
 
 
 def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> RunEnded | int:
-    if words[:1] == ["--version"]:
+    found = place.in_terraforms(words, environ, sys.argv[0])
+    if found is None and words[:1] == ["--version"]:
         return _print_version(environ)
-    if words[:1] == ["--help"]:
+    if found is None and words[:1] == ["--help"]:
         return _run_own(options.Options(command=("--help",)), environ, teller)
-    found = options.parse(words)
+    found = found or options.parse(words)
     teller.address(found)
     teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
     if found.reports or found.report_limit:
         teller.listen(log.choose_format(found.log_format, environ), found.verbosity, _reports(found))
-    if not found.is_raw and found.command[:1] and found.command[0] in OWN:
+    if not (found.is_raw or found.stands_for) and found.command[:1] and found.command[0] in OWN:
         return _run_own(found, environ, teller)
     from tfguard.commands.terraform import run_terraform
     from tfguard.run.call import Call
@@ -151,13 +153,16 @@ def _print_version(environ: Mapping[str, str]) -> int:
     from tfguard.run.context import cache_dir
     from tfguard.terraform.binary import binary_version, find_binary
 
-    lines = [f"tfguard {__version__}"]
+    ours = f"tfguard {__version__}"
     try:
         binary = find_binary(environ, flag=None, kind=None, self_path=Path(sys.argv[0]))
     except TfguardError:
-        lines.append("terraform not found")
+        lines = [ours, "terraform not found"]
     else:
-        lines.append(f"{binary.kind} {binary_version(binary, environ, cache_dir(environ)) or 'of unknown version'}")
+        version = binary_version(binary, environ, cache_dir(environ))
+        # Terraform's first, in its own form: whoever has us in its place reads the first line. Terragrunt does.
+        name = {"terraform": "Terraform", "tofu": "OpenTofu"}[binary.kind]
+        lines = [f"{name} v{version}", ours] if version else [ours, f"{binary.kind} of unknown version"]
     with contextlib.suppress(OSError):  # Whoever asked has gone: `tfguard --version | true`.
         os.write(1, ("\n".join(lines) + "\n").encode())
     return 0

@@ -24,7 +24,7 @@ def run_terraform(call: Call) -> RunEnded | int:
     """
     if call.options.is_raw:
         become_terraform(make_context(call), call.options.command, call.environ)
-    misplaced = command_line.misplaced_option(call.options.command, OURS_ALONE)
+    misplaced = None if call.options.stands_for else command_line.misplaced_option(call.options.command, OURS_ALONE)
     if misplaced:
         raise _misplaced(misplaced, call.options.command)
     return run_command(call)

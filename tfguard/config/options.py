@@ -10,7 +10,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tfguard.config.document import KeyPath
 from tfguard.config.keys import Flag, keys
@@ -67,7 +67,11 @@ _ALIKE = 0.75
 
 @dataclass(frozen=True)
 class Options:
-    """What was said before the command; `command` is what follows. `is_raw`: `--` stood there, so it is Terraform's."""
+    """
+    What was said before the command; `command` is what follows. `is_raw`: `--` stood there, so it is Terraform's.
+
+    `stands_for`: we were called `terraform` or `tofu`, and every word is Terraform's.
+    """
 
     config: str | None = None
     pipeline: str | None = None
@@ -76,6 +80,7 @@ class Options:
     terraform: str | None = None
     verbosity: int = 0
     is_raw: bool = False
+    stands_for: Literal["terraform", "tofu"] | None = None
     ignores_errored: bool = False
     reports: tuple[str, ...] = ()
     report_limit: str | None = None

@@ -112,7 +112,9 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
         )
     found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=options.flags)
     redaction.register_secrets(redaction.secrets_among({**found.environment, **found.backend_config}))
-    binary = find_binary(environ, flag=options.terraform, kind=found.binary, self_path=Path(sys.argv[0]))
+    binary = find_binary(
+        environ, flag=options.terraform, kind=found.binary or options.stands_for, self_path=Path(sys.argv[0])
+    )
     identity = identify(environ)
     child_environ = {**_automation(call, found, identity), **environ, **found.environment}
     return Context(options, found, binary, child_environ, identity, call.report, current, call.named)

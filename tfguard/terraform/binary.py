@@ -29,7 +29,9 @@ from tfguard.wire import pack, unpack
 
 Kind = Literal["terraform", "tofu"]
 
-_KINDS: tuple[Kind, ...] = ("terraform", "tofu")
+KINDS: tuple[Kind, ...] = ("terraform", "tofu")
+#: A program in a script, as one writes it: with its whole path.
+_ABSOLUTE = re.compile(rb"/[^\s\"'`;&|<>()$]+")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _VERSION_TIMEOUT_SECONDS = 10
 #: Version managers whose `terraform` is a binary of their own; which version runs depends on the directory.
@@ -62,7 +64,7 @@ def find_binary(environ: Mapping[str, str], *, flag: str | None, kind: Kind | No
         source = "--terraform" if flag else "TFGUARD_TERRAFORM"
         return _see_through(_named(named, source, environ, self_path), kind or _kind_of(named), environ)
     blocked: Path | None = None
-    for name in (kind,) if kind else _KINDS:
+    for name in (kind,) if kind else KINDS:
         for path in _on_path(name, environ):
             if _is_tfguard(path, self_path):
                 continue
@@ -79,17 +81,28 @@ def find_binary(environ: Mapping[str, str], *, flag: str | None, kind: Kind | No
 
 
 def _named(named: str, source: str, environ: Mapping[str, str], self_path: Path) -> Path:
-    candidates = [Path(named).absolute()] if os.sep in named else list(_on_path(named, environ))
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
+    candidates = [path for path in _candidates(named, environ) if path.is_file()]
+    if not candidates:
         where = "no such file" if os.sep in named else "not on PATH"
         raise ProgramNotFound(f"{source} names {named}: {where}.\nGive the path of a terraform or tofu binary.")
+    # Further along the PATH, where tfguard is linked under that name.
+    found = next((path for path in candidates if not _is_tfguard(path, self_path)), candidates[0])
     if _is_tfguard(found, self_path):
         raise ConfigError(f"{source} names {found}, which is tfguard itself.\nGive the path of the real terraform.")
     if not os.access(found, os.X_OK):
         command = f"chmod +x {shlex.quote(named if os.sep in named else str(found))}"
         raise ProgramNotExecutable(f"{source} names {named}, which cannot be executed.\nTry: {command}")
     return found
+
+
+def names_tfguard(named: str, environ: Mapping[str, str], self_path: Path) -> bool:
+    """Whether a name or path, called as by a shell, is tfguard: the program `self_path`, or a script that calls it."""
+    found = next((path for path in _candidates(named, environ) if path.is_file()), None)
+    return found is not None and _is_tfguard(found, self_path)
+
+
+def _candidates(named: str, environ: Mapping[str, str]) -> list[Path]:
+    return [Path(named).absolute()] if os.sep in named else list(_on_path(named, environ))
 
 
 def _kind_of(name: str) -> Kind:
@@ -112,12 +125,17 @@ def _nowhere(kind: Kind | None, environ: Mapping[str, str]) -> str:
 
 
 def _is_tfguard(path: Path, self_path: Path) -> bool:
-    """Whether running `path` would run tfguard: the same file, or a script that calls it."""
-    if os.path.realpath(path) == os.path.realpath(self_path):
+    """Whether running `path` would run tfguard: the same file, or a script that calls it, under whatever name."""
+    ours = os.path.realpath(self_path)
+    if os.path.realpath(path) == ours:
         return True
+    if not _is_script(path):
+        return False
     # The first line names an interpreter, perhaps in a virtual environment that is called tfguard.
-    _, _, body = _head(path).partition(b"\n")
-    return _is_script(path) and re.search(rb"(?m)^[^#\n]*\btfguard\b", body) is not None
+    body = re.sub(rb"(?m)^\s*#.*$", b"", _head(path).partition(b"\n")[2])
+    if re.search(rb"\btfguard\b", body):
+        return True
+    return any(os.path.realpath(os.fsdecode(each)) == ours for each in _ABSOLUTE.findall(body))
 
 
 def _head(path: Path) -> bytes:

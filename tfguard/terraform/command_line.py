@@ -111,7 +111,7 @@ class Invocation:
 
 def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
     """Understand what follows `terraform` on the command line. Never fails: what is odd is left to Terraform."""
-    chdir, rest = _take_chdir(argv)
+    chdir, rest = take_chdir(argv)
     words = _words(rest)
     command, found = find(words), Invocation(argv=rest, words=words, chdir=chdir)
     if chdir == "":
@@ -125,7 +125,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
     return _judge(replace(found, flags=tuple(_flags(tokens)), positionals=_positionals(tokens)), doubts)
 
 
-def _take_chdir(argv: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
+def take_chdir(argv: Sequence[str]) -> tuple[str | None, tuple[str, ...]]:
     """Take a leading `-chdir=DIR` off, as Terraform does: the first one, before the command, in this form only."""
     for at, word in enumerate(argv):
         if not word.startswith("-"):
