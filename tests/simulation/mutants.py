@@ -301,6 +301,15 @@ MUTANTS = (
     _in("process.lease_thread", "the lease beats on though nobody enforces", ("< UNWATCHED_SECONDS", "< 1e12"), tests=("tests/process/test_lease_thread.py::test_a_keeper_that_goes_round_its_loop_no_more_watches_nothing",)),
     _in("lock.session", "a heartbeat is sent whoever watches", ("        if not self._is_watched():\n            return False\n", ""), tests=("tests/lock/test_session.py",)),
     _in("commands.exec", "what becomes another user's is started", ("if program is not None and _becomes_another_user(program):", "if not name:"), tests=("tests/commands/test_exec.py",)),
+    # --- what is locked is what is written; and nothing waits for ever ---
+    _in("run.look", "another backend makes no difference", ("if later.backend != self.backend:", "if not self:"), ("if (after.backend, after.path, after.stores) != (before.backend, before.path, before.stores):", "if not self:"), tests=LOOK_TESTS),
+    _in("run.look", "another directory makes no difference", ("if later.place != self.place:", "if not self:"), tests=LOOK_TESTS),
+    _in("files", "a path behind a link is cleaned by text", ('if ".." not in path.parts:\n        return path.absolute()', 'if path:\n        return Path(os.path.abspath(path))'), tests=("tests/terraform/test_workdir.py",)),
+    _in("run.intended_backend", "what a variable gives to init is not the pipeline's", ("for text in command_line.values_of(_FLAG, _of_variables(context)):", "for text in ():"), tests=("tests/run/test_initialise.py",)),
+    _in("process.relatives", "orphans are never reaped", ("                    os.waitpid(pid, os.WNOHANG)\n", "                    pass\n"), tests=("tests/process/test_relatives.py::test_orphans_are_reaped_and_no_exit_status_of_ours_is_lost",)),
+    _in("outlet", "what nobody reads is kept without bound", ("if self._kept + len(data) > _KEPT_BYTES:", "if not self._put:"), tests=("tests/test_outlet.py::test_what_nobody_reads_for_long_is_lost_and_the_loss_is_told",)),
+    _in("backends.aws.locate", "a workspace that Terraform never finds again is waited for", ('if workspace != "default" and object_key != _listed_key(key, prefix, workspace):', "if not key:"), tests=("tests/terraform/test_locate.py",)),
+    _in("run.missing_workspace", "a workspace is created somewhere else", ("directory=task.directory", 'directory="."'), tests=LOOK_TESTS),
     # --- what survived once ---
     _in("backends.aws.dynamodb", "what is read may be old", (", ConsistentRead=True", ""), tests=("tests/backends/aws/test_dynamodb.py::test_what_is_read_is_what_was_written_last",)),
     _in("backends.local.store", "the lock of a removed state file counts", ("                if _is_same_file(fd, self._path):\n                    return", "                if self:\n                    return"), tests=LOCAL_TESTS),
