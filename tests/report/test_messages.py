@@ -132,6 +132,8 @@ CASES: dict[str, str] = {
     "unkillable": running.unkillable(SUBJECT, LEFT[:1]),
     "unkillable-local": running.unkillable(LOCAL, LEFT[:1]),
     "unlocked": starting.unlocked("prod/network"),
+    "init_delayed": starting.init_delayed("prod/network", "/home/ana/.terraform.d/plugin-cache"),
+    "init_without_turn": starting.init_without_turn("prod/network", "/home/ana/.terraform.d/plugin-cache"),
     "unread": starting.unread("prod/network", "only Terraform can be certain how it reads TF_CLI_ARGS_plan"),
     "plan_unlocked": starting.plan_unlocked("prod/network"),
     "denied_during_plan": starting.denied_during_plan(phrases.about("prod/network", DENIED)),

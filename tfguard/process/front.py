@@ -181,11 +181,15 @@ class Front:
         asked = Question(question)
         self._selector.register(asked, selectors.EVENT_READ)
         try:
-            self._pump(lambda: asked.is_answered or self.stopped_by)
+            self.wait(lambda: asked.is_answered)
         finally:
             self._selector.unregister(asked)
-        self._check_stopped()
         return asked.read()
+
+    def wait(self, is_over: Callable[[], bool]) -> None:
+        """Wait for it, serving signals meanwhile. Raises Interrupted, KeeperGone."""
+        self._pump(lambda: is_over() or self.stopped_by)
+        self._check_stopped()
 
     def release(self, outcome: str, exit_code: int | None) -> protocol.Released:
         """End the run: release whatever is held. A second signal meanwhile leaves it to the keeper alone."""

@@ -20,11 +20,12 @@ from tfguard.config.settings import backend_config_text
 from tfguard.errors import ConfigError, Outcome, TfguardCommand, TfguardError
 from tfguard.process.front import Front
 from tfguard.report.messages import starting
+from tfguard.run.cache_turn import cache_turn
 from tfguard.run.context import Context
 from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.intended_backend import wanted_values
 from tfguard.run.look import private_folder
-from tfguard.terraform import command_line
+from tfguard.terraform import command_line, plugin_cache
 from tfguard.terraform.backend_values import differing_backend_config
 from tfguard.text import as_bytes, printable
 
@@ -40,6 +41,9 @@ TRANSIENT = (
     r"Failed to (?:request discovery document|query available provider packages)",
     r"could not (?:connect to|query provider) registry",
 )
+
+
+_FRAME = re.compile(r"(?:\x1b\[[0-9;]*m|[\s│╷╵])+")
 
 
 class InitFailed(TfguardError):
@@ -95,9 +99,11 @@ def pinned(context: Context) -> tuple[str, ...]:
 def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: int) -> None:
     """Run `init` for this pipeline, with `words` after our own, again after a transient error. Raises InitFailed."""
     attempts = context.settings.retry.attempts
-    patterns = re.compile("|".join((*TRANSIENT, *context.settings.retry.patterns)), re.IGNORECASE)
+    cache = plugin_cache.find_plugin_cache(context.environ, context.directory)
+    known = TRANSIENT if cache is None else (*TRANSIENT, *plugin_cache.TRANSIENT)
+    patterns = re.compile("|".join((*known, *context.settings.retry.patterns)), re.IGNORECASE)
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda result: result[0] != 0 and patterns.search(result[1]) is not None),
+        retry=tenacity.retry_if_result(lambda result: result[0] != 0 and _says(patterns, result[1])),
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_random_exponential(multiplier=1, max=15),
         before_sleep=lambda state: context.report.say(
@@ -107,16 +113,21 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
     )
     with _init_arguments(front, context) as flags:
         argv = [*context.terraform, "init", *flags, *words]
-        status, _ = retrying(_try_init, front, context, argv, stdout)
+        status, _ = retrying(_try_init, front, context, argv, stdout, cache)
     if status != 0:
         raise InitFailed(status, about=context.label())
 
 
-def _try_init(front: Front, context: Context, argv: list[str], stdout: int) -> tuple[int, str]:
+def _says(patterns: re.Pattern[str], text: str) -> bool:
+    """Whether Terraform's text has one of them, also across the lines of the frame in which it sets an error."""
+    return any(patterns.search(each) for each in (text, _FRAME.sub(" ", text)))
+
+
+def _try_init(front: Front, context: Context, argv: list[str], stdout: int, cache: Path | None) -> tuple[int, str]:
     page = context.report.page
     # Kept even from a terminal: its last words tell whether to try again.
     keep = page.begin(context.label()).write if page is not None else len
-    with page.fenced(["init"], to=stdout) if page is not None else contextlib.nullcontext():
+    with cache_turn(front, context, cache), page.fenced(["init"], to=stdout) if page else contextlib.nullcontext():
         status = front.run(argv, directory=str(context.directory), environ=context.environ, stdout=stdout, keep=keep)
     return status, front.last_words
 

@@ -22,6 +22,7 @@ from tfguard.process.front import Front
 from tfguard.process.signals import restore_defaults
 from tfguard.report.messages import starting
 from tfguard.report.run_ended import RunEnded
+from tfguard.run.cache_turn import cache_turn
 from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context
 from tfguard.run.initialise import initialise
@@ -30,6 +31,7 @@ from tfguard.run.session import Session, guarded
 from tfguard.run.shown import for_platform, has_page_for, run_on_page
 from tfguard.terraform import command_line
 from tfguard.terraform.command_line import Invocation
+from tfguard.terraform.plugin_cache import find_plugin_cache
 
 
 def run_command(call: Call) -> RunEnded | int:
@@ -149,7 +151,13 @@ def _run_or_become(
     if not has_page_for(context, invocation):
         become_terraform(context, argv, environ, session.front)
     environ = {name: value for name, value in environ.items() if name != platform.SWITCH}
-    return _tell(session, invocation, lambda: run_on_page(session.front, context, invocation, argv, environ))
+    cache = find_plugin_cache(environ, context.directory) if invocation.words == ("init",) else None
+
+    def body() -> int:
+        with cache_turn(session.front, context, cache):
+            return run_on_page(session.front, context, invocation, argv, environ)
+
+    return _tell(session, invocation, body)
 
 
 def _tell(session: Session, invocation: Invocation, body: Callable[[], int]) -> RunEnded | int:

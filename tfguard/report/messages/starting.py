@@ -80,8 +80,18 @@ def workspace_not_found(label: str, workspace: str) -> str:
 
 
 def init_retried(label: str) -> str:
-    """A network or a registry did not answer; the next try may find it."""
-    return say(label, "init failed for want of a connection: trying again.")
+    """A network or a registry did not answer, or the plugin cache was in use; the next try may find it otherwise."""
+    return say(label, "init failed for what another try may cure: trying again.")
+
+
+def init_delayed(label: str, cache: str) -> str:
+    """The plugin cache is safe for one at a time."""
+    return say(label, "another init of tfguard's works in the plugin cache: waiting for it.", f"It is {word(cache)}")
+
+
+def init_without_turn(label: str, cache: str) -> str:
+    """It took longer than this run waits."""
+    return say(label, "another init still works in the plugin cache: going on beside it.", f"It is {word(cache)}")
 
 
 def approval_question(label: str) -> str:
