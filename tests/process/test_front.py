@@ -26,7 +26,6 @@ class NotedKeeper:
     is_last = False
     is_dead_unheard = False
     pid = 0
-    cpu_ticks = 0
     lock_fd = -1
 
     def __init__(self, environ, selector, *, shares_terminal):
@@ -44,7 +43,7 @@ class NotedKeeper:
     def _nothing(self):
         pass
 
-    bury = flush = kill_frozen = take_lock_fd = _nothing
+    bury = flush = kill_frozen = take_lock_fd = has_worked = _nothing
 
 
 class NoSignals:

@@ -97,7 +97,6 @@ class Front:
         become_subreaper()
         self._keeper = KeeperLink(environ, self._selector, shares_terminal=self.is_interactive)
         self._child = FrontChild(self._keeper.page)
-        self._cpu_ticks = 0
         self._asked_at = 0.0
         self._rules.start_keeper(self._clock.boottime())
 
@@ -216,7 +215,6 @@ class Front:
         now = self._clock.boottime()
         self._rules = FrontRules(now)
         self._keeper.begin_anew()
-        self._cpu_ticks = 0
         self._rules.start_keeper(now)
 
     def folder(self) -> str:
@@ -421,8 +419,9 @@ class Front:
         if self._child.pid:
             for action in self._rules.decide(now):
                 self._child.act(action)
-                if action is Action.KILL and self.lost is None:
-                    self._lose()
+                if action is Action.KILL and self.lost is None:  # It still ran at `safe_until`, and no keeper says so.
+                    self.lost = protocol.Lost(kind="expired")
+                    self._listener(self.lost)
         self._see_keeper(now)
         self._keeper.flush()
         if self._rules.is_keeper_frozen(now):
@@ -438,8 +437,7 @@ class Front:
     def _see_keeper(self, now: float) -> None:
         """It enters in the page that it goes round its loop; before its first round, that it works has to do."""
         self._rules.see_keeper(self._keeper.page.keeper_seen)
-        if self._rules.is_keeper_starting and (ticks := self._keeper.cpu_ticks) != self._cpu_ticks:
-            self._cpu_ticks = ticks
+        if self._rules.is_keeper_starting and self._keeper.has_worked():
             self._rules.see_keeper(now)
 
     def _tell_defects(self) -> None:
@@ -447,8 +445,3 @@ class Front:
         while self._defects:
             error = self._defects.popleft()
             self._listener(ThreadDied(error=f"{type(error).__name__}: {error}"))
-
-    def _lose(self) -> None:
-        """Terraform still ran at `safe_until`, and there is no keeper to say so."""
-        self.lost = protocol.Lost(kind="expired")
-        self._listener(self.lost)

@@ -33,6 +33,7 @@ class KeeperLink:
     def _start(self) -> None:
         launched = launch.take(self._environ)
         self._process = launched.process
+        self._cpu_ticks = 0
         self.page = launched.page
         self.page.front, self.page.group = os.getpid(), self._group
         self.channel = channel.front_end(launched.socket)
@@ -85,11 +86,11 @@ class KeeperLink:
             self.lock_fd = -1
         self._start()
 
-    @property
-    def cpu_ticks(self) -> int:
-        """How much it has worked: one that is slow to start works, one that was stopped does not."""
+    def has_worked(self) -> bool:
+        """Whether it has, since this was asked last: one that is slow to start works, one that was stopped does not."""
         found = family.stat(self._process.pid)
-        return found.cpu_ticks if found else 0
+        before, self._cpu_ticks = self._cpu_ticks, found.cpu_ticks if found else 0
+        return self._cpu_ticks != before
 
     @property
     def is_dead_unheard(self) -> bool:
