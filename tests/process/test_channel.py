@@ -103,6 +103,41 @@ def test_descriptors_arrive_beside_their_message(ends):
         os.close(end)
 
 
+def test_more_descriptors_than_the_kernel_takes_at_once_arrive_in_their_order(ends):
+    front, keeper = ends
+    read, write = os.pipe()
+    front.send(messages.Spawn(argv=["x"], directory="/", environ={}), [*[read] * 599, write])
+    collect(keeper, 1)
+
+    received = keeper.take_descriptors(700)
+
+    assert len(received) == 600
+    os.write(received[-1], b"hello")
+    assert os.read(received[0], 5) == b"hello"
+    for end in (read, write, *received):
+        os.close(end)
+
+
+def test_a_sender_may_close_its_descriptors_before_they_are_read(ends):
+    """The reader was stopped, say: by the time it goes on, their numbers are others'."""
+    front, keeper = ends
+    filling = messages.Spawn(argv=["x" * 300_000], directory="/", environ={})
+    before = len(os.listdir("/dev/fd"))
+    read, write = os.pipe()
+    front.send(filling)
+
+    front.send(messages.Spawn(argv=["x"], directory="/", environ={}), [write])
+    os.close(write)
+
+    collect(keeper, 2, front)
+    (received,) = keeper.take_descriptors(1)
+    os.write(received, b"hello")
+    assert os.read(read, 5) == b"hello"
+    for end in (read, received):
+        os.close(end)
+    assert len(os.listdir("/dev/fd")) == before
+
+
 def test_the_other_ends_death_is_learnt_by_reading_and_never_raises(ends):
     front, keeper = ends
     keeper.close()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import pytest
 
 from tests.support.eventually import patience
+from tfguard.process import inherited
 
 #: Tells in a file what its first pipe is, and whether a program that it starts has its standard streams.
 LOOK = """
@@ -39,3 +41,29 @@ def test_what_was_ignored_and_blocked_is_known():
 
     shell, is_ignored, parent = ended.stdout.split()
     assert (is_ignored, parent) == ("True", shell)
+
+
+#: Opens one file of its own as a library in C would not: Python's do not outlive an exec.
+TELL = "from tfguard.process import inherited; own = open('/dev/null'); print(*inherited.found().descriptors)"
+
+
+@pytest.mark.parametrize(("opened", "expected"), [("", []), ("5</dev/null 63>/dev/null", ["5", "63"])])
+def test_what_was_opened_for_the_program_is_found_and_nothing_of_ours(opened, expected):
+    argv = ["bash", "-c", f'exec "$@" {opened}', "bash", sys.executable, "-c", TELL]
+
+    ended = subprocess.run(argv, capture_output=True, text=True, timeout=patience(30), check=True)
+
+    assert ended.stdout.split() == expected
+
+
+def test_without_a_list_of_the_kernels_it_is_found_by_trying(monkeypatch):
+    monkeypatch.setattr(inherited, "_LISTS", ())
+    read, write = os.pipe()
+    os.set_inheritable(write, True)
+
+    found = inherited._handed_down()
+
+    assert write in found
+    assert read not in found
+    for end in (read, write):
+        os.close(end)

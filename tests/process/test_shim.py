@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import sys
 import pytest
 
 from tests.support.eventually import eventually
-from tfguard.process import bare
+from tfguard.process import bare, shim
 from tfguard.process.page import Page
 
 #: Prints what it was started with: group, signals ignored, signals blocked.
@@ -27,11 +28,12 @@ def page():
     os.close(made.descriptor)
 
 
-def run(page, *argv, group=0, parent=None, **options):
+def run(page, *argv, group=0, parent=None, handed=None, **options):
     """Run a program through the shim, as the keeper does."""
+    moves = handed or {}
     return subprocess.run(
-        bare.command("shim", group, parent or os.getpid(), page.descriptor, words=list(argv)),
-        pass_fds=[page.descriptor],
+        bare.command("shim", group, parent or os.getpid(), page.descriptor, words=[shim.written(moves), *argv]),
+        pass_fds=[page.descriptor, *moves.values()],
         capture_output=True,
         text=True,
         timeout=60,
@@ -112,3 +114,44 @@ def test_a_child_with_a_group_of_its_own_has_a_session_of_its_own(page):
     ended = run(page, sys.executable, "-c", "import os; print(os.getsid(0) == os.getpid())")
 
     assert ended.stdout.split() in (["True"], [b"True"])
+
+
+# --- what was opened for the program -------------------------------------------------------------------------------
+
+#: Prints what it has open, and what each leads to: the name of a file.
+SHOW_OPEN = """
+import os
+for name in sorted(map(int, os.listdir("/proc/self/fd"))):
+    try:
+        print(name, os.path.basename(os.readlink(f"/proc/self/fd/{name}"))) if name > 2 else None
+    except OSError:
+        pass
+"""
+
+
+def permutations(page):
+    """Each wanted number by where it is now, as 0, 1, 2: among these the page's own number, and circles."""
+    return {
+        "as they are": [0, 1, 2],
+        "in a circle": [1, 2, 0],
+        "two changed": [1, 0, 2],
+        "in a row": [60, 0, 1],
+        "the page's number": [page.descriptor, 0, 61],
+        "high ones": [63, 62, 61],
+    }
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks into /proc")
+@pytest.mark.parametrize("name", permutations(Page(0)))
+@pytest.mark.parametrize("limit", [None, 64], ids=["no limit", "ulimit -n 64"])
+def test_what_was_opened_for_the_program_has_its_numbers_and_nothing_else_is_open(page, tmp_path, name, limit):
+    opened = [os.open(tmp_path / f"file{index}", os.O_CREAT | os.O_RDWR) for index in range(3)]
+    numbers = [opened[each] if each < 3 else each for each in permutations(page)[name]]
+    lower = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+
+    result = run(page, sys.executable, "-c", SHOW_OPEN, handed=dict(zip(numbers, opened)), preexec_fn=lower)
+
+    expected = sorted((number, f"file{index}") for index, number in enumerate(numbers))
+    assert result.stdout.splitlines() == [f"{number} {file}" for number, file in expected], result.stderr
+    for descriptor in opened:
+        os.close(descriptor)

@@ -40,7 +40,9 @@ def run_exec(call: Call, argv: Sequence[str], *, may_detach: bool = False) -> Ru
             keep = page.begin(page.story.label).write if page is not None else None
             # Nothing is pinned: what the program works on is its own affair, and a tfguard in it looks for itself.
             words = [program, *argv[1:]]
-            return session.front.run(words, directory=directory, environ=footing.environ, keep=keep, family=family)
+            return session.front.run(
+                words, directory=directory, environ=footing.environ, keep=keep, family=family, is_last=True
+            )
 
         return session.run(lambda: session.task(command_line.parse(("apply",), {}), command="exec"), body)
 

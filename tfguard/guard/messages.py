@@ -96,8 +96,9 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     Start a program under the lock. Answered by Started, then Exited.
 
     Three descriptors come with it (stdin, stdout, stderr of the child), then, for each stream named in `relayed`,
-    the read end that the front relays, so that we can drain it if the front dies. `group`: the process group to
-    join, 0 for a session of its own. `environ` has the nest of `family`.
+    the read end that the front relays, so that we can drain it if the front dies; then, for each number in `handed`,
+    what the child is to have open under that number. `group`: the process group to join, 0 for a session of its own.
+    `environ` has the nest of `family`.
     """
 
     argv: list[str]
@@ -106,6 +107,7 @@ class Spawn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     family: Family | None = None
     group: int = 0
     relayed: list[Literal["stdout", "stderr"]] = []
+    handed: list[int] = []
 
 
 class Interrupt(msgspec.Struct, frozen=True, kw_only=True, tag=True):

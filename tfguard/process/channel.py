@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import contextlib
 import os
 import socket
 import threading
@@ -24,12 +25,34 @@ Heard = TypeVar("Heard", bound=msgspec.Struct)
 NEWS = (protocol.Beaten, protocol.Waiting, protocol.Troubled)
 
 
+#: The kernel takes no more descriptors with one piece of a message (Linux: SCM_MAX_FD).
+_MAX_DESCRIPTORS = 253
+_ROOM = socket.CMSG_SPACE(_MAX_DESCRIPTORS * array.array("i").itemsize)
+
+
 @dataclass
 class _Unsent:
     message: msgspec.Struct
     data: bytes
     descriptors: Sequence[int]
     is_begun: bool = False
+    are_copies: bool = False
+
+    def keep_descriptors(self) -> None:
+        """It has to wait: keep copies, for the sender may close its own. Where none can be had, it goes without."""
+        if self.are_copies:
+            return
+        given, self.descriptors, self.are_copies = self.descriptors, [], True
+        with contextlib.suppress(OSError):
+            for each in given:
+                self.descriptors = [*self.descriptors, os.dup(each)]
+
+    def note_sent(self, size: int, count: int) -> None:
+        """So many bytes are sent, and so many descriptors beside them."""
+        if self.are_copies:
+            for each in self.descriptors[:count]:
+                os.close(each)
+        self.data, self.descriptors, self.is_begun = self.data[size:], self.descriptors[count:], True
 
 
 class Channel(Generic[Said, Heard]):
@@ -55,41 +78,49 @@ class Channel(Generic[Said, Heard]):
         return self.socket.fileno()
 
     def send(self, message: Said, descriptors: list[int] | None = None) -> None:
-        """Send one message, with descriptors if there are any (they stay open here, and are to, until it is sent)."""
+        """Send one message, with descriptors if there are any: they stay the caller's, who may close them at once."""
         line = pack(message) + b"\n"
         with self._sending:
             if isinstance(message, NEWS):
                 kind = type(message)
                 self._unsent = [each for each in self._unsent if each.is_begun or type(each.message) is not kind]
             self._unsent.append(_Unsent(message, line, tuple(descriptors or ())))
-        self.flush()
+            self._flush()
+            for each in self._unsent:
+                each.keep_descriptors()
 
     def flush(self) -> bool:
         """Send what waits, as far as there is room for it; return whether nothing is left. For every look."""
         with self._sending:
-            try:
-                while self._unsent:
-                    self._send_some(self._unsent[0])
-                    if not self._unsent[0].data:
-                        del self._unsent[0]
-            except BlockingIOError:
-                pass
-            except OSError:  # Nobody is there any more.
-                self._unsent.clear()
-            return not self._unsent
+            return self._flush()
+
+    def _flush(self) -> bool:
+        try:
+            while self._unsent:
+                self._send_some(self._unsent[0])
+                if not self._unsent[0].data:
+                    del self._unsent[0]
+        except BlockingIOError:
+            pass
+        except OSError:  # Nobody is there any more.
+            for unsent in self._unsent:
+                unsent.note_sent(0, len(unsent.descriptors))
+            self._unsent.clear()
+        return not self._unsent
 
     def _send_some(self, unsent: _Unsent) -> None:
-        if unsent.descriptors:
-            sent = socket.send_fds(self.socket, [unsent.data], unsent.descriptors)
-            unsent.descriptors = ()
-        else:
-            sent = self.socket.send(unsent.data)
-        unsent.data, unsent.is_begun = unsent.data[sent:], True
+        if not unsent.descriptors:
+            unsent.note_sent(self.socket.send(unsent.data), 0)
+            return
+        now = unsent.descriptors[:_MAX_DESCRIPTORS]
+        # Where they do not all go at once, one byte goes with each part: the message must not be whole before they are.
+        data = unsent.data if len(now) == len(unsent.descriptors) else unsent.data[:1]
+        unsent.note_sent(socket.send_fds(self.socket, [data], now), len(now))
 
     def receive(self) -> list[Heard]:
         """Read once, what is there, and return the messages now complete; sets `is_open` at the end."""
         try:
-            data, ancillary, _, _ = self.socket.recvmsg(65536, socket.CMSG_SPACE(64))
+            data, ancillary, _, _ = self.socket.recvmsg(65536, _ROOM)
         except (InterruptedError, BlockingIOError):
             return []
         except OSError:

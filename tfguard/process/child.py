@@ -10,7 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import Protocol
 
-from tfguard.process import bare, family, fork
+from tfguard.process import bare, family, fork, shim
 from tfguard.process.inherited import STOPS
 from tfguard.process.page import Page
 from tfguard.process.relatives import Kin
@@ -58,8 +58,8 @@ def _start(how: Start, page: Page) -> subprocess.Popen[bytes]:
     stdin, stdout, stderr = how.stdio
     with _born_to_hear(how.group):
         return subprocess.Popen(
-            bare.command("shim", how.group, os.getpid(), page.descriptor, words=list(how.argv)),
-            pass_fds=[page.descriptor],
+            bare.command("shim", how.group, os.getpid(), page.descriptor, words=[shim.written(how.handed), *how.argv]),
+            pass_fds=[page.descriptor, *how.handed.values()],
             cwd=how.directory,
             env=dict(how.environ),
             stdin=stdin,

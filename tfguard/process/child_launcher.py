@@ -11,6 +11,7 @@ import msgspec
 
 from tfguard import files
 from tfguard.guard import messages
+from tfguard.process import inherited
 from tfguard.process.launch import without_tracking
 from tfguard.process.relatives import NEST, new_nest
 from tfguard.process.relay import Relay, Stream, sinks
@@ -51,12 +52,17 @@ class ChildLauncher:
         stdout: int,
         keep: Callable[[bytes], object] | None,
         family: messages.Family,
+        *,
+        is_last: bool,
     ) -> list[Relay]:
         """
         Start a program that reads our input; return the relays of its output, to be finished once it has ended.
 
-        `family` is without a nest yet.
+        `family` is without a nest yet. One that writes to 1 is the user's own, and has what was opened for it beside
+        0, 1 and 2; we keep nothing of that where it `is_last`.
         """
+        # What comes through a pipe can be read once: not by a program of ours.
+        handed = inherited.found().descriptors if stdout == 1 else ()
         streams = [
             Stream.open(name, sink, self._on_interrupt_heard, keep, self._on_defect) for name, sink in sinks(stdout)
         ]
@@ -65,12 +71,15 @@ class ChildLauncher:
             argv,
             directory,
             environ,
-            [0, *(stream.end for stream in streams), *(relay.source for relay in relays)],
+            [0, *(stream.end for stream in streams), *(relay.source for relay in relays), *handed],
             [stream.name for stream in streams if stream.relay],
             family,
+            handed,
         )
         for stream in streams:
             stream.let_go()
+        if is_last:
+            inherited.let_go()
         return relays
 
     @contextmanager
@@ -92,6 +101,7 @@ class ChildLauncher:
         descriptors: list[int],
         relayed: list[Literal["stdout", "stderr"]],
         family: messages.Family,
+        handed: Sequence[int] = (),
     ) -> None:
         family = msgspec.structs.replace(family, nest=new_nest(environ))
         message = messages.Spawn(
@@ -101,6 +111,7 @@ class ChildLauncher:
             family=family,
             group=os.getpgrp() if self._shares_terminal else 0,
             relayed=relayed,
+            handed=list(handed),
         )
         self._send(message, descriptors)
 

@@ -138,18 +138,20 @@ class Front:
         stdout: int = 1,
         keep: Callable[[bytes], object] | None = None,
         family: messages.Family = TERRAFORM,
+        is_last: bool = False,
     ) -> int:
         """
         Run a program to its end under whatever is held, and return its exit status (-n: signal n).
 
         `stdout`: where its standard output goes; 2 for programs of ours whose output must not mix with Terraform's.
+        Those that write to 1 are the user's own: they have what was opened for them, and of these one `is_last`.
         `keep` gets what it prints: that is relayed then even to a terminal, and `last_words` always has the end of it.
         `family` says whose end is its end, too.
 
         Raises KeeperGone if nobody is left to start it. What runs already is waited for, whoever dies.
         """
         self._check_stopped()
-        relays = self._launcher.start(argv, directory, environ, stdout, keep, family)
+        relays = self._launcher.start(argv, directory, environ, stdout, keep, family, is_last=is_last)
         answer = self._await(messages.Exited, protocol.Failed)
         self._child.pid = 0
         for relay in relays:

@@ -1,5 +1,5 @@
 """
-What whoever started us has left us with: our parent, the signals that we are to ignore, streams that are closed.
+What whoever started us has left us with: our parent, the signals to ignore, streams that are closed, others open.
 
 The first thing that a process of ours looks at, before it opens, starts or changes anything. Standard library only.
 """
@@ -7,9 +7,10 @@ The first thing that a process of ours looks at, before it opens, starts or chan
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 #: What asks a run to stop.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -22,13 +23,24 @@ class Inherited:
 
     `is_hangup_ignored`: somebody wishes this run to outlive the shell that started it, as `nohup` does. Inside another
     tfguard's run that is no wish: every program of ours ignores SIGHUP.
+
+    `descriptors` are those beside 0, 1 and 2 that were opened for the program that we are called instead of: a shell's
+    `5>log` or `<(…)`, make's jobserver. Ours are not among them: those end with an exec, and nothing of ours is open
+    yet.
     """
 
     parent: int
     ignored: frozenset[int]
     blocked: frozenset[int]
     is_hangup_ignored: bool
+    descriptors: tuple[int, ...] = ()
 
+
+#: Where the kernel lists a process's own descriptors: Linux, macOS.
+_LISTS = ("/proc/self/fd", "/dev/fd")
+#: Without such a list, so many are tried.
+_TRIED = 4096
+_STDERR = 2
 
 _found: Inherited | None = None
 
@@ -43,6 +55,7 @@ def look() -> None:
         ignored=ignored,
         blocked=frozenset(int(number) for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])),
         is_hangup_ignored=signal.SIGHUP in ignored and "TFGUARD_LOCK_ID" not in os.environ,
+        descriptors=_handed_down(),
     )
 
 
@@ -52,6 +65,43 @@ def found() -> Inherited:
         look()
     assert _found is not None
     return _found
+
+
+def let_go() -> None:
+    """
+    The last program that they were opened for has them: close them here.
+
+    Whoever reads the other end of one waits until the last process has closed it, and that is to be the program.
+    """
+    global _found
+    known = found()
+    for descriptor in known.descriptors:
+        os.close(descriptor)
+    _found = replace(known, descriptors=())
+
+
+def _handed_down() -> tuple[int, ...]:
+    # One above the limit was opened before that was lowered. It cannot be opened anew, in whatever process.
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    end = limit if limit != resource.RLIM_INFINITY else sys.maxsize
+    return tuple(number for number in _listed() if _STDERR < number < end and _is_handed_down(number))
+
+
+def _listed() -> list[int]:
+    for place in _LISTS:
+        try:
+            return sorted(int(name) for name in os.listdir(place) if name.isdigit())
+        except OSError:
+            continue
+    return list(range(_TRIED))
+
+
+def _is_handed_down(descriptor: int) -> bool:
+    """Whether it is open, and would stay so in a program that we become: what is not so cannot have come to us."""
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:
+        return False
 
 
 def _open_streams() -> None:

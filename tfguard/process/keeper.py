@@ -200,12 +200,13 @@ class Keeper:
 
     def _on_spawn(self, message: messages.Spawn) -> None:
         """Its descriptors come with it, and are ours to close whatever is decided."""
-        self._program.take_stdio(self._channel.take_descriptors(3 + len(message.relayed)))
+        count = 3 + len(message.relayed) + len(message.handed)
+        self._program.take_descriptors(self._channel.take_descriptors(count), len(message.relayed))
         self._pushes.begin_program()
         try:
             self._rules.on_front(message, self._clock.boottime())
         finally:
-            self._program.let_go_of_stdio()
+            self._program.let_go_of_descriptors()
         if self._program.must_outrun(message.environ):
             self._program.raise_sentinel(self._clock.boottime())
 

@@ -8,6 +8,7 @@ import os
 import selectors
 import signal
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from tfguard.guard import messages
 from tfguard.guard.hands import FrontPort
@@ -26,13 +27,21 @@ from tfguard.process.standby import Start
 _STDIO = 3
 
 
+class _Given(NamedTuple):
+    """What has come with the next program: its first three descriptors, and what was opened for it beside them."""
+
+    stdio: Sequence[int] = ()
+    handed: Sequence[int] = ()
+
+
 class Program:
     """
     One program after another, among them the pushes of a state that one of them could not save: the `ChildPort`.
 
-    The keeper calls `take_stdio` before each start and `let_go_of_stdio` after it, `watch` whenever it looks at the
-    clock, and `poll` to reap. `watchdog` gives the keeper's, as it is at the moment. `left` are those of its family
-    that have outlived a program, as `poll` has seen them last: while there is anybody, the program is not over.
+    The keeper calls `take_descriptors` before each start and `let_go_of_descriptors` after it, `watch` whenever it
+    looks at the clock, and `poll` to reap. `watchdog` gives the keeper's, as it is at the moment. `left` are those of
+    its family that have outlived a program, as `poll` has seen them last: while there is anybody, the program is not
+    over.
     `is_given_up`: the last program does not go, and the sentinel is to stay with it.
     `on_interrupt_heard` is called when a program has had a signal that was not ours: when we drain its output, and it
     says "Interrupt received", or when a sentinel in its group has had that signal, too.
@@ -65,7 +74,7 @@ class Program:
         self._watchdog = watchdog
         self._on_interrupt_heard = on_interrupt_heard
         self._null = os.open(os.devnull, os.O_RDWR)
-        self._stdio: Sequence[int] = ()
+        self._given = _Given()
         self._relays: list[Drain] = []
         self._looks_at = float("inf")
 
@@ -75,9 +84,10 @@ class Program:
         strangers = children_now()
         kin = kin_of(message.family)
         try:
-            if len(self._stdio) != _STDIO:
+            if len(self._given.stdio) != _STDIO or len(self._given.handed) != len(message.handed):
                 raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))  # They were sent, and did not arrive.
-            how = Start(message.argv, message.directory, message.environ, message.group, self._stdio)
+            handed = dict(zip(message.handed, self._given.handed))
+            how = Start(message.argv, message.directory, message.environ, message.group, self._given.stdio, handed)
             process = child.Child(how, self._page, kin, standby.take())
         except OSError as error:
             why = refusals.NotExecutable(message=f"{message.argv[0]}: {error}")
@@ -149,15 +159,20 @@ class Program:
 
     # --- what the keeper asks -----------------------------------------------------------------------------------
 
-    def take_stdio(self, descriptors: Sequence[int]) -> None:
-        """These come with the next program: its stdio, and the read ends of what the front relays."""
-        self._stdio, relayed = descriptors[:_STDIO], descriptors[_STDIO:]
+    def take_descriptors(self, descriptors: Sequence[int], relayed_count: int) -> None:
+        """
+        These come with the next program: its stdio, the read ends of what the front relays, and what was opened for it.
+        """
+        end = _STDIO + relayed_count
+        relayed = descriptors[_STDIO:end]
+        self._given = _Given(descriptors[:_STDIO], descriptors[end:])
         self._relays = [Drain(end, self._record().keep_text, self._on_interrupt_heard) for end in relayed]
 
-    def let_go_of_stdio(self) -> None:
+    def let_go_of_descriptors(self) -> None:
         """The program has been started, or refused: its descriptors are ours to close either way."""
-        for descriptor in self._stdio:
+        for descriptor in (*self._given.stdio, *self._given.handed):
             os.close(descriptor)
+        self._given = _Given()
         child.let_go_of_stdio(self._null)
 
     def watch(self, now: float) -> None:

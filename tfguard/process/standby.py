@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tfguard.process import fork, shim
@@ -20,16 +21,24 @@ from tfguard.process.inherited import STOPS
 from tfguard.process.page import Page
 
 _GO = b"g"
+#: What tells of the program, its directory, its stdio: these always come.
+_ALWAYS = 5
+#: The kernel takes no more descriptors with one message (Linux: SCM_MAX_FD).
+_MAX_DESCRIPTORS = 253
 
 
 class Start(NamedTuple):
-    """How a program is started: `group` 0 is a session of its own, `stdio` are descriptors."""
+    """
+    How a program is started: `group` 0 is a session of its own, `stdio` are descriptors. `handed`: which descriptor of
+    ours it has under which number, beside these.
+    """
 
     argv: Sequence[str]
     directory: str
     environ: Mapping[str, str]
     group: int
     stdio: Sequence[int]
+    handed: Mapping[int, int] = MappingProxyType({})
 
 
 class Standby:
@@ -51,7 +60,8 @@ class Standby:
 
     def become(self, how: Start) -> fork.Forked | None:
         """
-        Have it become this program; None if it has died meanwhile, or cannot be told. To be used once.
+        Have it become this program; None if it has died meanwhile, or cannot be told (of so many descriptors).
+        To be used once.
 
         Raises OSError: there is no such directory.
         """
@@ -61,7 +71,8 @@ class Standby:
             os.stat(".", dir_fd=place)  # Whether one may go there.
             with open(told, "wb", closefd=False) as file:
                 file.write(_encode(how))
-            return self._process if self._tell([told, place, *how.stdio], how.group) else None
+            given = [told, place, *how.stdio, *how.handed.values()]
+            return self._process if self._tell(given, how.group) else None
         finally:
             os.close(place)
             os.close(told)
@@ -73,7 +84,7 @@ class Standby:
 
     def _tell(self, descriptors: list[int], group: int) -> bool:
         try:
-            if self._process.poll() is not None:
+            if self._process.poll() is not None or len(descriptors) > _MAX_DESCRIPTORS:
                 return False
             if group:  # Before it is told, so that what a terminal sends to that group from now on reaches it.
                 os.setpgid(self._process.pid, group)
@@ -103,7 +114,7 @@ def take() -> Standby | None:
 
 def _encode(how: Start) -> bytes:
     variables = (f"{name}={value}" for name, value in how.environ.items())
-    words = [str(how.group), str(len(how.argv)), *how.argv, *variables]
+    words = [str(how.group), " ".join(map(str, how.handed)), str(len(how.argv)), *how.argv, *variables]
     return b"\0".join(map(os.fsencode, words))
 
 
@@ -112,12 +123,12 @@ def _stand_by(end: int, page: int, parent: int) -> int:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     ours = socket.socket(fileno=end)
-    data, descriptors, _, _ = socket.recv_fds(ours, 1, 5)
+    data, descriptors, _, _ = socket.recv_fds(ours, 1, _MAX_DESCRIPTORS)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    if data != _GO or len(descriptors) != 5:
+    if data != _GO or len(descriptors) < _ALWAYS:
         return 0
     ours.close()
-    told, place, *stdio = descriptors
+    (told, place, *stdio), handed = descriptors[:_ALWAYS], descriptors[_ALWAYS:]
     os.fchdir(place)
     for descriptor, stream in zip(stdio, (0, 1, 2), strict=True):
         os.dup2(descriptor, stream)
@@ -125,13 +136,14 @@ def _stand_by(end: int, page: int, parent: int) -> int:
         os.close(descriptor)
     with open(told, "rb") as file:
         file.seek(0)
-        group, count, *words = file.read().split(b"\0")
+        group, numbers, count, *words = file.read().split(b"\0")
+    moves = dict(zip(map(int, numbers.split()), handed, strict=True))
     argv, environ = words[: int(count)], words[int(count) :]
     pairs = (pair.partition(b"=") for pair in environ)
     return shim.main(
         int(group),
         parent,
         page,
-        [os.fsdecode(word) for word in argv],
+        [shim.written(moves), *(os.fsdecode(word) for word in argv)],
         {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs},
     )

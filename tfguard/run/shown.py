@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -34,20 +35,32 @@ def has_page_for(context: Context, invocation: Invocation) -> bool:
 
 
 def run_on_page(
-    front: Front, context: Context, invocation: Invocation, argv: Sequence[str], environ: Mapping[str, str]
+    front: Front,
+    context: Context,
+    invocation: Invocation,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    is_last: bool = True,
 ) -> int:
-    """Run Terraform with `argv` under what is held; return its exit status as `Front.run` does."""
+    """
+    Run Terraform with `argv` under what is held; return its exit status as `Front.run` does.
+
+    `is_last`: it is the last command of the user's, or the only one.
+    """
     page, directory = context.report.page, str(context.directory)
     if page is None:
         # Whether Terraform calls a saved plan stale is heard even on a terminal.
         keep = len if invocation.plan_file else None
-        return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep)
+        return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep, is_last=is_last)
     is_plan = invocation.words == ("plan",)
     argv, files = _saved(front, page, context, invocation, argv) if is_plan else (argv, None)
     kept = page.begin(page.story.label or context.label(), is_plan=is_plan)
     is_text = _is_for_people(invocation) and not invocation.is_set("json")  # TF_CLI_ARGS_plan=-json
     with page.fenced(argv) if is_text else contextlib.nullcontext():
-        status = front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write)
+        status = front.run(
+            [*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write, is_last=is_last
+        )
     if files is not None and status in (0, _CHANGES):
         _read(front, context, page, files, environ, status, is_refresh_only=invocation.is_set("refresh-only"))
     return status
@@ -71,12 +84,29 @@ def _saved(
 ) -> tuple[Sequence[str], PlanFiles | None]:
     """The plan's arguments with a file to save it to, unless they name one."""
     given = invocation.flag("out")
-    path = os.path.join(context.settings.directory, given) if given else None
+    path = _reachable(os.path.join(context.settings.directory, given)) if given else None
+    if given and path is None:
+        return argv, None
     files = page.place_plan(path, front.folder, is_unattended=bool(context.environ.get("TF_IN_AUTOMATION")))
     if files is None or given:
         return argv, files
     at = list(argv).index("plan") + 1
     return [*argv[:at], f"-out={files.plan}", *argv[at:]], files
+
+
+def _reachable(path: str) -> str | None:
+    """
+    Return where a program of ours finds this file; None where it is a pipe or a device, which only its reader knows.
+
+    `-out=/dev/fd/5` is a number that the user's own command alone has; the file behind it has a name.
+    """
+    try:
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+    except OSError:
+        return path  # It is not there yet.
+    if not is_file:
+        return None
+    return os.path.realpath(path) if path.startswith(("/dev/", "/proc/")) else path
 
 
 def _read(

@@ -68,7 +68,7 @@ class Steps:
         variables = var_file_arguments(self._context.settings, ("plan",))
         kept = [] if is_last and any(word.startswith("-out") for word in self._extra("plan")) else [self._out()]
         flags = ["-input=false", "-detailed-exitcode", *variables, *self._extra("plan"), *kept]
-        return self._terraform(["plan", *flags])
+        return self._terraform(["plan", *flags], is_last=is_last)
 
     def _apply_unplanned(self) -> int:
         variables = var_file_arguments(self._context.settings, ("apply",))
@@ -81,14 +81,15 @@ class Steps:
     def _extra(self, command: str) -> tuple[str, ...]:
         return self._context.settings.args.get(command, ())
 
-    def _terraform(self, words: list[str]) -> int:
+    def _terraform(self, words: list[str], *, is_last: bool = True) -> int:
         if self._has_run:  # Before the first, that has just been done.
             self._footing.check()
         self._has_run = True
         invocation = command_line.parse(words, self._footing.environ)
         argv, environ = child_arguments(self._context, invocation, self._footing)
         # Else Terraform would advise applying by hand a plan that is about to be applied, and goes with us.
-        return run_on_page(self._front, self._context, invocation, argv, {"TF_IN_AUTOMATION": "1", **environ})
+        environ = {"TF_IN_AUTOMATION": "1", **environ}
+        return run_on_page(self._front, self._context, invocation, argv, environ, is_last=is_last)
 
     def _is_approved(self) -> bool:
         if self._context.settings.approve == "auto":
