@@ -23,6 +23,7 @@ EXIT_CODES = {
     "ActionDenied": (77, "store-error"),
     "ConfigError": (78, "config-error"),
     "NotInitialised": (78, "config-error"),
+    "SurroundingsError": (78, "config-error"),
     "StoreMisconfigured": (78, "config-error"),
     "RunTimeout": (124, "run-timeout"),
     "ProgramNotExecutable": (126, "config-error"),

@@ -1,5 +1,6 @@
 """`python -m tfguard`, and the `tfguard` program."""
 
+import contextlib
 import os
 import sys
 
@@ -10,13 +11,22 @@ def main() -> None:
         # Before any import that fails there: fcntl, termios.
         sys.stderr.write("tfguard needs Linux or macOS; on Windows use WSL2\n")
         sys.exit(69)
+    try:
+        _run()
+    except OSError as error:  # Nothing more can be opened, not even what has the words for that; no /dev/null.
+        sys.stderr.write(f"tfguard: {error.filename or 'start'}: {error.strerror}\n")
+        sys.exit(78)
+
+
+def _run() -> None:
     _speak_utf8()
     from tfguard.process import inherited
 
     inherited.look()
     from tfguard.process.launch import launch_early
 
-    launch_early(sys.argv[1:])
+    with contextlib.suppress(OSError):  # If one is needed it is tried again, where an error gets its words.
+        launch_early(sys.argv[1:])
     from tfguard.cli.main import main as run
 
     run()
@@ -34,6 +44,9 @@ def _speak_utf8() -> None:
 
 if __name__ == "__main__":
     # `python -m` puts the working directory first: a module lying there must not be imported in place of ours.
-    if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.getcwd()):
+    try:
+        if sys.path and os.path.realpath(sys.path[0]) == os.path.realpath(os.getcwd()):
+            del sys.path[0]
+    except OSError:  # That directory is gone, and nothing lies there.
         del sys.path[0]
     main()

@@ -5,6 +5,7 @@ Everything that can go wrong, one class per thing that a caller or a person does
     ├── UsageError                     64  usage-error     the command line is wrong
     ├── ConfigError                    78  config-error    tfguard.yml, or the directory, cannot be used as it is
     │   ├── NotInitialised             78  config-error    `init` has not been run in the directory
+    │   ├── SurroundingsError          78  config-error    a full disk, a limit, a folder that may not be entered
     │   └── StoreMisconfigured         78  config-error    the table or bucket is missing or of another shape
     ├── StoreUnavailable               69  store-error     no usable answer: network, throttling, 5xx
     ├── StoreDenied                    77  store-error     the store answered, and the answer is no
@@ -108,6 +109,10 @@ class ConfigError(TfguardError):
 
 class NotInitialised(ConfigError):
     """`init` has not been run in this directory."""
+
+
+class SurroundingsError(ConfigError):
+    """The system refuses something that we need. Made where errors become words, of what nobody has foreseen."""
 
 
 class StoreMisconfigured(ConfigError):

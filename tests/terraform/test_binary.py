@@ -50,6 +50,15 @@ def test_what_is_named_wins_and_the_flag_wins_over_the_variable(tmp_path: Path) 
     assert found(tmp_path / "x", TFGUARD_TERRAFORM="my-tofu").path == mine
 
 
+@pytest.mark.parametrize("bad", ["a" * 5000, "locked"], ids=["too long", "locked"])
+def test_a_folder_on_the_path_that_cannot_be_searched_is_passed_over(tmp_path: Path, bad: str) -> None:
+    """As by a shell. (Root may search any: for root the second is a folder like others.)"""
+    terraform = program(tmp_path / "b" / "terraform")
+    (tmp_path / "locked").mkdir(mode=0)
+
+    assert found(tmp_path / bad, tmp_path / "b") == Binary(terraform, "terraform")
+
+
 def test_nothing_found_says_where_we_looked(tmp_path: Path) -> None:
     with pytest.raises(ProgramNotFound, match=f"no terraform or tofu on PATH.\nLooked in {tmp_path}"):
         found(tmp_path)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from tfguard import outlet, redaction
 from tfguard.cli import place
+from tfguard.cli.surroundings import as_refused
 from tfguard.config import options
 from tfguard.config.options import Options
 from tfguard.errors import TfguardError, UsageError
@@ -41,6 +42,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _complete(os.environ)
     words = list(sys.argv[1:] if argv is None else argv)
     unpin(os.environ)
+    _say_all_that_can_be_said()
     teller = _Teller(os.environ)
     try:
         code, signal_number = _ending(_dispatch(words, os.environ, teller))
@@ -50,14 +52,25 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except KeyboardInterrupt:  # Only where no front listens: before there is one, or while we look, watch or ask.
         code, signal_number = 130, signal.SIGINT
     except Exception as error:  # noqa: BLE001 - the last line of defence: a person gets a line, not a traceback
-        code, signal_number = 70, 0
-        teller.tell_unexpected(error)
+        refused = as_refused(error)
+        code, signal_number = (70 if refused is None else refused.exit_code), 0
+        if refused is None:
+            teller.tell_unexpected(error)
+        else:
+            teller.tell(refused)
     _leave(code, signal_number)
 
 
 def _ending(ended: RunEnded | int) -> tuple[int, int]:
     """Return the exit status of a command that has ended, and the signal that ended it."""
     return (ended, 0) if isinstance(ended, int) else (ended.exit_code, ended.signal)
+
+
+def _say_all_that_can_be_said() -> None:
+    """Where the terminal's encoding has no such letter (PYTHONIOENCODING, a legacy locale), show its number."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, AttributeError):  # It is no text stream, or has become another file.
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
 
 
 def _complete(environ: Mapping[str, str]) -> NoReturn:

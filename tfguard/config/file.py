@@ -102,9 +102,9 @@ def find_config(start: Path, explicit: str | None, environ: Mapping[str, str]) -
         source = "--config" if explicit is not None else "TFGUARD_CONFIG"
         return _named(start, named or "", source)
     for directory in (start.absolute(), *start.absolute().parents):
-        if (directory / FILE_NAME).is_file():
+        if os.path.isfile(directory / FILE_NAME):
             return directory / FILE_NAME
-        if (directory / "tfguard.yaml").is_file():
+        if os.path.isfile(directory / "tfguard.yaml"):
             shown = shown_path(directory / "tfguard.yaml")
             raise ConfigError(f"{shown} is not read under this name.", f"Rename it to {FILE_NAME}.", about=NAMED)
     return None

@@ -11,6 +11,7 @@ from tfguard.process import channel, family, launch
 
 #: So many successors a front starts; when the last one dies, nobody takes its place.
 MAX_RESTARTS = 2
+_MEMORY = "/dev/shm"  # noqa: S108 - a folder of our own in it
 
 
 class KeeperLink:
@@ -115,7 +116,10 @@ class KeeperLink:
         if not self.page.folder:
             import tempfile  # Slow to import.
 
-            self.page.folder = tempfile.mkdtemp(prefix="tfguard-")
+            try:
+                self.page.folder = tempfile.mkdtemp(prefix="tfguard-")
+            except OSError:  # A container with a read-only root: there still is memory.
+                self.page.folder = tempfile.mkdtemp(prefix="tfguard-", dir=_MEMORY)
         return self.page.folder
 
     def leave(self, *, is_busy: bool) -> None:

@@ -90,6 +90,14 @@ def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
 def _launch(environ: Mapping[str, str]) -> Launched:
     # Blocked from here on: what comes before the front listens stays pending, and the keeper is not born to die of it.
     signal.pthread_sigmask(signal.SIG_BLOCK, inherited.STOPS)
+    try:
+        return _start(environ)
+    except OSError:
+        signal.pthread_sigmask(signal.SIG_SETMASK, inherited.found().blocked)
+        raise
+
+
+def _start(environ: Mapping[str, str]) -> Launched:
     global _lifeline, _page
     _lifeline = _lifeline or os.pipe()
     _page = _page or Page.create()

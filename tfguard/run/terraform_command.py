@@ -8,8 +8,10 @@ lock is run as the others are; never one that prints data.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import NoReturn
 
 from tfguard import outlet
@@ -30,6 +32,7 @@ from tfguard.run.look import Footing
 from tfguard.run.session import Session, guarded
 from tfguard.run.shown import for_platform, has_page_for, run_on_page
 from tfguard.terraform import command_line
+from tfguard.terraform.binary import find_binary
 from tfguard.terraform.command_line import Invocation
 from tfguard.terraform.plugin_cache import find_plugin_cache
 
@@ -41,6 +44,8 @@ def run_command(call: Call) -> RunEnded | int:
     Raises:
         TfguardError: Nothing was run, and why.
     """
+    if _is_directory_gone() and not call.options.pipeline:
+        _leave_to_terraform(call)
     invocation = command_line.parse(call.options.command, call.environ)
     context: Context | None = None
     if invocation.verdict != "lock" and not call.options.pipeline:
@@ -56,21 +61,43 @@ def become_terraform(
     context: Context, argv: Sequence[str], environ: Mapping[str, str], front: Front | None = None
 ) -> NoReturn:
     """Become Terraform: no keeper, no relay, its own start-up time and its own locking."""
-    program = context.terraform
     if context.report.page is not None:
         context.report.page.forget()
-    outlet.flush()
-    launch.dismiss()
     if front is not None:
         front.stand_down()
+    _become(context.terraform, argv, environ, context.directory)
+
+
+def _become(
+    program: Sequence[str], argv: Sequence[str], environ: Mapping[str, str], directory: Path | None
+) -> NoReturn:
+    outlet.flush()
+    launch.dismiss()
     restore_defaults()
     try:
-        os.chdir(context.directory)
+        if directory is not None:
+            os.chdir(directory)
         # Without a variable that has no name: Python refuses it, and nobody can ask for it.
         os.execve(program[0], [*program, *argv], {name: value for name, value in environ.items() if name})
     except OSError as error:
         what = f"{program[0]}: {error.strerror}."
         raise ProgramNotExecutable(what, "Name another with --terraform.", about=NAMED) from error
+
+
+def _is_directory_gone() -> bool:
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
+
+
+def _leave_to_terraform(call: Call) -> NoReturn:
+    """Our directory has been removed, or may not be entered: Terraform does nothing there, and says so best."""
+    options = call.options
+    binary = find_binary(call.environ, flag=options.terraform, kind=None, self_path=Path(sys.argv[0]))
+    chdir = [f"-chdir={options.chdir}"] if options.chdir else []
+    _become([str(binary.path), *chdir], options.command, os.environ, None)
 
 
 def child_arguments(context: Context, invocation: Invocation, footing: Footing) -> tuple[list[str], dict[str, str]]:

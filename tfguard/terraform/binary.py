@@ -81,7 +81,7 @@ def find_binary(environ: Mapping[str, str], *, flag: str | None, kind: Kind | No
 
 
 def _named(named: str, source: str, environ: Mapping[str, str], self_path: Path) -> Path:
-    candidates = [path for path in _candidates(named, environ) if path.is_file()]
+    candidates = [path for path in _candidates(named, environ) if os.path.isfile(path)]
     if not candidates:
         where = "no such file" if os.sep in named else "not on PATH"
         raise ProgramNotFound(f"{source} names {named}: {where}.\nGive the path of a terraform or tofu binary.")
@@ -97,7 +97,7 @@ def _named(named: str, source: str, environ: Mapping[str, str], self_path: Path)
 
 def names_tfguard(named: str, environ: Mapping[str, str], self_path: Path) -> bool:
     """Whether a name or path, called as by a shell, is tfguard: the program `self_path`, or a script that calls it."""
-    found = next((path for path in _candidates(named, environ) if path.is_file()), None)
+    found = next((path for path in _candidates(named, environ) if os.path.isfile(path)), None)
     return found is not None and _is_tfguard(found, self_path)
 
 
@@ -110,10 +110,14 @@ def _kind_of(name: str) -> Kind:
 
 
 def _on_path(name: str, environ: Mapping[str, str]) -> Iterator[Path]:
-    """Return every file of that name on PATH. Relative entries are skipped: a working directory may hold anything."""
+    """
+    Return every file of that name on PATH. Relative entries are skipped: a working directory may hold anything.
+
+    So are those that may not be searched, or cannot be, as a shell does.
+    """
     for directory in environ.get("PATH", os.defpath).split(os.pathsep):
         path = Path(directory, name)
-        if path.is_absolute() and path.is_file():
+        if path.is_absolute() and os.path.isfile(path):  # `Path.is_file` raises where a folder may not be searched.
             yield path
 
 
@@ -158,7 +162,7 @@ def _see_through(path: Path, kind: Kind, environ: Mapping[str, str]) -> Binary:
     directories = [environ.get(f"{kind.upper()}_CLI_PATH", ""), str(path.parent), str(path.resolve().parent)]
     for directory in filter(os.path.isabs, directories):
         real = Path(directory, f"{kind}-bin")
-        if real.is_file() and os.access(real, os.X_OK):
+        if os.path.isfile(real) and os.access(real, os.X_OK):
             return Binary(real, kind)
     raise ProgramNotFound(
         f"{path} is a Node wrapper, and there is no {kind}-bin beside it.",
@@ -208,7 +212,7 @@ def reads_tofu(version: str) -> bool:
 
 
 def _is_manager(path: Path, real: Path) -> bool:
-    return _is_script(real) or real.name in _MANAGERS or (path.parent / "tenv").exists()
+    return _is_script(real) or real.name in _MANAGERS or os.path.exists(path.parent / "tenv")
 
 
 def _read_versions(cache: Path) -> dict[str, _CachedVersion]:
