@@ -13,6 +13,7 @@ import pytest
 from tfguard import backends
 from tfguard.backends import BACKENDS, Backend, load, locate
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.target import PlannedBackend, StoreSpec, Target, Unlockable
 from tfguard.backends.urls import fetch_command, parse_store_url
@@ -22,6 +23,7 @@ SPECS = (
     LocalSpec(path="/state"),
     DynamoDBSpec(table="t", lock_id="l", aws=AwsAccess()),
     S3Spec(bucket="b", key="k", aws=AwsAccess()),
+    ConsulSpec(path="p", consul=ConsulAccess(address="localhost")),
 )
 Fake = Callable[..., None]
 
@@ -131,7 +133,7 @@ def test_a_copy_is_fetched_by_its_backends_command(place: str, command: str) -> 
         ("azurerm", "without it Terraform cannot write"),
         ("http", "only the server knows what it is"),
         ("remote", "HCP Terraform keeps it"),
-        ("consul", "it has no store for it"),
+        ("oss", "it has no store for it"),
     ],
 )
 def test_what_has_no_row_says_why_it_cannot_be_locked(kind: str, why: str, tmp_path: Path) -> None:

@@ -76,5 +76,5 @@ def test_what_cannot_be_used_is_named_in_two_lines(url: str, name: str, claim: s
 
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
-    assert all(len(line) <= 120 and line.isprintable() for line in lines)
+    assert all(len(line) <= 200 and line.isprintable() for line in lines)
     assert "hunter2" not in str(caught.value)

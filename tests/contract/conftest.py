@@ -5,19 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.kinds import AwsKind, DynamoDBKind, Kind, LocalKind, MemoryKind, S3Kind
+from tests.contract.kinds import ConsulKind, DynamoDBKind, Kind, LocalKind, MemoryKind, NetworkKind, S3Kind
 from tests.support.eventually import patience
 from tfguard.backends.aws import sessions
+from tfguard.backends.consul import client
 from tfguard.backends.local import store as local_store
 
-_EMULATED = [pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamodb", "s3", "s3-versioned")]
+_EMULATED = [pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamodb", "s3", "s3-versioned", "consul")]
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
     for name in ("CONNECT_SECONDS", "READ_SECONDS"):
-        monkeypatch.setattr(sessions, name, patience(getattr(sessions, name)))
+        for module in (sessions, client):
+            monkeypatch.setattr(module, name, patience(getattr(module, name)))
     monkeypatch.setattr(local_store, "_QUEUE_SECONDS", patience(local_store._QUEUE_SECONDS))
 
 
@@ -30,10 +32,10 @@ def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
 
 
 @pytest.fixture(params=_EMULATED)
-def aws_kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[AwsKind]:
+def network_kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[NetworkKind]:
     """One lock in each kind of store that a network lies before."""
     made = _make(request, tmp_path)
-    assert isinstance(made, AwsKind)
+    assert isinstance(made, NetworkKind)
     yield made
     made.close()
 
@@ -45,4 +47,6 @@ def _make(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
         return LocalKind(tmp_path)
     if request.param == "dynamodb":
         return DynamoDBKind(request.getfixturevalue("dynamodb"))
+    if request.param == "consul":
+        return ConsulKind(request.getfixturevalue("consul"))
     return S3Kind(request.getfixturevalue("s3"), versioned=request.param == "s3-versioned")

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import REGION, S3, DynamoDB
+from tests.conftest import REGION, S3, Consul, DynamoDB
 from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Credentials
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
+from tfguard.backends.consul.store import ConsulStore
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.net.transport import NoAnswer, Request, Response
 from tfguard.lock.lockinfo import LockInfo, decode
@@ -54,6 +56,8 @@ class Kind:
     has_leases: bool = True
     #: Whether one instance may replace or delete what another created: not where the kernel ties a lock to its holder.
     is_shared: bool = True
+    #: What the store's own would be for a queue record that was stored.
+    queue_version: str = ""
     opened: list[Store] = field(default_factory=list)
 
     def open(self) -> Store:
@@ -93,12 +97,8 @@ class MemoryKind(Kind):
         return self.table.records["lock"].text.encode()
 
 
-class AwsKind(Kind):
+class NetworkKind(Kind):
     """A store behind a network, in which requests and answers can get lost."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.credentials = Credentials(ACCESS)
 
     @contextlib.contextmanager
     def lost_answers(self, store: Any) -> Iterator[None]:
@@ -111,6 +111,14 @@ class AwsKind(Kind):
         """Requests never land."""
         with sending(store, lambda *_: _lose()):
             yield
+
+
+class AwsKind(NetworkKind):
+    """A store on AWS."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.credentials = Credentials(ACCESS)
 
     def close(self) -> None:
         super().close()
@@ -145,6 +153,7 @@ class DynamoDBKind(AwsKind):
 class S3Kind(AwsKind):
     def __init__(self, server: S3, *, versioned: bool = False) -> None:
         super().__init__()
+        self.queue_version = '"0123"'
         self.server = server
         self.spec = S3Spec(
             bucket=server.bucket(versioned=versioned),
@@ -164,6 +173,27 @@ class S3Kind(AwsKind):
         body = self.server.body(self.spec.bucket, self.spec.key)
         assert body is not None
         return body
+
+
+class ConsulKind(NetworkKind):
+    def __init__(self, server: Consul) -> None:
+        super().__init__(queue_version="7")
+        self.server = server
+        self.spec = ConsulSpec(path=server.path(), consul=ConsulAccess(address=server.address))
+
+    def _open(self) -> Store:
+        return open_store(self.spec)
+
+    def plant(self, content: bytes) -> None:
+        """As Terraform does it: the lock first, then what it says."""
+        session = self.server.ask("PUT", "session/create", b'{"NodeChecks": []}')["ID"]
+        assert self.server.ask("PUT", f"kv/{self.spec.path}/.lock?acquire={session}", b"") is True
+        assert self.server.ask("PUT", f"kv/{self.spec.path}/.lockinfo", content) is True
+
+    def info(self) -> bytes:
+        value = self.server.value(f"{self.spec.path}/.lockinfo")
+        assert value is not None
+        return value
 
 
 class LocalKind(Kind):
@@ -190,9 +220,15 @@ Sender = Callable[[Callable[[Request, int], Response], Request, int], Response]
 @contextlib.contextmanager
 def sending(store: Any, sender: Sender) -> Iterator[None]:
     """Let `sender` stand before the network."""
-    transport = store._client._reach.transport
+    client = store._client
+    transport = client.transport if isinstance(store, ConsulStore) else client._reach.transport
     send = transport.send
-    transport.send = lambda request, limit: sender(send, request, limit)
+
+    def sent(request: Request, limit: int) -> Response:
+        # A session is nothing yet: what a test loses is the write.
+        return send(request, limit) if "/v1/session/" in request.url else sender(send, request, limit)
+
+    transport.send = sent
     try:
         yield
     finally:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 BACKENDS: dict[str, str] = {
     "s3": "tfguard.backends.aws.backend",
     "local": "tfguard.backends.local.backend",
+    "consul": "tfguard.backends.consul.backend",
 }
 
 #: Why no store of ours can hold the lock of these backends while Terraform runs.
@@ -45,7 +46,8 @@ class Backend(Protocol):
     What a module in `BACKENDS` has. It imports nothing heavy by itself; its functions do, where they need it.
 
     `requires` names the packages that its extra brings. `urls` are the URLs that name a place for a lock in
-    `lock.store`, each by its scheme as it is written for people. `fetch` is the command that copies a file from there.
+    `lock.store`, each by its scheme as it is written for people. `fetch` is the command that copies a file from there,
+    to be followed by its place and a file's; where `{}` is in it, that is for the path, and the file's follows alone.
     """
 
     requires: Sequence[str]

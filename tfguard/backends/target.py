@@ -10,6 +10,7 @@ from typing import Any, Union
 import msgspec
 
 from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, S3State, WorkspaceProbe
+from tfguard.backends.consul.spec import ConsulSpec, ConsulState
 from tfguard.backends.keyring import Keyring
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.spec import StateSpec
@@ -21,9 +22,10 @@ StoreSpec = Union[
     DynamoDBSpec,
     S3Spec,
     LocalSpec,
+    ConsulSpec,
 ]
 #: Where a state may lie that is not the lock's own file.
-StatePlace = S3State
+StatePlace = Union[S3State, ConsulState]
 #: How to ask for a workspace that Terraform would create under a lock of its own.
 AnyProbe = WorkspaceProbe
 

@@ -103,4 +103,5 @@ def _shown(parts: SplitResult) -> str:
 
 def _wrong(*lines: str) -> ConfigError:
     first, *rest = lines
-    return ConfigError("\n".join(printable(line, 120) for line in (first, *(rest or [_expected()]))))
+    advice = [printable(line, 120) for line in rest] or [_expected()]
+    return ConfigError("\n".join([printable(first, 120), *advice]))

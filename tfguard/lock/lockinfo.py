@@ -80,6 +80,24 @@ def decode_object(text: str) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
+#: How what tfguard adds starts where a store keeps it within the LockInfo: one more key at the end, which Terraform
+#: ignores.
+_OUR_KEY = ',"tfguard":'
+
+
+def extended(text: str, ours: bytes) -> bytes:
+    """Return a LockInfo with JSON of ours within it."""
+    return text[:-1].encode() + _OUR_KEY.encode() + ours + b"}"
+
+
+def taken_apart(body: str) -> tuple[str, str]:
+    """Return the LockInfo, and our JSON that was within it; all of it and nothing where it has none of ours."""
+    head, key, tail = body.rpartition(_OUR_KEY)
+    if not key or not tail.endswith("}") or decode_object(head + "}") is None:
+        return body, ""
+    return head + "}", tail[:-1]
+
+
 def new_lock_id() -> str:
     """A lock ID nobody has used before, in the form of Terraform's (8-4-4-4-12 lower hex)."""
     return str(uuid.uuid4())

@@ -27,7 +27,6 @@ from tfguard.wire import publish
 if TYPE_CHECKING:
     from tfguard.backends.aws.spec import S3Object, WorkspaceProbe
 
-_LEASE_KEY = ',"tfguard":'
 _WRONG_ETAG = '"00000000000000000000000000000000"'
 
 
@@ -215,15 +214,13 @@ def _etag(version: str) -> str:
 def _body(record: LockRecord) -> bytes:
     if record.lease is None:
         return record.text.encode()
-    return record.text[:-1].encode() + _LEASE_KEY.encode() + publish(record.lease) + b"}"
+    return lockinfo.extended(record.text, publish(record.lease))
 
 
 def _split(body: str) -> tuple[str, Lease | None]:
     """Return LockInfo and lease; the whole body and None where the lease is not there, or not ours to the letter."""
-    head, key, tail = body.rpartition(_LEASE_KEY)
-    if not key or not tail.endswith("}") or lockinfo.decode_object(head + "}") is None:
-        return body, None
+    text, ours = lockinfo.taken_apart(body)
     try:
-        return head + "}", msgspec.json.decode(tail[:-1], type=Lease)
+        return text, msgspec.json.decode(ours, type=Lease)
     except (msgspec.DecodeError, RecursionError):
         return body, None

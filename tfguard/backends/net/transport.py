@@ -12,8 +12,9 @@ import http.client
 import select
 import socket
 import ssl
+import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
@@ -25,6 +26,8 @@ from tfguard.text import as_bytes
 
 _PORTS = {"http": 80, "https": 443}
 _MAX_REFUSAL = 64 * 1024
+#: How soon somebody who waits for an answer hears that the wait is over.
+_LOOK_MILLISECONDS = 50
 
 
 def host_of(url: str) -> str:
@@ -60,26 +63,44 @@ class Response:
     is_whole: bool = True
 
 
+@dataclass(frozen=True)
+class Wait:
+    """For how long an answer may be awaited beyond the usual; `is_over` is asked often, and ends it."""
+
+    seconds: float
+    is_over: Callable[[], bool]
+
+
 class Transport:
     """
     Makes requests, for several threads if need be. Both times are for one step: a connection, one read.
 
-    So many connections as `kept` says are kept for the next request; with none, nobody has to `close`.
+    So many connections as `kept` says are kept for the next request; with none, nobody has to `close`. `server_name`:
+    whose certificate is expected, where that is not the host's.
     """
 
     def __init__(
-        self, proxies: Proxies, trust: Trust, connect_seconds: float, read_seconds: float, kept: int = 2
+        self,
+        proxies: Proxies,
+        trust: Trust,
+        connect_seconds: float,
+        read_seconds: float,
+        kept: int = 2,
+        server_name: str = "",
     ) -> None:
         self._proxies = proxies
         self._trust = trust
         self._connect_seconds = connect_seconds
         self._read_seconds = read_seconds
         self._most = kept
+        self._server_name = server_name
         self._idle: dict[str, deque[http.client.HTTPConnection]] = {}
 
-    def send(self, request: Request, max_bytes: int) -> Response:
+    def send(self, request: Request, max_bytes: int, wait: Wait | None = None) -> Response:
         """
         Make a request, once, and read its answer up to `max_bytes`; a refusal always up to 64 KiB.
+
+        With `wait` the server is given so much longer to begin with its answer.
 
         Raises:
             NoAnswer: Whatever went wrong; its text names addresses, no secret.
@@ -92,7 +113,7 @@ class Transport:
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise NoAnswer(f"cannot connect: {_reason(error)}, {_origin(request.url)}") from error
         try:
-            response, is_reusable = self._exchange(connection, request, target, max_bytes)
+            response, is_reusable = self._exchange(connection, request, target, max_bytes, wait)
         except (OSError, http.client.HTTPException, ValueError, EOFError) as error:
             connection.close()
             raise NoAnswer(_reason(error)) from error
@@ -112,7 +133,12 @@ class Transport:
                 connections.pop().close()
 
     def _exchange(
-        self, connection: http.client.HTTPConnection, request: Request, target: str, max_bytes: int
+        self,
+        connection: http.client.HTTPConnection,
+        request: Request,
+        target: str,
+        max_bytes: int,
+        wait: Wait | None,
     ) -> tuple[Response, bool]:
         connection.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
         if not any(name.lower() == "host" for name in request.headers):
@@ -122,6 +148,8 @@ class Transport:
         if request.body or request.method in ("PUT", "POST"):
             connection.putheader("Content-Length", str(len(request.body)))
         connection.endheaders(request.body)
+        if wait is not None:
+            _await_answer(connection.sock, wait)
         answer = connection.getresponse()
         if answer.status >= 300:
             max_bytes = _MAX_REFUSAL
@@ -181,10 +209,10 @@ class Transport:
     def _encrypted(self, plain: socket.socket, host: str) -> socket.socket:
         context = self._trust.context()
         if not isinstance(plain, ssl.SSLSocket):
-            return context.wrap_socket(plain, server_hostname=host)
+            return context.wrap_socket(plain, server_hostname=self._server_name or host)
         from urllib3.util.ssltransport import SSLTransport  # TLS within the TLS of an https proxy, which `ssl` has not
 
-        return cast("socket.socket", SSLTransport(plain, context, server_hostname=host))
+        return cast("socket.socket", SSLTransport(plain, context, server_hostname=self._server_name or host))
 
     def _kept(self, origin: str) -> http.client.HTTPConnection | None:
         connections = self._idle.get(origin, deque())
@@ -233,6 +261,18 @@ def _open_tunnel(proxied: socket.socket, host: str, port: int, proxy: Proxy) -> 
     if status != [b"200"]:
         code = status[0].decode("ascii", "replace") if status else "nonsense"
         raise OSError(f"the proxy answered {code[:3]}")
+
+
+def _await_answer(sock: socket.socket, wait: Wait) -> None:
+    """Return when the answer begins or the time is over: then reading gives it as long as any other answer."""
+    until = time.monotonic() + wait.seconds
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    while not poll.poll(_LOOK_MILLISECONDS):
+        if wait.is_over():
+            raise TimeoutError
+        if time.monotonic() >= until:
+            return
 
 
 def _has_ended(connection: http.client.HTTPConnection) -> bool:

@@ -33,16 +33,30 @@ class Trust:
     The certificates that are believed. `context` verifies by the file alone, since the folders take long to read.
 
     Where that fails, `widen` adds the folders, once: whoever connects tries again if it says that there was something.
+
+    `folder`: one whose certificates go instead of all others, where no bundle is named. `certificate`: the files of our
+    own certificate and its key, for a server that wants one. `advice`: what to correct where a file cannot be read.
     """
 
-    def __init__(self, environ: Mapping[str, str], bundle: str = "", *, insecure: bool = False) -> None:
-        self._bundle = bundle
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        bundle: str = "",
+        *,
+        insecure: bool = False,
+        folder: str = "",
+        certificate: tuple[str, str] | None = None,
+        advice: str = "Correct `custom_ca_bundle` in the backend, AWS_CA_BUNDLE, or `ca_bundle` of the profile.",
+    ) -> None:
+        self._bundle, self._folder = bundle, folder
+        self._certificate = certificate
+        self._advice = advice
         file = environ.get("SSL_CERT_FILE", "")
         self._files = (file,) if file else _FILES
         folders = environ.get("SSL_CERT_DIR", "")
         self._folders = tuple(folders.split(":")) if folders else _FOLDERS
         self._insecure = insecure
-        self._is_wide = bool(bundle) or insecure
+        self._is_wide = bool(bundle or folder) or insecure
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
@@ -50,7 +64,7 @@ class Trust:
         Return what a connection is made with.
 
         Raises:
-            StoreMisconfigured: The bundle that was named cannot be read, or has no certificate.
+            StoreMisconfigured: The bundle that was named cannot be read, or has no certificate; or ours cannot be.
         """
         if self._context is None:
             self._context = self._make()
@@ -74,19 +88,34 @@ class Trust:
             context.verify_mode = ssl.CERT_NONE
         elif self._bundle:
             self._load_bundle(context)
+        elif self._folder:
+            _add(context, _in_folder(self._folder))
         elif not any(_add(context, [path]) for path in self._files) and self._files == _FILES:
             _add_certifi(context)  # No system keeps its certificates without a file, but a small image may have none.
+        if self._certificate is not None:
+            self._load_own(context, *self._certificate)
         return context
 
     def _load_bundle(self, context: ssl.SSLContext) -> None:
         try:
             context.load_verify_locations(cafile=os.path.expanduser(self._bundle))
         except OSError as error:  # an SSLError is one
-            why = error.strerror if error.strerror and not isinstance(error, ssl.SSLError) else "no certificates in it"
-            raise StoreMisconfigured(
-                f"The certificates of {printable(self._bundle, 60)} cannot be read: {printable(why, 30)}.\n"
-                "Correct `custom_ca_bundle` in the backend, AWS_CA_BUNDLE, or `ca_bundle` of the profile."
-            ) from error
+            raise self._unreadable(f"certificates of {printable(self._bundle, 60)}", error) from error
+
+    def _load_own(self, context: ssl.SSLContext, certificate: str, key: str) -> None:
+        try:
+            context.load_cert_chain(certificate, key, password=_no_password)
+        except OSError as error:
+            raise self._unreadable(f"certificate and key of {printable(certificate, 60)}", error) from error
+
+    def _unreadable(self, what: str, error: OSError) -> StoreMisconfigured:
+        why = error.strerror if error.strerror and not isinstance(error, ssl.SSLError) else "no certificates in it"
+        return StoreMisconfigured(f"The {what} cannot be read: {printable(why, 30)}.\n{self._advice}")
+
+
+def _no_password() -> str:
+    """What OpenSSL would ask a terminal for."""
+    return ""
 
 
 def _in_folder(folder: str) -> list[str]:

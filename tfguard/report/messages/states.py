@@ -6,6 +6,7 @@ import os
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
+from urllib.parse import urlsplit
 
 from tfguard.backends.urls import fetch_command
 from tfguard.clock import parse_created
@@ -62,7 +63,10 @@ def is_here(subject: Subject, path: str) -> str:
 
 def fetching(place: str) -> str:
     """The command that fetches a copy from beside the state."""
-    return f"{fetch_command(place)} {shlex.quote(place)} errored.tfstate"
+    command = fetch_command(place)
+    if "{}" in command:
+        return f"{command.format(shlex.quote(urlsplit(place).path.lstrip('/')))} errored.tfstate"
+    return f"{command} {shlex.quote(place)} errored.tfstate"
 
 
 def is_pending(subject: Subject, place: str) -> str:
