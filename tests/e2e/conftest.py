@@ -22,8 +22,10 @@ from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
 from tests.e2e import forked
 from tests.support.eventually import eventually, patience
 
-Backend = Literal["dynamodb", "s3", "both", "local"]
+Backend = Literal["dynamodb", "s3", "both", "local", "consul"]
+#: Those that most tests are held against; `test_consul` has its own, fewer.
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
+_AWS = ("dynamodb", "s3", "both")
 ROOT = Path(__file__).parents[2]
 TFGUARD = [sys.executable, "-m", "tfguard"]
 #: What is said of a lock that is ours, up to its ID: where the machine took a second for it, that is said as well.
@@ -81,6 +83,7 @@ class Stage:
     endpoints: dict[str, str] = field(default_factory=dict)
     dynamodb: Any = None
     s3: Any = None
+    consul: Any = None
 
     def write(self, text: str = WORK, name: str = "main.tf", **extra: str) -> None:
         """Write the configuration, and the backend beside it. `extra`: more of the backend's settings."""
@@ -90,6 +93,8 @@ class Stage:
     def backend_block(self, **extra: str) -> str:
         if self.backend == "local":
             return ""
+        if self.backend == "consul":
+            return self._consul_block(**extra)
         lines = {
             "bucket": f'"{self.bucket}"',
             "key": f'"{self.key}"',
@@ -107,6 +112,11 @@ class Stage:
         lines |= extra
         body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
         return f'terraform {{\n  backend "s3" {{\n{body}\n  }}\n}}\n'
+
+    def _consul_block(self, **extra: str) -> str:
+        lines = {"address": f'"{self.consul.address}"', "path": f'"{self.key}"', **extra}
+        body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
+        return f'terraform {{\n  backend "consul" {{\n{body}\n  }}\n}}\n'
 
     def init(self) -> Stage:
         """Initialise with plain Terraform."""
@@ -167,6 +177,9 @@ class Stage:
         if self.backend == "local":
             path = self.path / ".terraform.tfstate.lock.info"
             found += [json.loads(path.read_text())] if path.exists() else []
+        if self.backend == "consul" and self.consul.holder(self.key):
+            info = self.consul.value(f"{self.key}/.lockinfo")
+            found += [json.loads(info)] if info else []
         return found
 
     def leftovers(self) -> list[str]:
@@ -175,7 +188,10 @@ class Stage:
         if self.backend in ("dynamodb", "both"):
             items = self.dynamodb.client.scan(TableName=self.table, ConsistentRead=True)["Items"]
             found += [item["LockID"]["S"] for item in items if "Info" in item]
-        if self.backend != "local":
+        if self.backend == "consul":
+            keys = self.consul.ask("GET", f"kv/{self.key}?keys&consistent") or []
+            found += [key for key in keys if key.endswith(("/.lock", "/.lockinfo"))]
+        if self.backend in _AWS:
             found += [key for key in self.objects() if key.endswith(".tflock")]
         return found
 
@@ -213,6 +229,9 @@ class Stage:
             folder = self.path if is_default else self.path / "terraform.tfstate.d" / workspace
             path = folder / "terraform.tfstate"
             return json.loads(path.read_text()) if path.exists() else None
+        if self.backend == "consul":
+            value = self.consul.value(self.key if is_default else f"{self.key}-env:{workspace}")
+            return json.loads(value) if value else None
         body = self.s3.body(self.bucket, self.key if is_default else f"env:/{workspace}/{self.key}")
         return json.loads(body) if body else None
 
@@ -231,7 +250,10 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         path.mkdir()
         made = Stage(path, backend, environ=dict(base_environ(tmp_path)))
         stages.append(made)
-        if backend != "local":
+        if backend == "consul":
+            made.consul = request.getfixturevalue("consul")
+            made.key = made.consul.path()
+        if backend in _AWS:
             made.s3 = request.getfixturevalue("s3")
             made.bucket = made.s3.bucket()
             made.endpoints["s3"] = made.s3.endpoint
@@ -267,7 +289,7 @@ def initialised(made: Stage) -> Stage:
     other, text = _INITIALISED[made.backend]
     if text:
         written.parent.mkdir()
-        renamed = text.replace(other.bucket, made.bucket)
+        renamed = text.replace(other.bucket, made.bucket) if made.bucket else text.replace(other.key, made.key)
         written.write_text(renamed.replace(other.table, made.table) if made.table else renamed)
     return made
 

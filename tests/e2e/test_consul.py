@@ -1,0 +1,164 @@
+"""A real Terraform on a real Consul: its commands under its own lock, beside plain ones, and after every kind of end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
+from tests.e2e.operated import kill_all_of
+from tests.e2e.running import running
+from tests.e2e.test_chaos import WORK as COUNTED
+from tests.e2e.test_commands import STILL
+from tests.support.eventually import eventually, patience
+
+pytestmark = pytest.mark.e2e
+
+Make = Callable[..., Stage]
+APPLY = ("apply", "-auto-approve", "-input=false")
+QUICK_BEATS = {"TFGUARD_LOCK_LEASE": "18s"}
+
+
+def test_terraforms_commands_run_under_our_lock_from_the_first_run_on(stage: Make) -> None:
+    """One state from nothing to nothing again: each command would be refused if it took a lock of its own."""
+    made = stage("consul", text=STILL)
+    commands: list[tuple[tuple[str, ...], int]] = [
+        (("plan", "-input=false", "-detailed-exitcode"), 2),
+        (APPLY, 0),
+        (("plan", "-input=false", "-out=p"), 0),
+        (("apply", "-input=false", "p"), 0),
+        (("state", "mv", "terraform_data.b", "terraform_data.moved"), 0),
+        (("import", "-input=false", "terraform_data.b", "some-id"), 0),
+        (("destroy", "-auto-approve"), 0),
+    ]
+
+    results = [made.tfguard(*words) for words, _ in commands]
+
+    assert [result.code for result in results] == [code for _, code in commands], "\n".join(map(str, results))
+    assert made.resources() == []
+    assert made.leftovers() == []
+    history = made.tfguard("history").out
+    assert history.count("succeeded") == len(commands), history
+
+
+def test_a_plain_terraform_is_refused_and_shown_our_run_and_one_that_waits_gets_in(stage: Make) -> None:
+    made = stage("consul", text=GATED)
+
+    with running(made.start_tfguard(*APPLY)) as ours:
+        ours.wait_for_work(made)
+        lock = made.locks()[0]
+        refused = made.terraform("plan", "-input=false", "-no-color")
+        with running(made.start(["terraform", "plan", "-input=false", "-lock-timeout=10m"])) as theirs:
+            theirs.wait_for("Acquiring state lock")
+            made.open_gate()
+            result, waited = ours.end(), theirs.end()
+
+    assert refused.code == 1
+    assert lock["ID"] in refused.err and lock["Who"] in refused.err, str(refused)
+    assert (result.code, waited.code) == (0, 0), f"{result}{waited}"
+    assert made.leftovers() == []
+
+
+def test_we_wait_for_a_plain_terraform_show_it_and_then_run(stage: Make) -> None:
+    made = stage("consul", text=GATED)
+
+    with running(made.start(["terraform", *APPLY])) as theirs:
+        theirs.wait_for_work(made)
+        lock = made.locks()[0]
+        gave_up = made.tfguard("--lock-timeout=0s", "plan")
+        with running(made.start_tfguard(*APPLY)) as ours:
+            ours.wait_for("Waiting up to")
+            shown = ours.err
+            made.open_gate()
+            result, other = ours.end(), theirs.end()
+
+    assert gave_up.code == 75, str(gave_up)
+    assert (result.code, other.code) == (0, 0), f"{result}{other}"
+    assert f"is held by {lock['Who']} (apply, " in shown
+    assert "plain Terraform, no heartbeat" in shown
+    assert made.log_lines() == ["begin", "end"] * 2
+    assert made.leftovers() == []
+
+
+@pytest.mark.parametrize("by", ["terraform", "tfguard"])
+def test_a_force_unlock_ends_us_with_76(stage: Make, by: str) -> None:
+    made = stage("consul", text=GATED)
+
+    with running(made.start_tfguard(*APPLY, **QUICK_BEATS)) as ours:
+        ours.wait_for_work(made)
+        lock_id = made.locks()[0]["ID"]
+        if by == "terraform":
+            unlocked = made.terraform("force-unlock", "-force", lock_id)
+        else:
+            unlocked = made.tfguard("unlock", "--id", lock_id, "--yes", "--force", "--reason", "it hangs")
+        assert unlocked.code == 0, str(unlocked)
+        result = ours.end()
+
+    assert result.code == 76, str(result)
+    assert "the lock was lost: somebody unlocked it while we held it" in result.err
+    assert made.state() is not None, "Terraform was stopped, not killed: it has written its state"
+    assert made.leftovers() == []
+
+
+def test_after_a_kill_of_all_of_a_run_the_next_takes_its_lock_over(stage: Make) -> None:
+    made = stage("consul", text=GATED)
+    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
+    made.wait_for_log("begin")
+    dead = made.locks()[0]
+    kill_all_of(process)
+    held_by = made.consul.holder(made.key)
+    made.open_gate()
+
+    result = made.tfguard(*APPLY)
+
+    assert held_by, "its session lives for a lease at least"
+    assert result.code == 0, str(result)
+    assert "outcome=succeeded" in result.err
+    assert dead["Who"] in result.err
+    assert made.leftovers() == []
+
+
+def test_a_session_that_is_renewed_outlives_its_ttl_and_one_that_is_not_ends(stage: Make) -> None:
+    """Consul itself frees a dead run's lock, between one and two leases after its end; a living one's never."""
+    made = stage("consul", text=GATED)
+    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE="10s")
+    made.wait_for_log("begin")
+    first = made.consul.holder(made.key)
+    time.sleep(21)  # What is tried is that nothing happens: a TTL of 10 s ends after 20 at the latest.
+    still = made.consul.holder(made.key)
+    kill_all_of(process)
+
+    eventually(lambda: not made.consul.holder(made.key), 60, "the end of the dead one's session")
+    made.open_gate()
+    plain = made.terraform(*APPLY)
+
+    assert (first, plain.code) == (still, 0), str(plain)
+
+
+def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
+    made = stage("consul", text=COUNTED)
+    until = time.monotonic() + 6
+    codes: dict[str, list[int]] = {"ours": [], "plain": []}
+
+    def work(kind: str, apply: Callable[[], int]) -> None:
+        while time.monotonic() < until:
+            codes[kind].append(apply())
+
+    clients = [
+        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY).code)),
+        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY).code)),
+        threading.Thread(target=work, args=("plain", lambda: made.terraform(*APPLY, "-lock-timeout=10m").code)),
+    ]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(patience(60))
+
+    assert "OVERLAP" not in (made.path / "log").read_text()
+    assert codes["ours"] and set(codes["ours"]) == {0}, codes
+    assert codes["plain"] and set(codes["plain"]) == {0}, codes
+    assert (made.state() or {})["serial"] >= len(codes["ours"]) + len(codes["plain"])
+    assert made.leftovers() == []
