@@ -1,4 +1,4 @@
-"""A real Terraform on a real Consul: its commands under its own lock, beside plain ones, and after every kind of end."""
+"""A real Terraform on a real Consul: its commands under its own lock, beside plain ones, after every end."""
 
 from __future__ import annotations
 

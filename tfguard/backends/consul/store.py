@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tfguard.backends.consul.client import Client, Entry
-from tfguard.errors import Conflict, StoreDenied, TfguardError
+from tfguard.errors import Conflict, StoreDenied, StoreUnavailable, TfguardError
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX
 from tfguard.lock.store import BaseStore, Lease, LockRecord, QueueRecord
+from tfguard.wire import publish
 
 if TYPE_CHECKING:
     from tfguard.backends.consul.spec import ConsulSpec
@@ -43,6 +44,8 @@ LOCK, INFO = "/.lock", "/.lockinfo"
 _FLAGS = 3304740253564472344
 #: Consul takes no shorter and no longer one, in seconds.
 _TTL_SECONDS = (10, 86400)
+#: A lock that is taken between two questions is looked at anew, this often.
+_AGAIN = 3
 #: No key has ever been changed at this index.
 NEVER = 2**62
 
@@ -78,12 +81,19 @@ class ConsulStore(BaseStore):
         self._client.close()
 
     def read(self) -> LockRecord | None:
-        found = {entry.key: entry for entry in self._client.read(self._lock, below=True)}
-        lock, info = found.get(self._lock), found.get(self._info)
+        found = self._read_both()
+        lock = found.get(self._lock)
         self._seen_at = lock.modify_index if lock else 0
-        if lock is None or not lock.session:
-            return None
-        return _record(lock, info)
+        return _record(lock, found.get(self._info)) if lock and lock.session else None
+
+    def _read_both(self) -> dict[str, Entry]:
+        """Read the lock and what stands beside it, both at one instant."""
+        for _ in range(_AGAIN):
+            found = {entry.key: entry for entry in self._client.read(self._lock, below=True)}
+            # Of several keys Consul leaves out those that we may not read; only of one it says so.
+            if self._lock in found or not self._client.read(self._lock):
+                return found
+        raise StoreUnavailable(f"{self.place} keeps changing while we look.")
 
     def create(self, record: LockRecord) -> LockRecord:
         return self._take(record, [])
@@ -162,7 +172,7 @@ class ConsulStore(BaseStore):
         """Write `.lockinfo` at the end of a transaction."""
         body = record.text.encode()
         if record.lease is not None:
-            body = lockinfo.extended(record.text, msgspec.json.encode(_Ours(session, record.lease)))
+            body = lockinfo.extended(record.text, publish(_Ours(session, record.lease)))
         last = {**how, "Key": self._info, "Value": _base64(body)}
         index = self._client.write([*before, last], f"key {self._lock}")
         return msgspec.structs.replace(record, version=f"{session} {index}")
@@ -173,14 +183,16 @@ class ConsulStore(BaseStore):
             self._client.destroy_session(session)
 
 
-def _record(lock: Entry, info: Entry | None) -> LockRecord:
-    if info is None or info.modify_index < lock.modify_index:
-        # The last holder's, or none: whoever holds the lock now has not written its own yet.
-        return LockRecord(text="", info=None, version=f"{lock.session} {info.modify_index if info else 0}")
-    content = info.content[: lockinfo.MAX_BYTES + 1].decode("utf-8", "replace")
+def _record(lock: Entry, beside: Entry | None) -> LockRecord:
+    """Believe what stands beside a lock if it was written under that lock, or names its session as Terraform's does."""
+    version = f"{lock.session} {beside.modify_index if beside else 0}"
+    content = beside.content[: lockinfo.MAX_BYTES + 1].decode("utf-8", "replace") if beside else ""
     text, lease = _split(content, lock.session)
-    version = f"{lock.session} {info.modify_index}"
-    return LockRecord(text=text, info=lockinfo.decode(text), lease=lease, version=version)
+    info = lockinfo.decode(text)
+    is_its_own = beside is not None and beside.modify_index >= lock.modify_index
+    if not is_its_own and (info is None or info.id != lock.session):
+        return LockRecord(text="", info=None, version=version)  # The last holder's: this one has not written its own.
+    return LockRecord(text=text, info=info, lease=lease, version=version)
 
 
 def _split(body: str, session: str) -> tuple[str, Lease | None]:
