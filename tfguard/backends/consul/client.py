@@ -24,6 +24,7 @@ from tfguard.backends.net.transport import NoAnswer, Request, Response, Transpor
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
+from tfguard.wire import publish
 
 if TYPE_CHECKING:
     from tfguard.backends.consul.spec import ConsulAccess
@@ -135,7 +136,7 @@ class Client:
             raise not_consul(self._access.url)
 
     def _transact(self, operations: Sequence[Mapping[str, Any]], resource: str) -> list[Entry]:
-        body = msgspec.json.encode([{"KV": operation} for operation in operations])
+        body = publish([{"KV": operation} for operation in operations])
         response = self._ask("PUT", "txn", {}, body, "key:write", resource)
         done = self._read(response, _Done)
         if done.errors:
@@ -155,7 +156,7 @@ class Client:
             "NodeChecks": [],
             **({"TTL": f"{ttl_seconds}s"} if ttl_seconds else {}),
         }
-        response = self._ask("PUT", "session/create", {}, msgspec.json.encode(wanted), "session:write", "a session")
+        response = self._ask("PUT", "session/create", {}, publish(wanted), "session:write", "a session")
         return self._read(response, _Session).id
 
     def renew_session(self, session: str) -> None:
