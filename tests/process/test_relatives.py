@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.support.eventually import eventually, patience
+from tfguard.process import bare
 from tfguard.process.family import started_at
 from tfguard.process.relatives import (
     NEST,
@@ -258,3 +259,19 @@ def test_a_nest_whose_name_was_lost_on_the_way_is_one_for_all_under_that_lock(tm
     assert nest_around(environ) == nest_around(environ) != nest_around(others)
     assert os.path.dirname(nest_around(others)) == str(tmp_path / "tfguard" / "nests")
     assert nest_around({NEST: "/run/a"}) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (bare.command("sentinel", 1, 2, 3), "tfguard-sentinel"),
+        (bare.command("shim", 1, words=["tfguard-sentinel"]), "tfguard-shim"),
+        ([sys.executable, "tfguard-sentinel"], "tfguard-sentinel"),
+        ([sys.executable, "-I", "-X", "utf8", "-c", "pass", "tfguard-keeper", "/x"], "tfguard-keeper"),
+        (["pgrep", "-f", "-a", "x", "y", "tfguard-keeper"], ""),
+        (["sh"], ""),
+        ([], ""),
+    ],
+)
+def test_a_process_of_ours_is_known_by_its_words(words, name):
+    assert bare.name_in([word.encode() for word in words]).decode() == name

@@ -17,6 +17,7 @@ from tests.support.eventually import eventually, patience
 from tfguard.clock import SystemClock
 from tfguard.process import family, sentinel
 from tfguard.process.page import Page
+from tfguard.process.relatives import Kin, Relatives
 from tfguard.process.sentinel_post import SentinelPost
 
 #: Tells each SIGINT that it gets, and stops at none.
@@ -266,6 +267,22 @@ def test_a_signal_to_every_process_is_passed_on_to_the_keeper(scene):
     scene.keeper._process.terminate()
 
     assert eventually(scene.keeper.heard) == [(signal.SIGTERM, 0)]
+
+
+@pytest.mark.parametrize("is_forked", [False, True])
+def test_a_sentinel_is_never_taken_for_family_however_it_was_started(scene, is_forked):
+    """Its keeper would wait for it to end, and it for its keeper."""
+    made = sentinel.Sentinel(scene.page, scene.lifeline, is_forked=is_forked)
+    relatives = Relatives(Kin("/nests/one", "all"), 0, (os.getpid(),))
+    eventually(lambda: os.getsid(made.pid) == made.pid, 20)
+
+    try:
+        assert scene.process.pid in relatives.heads()
+        assert made.pid not in relatives.heads()
+    finally:
+        made.kill()
+        eventually(made.has_ended)
+        made.close()
 
 
 class TestOnATerminal:

@@ -123,6 +123,7 @@ class Round:
         self._let_go_on: list[float] = []
         self._is_cancelled = False
         self._stopped: list[psutil.Process] = []
+        self._seen: set[psutil.Process] = set()
 
     def play(self, seconds: float) -> Figures:
         scene, dice = self._scene, self._dice
@@ -197,7 +198,9 @@ class Round:
         self._scene.proxy.heal()
 
     def _processes(self) -> Ours:
-        return Ours(self._ours)
+        ours = Ours(self._ours)
+        self._seen.update(*ours.found.values())
+        return ours
 
     def _note(self, act: str, process: psutil.Process | None) -> None:
         self.figures.acts[act] += 1
@@ -221,6 +224,9 @@ class Round:
             scene.let_end("b")
         if not within(patience(15), lambda: not self._work("a", "b")):
             self.figures.hung.append(self._story("work"))
+        if not within(patience(30), lambda: not any(is_left(each) for each in self._seen)):
+            left = [each for each in self._seen if is_left(each)]
+            self.figures.hung.append(self._story(f"left behind: {left}"))
 
     def _wait_for_stop(self) -> None:
         """A stubborn one notes that it was asked, and works on."""
@@ -288,6 +294,13 @@ def play(scenes: Callable[[str], Scene], *, lanes: int, seconds: float, round_se
 def is_awake(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
         return process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    return False
+
+
+def is_left(process: psutil.Process) -> bool:
+    """Whether it is there, awake or stopped."""
+    with contextlib.suppress(psutil.Error):
+        return process.is_running() and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
     return False
 
 

@@ -18,7 +18,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from tfguard.process import family
+from tfguard.process import bare, family
 
 NEST = "TFGUARD_NEST"
 #: What we give a Terraform that writes the state under our lock, and under none of its own.
@@ -177,7 +177,7 @@ class Relatives:
     def _is_helper(self, pid: int) -> bool:
         """Whether it is a sentinel, or what the lease's thread has started: that is in the keeper's group."""
         with contextlib.suppress(ProcessLookupError):
-            is_sentinel = b"tfguard-sentinel" in _words(pid, "cmdline")[:8]
+            is_sentinel = bare.name_in(_words(pid, "cmdline")) == b"tfguard-sentinel"
             return is_sentinel or os.getpgid(pid) in self._parents[:1]
         return False
 
@@ -185,7 +185,7 @@ class Relatives:
 def _is_unborn(pid: int) -> bool:
     """Whether a keeper has forked it, and it has yet to become what it is to be: till then it looks like its keeper."""
     with contextlib.suppress(ProcessLookupError):
-        return b"tfguard-keeper" in _words(pid, "cmdline")[:8]
+        return bare.name_in(_words(pid, "cmdline")) == b"tfguard-keeper"
     return False
 
 
