@@ -312,3 +312,15 @@ def test_no_heartbeat_claims_that_all_is_well_while_nobody_enforces_the_deadline
 
     assert sum(isinstance(message, protocol.Beaten) for message in said) == 1
     assert len(looks) == 4
+
+
+@pytest.mark.parametrize(("is_released", "closed"), [(True, 1), (False, 0)])
+def test_who_abandons_a_lock_lets_go_of_nothing(is_released, closed):
+    """A local lock is the kernel's, and whoever could not be killed may still write: the sentinel has it as well."""
+    store = ScriptedStore()
+    store.close = lambda: closings.append(True)
+    closings = []
+
+    serve(store, WaitingClock(), is_released=is_released, until=protocol.Held)
+
+    assert len(closings) == closed

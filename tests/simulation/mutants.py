@@ -202,6 +202,7 @@ MUTANTS = (
     _in("guard.keeper_rules", "the watchdog is asked, and not obeyed", ("            running = self._hands.child.freeze()\n", "            running = ()\n"), ("            self._killing.kill(now)\n            self._telling", "            self._telling"), ("            self._hands.child.thaw()\n", ""), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a program's end is its family's", ("        self._outlived.note(left, now)\n", "        self.on_exit(0, now)\n")),
     _in("guard.keeper_rules", "a family without end keeps the lock for ever", ("self._outlived.limit(now + self._orphan_timeout_seconds)", "pass"), tests=("tests/guard/test_keeper_rules.py",)),
+    _in("lock.session", "who abandons a lock lets go of it", ("            if not self._is_abandoned:\n                self._let_go()", "            self._let_go()"), tests=("tests/lock/test_session.py",)),
     _in("guard.killing", "who cannot be killed is waited for, for ever", ("return self._spent_seconds >= IN_VAIN_SECONDS", "return False"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.killing", "a machine's sleep counts as time to kill in", ("min(now - self._last, _LONGEST_SECONDS)", "now - self._last"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "who cannot be killed is reckoned to be gone", ("        if self.watchdog.lost is None:\n            self.on_session(protocol.Lost(kind=\"expired\"), now)\n        self._is_child", "        self._is_child"), tests=("tests/guard/test_keeper_rules.py",)),

@@ -128,11 +128,16 @@ class LockSession:
             what = f"Unexpected {type(error).__name__} while taking the lock: {error}"
             self._fail(refusals.Unexpected(message=what))
         finally:
-            if self._nest is not None:
-                self._nest.leave()
-            for store in self._stores:
-                with contextlib.suppress(Exception):
-                    store.close()
+            if not self._is_abandoned:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Of an abandoned lock the kernel lets go, with the last of ours: somebody may still write under it."""
+        if self._nest is not None:
+            self._nest.leave()
+        for store in self._stores:
+            with contextlib.suppress(Exception):
+                store.close()
 
     def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
         for opener in openers:  # One by one: those already open are closed if the next fails.
@@ -219,9 +224,9 @@ class LockSession:
     def _stay_inside(self) -> None:
         """Keep our place until the run is over. The lock is our parent's to beat and to release."""
         self._wake.wait(None)
-        if self._nest is not None:
-            self._nest.leave()
         if not self._is_abandoned:
+            if self._nest is not None:
+                self._nest.leave()
             self._post(protocol.Released(result="nothing", held_seconds=self._clock.boottime() - self._held_at))
 
     def _wait(self) -> HeldLock:

@@ -39,7 +39,7 @@ class Narrator:
         self._stops = 0
         self._is_running = False
         self._is_stopping = False
-        self._is_aborting = False
+        self._is_aborting = self._is_given_up = False
         self._is_warned = False
         self._error = ""
 
@@ -176,6 +176,7 @@ class Narrator:
                 text, pids = running.outlived(self.subject, message.left), [each.pid for each in message.left]
                 self._say("warning", message.event, text, pids=pids)
             case "family.killed" | "child.unkillable":
+                self._is_given_up = message.event == "child.unkillable"
                 tell = running.family_killed if message.event == "family.killed" else running.unkillable
                 self._say(
                     "error", message.event, tell(self.subject, message.left), pids=[it.pid for it in message.left]
@@ -212,6 +213,8 @@ class Narrator:
             self._say("error", "keeper.died", running.died_again(self.subject))
 
     def _on_lost(self, message: protocol.Lost) -> None:
+        if self._is_given_up:
+            return  # That it is, and why, has been said.
         text = running.lost(self.subject, message.kind, message.record, self._clock.now())
         self._say("error", "lease.lost", text, reason=message.kind, **holder_facts(message.record))
 

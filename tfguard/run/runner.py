@@ -389,7 +389,8 @@ class Runner:
         return self._finish(task, ending, self._waited_before + held.waited_seconds, held, released)
 
     def _tell_unreleased(self, task: Task, held: protocol.Held, released: protocol.Released) -> None:
-        if released.result == "failed":
+        is_given_up = task.subject.is_local and self.front.lost is not None  # To the sentinel: that has been said.
+        if released.result == "failed" and not is_given_up:
             lease = None if task.subject.is_local else task.terms.lease_seconds
             text = running.release_failed(task.subject, released.error, held.lock_id, lease)
             self.report.say("warning", "release.failed", text, label=task.subject.label, error=released.error)
