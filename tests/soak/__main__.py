@@ -5,9 +5,9 @@ Half of the time a run is held with credentials that expire, while the simulatio
 another, the locking set, torture (our processes stopped, continued and killed while a rival waits to write), applies
 in directories that are edited meanwhile, `kill -9` at random instants, cancels while a program starts, plain Terraforms
 among tfguards, without and with faults of the store, twenty runs at once on each backend, the properties with many more
-examples, every single fault, and what was written down of Terraform and OpenTofu, of whom and where they ask, asked
-again. Each part's figures stand in the closing summary; the end of what a failed part has printed is above it. Exit
-status: how many failed.
+examples, every single fault, commands beside plain Terraform's in all kinds of surroundings, and what was written down
+of Terraform and OpenTofu, of whom and where they ask, asked again. Each part's figures stand in the closing summary;
+the end of what a failed part has printed is above it. Exit status: how many failed.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def one_after_another(minutes: float) -> list[Part]:
         pytest_part("kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}"),
         pytest_part("cancels", "tests/e2e/test_surroundings.py", "-k", "cancel", TFGUARD_CANCEL_TRIES=f"{kills}"),
         pytest_part("mixed", "tests/e2e/test_mixed.py", MIXED_FAULTS, TFGUARD_MIXED_SECONDS=f"{seconds / 30:.0f}"),
+        pytest_part("as plain", "tests/e2e/test_as_plain.py", TFGUARD_AS_PLAIN="all"),
         pytest_part("contention", "tests/e2e/test_contention.py", TFGUARD_CONTENTION="all"),
         pytest_part("properties", "tests", "-m", "hypothesis", HYPOTHESIS_PROFILE="long"),
         pytest_part(
