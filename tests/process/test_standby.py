@@ -179,3 +179,34 @@ os._exit(0)
 """)
 
     assert (alone, not_alone) == ("True", "False")
+
+
+def test_it_has_what_was_opened_for_the_program_under_its_numbers_and_nothing_else():
+    said = run(
+        """
+show = (
+    "import os; said = [f'{n}:{os.read(n, 9).decode()}' for n in (5, 63)];"
+    "print(*said, [n for n in range(3, 99) if os.path.exists(f'/proc/self/fd/{n}')])"
+)
+opened = {}
+for number in (63, 5):
+    opened[number], write = os.pipe()
+    os.write(write, str(number).encode())
+how = Start([sys.executable, "-I", "-S", "-c", show], "/", {}, 0, (0, 1, 2), opened)
+assert wait(Child(how, page, standby=standby)) == 0
+"""
+    )
+
+    assert said == ["5:5 63:63 [5, 63]"]
+
+
+def test_with_more_descriptors_than_it_can_be_told_of_the_program_is_started_all_the_same():
+    said = run(
+        """
+opened = {number: os.open("/dev/null", os.O_RDONLY) for number in range(400, 700)}
+how = Start(["/bin/sh", "-c", "ls /proc/self/fd | wc -l"], "/", {"PATH": os.environ["PATH"]}, 0, (0, 1, 2), opened)
+assert wait(Child(how, page, standby=standby)) == 0
+"""
+    )
+
+    assert said == ["304"]
