@@ -48,7 +48,7 @@ def run(made: Stage, program: list[str], *words: bytes, **environ: bytes) -> sub
     )
 
 
-@pytest.mark.parametrize("backend", ["local", "dynamodb", "s3"])
+@pytest.mark.parametrize("backend", ["local", "dynamodb"])
 def test_a_plan_is_made_and_applied_below_a_folder_of_any_name(stage: Make, backend: Backend) -> None:
     made = stage(backend, text=SEES, name=FOLDER)
     words = (b"plan", b"-no-color", b"-input=false", b"-var", b"v=caf\xe9", b"-out=pl\xff")
@@ -114,7 +114,6 @@ def latin_locale(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 
 #: Where Python itself reads bytes in another way in each of our processes.
 PYTHONS: dict[str, dict[str, bytes]] = {
-    "C": {"LC_ALL": b"C"},
     "C-as-it-was": {"LC_ALL": b"C", "PYTHONUTF8": b"0", "PYTHONCOERCECLOCALE": b"0"},
     "latin-1": {},
     "latin-1-but-utf-8": {"PYTHONUTF8": b"1"},
@@ -138,8 +137,6 @@ ASKED: dict[str, tuple[tuple[bytes, ...], int]] = {
     "no-pipeline": ((b"-p", b"p\xff", b"plan"), 78),
     "no-directory": ((b"-chdir=d\xff", b"plan"), 78),
     "no-store": ((b"status", b"--name", b"x", b"--store", b"dynamodb://t\xff"), 78),
-    "no-lock-name": ((b"exec", b"--name", b"n\xff", b"--store", b"file:///tmp/x", b"true"), 78),
-    "no-command": ((b"\xff",), 1),
     "status": ((b"status", b"--json"), 0),
     "history": ((b"history", b"--json"), 0),
     "doctor": ((b"doctor", b"--json"), 0),
@@ -156,5 +153,4 @@ def test_what_is_said_of_such_names_is_utf_8_and_no_defect(stage: Make, name: st
 
     assert done.returncode == code, done.stderr
     assert b"Traceback" not in done.stderr
-    done.stdout.decode()
-    assert code == 1 or done.stderr.decode() is not None
+    (done.stdout + done.stderr).decode()

@@ -64,7 +64,7 @@ def test_terragrunts_calls_are_answered_as_by_terraform(stage: Make) -> None:
 
     made.environ["TG_TF_PATH"] = program(made)
     for words, code in TERRAGRUNTS:
-        ours = made.run([made.environ["TG_TF_PATH"], *words])
+        ours = made.tfguard(*words)
         assert ours.code == code, (words, str(ours))
         if words[0] not in CHANGING:
             plain = made.terraform(*words)
