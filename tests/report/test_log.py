@@ -183,6 +183,18 @@ def test_the_fencing_token_is_no_secret():
     assert (event["token"], event["fencing_token"]) == (41, 41)
 
 
+@pytest.mark.parametrize("data", [b"p\xffassword", b"pass\xe2\x82word"])
+def test_a_secret_that_is_no_utf_8_is_cut_out_however_it_was_read(data):
+    redaction.register_secrets([os.fsdecode(data)])
+
+    for shown in (os.fsdecode(data), data.decode("utf-8", "replace"), "".join(map(_sign, data))):
+        assert redaction.redact(f"it is {shown}.") == "it is [redacted]."
+
+
+def _sign(byte: int) -> str:
+    return chr(byte) if byte < 0x80 else "\N{REPLACEMENT CHARACTER}"  # As Go has it: one for each byte.
+
+
 def test_short_texts_are_no_secrets():
     redaction.register_secrets(["", "a", "apply"])
 
