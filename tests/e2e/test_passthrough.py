@@ -286,3 +286,16 @@ def test_what_is_piped_in_terraform_may_read(stage, environ) -> None:
 
     assert result.code == 0, str(result)
     assert '+ word = "hello"' in result.out
+
+
+def test_a_named_lock_is_taken_whatever_only_terraform_can_read(stage: Make) -> None:
+    made = stage("local", text=STILL)
+    lock = f"{{mode: named, name: deploy, store: 'file://{made.path.parent}/locks'}}"
+    (made.path / "tfguard.yml").write_text(f"version: 1\npipelines:\n  a: {{lock: {lock}}}\n")
+
+    result = made.tfguard("-p", "a", "apply", "-auto-approve", TF_CLI_ARGS_apply="-parallelism=3 `a`=1 -no-color")
+    planned = made.tfguard("-p", "a", "plan", TF_CLI_ARGS_plan=r"-no-color -target=\terraform_data.a")
+
+    assert (planned.code, bool(re.search(LOCKED, planned.err))) == (0, True), str(planned)
+    assert "only Terraform" not in planned.err
+    assert result.code == 1 and re.search(LOCKED, result.err), str(result)  # Terraform refuses it, under the lock.

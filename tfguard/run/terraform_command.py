@@ -50,7 +50,7 @@ def run_command(call: Call) -> RunEnded | int:
     context: Context | None = None
     if invocation.verdict != "lock" and not call.options.pipeline:
         context = make_context(call)
-        if not has_page_for(context, invocation):
+        if not (_takes_lock(context, invocation) or has_page_for(context, invocation)):
             _tell_of_no_lock(context, invocation)
             become_terraform(context, invocation.argv, _environ(context))
     with guarded(call, context) as session:
@@ -131,9 +131,11 @@ def _run(session: Session, invocation: Invocation) -> RunEnded | int:
         return _tell(session, invocation, lambda: _initialise(session))
     if invocation.reads_backend:
         session.ensure_initialised()
-    if invocation.verdict != "lock":
+    if not _takes_lock(context, invocation):
         return _run_without_lock(session, invocation)
     if invocation.words == ("plan",) and context.settings.lock.plan == "skip":
+        if invocation.is_unread:
+            return _run_without_lock(session, invocation)
         return _plan_unlocked(session, invocation)
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
@@ -145,6 +147,12 @@ def _run(session: Session, invocation: Invocation) -> RunEnded | int:
 
     ended = session.run(lambda: session.task(invocation), body)
     return for_platform(context, invocation, ended)
+
+
+def _takes_lock(context: Context, invocation: Invocation) -> bool:
+    """Whether it runs under a lock of ours. A named one stands beside Terraform's, and asks for no certain reading."""
+    is_named = context.settings.lock.mode == "named"
+    return invocation.verdict == "lock" or (invocation.is_unread and is_named)
 
 
 def _initialise(session: Session) -> int:
