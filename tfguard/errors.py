@@ -29,6 +29,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NoReturn, Union
 
+from tfguard.text import harmless
+
 if TYPE_CHECKING:
     from tfguard.lock.store import LockRecord
 
@@ -87,8 +89,12 @@ class TfguardError(Exception):
     signal_number: int = 0
 
     def __init__(self, what: str, *advice: Advice, about: str | None = None) -> None:
-        self.what, *more = what.split("\n")
-        self.advice: tuple[Advice, ...] = (*more, *advice)
+        # Whatever a server, a file or a program said stands in here.
+        self.what, *more = harmless(what).split("\n")
+        self.advice: tuple[Advice, ...] = (
+            *more,
+            *(harmless(line) if isinstance(line, str) else line for line in advice),
+        )
         self.about = about
         super().__init__("\n".join(str(line) for line in (self.what, *self.advice)))
 

@@ -13,7 +13,7 @@ import threading
 from collections import deque
 
 from tfguard import files, threads
-from tfguard.text import valid
+from tfguard.text import unobeyed, valid
 
 #: How long a reader may hold up who has something to say, in seconds.
 PATIENCE_SECONDS = 0.5
@@ -127,8 +127,13 @@ def flush() -> None:
 
 
 def write_to_stderr(text: str) -> None:
-    """Say this to whoever reads stderr, whatever has become of it: never an error."""
-    outlet(2).say(valid(text).encode())
+    """Say this to whoever reads stderr, whatever has become of it: never an error. No CI's runner obeys it."""
+    outlet(2).say(valid(unobeyed(text)).encode())
+
+
+def write_answer(text: str, end: str = "\n", *, is_awaited: bool = False) -> None:
+    """Write what was asked for to stdout, at once if somebody waits for it. No CI's runner obeys it. Raises OSError."""
+    print(unobeyed(text), end=end, flush=is_awaited)  # noqa: T201 - the one place
 
 
 def _forget() -> None:

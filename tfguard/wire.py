@@ -4,17 +4,18 @@ Words as JSON, whatever bytes they are made of.
 Names of files, arguments and variables are bytes, and need not be UTF-8. Python shows such a byte as a lone surrogate,
 for which JSON has no place. Among ourselves every byte arrives (`pack`, `unpack`): between our processes, and in files
 that only we read. What others read (stores, reports, platforms) has U+FFFD in its place (`publish`), as Terraform has.
+What others have written is a `Stranger`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
-from tfguard.text import escaped_json, valid
+from tfguard.text import escaped_json, printable, valid
 
 Value = TypeVar("Value")
 
@@ -22,6 +23,8 @@ Value = TypeVar("Value")
 _ODD = re.compile("[\x00\ud800-\udfff]")
 _HIDDEN = re.compile("\x00([0-9a-f]{4})")
 _NUL = b"\\u0000"
+#: The longest text of a stranger's record that is kept: a path of Linux's.
+_LONGEST = 4096
 
 
 def pack(value: object) -> bytes:
@@ -61,9 +64,27 @@ def publish(value: object, enc_hook: Callable[[Any], Any] | None = None) -> byte
         return msgspec.json.encode(_each_text(msgspec.to_builtins(value, enc_hook=enc_hook), valid))
 
 
-def printable_json(value: object) -> str:
-    """Return indented JSON for people and programs, harmless to a terminal and to a CI's log on its way."""
-    return escaped_json(msgspec.json.format(publish(value)).decode())
+def printable_json(value: object, *, is_compact: bool = False) -> str:
+    """Return JSON for people and programs, harmless to a terminal and to a CI's log on its way; indented, or a line."""
+    line = publish(value)
+    return escaped_json((line if is_compact else msgspec.json.format(line)).decode())
+
+
+class Stranger(msgspec.Struct, frozen=True):
+    """
+    What strangers have written, as it is read from where it lay. Its texts are harmless from the moment it is made, so
+    that no message can forget it.
+
+    `used_raw`: fields that are no words for people but names to use; whoever shows one makes it harmless.
+    """
+
+    used_raw: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if isinstance(value, str) and name not in self.used_raw and (clean := printable(value, _LONGEST)) != value:
+                msgspec.structs.force_setattr(self, name, clean)
 
 
 def _each_text(value: Any, change: Callable[[str], str]) -> Any:

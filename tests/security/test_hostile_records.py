@@ -14,15 +14,18 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Stage
+from tests.security.obeyed import obeyed
 from tests.security.test_parsers import UNCLEAN
 from tests.support.eventually import patience
+from tfguard.clock import boot_id
 
 pytestmark = pytest.mark.e2e
 
 STILL = 'resource "terraform_data" "a" {\n  input = "x"\n}\n'
 #: A terminal's title and screen, a CI's commands, text turned round, a page's markup.
 EVIL = (
-    "\x1b]0;owned\x07\x1b[2J\r\n::error::owned\r\n::set-output name=x::owned\n"
+    "\x1b]0;owned\x07\x1b[2J\r\n::error::owned\r\n::set-output name=x::owned\n ::stop-commands::a\n"
+    "##[stop-commands]a##vso[owned]\n"
     "\u202egnp.exe\u2066\x9b1A<script>owned()</script>|`@all"
 )
 HOLDER = {"who": EVIL, "command": EVIL, "run": EVIL, "link": "https://x/\x1b[2J\n::error::owned"}
@@ -37,17 +40,21 @@ INFO = {
 }
 LEASE = {"beat": 7, "duration_ms": 180_000, "holder": HOLDER, "beaten_at": EVIL, "reason": EVIL, "boot": EVIL}
 DEEP = "[" * 30_000 + "]" * 30_000
-RECORDS: dict[str, tuple[str, str | None]] = {
+RECORDS: dict[str, tuple[str | None, str | None]] = {
     "escapes": (json.dumps(INFO), json.dumps(LEASE)),
     "plain": (json.dumps(INFO), None),
     "hold": (json.dumps(INFO), json.dumps({**LEASE, "hold_until": EVIL})),
-    "huge": (json.dumps({**INFO, "Who": EVIL * 2000}), json.dumps(LEASE)),
+    "huge": (json.dumps({**INFO, "Who": EVIL * 1000}), json.dumps(LEASE)),
     "deep": (DEEP, DEEP),
     "deep-inside": (f'{{"ID": "a", "Who": "b", "x": {DEEP}}}', f'{{"beat": 7, "holder": {DEEP}}}'),
     "numbers": (json.dumps(INFO), json.dumps({**LEASE, "duration_ms": 10**4000, "token": 10**30, "sent": 1e308})),
     "negative": (json.dumps(INFO), json.dumps({**LEASE, "duration_ms": -1})),
     "types": ('{"ID": ["a"], "Who": {"b": 1}}', '{"beat": "7", "duration_ms": null}'),
     "nothing": ("", ""),
+    # Its holder died on this very machine, which so can tell.
+    "dead": (json.dumps(INFO), json.dumps({**LEASE, "duration_ms": 9000, "boot": boot_id(), "sent": 1.0})),
+    # The queue record alone.
+    "free": (None, None),
 }
 RUN = {"holder": HOLDER, "ended_at": EVIL, "outcome": EVIL, "unlocked_by": EVIL, "reason": EVIL, "held_s": 1e308}
 QUEUE = json.dumps(
@@ -59,13 +66,15 @@ SHORT = ("status", "apply in CI")
 CODES = {0, 1, 64, 75, 78}
 
 
-def plant(made: Stage, text: str, lease: str | None) -> None:
+def plant(made: Stage, text: str | None, lease: str | None) -> None:
     lock_id = f"{made.bucket}/{made.key}"
     item: dict[str, Any] = {"LockID": {"S": lock_id}, "Info": {"S": text}}
     if lease is not None:
         item |= {"TfguardBeat": {"N": "7"}, "TfguardLease": {"S": lease}}
     line = {"LockID": {"S": f"{lock_id}.tfguard"}, "Queue": {"S": QUEUE}, "Revision": {"N": "1"}}
-    for each in (item, line):
+    if text is None:
+        made.dynamodb.client.delete_item(TableName=made.table, Key={"LockID": {"S": lock_id}})
+    for each in (line,) if text is None else (item, line):
         made.dynamodb.client.put_item(TableName=made.table, Item=each)
 
 
@@ -81,6 +90,16 @@ def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     made.endpoints |= {"s3": s3.endpoint, "dynamodb": dynamodb.endpoint}
     made.write(STILL)
     return made.init()
+
+
+#: What a job's log is told by us for its runner to obey; whatever else it obeys is a stranger's.
+OURS = (
+    "::error title=tfguard::",
+    "::warning title=tfguard::",
+    "::group::terraform apply",
+    "::stop-commands::",
+    "::endgroup::",
+)
 
 
 def commands(summary: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
@@ -106,7 +125,7 @@ def test_a_hostile_record_is_shown_and_does_nothing(made: Stage, tmp_path: Path,
     results = {
         name: made.tfguard(*words, **environ)
         for name, (words, environ) in commands(summary).items()
-        if record == "escapes" or name in SHORT
+        if record in ("escapes", "free") or name in SHORT
     }
 
     for name, result in results.items():
@@ -114,11 +133,9 @@ def test_a_hostile_record_is_shown_and_does_nothing(made: Stage, tmp_path: Path,
         assert result.code in CODES, f"{name}: {result}"
         assert "Traceback" not in told, f"{name}: {result}"
         assert not UNCLEAN.search(told), f"{name}: {told!r}"
-        commanded = [
-            line for line in told.splitlines() if line.startswith("::") and not line.startswith("::error title=")
-        ]
-        assert not [line for line in commanded if "owned" in line], f"{name}: {told!r}"
+        assert [line for line in obeyed(told) if not line.startswith(OURS)] == [], f"{name}: {told!r}"
         assert all(len(line) < 2000 for line in result.err.splitlines()), f"{name}: {result}"
     assert "<script>" not in summary.read_text()
-    assert results["status"].code == 0 and "held" in results["status"].out + results["status"].err
+    is_free = record == "free"
+    assert results["status"].code == 0 and is_free != ("held" in results["status"].out + results["status"].err)
     assert time.monotonic() - started < patience(30)

@@ -18,6 +18,7 @@ from click.shell_completion import CompletionItem, ShellComplete, get_completion
 
 from tfguard.config.options import ASKED_AT_TAB, REPORT, SWITCHES, TAKING_VALUES, VALUED, Options
 from tfguard.errors import TfguardError
+from tfguard.outlet import write_answer
 from tfguard.terraform.commands import NAMES, SUBCOMMANDS
 
 Item = CompletionItem[str]
@@ -40,7 +41,7 @@ def print_script(shell: str) -> int:
     # An older bash, as macOS has it, does not know this option, and would complain in every new shell.
     asked = "complete -o nosort -F _tfguard_completion tfguard"
     text = text.replace(asked, f"{asked} 2>/dev/null || complete -F _tfguard_completion tfguard")
-    print(text.strip())  # noqa: T201 - asked for
+    write_answer(text.strip())
     return 0
 
 
@@ -49,7 +50,7 @@ def print_completions(group: Group, environ: Mapping[str, str]) -> None:
     asked = _completer(environ.get(ASKED_AT_TAB, "").removesuffix("_complete"), group)
     words, incomplete = asked.get_completion_args()
     for item in _Line.read(words, incomplete).completions(asked):
-        print(asked.format_completion(item))  # noqa: T201 - asked for
+        write_answer(asked.format_completion(item))
 
 
 def pipeline_names(options: Options, incomplete: str) -> list[str]:

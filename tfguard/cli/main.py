@@ -26,6 +26,7 @@ from tfguard.report.messages import phrases, starting
 from tfguard.report.reporter import Reporter
 from tfguard.report.run_ended import RunEnded
 from tfguard.terraform.workspace_pin import unpin
+from tfguard.text import harmless
 
 if TYPE_CHECKING:
     from tfguard.jobfiles.story import ReportFile
@@ -177,7 +178,7 @@ def _print_version(environ: Mapping[str, str]) -> int:
         name = {"terraform": "Terraform", "tofu": "OpenTofu"}[binary.kind]
         lines = [f"{name} v{version}", ours] if version else [ours, f"{binary.kind} of unknown version"]
     with contextlib.suppress(OSError):  # Whoever asked has gone: `tfguard --version | true`.
-        os.write(1, ("\n".join(lines) + "\n").encode())
+        os.write(1, harmless("\n".join(lines) + "\n").encode())
     return 0
 
 

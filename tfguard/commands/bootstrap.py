@@ -16,7 +16,7 @@ from tfguard import redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.bootstrap.blueprint import KIND, Blueprint, draw, wrong_backend
 from tfguard.errors import ConfigError, UsageError
-from tfguard.outlet import write_to_stderr
+from tfguard.outlet import write_answer, write_to_stderr
 from tfguard.run.call import Call
 from tfguard.run.context import Context, make_context
 from tfguard.run.intended_backend import intended_backend, require_plain
@@ -82,11 +82,11 @@ def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     if form == "terraform":
         from tfguard.bootstrap.as_terraform import as_terraform
 
-        print(as_terraform(plan), end="")  # noqa: T201 - asked for
+        write_answer(as_terraform(plan), end="")
         return 0
     from tfguard.bootstrap.iam import WITHOUT, policies
 
-    print(json.dumps(policies(plan), indent=2))  # noqa: T201 - asked for
+    write_answer(json.dumps(policies(plan), indent=2))
     lines = [f"{_label(context, plan)}: one policy for those who plan, and one for those who apply."]
     lines += [f"Without {sid}: {lost}." for sid, lost in WITHOUT.items()]
     call.report.say("info", "iam.printed", "\n".join(lines))
@@ -113,7 +113,7 @@ def _print(findings: Sequence[Finding]) -> None:
 
     width = max(len(finding.check) for finding in findings)
     lines = [line for finding in findings for line in as_lines(finding, width)]
-    print("\n".join(lines), flush=True)  # noqa: T201 - asked for
+    write_answer("\n".join(lines), is_awaited=True)
 
 
 def _is_confirmed(context: Context, plan: Blueprint, again: str) -> bool:

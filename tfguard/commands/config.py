@@ -16,6 +16,7 @@ from tfguard.config.file import UNSHOWN, find_config, inspect, load
 from tfguard.config.schema import schema
 from tfguard.config.settings import resolved
 from tfguard.errors import NAMED, ConfigError
+from tfguard.outlet import write_answer
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
 from tfguard.terraform.modules import local_modules
@@ -66,7 +67,7 @@ def validate(call: Call) -> int:
     if options.pipeline:
         config.require(options.pipeline)
         resolved(config, options.pipeline, environ=environ)
-    print(f"{shown} is valid: {_counted(len(config.names), 'pipeline')}.")  # noqa: T201 - asked for
+    write_answer(f"{shown} is valid: {_counted(len(config.names), 'pipeline')}.")
     return 0
 
 
@@ -90,13 +91,13 @@ def list_pipelines(call: Call, *, since: str, is_json: bool) -> int:
     elif since:
         files = changed_since(config.root, since)
         names = [name for name in names if is_concerned(config, name, files, environ, folders_read=local_modules)]
-    print(publish(names).decode() if is_json else "\n".join(names))  # noqa: T201 - asked for
+    write_answer(printable_json(names, is_compact=True) if is_json else "\n".join(names))
     return 0
 
 
 def print_schema() -> int:
     """Print the JSON Schema of tfguard.yml, the same as `tfguard.schema.json` in the package."""
-    print(printable_json(schema()))  # noqa: T201 - asked for
+    write_answer(printable_json(schema()))
     return 0
 
 
@@ -113,4 +114,4 @@ def _text(value: Any) -> str:
 
 
 def _print_json(facts: Any) -> None:
-    print(redaction.redact(printable_json(facts)))  # noqa: T201 - asked for
+    write_answer(redaction.redact(printable_json(facts)))

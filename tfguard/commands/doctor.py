@@ -10,6 +10,7 @@ from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
 from tfguard.errors import TfguardError
 from tfguard.lock.opened_lock import OpenedLock
+from tfguard.outlet import write_answer
 from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context
 from tfguard.terraform import command_line
@@ -74,10 +75,9 @@ def print_findings(context: Context, findings: Iterable[Finding], *, is_json: bo
         for finding in findings:
             found.append(finding)
             if not is_json:
-                print("\n".join(as_lines(finding, _WIDTH)), flush=True)  # noqa: T201 - asked for
+                write_answer("\n".join(as_lines(finding, _WIDTH)), is_awaited=True)
     finally:  # Where the proof cannot be had, what was found before is worth no less.
         if is_json:
             facts = {"label": context.label(), "findings": found}
-            text = printable_json(facts)
-            print(redaction.redact(text), flush=True)  # noqa: T201 - asked for
+            write_answer(redaction.redact(printable_json(facts)), is_awaited=True)
     return 1 if any(finding.mark == "failure" for finding in found) else 0

@@ -11,6 +11,7 @@ from tfguard.commands.status import ending, run_facts
 from tfguard.durations import spoken_duration
 from tfguard.lock.opened_lock import opened
 from tfguard.lock.verdicts import age_seconds
+from tfguard.outlet import write_answer
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
 from tfguard.run.context import operated_target
@@ -32,11 +33,11 @@ def run_history(call: Call, *, is_json: bool) -> int:
         runs = [run_facts(run) for run in reversed(lock.read_history().runs)]
     if is_json:
         facts = {"label": subject.label, "runs": runs}
-        print(printable_json(facts))  # noqa: T201 - asked for
+        write_answer(printable_json(facts))
     elif runs:
         print_table(_HEADINGS, [_row(run) for run in runs])
     else:
-        print(f"{printable(subject.label, 80)}: no run is known.")  # noqa: T201 - asked for
+        write_answer(f"{printable(subject.label, 80)}: no run is known.")
     return 0
 
 

@@ -15,6 +15,7 @@ from tfguard.lock.opened_lock import Seen, opened
 from tfguard.lock.queue_record import Run, Ticket
 from tfguard.lock.store import LockRecord
 from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds
+from tfguard.outlet import write_answer
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
 from tfguard.run.context import operated_target
@@ -36,7 +37,7 @@ def run_status(call: Call, *, is_json: bool) -> int:
     with opened(target) as lock:
         facts = _facts(Look(subject.label, lock.places, lock.read(), lock.history()))
     text = printable_json(facts) if is_json else _as_text(facts)
-    print(text)  # noqa: T201 - asked for
+    write_answer(text)
     return 0
 
 
@@ -72,11 +73,11 @@ def run_status_of_backend(call: Call, *, is_json: bool) -> int:
 def _print_all(looks: list[Look], *, is_json: bool) -> None:
     facts = [_facts(look) for look in looks]
     if is_json:
-        print(printable_json(facts))  # noqa: T201 - asked for
+        write_answer(printable_json(facts))
     elif facts:
         print_table(("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN"), list(map(_row, facts)))
     else:
-        print("No lock is held there.")  # noqa: T201 - asked for
+        write_answer("No lock is held there.")
 
 
 def _facts(look: Look) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from tfguard.errors import NAMED, ConfigError
+from tfguard.text import unobeyed
 
 if TYPE_CHECKING:
     import yaml
@@ -94,7 +95,7 @@ class Document:
 
 def clip(text: str, columns: int) -> str:
     """Make text fit for one line of a message: no control characters, no more than `columns`."""
-    visible = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    visible = unobeyed("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text))
     return visible if len(visible) <= columns else visible[: columns - 1] + "…"
 
 

@@ -16,6 +16,7 @@ from tfguard.config.schema import KeyFinding
 from tfguard.config.values import Rule, seconds
 from tfguard.config.variables import has_variables
 from tfguard.lock.deadlines import LONGEST_LEASE_SECONDS
+from tfguard.text import unobeyed
 
 MAX_NAME_LENGTH = 120
 
@@ -27,6 +28,9 @@ def pipeline_name_finding(name: str) -> KeyFinding | None:
         what = f"a name is printable, has no spaces around it, and at most {MAX_NAME_LENGTH} characters"
     elif not name or name.startswith("-"):
         what = "a name is not empty and does not begin with a dash"
+    elif name.startswith((":", "#")) or unobeyed(name) != name:
+        # Lines begin with it, and a CI's log obeys `::…` and `##[…]`.
+        what = "a name does not begin with : or #, nor is there ##[ in it"
     elif "" in parts or "." in parts or ".." in parts or "\\" in name:
         what = "a name has no empty part, no . or .. between slashes, and no backslash"
     else:

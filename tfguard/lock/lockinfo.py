@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from tfguard.clock import _RFC3339
-from tfguard.text import valid
+from tfguard.text import printable, valid
 
 #: A lock record larger than this is not one of Terraform's, and nothing we want in memory or on a terminal.
 MAX_BYTES = 64 * 1024
@@ -55,7 +55,7 @@ def decode(text: str) -> LockInfo | None:
     Read a LockInfo as Terraform would: keys in any case, unknown keys ignored, missing ones empty.
 
     Returns None where Terraform would call the lock unreadable: not a JSON object, a field that is no string,
-    no ID, a `Created` that is not RFC 3339 — or more than 64 KiB of it.
+    no ID, a `Created` that is not RFC 3339 — or more than 64 KiB of it. What is returned may be printed.
     """
     fields = decode_object(text)
     if fields is None:
@@ -66,7 +66,7 @@ def decode(text: str) -> LockInfo | None:
         return None
     if not values["id"] or (values["created"] and not _RFC3339.fullmatch(values["created"])):
         return None
-    return LockInfo(**values)
+    return LockInfo(**{name: printable(value, MAX_BYTES) for name, value in values.items()})
 
 
 def decode_object(text: str) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from tfguard.lock.store import MAX_COUNT, Count, Holder, QueueRecord
-from tfguard.wire import publish
+from tfguard.wire import Stranger, publish
 
 #: How many runs are kept, small enough for one DynamoDB item together with the line.
 KEPT_RUNS = 20
@@ -43,7 +43,7 @@ _MAX_WORD = 200
 _DIGITS = re.compile(rb"[1-9][0-9]{16,}")
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Run(Stranger, frozen=True, kw_only=True, omit_defaults=True):
     """
     One past run of a lock. Durations in seconds; `ended_at` RFC 3339, for people.
 
@@ -63,7 +63,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
 
 
-class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Ticket(Stranger, frozen=True, kw_only=True, omit_defaults=True):
     """
     One who waits. `number` is given by the line, 0 before; `id` is the waiter's own; `since` is RFC 3339, for people;
     `sign` is raised by its waiter and by nobody else.
@@ -76,12 +76,14 @@ class Ticket(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     sign: Count = 0
 
 
-class QueueState(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class QueueState(Stranger, frozen=True, kw_only=True, omit_defaults=True):
     """
     All that the queue record says. `token` counts acquisitions and never goes down, nor does `last_number`.
 
     `errored` is where the state of a run waits that Terraform could not save.
     """
+
+    used_raw = frozenset({"errored"})  # It is looked for there.
 
     token: Count = 0
     runs: tuple[Run, ...] = ()

@@ -13,6 +13,7 @@ import msgspec
 
 from tfguard import errors
 from tfguard.lock.store import LockRecord
+from tfguard.wire import Stranger
 
 
 class Busy(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -47,7 +48,7 @@ class Unlisted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     resource: str
 
 
-class UnsavedState(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class UnsavedState(Stranger, frozen=True, kw_only=True, tag=True):
     """A former run's state waits at `place` to be pushed."""
 
     place: str

@@ -17,13 +17,14 @@ import msgspec
 
 from tfguard.lock.deadlines import bounded_lease_seconds
 from tfguard.lock.lockinfo import LockInfo
+from tfguard.wire import Stranger
 
 #: A number out of a stranger's record: whatever we do with it, it stays one that Python can print and divide.
 MAX_COUNT = 2**53
 Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
-class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
+class Holder(Stranger, frozen=True, omit_defaults=True):
     """Who holds or waits for a lock: `ana@ci-7`, `apply`, `GitHub run 4812`, `https://…`."""
 
     who: str
@@ -32,7 +33,7 @@ class Holder(msgspec.Struct, frozen=True, omit_defaults=True):
     link: str = ""
 
 
-class Lease(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Lease(Stranger, frozen=True, kw_only=True, omit_defaults=True):
     """
     What tfguard adds to a lock record; a plain Terraform lock has none and never expires.
 
@@ -63,9 +64,9 @@ class LockRecord(msgspec.Struct, frozen=True, kw_only=True):
     """
     What a store keeps while the lock is held.
 
-    `text` is Terraform's LockInfo exactly as stored: it is the record's identity. `info` is `text` parsed, None where
-    it cannot be. `lease` is None for a plain Terraform lock and wherever our data cannot be read. `version` belongs to
-    the store (an ETag); callers hand it back untouched.
+    `text` is Terraform's LockInfo exactly as stored: it is the record's identity, and never shown. `info` is `text`
+    parsed, None where it cannot be. `lease` is None for a plain Terraform lock and wherever our data cannot be read.
+    `version` belongs to the store (an ETag); callers hand it back untouched.
     """
 
     text: str

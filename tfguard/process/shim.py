@@ -91,13 +91,14 @@ def main(group: int, parent: int, page: int, words: "list[str]", environ: "Mappi
     for number in DEFAULTS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    shown = argv[0].replace("#", "# ")  # `##[…]` is obeyed in a CI's log; `text` would bring msgspec along.
     try:
         if moves:
             place(read(moves))
         os.execvpe(argv[0], argv, environ)
     except FileNotFoundError as error:
-        print(f"tfguard: {argv[0]}: {error.strerror}", file=sys.stderr)
+        print(f"tfguard: {shown}: {error.strerror}", file=sys.stderr)
         return NOT_FOUND
     except OSError as error:
-        print(f"tfguard: {argv[0]}: {error.strerror}", file=sys.stderr)
+        print(f"tfguard: {shown}: {error.strerror}", file=sys.stderr)
         return NOT_EXECUTABLE

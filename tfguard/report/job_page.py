@@ -20,7 +20,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfguard import redaction
 from tfguard.ci import identity
 from tfguard.ci.job_log import stream_for
 from tfguard.ci.platforms import find_job, find_platform
@@ -122,11 +121,11 @@ class JobPage:
     # --- what we say --------------------------------------------------------------------------------------------
 
     def hear(self, level: str, event: str, text: str, facts: Mapping[str, Any]) -> None:
-        """Note a message for the page, and annotate with it if it is worth that."""
+        """Note a message, harmless and without secrets, for the page; annotate with it if it is worth that."""
         if facts.get("holder"):
             self.story.holder = publish(facts["holder"], enc_hook=str).decode()
         if level != "info" and _ANNOTATED.fullmatch(event):
-            self._annotate(level, redaction.redact(text))
+            self._annotate(level, text)
 
     def note_signal(self, number: int) -> None:
         """Note what asked the run to stop; the first one counts."""

@@ -16,6 +16,7 @@ from tfguard.errors import Outcome, TfguardError
 from tfguard.outlet import write_to_stderr
 from tfguard.report import log
 from tfguard.report.listener import LISTENERS
+from tfguard.text import harmless
 
 if TYPE_CHECKING:
     from tfguard.jobfiles.story import ReportFile
@@ -41,13 +42,14 @@ class Reporter:
 
     def say(self, level: Level, event: str, text: str, **facts: Any) -> None:
         """Tell people `text`, or machines `event` and its facts."""
+        text = harmless(redaction.redact(text))  # In this order: a secret is known as it is.
         if self.page is not None:
             self.page.hear(level, event, text, facts)
         if self._is_json:
             getattr(self._log, level)(event, message=" ".join(text.splitlines()), **facts)
             return
         if level != "info" or not self._is_quiet:
-            write_to_stderr(redaction.redact(text) + "\n")
+            write_to_stderr(text + "\n")
         self._log.debug(event, **facts)
 
     @property

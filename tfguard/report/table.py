@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tfguard import redaction
+from tfguard.outlet import write_answer
 from tfguard.text import printable
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def print_table(headings: Sequence[str], rows: Rows) -> None:
     if sys.stdout.isatty():
         _print_rich(headings, clean)
     else:
-        print("\n".join(aligned(headings, clean)))  # noqa: T201 - asked for
+        write_answer("\n".join(aligned(headings, clean)))
 
 
 def aligned(headings: Sequence[str], rows: Rows) -> list[str]:
