@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import stat
 from pathlib import Path
 from typing import IO
 
@@ -20,6 +21,48 @@ def make_folder(place: Path) -> None:
     make_folder(place.parent)
     with contextlib.suppress(FileExistsError):  # two at once
         place.mkdir(mode=0o700)
+
+
+def make_real_folder(place: Path) -> None:
+    """Make a folder as `make_folder` does. Raises OSError too where a link is in its place, as out of a checkout."""
+    make_folder(place)
+    os.close(os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+
+
+def read_own(path: Path, limit_bytes: int) -> bytes | None:
+    """
+    Return what stands in a file that we have written; None if there is none, it is longer, or somebody else may have.
+
+    It and its folder are ours, and no links; nobody else can read it, or put another in its place.
+    """
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        if not _is_own(os.fstat(folder), 0o022):
+            return None
+        # Without O_NONBLOCK a FIFO would be waited for.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        with open(os.open(path.name, flags, dir_fd=folder), "rb") as file:
+            if not is_own(file.fileno()):
+                return None
+            data = file.read(limit_bytes + 1)
+            return data if len(data) <= limit_bytes else None
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+
+
+def is_own(descriptor: int) -> bool:
+    """Whether an open file is an ordinary one of ours that nobody else may open."""
+    status = os.fstat(descriptor)
+    return stat.S_ISREG(status.st_mode) and _is_own(status, 0o077)
+
+
+def _is_own(status: os.stat_result, forbidden: int) -> bool:
+    return status.st_uid == os.geteuid() and not status.st_mode & forbidden
 
 
 def write(path: Path, data: bytes) -> None:

@@ -38,7 +38,7 @@ def ask(
 
 def is_tracked(directory: str, name: str) -> bool:
     """Whether git keeps the file `name` of this directory; where that cannot be told, it does not."""
-    words = ("ls-files", "--error-unmatch", "--", name)
+    words = ("--literal-pathspecs", "ls-files", "--error-unmatch", "--", name)  # A file may be called `:(top)x`.
     try:
         return ask(directory, *words, is_anybodys=True, timeout_seconds=10).returncode == 0
     except (OSError, subprocess.TimeoutExpired):

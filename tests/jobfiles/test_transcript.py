@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tfguard import files
 from tfguard.jobfiles.transcript import HEAD_BYTES, TAIL_BYTES, Transcript
 
 ROOM = HEAD_BYTES + TAIL_BYTES
@@ -93,7 +94,7 @@ def test_a_link_in_its_place_is_not_followed(create: Open, tmp_path: Path) -> No
 @given(st.binary(max_size=200))
 def test_rubbish_in_the_file_is_no_reason_to_fail(tmp_path_factory, data: bytes) -> None:
     path = tmp_path_factory.mktemp("rubbish") / "t"
-    path.write_bytes(data)
+    files.write(path, data)
     found = Transcript.find(path)
     assert found is not None
 

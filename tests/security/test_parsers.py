@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from tests.support.fakes import FakeClock
+from tfguard import files
 from tfguard.backends.aws import dynamodb, s3
 from tfguard.backends.urls import parse_store_url
 from tfguard.config.variables import UnsetVariable, expand, malformed_reference
@@ -253,8 +254,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @given(content=st.binary(max_size=60) | object_with(label=TEXT, again=TEXT, target=JSON, token=NUMBERS).map(str.encode))
 def test_any_run_record_is_one_or_none(place: Path, content: bytes) -> None:
-    place.write_bytes(content)
-    place.with_suffix(run_record.STORY_SUFFIX).write_bytes(content)
+    for path in (place, place.with_suffix(run_record.STORY_SUFFIX)):
+        files.write(path, content)
 
     assert run_record.read(place) is None or run_record.read(place).label is not None
     assert story.read(place) is None or story.read(place).label is not None

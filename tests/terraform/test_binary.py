@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tfguard import files
 from tfguard.errors import ConfigError, ProgramNotExecutable, ProgramNotFound
 from tfguard.terraform.binary import Binary, binary_version, find_binary
 
@@ -189,7 +190,7 @@ def test_a_damaged_cache_is_written_anew(tmp_path: Path, damage: bytes) -> None:
     real = Path(os.path.realpath(_terraform()))
     cache = tmp_path / "cache"
     cache.mkdir()
-    (cache / "versions.json").write_bytes(damage)
+    files.write(cache / "versions.json", damage)
 
     version = binary_version(Binary(real, "terraform"), os.environ, cache)
 

@@ -23,6 +23,7 @@ class GitLab(Platform):
     environ: Mapping[str, str]
     job_folder = "CI_PROJECT_DIR"
     records = ".tfguard/runs"
+    job_secrets = ("CI_JOB_TOKEN", "CI_JOB_ID", "CI_SERVER_URL")
 
     def open_group(self, title: str, token: str) -> str:
         return f"\x1b[0Ksection_start:{int(time.time())}:tfguard_{token[:8]}\r\x1b[0K{title}\n"
@@ -37,5 +38,5 @@ class GitLab(Platform):
 
     def make_plan_folder(self) -> str:
         folder = os.path.join(self.environ[self.job_folder], ".tfguard")
-        files.make_folder(Path(folder))
+        files.make_real_folder(Path(folder))
         return folder

@@ -27,6 +27,9 @@ class Platform(Protocol):
     #: The variable that names a folder which all steps of a job share, and where in it runs leave their records.
     job_folder: ClassVar[str] = ""
     records: ClassVar[str] = ""
+    #: Variables that every step of a job has and nobody else knows, where `job_folder` is the checkout. The first is
+    #: the secret, the others tell one job from another.
+    job_secrets: ClassVar[tuple[str, ...]] = ()
     #: Whether a step fails with every status but 0, so that outputs have to tell that a plan has changes.
     fails_on_every_status: ClassVar[bool] = False
 

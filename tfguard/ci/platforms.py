@@ -26,6 +26,15 @@ def find_job(environ: Mapping[str, str]) -> Platform | None:
     return next((kind(environ) for kind in PLATFORMS.values() if environ.get(kind.job_folder)), None)
 
 
+def job_secret(environ: Mapping[str, str]) -> bytes:
+    """Return what is known to the steps of this job alone; empty where they need none, or have none."""
+    job = find_job(environ)
+    names = job.job_secrets if job and not environ.get("TFGUARD_RECORDS") else ()
+    if not names or not environ.get(names[0]):
+        return b""
+    return "\0".join(environ.get(name, "") for name in names).encode("utf-8", "surrogateescape")
+
+
 def records_folder(environ: Mapping[str, str]) -> Path | None:
     """Return the folder for the records of this job's runs; None where the job's steps share none."""
     job = find_job(environ)

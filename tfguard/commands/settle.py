@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tfguard.ci import identity
 from tfguard.errors import TfguardError
-from tfguard.jobfiles import run_record
+from tfguard.git import is_tracked
+from tfguard.jobfiles import own_file, run_record
 from tfguard.jobfiles.run_record import RunRecord
 from tfguard.report.messages import operating, phrases
 from tfguard.report.messages.failing import failure
@@ -32,13 +33,13 @@ def run_settle(call: Call, *, timeout_seconds: float, place: str = "") -> int:
         StoreDenied, StoreMisconfigured, StoreUnavailable: Its lock cannot be looked at.
     """
     environ, report = call.environ, call.report
+    own_file.remember_job(environ)
     until = time.monotonic() + timeout_seconds
     folder = Path(place) if place else run_record.folder(environ)
-    found = [
-        path
-        for path in run_record.paths(folder)
-        if (record := run_record.read(path)) is not None and (place or _is_of_this_job(record, environ))
-    ]
+    believed, refused = _believed(run_record.paths(folder))
+    if refused:
+        report.say("warning", "settle.refused", operating.not_believed(str(refused[0].parent), len(refused)))
+    found = [path for path, record in believed.items() if place or _is_of_this_job(record, environ)]
     told = tell_of_unlocked(folder, environ, report) if place or not run_record.is_shared(environ) else 0
     if not found and not told:
         report.say("info", "settle.finished", operating.nothing_to_settle())
@@ -54,6 +55,19 @@ def run_settle(call: Call, *, timeout_seconds: float, place: str = "") -> int:
     if problem is not None:
         raise problem[0]
     return 0
+
+
+def _believed(paths: Sequence[Path]) -> tuple[dict[Path, RunRecord], list[Path]]:
+    """Return the records that we have written ourselves, and those that may be anybody's."""
+    believed: dict[Path, RunRecord] = {}
+    refused: list[Path] = []
+    for path in paths:
+        record = run_record.read(path)
+        if record is not None and (own_file.is_sealed() or not is_tracked(str(path.parent), path.name)):
+            believed[path] = record
+        elif os.path.lexists(path):
+            refused.append(path)
+    return believed, refused
 
 
 def _is_of_this_job(record: RunRecord, environ: Mapping[str, str]) -> bool:

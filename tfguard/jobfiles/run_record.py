@@ -22,13 +22,13 @@ from typing import Any
 
 import msgspec
 
-from tfguard import files
 from tfguard.backends.target import Target
 from tfguard.ci import platforms
 from tfguard.clock import boot_id, created
 from tfguard.guard.messages import Family
+from tfguard.jobfiles import own_file
 from tfguard.jobfiles.transcript import Transcript
-from tfguard.wire import pack, unpack
+from tfguard.wire import Stranger, pack, unpack
 
 #: How many records of runs that ended are kept where nobody settles, as on a laptop.
 KEPT_RECORDS = 20
@@ -54,13 +54,15 @@ class ProcessMark(msgspec.Struct, frozen=True, kw_only=True):
         return _started(self.pid) == self.started != ""
 
 
-class RunRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RunRecord(Stranger, frozen=True, kw_only=True, omit_defaults=True):
     """
     One run under one lock. Times RFC 3339, for people; durations in seconds.
 
     `target` is without secrets; `is_stripped` says that there were some. `release` is how the release ended, empty
     while the lock is held. `namespace` is the PID namespace that the marks belong to.
     """
+
+    used_raw = frozenset({"directory", "pipeline", "config"})
 
     label: str
     again: str
@@ -154,7 +156,10 @@ def folder(environ: Mapping[str, str]) -> Path:
     of_job = own or platforms.records_folder(environ)
     if of_job is not None:
         return of_job
-    home = environ.get("XDG_STATE_HOME") or os.path.join(environ.get("HOME") or tempfile.gettempdir(), ".local/state")
+    if not (environ.get("XDG_STATE_HOME") or environ.get("HOME")):
+        # Whoever was there first may own a folder of this name: then nothing is written there, nor read.
+        return Path(tempfile.gettempdir(), f"tfguard-{os.geteuid()}")
+    home = environ.get("XDG_STATE_HOME") or os.path.join(environ["HOME"], ".local/state")
     return Path(home, "tfguard", "runs")
 
 
@@ -173,17 +178,17 @@ def paths(place: Path) -> list[Path]:
     if place.is_file():
         return [place]
     with contextlib.suppress(OSError):
-        found = [(path.stat().st_mtime_ns, path) for path in place.glob(f"*{_SUFFIX}")]
+        found = [(path.lstat().st_mtime_ns, path) for path in place.glob(f"*{_SUFFIX}")]
         return [path for _, path in sorted(found)]
     return []
 
 
 def read(path: Path) -> RunRecord | None:
     """Read a record; None if there is none, or it is none of ours."""
+    data = own_file.read(path, _MAX_BYTES)
     try:
-        with path.open("rb") as file:
-            return unpack(file.read(_MAX_BYTES), RunRecord)
-    except (OSError, msgspec.DecodeError, RecursionError):
+        return unpack(data, RunRecord) if data is not None else None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 
 
@@ -194,10 +199,8 @@ def write(path: Path, record: RunRecord) -> None:
 
 def write_private(path: Path, data: bytes) -> None:
     """Write a file of this folder whole, readable by its owner alone. Raises OSError."""
-    _make_folder(path.parent)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    files.write(beside, data)
-    beside.replace(path)
+    own_file.make_folder(path.parent)
+    own_file.write(path, data)
 
 
 def prune(place: Path) -> None:
@@ -224,15 +227,6 @@ def forget_story(path: Path) -> None:
     for suffix in (STORY_SUFFIX, TEXT_SUFFIX):
         with contextlib.suppress(OSError):
             path.with_suffix(suffix).unlink()
-
-
-def _make_folder(place: Path) -> None:
-    if place.is_dir():
-        return
-    files.make_folder(place)
-    if place.parent.name == ".tfguard":
-        # It stands in somebody's checkout: git should not see it.
-        files.write(place.parent / ".gitignore", b"*\n")
 
 
 # --- processes ------------------------------------------------------------------------------------------------------

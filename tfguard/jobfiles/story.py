@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from tfguard.jobfiles import run_record
+from tfguard.jobfiles import own_file, run_record
 from tfguard.jobfiles.run_record import STORY_SUFFIX, ProcessMark
 from tfguard.terraform.plan_json import PlannedChanges
 from tfguard.wire import pack, unpack
@@ -61,18 +61,11 @@ class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 def read(record: Path) -> Story | None:
     """Read what was gathered beside a record; None if it has been told, or is none of ours."""
+    data = own_file.read(record.with_suffix(STORY_SUFFIX), _MAX_BYTES)  # It names files to write.
     try:
-        with open(record.with_suffix(STORY_SUFFIX), "rb", opener=_without_following) as file:
-            status = os.fstat(file.fileno())
-            # It names files to write. One that came with a checkout is not private.
-            is_ours = status.st_uid == os.geteuid() and not status.st_mode & 0o077
-            return unpack(file.read(_MAX_BYTES), Story) if is_ours else None
-    except (OSError, msgspec.DecodeError, RecursionError):
+        return unpack(data, Story) if data is not None else None
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
-
-
-def _without_following(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def own_mark() -> ProcessMark | None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from tfguard import files
+from tfguard.jobfiles import own_file
 
 #: Why a command failed stands at its end.
 HEAD_BYTES = 256 * 1024
@@ -43,7 +44,7 @@ class Transcript:
     def create(cls, path: Path) -> Transcript:
         """Begin one in a file that only its owner can read; in memory, where there can be no file."""
         try:
-            files.make_folder(path.parent)
+            own_file.make_folder(path.parent)
             return cls(_opened(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC))
         except OSError:
             return cls(io.BytesIO())
@@ -93,7 +94,10 @@ class Transcript:
 
 
 def _opened(path: Path, flags: int) -> BinaryIO:
-    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    if not files.is_own(descriptor):
+        os.close(descriptor)
+        raise PermissionError(f"{path} is not ours")
     # Unbuffered: what was written is in the file whatever becomes of us.
     return cast("BinaryIO", open(descriptor, "r+b", buffering=0))
 

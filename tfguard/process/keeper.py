@@ -26,6 +26,7 @@ from tfguard.clock import SystemClock
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
 from tfguard.guard.keeper_rules import KeeperRules
+from tfguard.jobfiles import own_file
 from tfguard.jobfiles.run_record import RecordWriter
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
@@ -228,6 +229,7 @@ def hear_signals() -> None:
 def main(descriptor: int, page: int, lifeline: int) -> None:
     """Run a keeper on one end of the front's socketpair; `page` is theirs, `lifeline` is for its sentinels."""
     os.setpgid(0, 0)
+    own_file.remember_job(os.environ)
     become_subreaper()  # Who loses its parent under our lock becomes our child: it may write, and we wait for it.
     hear_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])

@@ -23,7 +23,7 @@ from typing import Any
 from tfguard.ci import identity
 from tfguard.ci.job_log import stream_for
 from tfguard.ci.platforms import find_job, find_platform
-from tfguard.jobfiles import run_record, story
+from tfguard.jobfiles import own_file, run_record, story
 from tfguard.jobfiles.story import PlanFiles, ReportFile, Story
 from tfguard.jobfiles.transcript import Transcript
 from tfguard.outlet import outlet
@@ -59,6 +59,7 @@ class JobPage:
     @classmethod
     def of(cls, environ: Mapping[str, str], reports: Sequence[ReportFile] = ()) -> JobPage | None:
         """Return the page of a run that begins; None where nobody asked for one."""
+        own_file.remember_job(environ)
         record = Path(run_record.new_path(environ))
         return cls._made(environ, Story(reports=tuple(reports), front=story.own_mark()), record)
 

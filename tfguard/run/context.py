@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -161,8 +162,8 @@ def named_target(context: Context, lock: NamedLock) -> Target:
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
     """Where we remember what is slow to ask: the binary's version."""
-    home = environ.get("XDG_CACHE_HOME") or os.path.join(environ.get("HOME") or "/tmp", ".cache")  # noqa: S108
-    return Path(home) / "tfguard"
+    home = environ.get("XDG_CACHE_HOME") or (os.path.join(environ["HOME"], ".cache") if environ.get("HOME") else "")
+    return Path(home, "tfguard") if home else Path(tempfile.gettempdir(), f"tfguard-{os.geteuid()}")
 
 
 def operated_target(call: Call) -> tuple[phrases.Subject, Target]:

@@ -18,7 +18,8 @@ from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
 from tfguard.clock import SystemClock, created
 from tfguard.config.options import Options
-from tfguard.jobfiles import run_record, story
+from tfguard.git import is_tracked
+from tfguard.jobfiles import own_file, run_record, story
 from tfguard.jobfiles.run_record import RunRecord
 from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, opened
 from tfguard.lock.queue_record import Run
@@ -102,8 +103,11 @@ class Settling:
         shown = [seen for seen in lock.read() if seen.record.id == record.lock_id]
         if not shown:
             return True
+        for seen in shown:
+            if seen.record.lease is None or seen.record.lease.hold_until:
+                raise self._too_late(record, seen.record, "that lock carries no lease of a run")
         try:
-            if not record.is_here and not self._is_silent(record, lock, shown):
+            if not _is_seen_dead(record, shown) and not self._is_silent(record, lock, shown):
                 return False
             lock.remove(shown)
         except Changed:
@@ -113,7 +117,7 @@ class Settling:
 
     def _is_silent(self, record: RunRecord, lock: OpenedLock, shown: list[Seen]) -> bool:
         """Watch one lease, or as much of it as there is time for. Raises LockBusy when time is up."""
-        seconds = max(_lease_seconds(seen.record) for seen in shown)
+        seconds = max(record.lease_seconds, *(_lease_seconds(seen.record) for seen in shown))
         left = max(0.0, self._until - time.monotonic())
         self._say_once("info", "settle.waiting", operating.watching_remains(self.subject, seconds=seconds))
         if is_silent(lock, shown, self._clock, for_seconds=seconds, patience_seconds=left):
@@ -168,7 +172,7 @@ class Settling:
         redaction.register_secrets(self._target(record).secrets())  # What was printed is kept as it was.
         ended = RunEnded(
             label=record.label,
-            outcome=errors.Outcome(record.outcome or errors.Outcome.ORPHANED),
+            outcome=_outcome(record),
             exit_code=_status_of_killed(page) if record.exit_code is None else record.exit_code,
             signal=page.story.stopped_by,
             lock=record.target.path,
@@ -204,6 +208,11 @@ class Settling:
         return msgspec.structs.replace(record.target, stores=found.stores)
 
 
+def _is_seen_dead(record: RunRecord, shown: list[Seen]) -> bool:
+    """Whether the keeper that wrote the last heartbeats was one of this very machine, where its run is gone."""
+    return record.is_here and all(seen.record.lease and seen.record.lease.boot == record.boot for seen in shown)
+
+
 def _is_family_left(record: RunRecord) -> bool:
     """Whether anybody has outlived the run's program who may write."""
     kin = kin_of(record.family)
@@ -220,7 +229,12 @@ def tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Reporter)
     for path in folder.glob(f"*{run_record.STORY_SUFFIX}"):
         told = story.read(path)
         is_over = told is not None and (told.front is None or not told.front.is_alive())
-        if told is None or not is_over or run_record.read(path.with_suffix(".json")) is not None:
+        if (
+            told is None
+            or not is_over
+            or _is_of_the_checkout(path)
+            or run_record.read(path.with_suffix(".json")) is not None
+        ):
             continue
         text = operating.killed_without_lock(told.label)
         report.say("info", "settle.finished", text, label=told.label)
@@ -232,6 +246,16 @@ def tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Reporter)
         run_record.forget_story(path)
         count += 1
     return count
+
+
+def _outcome(record: RunRecord) -> errors.Outcome:
+    known = {outcome.value: outcome for outcome in errors.Outcome}
+    return known.get(record.outcome, errors.Outcome.ORPHANED)
+
+
+def _is_of_the_checkout(path: Path) -> bool:
+    """Whether git keeps this file: with a umask of 077 it makes what looks private."""
+    return not own_file.is_sealed() and is_tracked(str(path.parent), path.name)
 
 
 def _status_of_killed(page: JobPage) -> int:

@@ -15,7 +15,6 @@ import contextlib
 import os
 import re
 import shlex
-import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +33,7 @@ KINDS: tuple[Kind, ...] = ("terraform", "tofu")
 _ABSOLUTE = re.compile(rb"/[^\s\"'`;&|<>()$]+")
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _VERSION_TIMEOUT_SECONDS = 10
+_MAX_CACHE_BYTES = 1024 * 1024
 #: Version managers whose `terraform` is a binary of their own; which version runs depends on the directory.
 _MANAGERS = ("tenv", "tfswitch", "mise", "asdf")
 
@@ -216,11 +216,10 @@ def _is_manager(path: Path, real: Path) -> bool:
 
 
 def _read_versions(cache: Path) -> dict[str, _CachedVersion]:
+    data = files.read_own(cache, _MAX_CACHE_BYTES)
     try:
-        if not stat.S_ISREG(cache.stat().st_mode):
-            return {}
-        return unpack(cache.read_bytes(), dict[str, _CachedVersion])
-    except (OSError, msgspec.DecodeError, RecursionError):
+        return unpack(data, dict[str, _CachedVersion]) if data is not None else {}
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return {}
 
 
@@ -228,7 +227,7 @@ def _write_versions(cache: Path, known: Mapping[str, _CachedVersion]) -> None:
     """Replace the file as a whole: of two writers at once one wins, and the other asks Terraform again next time."""
     beside = cache.with_name(f"{cache.name}.{os.getpid()}")
     try:
-        files.make_folder(cache.parent)
+        files.make_real_folder(cache.parent)
         files.write(beside, pack(known))
         beside.replace(cache)
     except OSError:

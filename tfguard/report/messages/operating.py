@@ -140,6 +140,15 @@ def unlocked(subject: Subject, record: LockRecord, now: datetime, *, is_written:
 # --- settling -------------------------------------------------------------------------------------------------------
 
 
+def not_believed(folder: str, count: int) -> str:
+    """Files that look like records of runs, and may be anybody's."""
+    what = "1 file that this job's tfguard has not left" if count == 1 else f"{count} files that are not this job's"
+    return fit(
+        f"tfguard: not settled: {what}, in {printable(folder, 50)}.",
+        "A record is a private file of ours, in a folder that nobody else may write to (chmod go-w), and not in git.",
+    )
+
+
 def nothing_to_settle() -> str:
     return fit("tfguard: nothing to settle: no run of this job has left anything.")
 
