@@ -27,7 +27,8 @@ ROOT = Path(__file__).parents[2]
 def fresh_log(monkeypatch) -> None:
     """Give each test the log as a new process has it."""
     monkeypatch.setattr(log, "_sink", log._sink)
-    monkeypatch.setattr(redaction, "_secrets", ())
+    monkeypatch.setattr(redaction, "_secrets", frozenset())
+    monkeypatch.setattr(redaction, "_forms", ())
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 

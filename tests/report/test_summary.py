@@ -53,7 +53,8 @@ HOSTILE = (
 
 @pytest.fixture
 def secrets(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(redaction, "_secrets", ())
+    monkeypatch.setattr(redaction, "_secrets", frozenset())
+    monkeypatch.setattr(redaction, "_forms", ())
     redaction.register_secrets([SECRET])
     return
 
