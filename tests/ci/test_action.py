@@ -130,7 +130,7 @@ def test_settle_tells_the_story_of_a_run_step_that_was_killed(job: Callable[...,
     assert made.stage.locks() == []
     assert made.outputs["outcome"] == "orphaned"
     assert made.outputs["lock-id"]
-    assert "### ❌" in settled.summary
+    assert "<h3>❌" in settled.summary
 
 
 # --- bad input ------------------------------------------------------------------------------------------------------

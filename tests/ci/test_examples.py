@@ -181,7 +181,7 @@ def told(tmp_path: Path) -> Callable[..., str]:
     def run(workflow: str, job: str, found: str, **environ: str) -> str:
         (tmp_path / "gh").write_text(FAKE_GH)
         (tmp_path / "gh").chmod(0o755)
-        (tmp_path / "plan.md").write_text("### ✅ prod/app\n")
+        (tmp_path / "plan.md").write_text("<h3>✅ prod/app</h3>\n")
         script = jobs_of(EXAMPLES / "github" / workflow)[job]["steps"][-1]["run"]
         base = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path), "GITHUB_REPOSITORY": "acme/infra"}
         subprocess.run(["bash", "-e", "-c", script], env={**base, "FOUND": found, **environ}, check=True)
@@ -195,7 +195,7 @@ def test_a_leg_keeps_one_comment_up_to_date(told, tmp_path: Path, found: str, wa
     call = told("comment.yml", "plan", found, NUMBER="7", MARK="<!-- tfguard prod/app -->")
 
     assert wanted in call
-    assert (tmp_path / "comment.md").read_text() == "<!-- tfguard prod/app -->\n### ✅ prod/app\n"
+    assert (tmp_path / "comment.md").read_text() == "<!-- tfguard prod/app -->\n<h3>✅ prod/app</h3>\n"
 
 
 @pytest.mark.parametrize(

@@ -188,19 +188,21 @@ def test_an_interrupted_run_is_told(stage: Make) -> None:
     assert (facts(made)["outcome"], facts(made)["exit_code"]) == ("interrupted", 143)
 
 
-def test_a_report_has_the_mode_of_any_new_file_and_replaces_what_a_link_names(stage: Make) -> None:
+def test_a_report_has_the_mode_of_any_new_file_and_replaces_a_link_and_not_what_it_names(stage: Make) -> None:
     made = stage("local")
     (made.path / "elsewhere").mkdir()
+    (made.path / "elsewhere/r.json").write_text("precious")
     os.symlink("elsewhere/r.json", made.path / "r.json")
 
     made.tfguard("--report", "r.json", "validate")
 
     umask = os.umask(0)
     os.umask(umask)
-    whole = made.path / "elsewhere/r.json"
-    assert whole.stat().st_mode & 0o777 == 0o666 & ~umask
-    assert (made.path / "r.json").is_symlink()
-    assert [path.name for path in whole.parent.iterdir()] == ["r.json"]
+    whole = made.path / "r.json"
+    assert whole.lstat().st_mode & 0o777 == 0o666 & ~umask
+    assert not whole.is_symlink()
+    assert facts(made)["label"]
+    assert (made.path / "elsewhere/r.json").read_text() == "precious"
 
 
 def test_a_report_that_cannot_be_written_in_the_end_costs_a_warning(stage: Make) -> None:
@@ -222,6 +224,7 @@ def test_a_report_that_cannot_be_written_in_the_end_costs_a_warning(stage: Make)
         (["--report", "r.txt", "plan"], "--report r.txt: its name ends neither in .md nor in .json."),
         (["--report", "nowhere/r.md", "plan"], "there is no folder"),
         (["--report", "folder.md", "plan"], "--report folder.md is there, and is no file."),
+        (["--report", "link.md", "plan"], "--report link.md is a link to terraform.tfstate, which is no report."),
         (["--report", "/proc/r.md", "plan"], "--report /proc/r.md: /proc cannot be written to: "),
         (["--report=", "plan"], "--report needs a value."),
         (["--report", "r.md", "--report-limit", "65k", "plan"], "--report-limit is '65k', and not 4000 bytes or more."),
@@ -236,6 +239,7 @@ def test_a_report_that_cannot_be_written_in_the_end_costs_a_warning(stage: Make)
 def test_bad_options_are_refused_before_anything_runs(tmp_path: Path, stage: Make, words: list[str], said: str) -> None:
     made = stage("local", is_initialised=False)
     (made.path / "folder.md").mkdir()
+    (made.path / "link.md").symlink_to("terraform.tfstate")
 
     result = made.tfguard(*words)
 

@@ -1,8 +1,9 @@
 """
 `--report FILE.md|.json`: a run told in a file of the user's, on a laptop as in any CI.
 
-It is written whole, by rename, when the run has ended. Its mode is that of any new file of the user's: a report is made
-for others to read, a later step, a comment, an artifact; and it holds nothing but what the job's log shows as well.
+It is written whole, by rename, when the run has ended; a link in its place is replaced, and what it names stays. Its
+mode is that of any new file of the user's: a report is made for others to read, a later step, a comment, an artifact;
+and it holds nothing but what the job's log shows as well.
 """
 
 from __future__ import annotations
@@ -78,9 +79,11 @@ def _checked(path: str) -> str:
     shown = printable(path, 60)
     if not path.endswith(_SUFFIXES):
         raise UsageError(f"--report {shown}: its name ends neither in .md nor in .json.", _EXAMPLE)
-    whole = os.path.realpath(path)  # Of a link it is the file that is replaced.
-    folder = os.path.dirname(whole)
-    if os.path.exists(whole) and not os.path.isfile(whole):
+    folder = os.path.realpath(os.path.dirname(path) or ".")
+    whole = os.path.join(folder, os.path.basename(path))
+    if os.path.islink(whole):
+        _check_link(whole, shown)
+    elif os.path.exists(whole) and not os.path.isfile(whole):
         raise UsageError(f"--report {shown} is there, and is no file.", "Give it another name.")
     if not os.path.isdir(folder):
         raise UsageError(f"--report {shown}: there is no folder {printable(folder, 60)}.", "Make it first.")
@@ -91,6 +94,17 @@ def _checked(path: str) -> str:
             f"--report {shown}: {printable(folder, 60)} cannot be written to: {error.strerror}."
         ) from error
     return whole
+
+
+def _check_link(path: str, shown: str) -> None:
+    """Of a link, itself is replaced, and what it leads to stays: it has to be meant for reports, and ours."""
+    target = os.readlink(path)
+    if not target.endswith(os.path.splitext(path)[1]):
+        raise UsageError(
+            f"--report {shown} is a link to {printable(target, 60)}, which is no report.", "Give it another name."
+        )
+    if os.lstat(path).st_uid != os.geteuid():
+        raise UsageError(f"--report {shown} is another user's link.", "Give it another name.")
 
 
 def _write_beside(path: Path, data: bytes) -> Path:

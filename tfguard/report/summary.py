@@ -36,8 +36,6 @@ _MAX_WORD_BYTES = 600
 _MAX_LINK_BYTES = 1000
 _MAX_NOTES = 20
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-#: What Markdown would read even between tags.
-_MARKDOWN = re.compile(r"[\\`*_\[\]!|~$]")
 _MARKS = {"succeeded": "✅", "interrupted": "⏹️"}
 
 
@@ -170,8 +168,8 @@ def _head(page: Page) -> str:
     link = _link(page, html.escape)
     linked = f'<a href="{html.escape(link)}">{who}</a>' if link else who
     lines = [
-        # The one line that Markdown does read.
-        f"### {_MARKS.get(page.outcome, '❌')} {_code(page.label, _without_markdown)}: {page.outcome}{code}",
+        # No `###`: Markdown would make a link of an address in the label.
+        f"<h3>{_MARKS.get(page.outcome, '❌')} {_code(page.label)}: {page.outcome}{code}</h3>",
         f"<p>{linked}</p>" if who else "",
         _times(page),
     ]
@@ -239,10 +237,6 @@ def _code(text: str, written: Callable[[str], str] = html.escape) -> str:
     """One line of a stranger's."""
     shown = written(_word(text, written))
     return f"<code>{shown}</code>" if shown else ""
-
-
-def _without_markdown(text: str) -> str:
-    return _MARKDOWN.sub(lambda sign: f"&#{ord(sign[0])};", html.escape(text))
 
 
 def _escaped(text: str, room: int) -> str:
