@@ -51,6 +51,15 @@ _CANCELS = (signal.SIGINT, signal.SIGTERM)
 #: Where the runner puts GITHUB_WORKSPACE inside a job's `container:`, wherever it is outside.
 _IN_CONTAINER = "/__w/"
 _MAX_WORD = 40
+#: Where installers run. They read settings from their working directory and all above it (`uv.toml`, `pyproject.toml`,
+#: `.python-version`), and a job's is a checkout: a branch could name an index that would be sent the user's password.
+_NEUTRAL = "/"
+#: Variables of theirs that name a file or a folder.
+_NAMING = """
+    PIP_CERT PIP_CACHE_DIR PIP_CONFIG_FILE PIP_CONSTRAINT PIP_FIND_LINKS UV_CACHE_DIR UV_CONFIG_FILE UV_CONSTRAINT
+    UV_FIND_LINKS SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE NETRC
+"""
+_PLACES = frozenset(_NAMING.split())
 
 
 class Refused(Exception):
@@ -303,10 +312,10 @@ def _install(place: Path, environ: Mapping[str, str]) -> None:
     problem = ""
     with tempfile.TemporaryDirectory(prefix="tfguard-venv-") as folder:
         for installer in _installers(environ, folder):
-            done = subprocess.run([*installer, *wanted], stdout=2, check=False)
+            done = subprocess.run([*installer, *wanted], stdout=2, check=False, cwd=_NEUTRAL, env=_whole(environ))
             if done.returncode == 0:
                 return
-            problem = "uv" if installer[0] == "uv" else "pip"
+            problem = "uv" if installer[1] == "pip" else "pip"
     if not problem:
         raise Refused("this Python has neither pip nor venv.\nPut actions/setup-python before this step.")
     raise Refused(
@@ -317,8 +326,9 @@ def _install(place: Path, environ: Mapping[str, str]) -> None:
 
 def _installers(environ: Mapping[str, str], folder: str) -> Iterator[list[str]]:
     """Give uv where there is one, being ten times faster; then pip, or else the pip that a fresh venv brings."""
-    if shutil.which("uv") and not _is_told_to_pip_alone(environ):
-        yield ["uv", "pip", "install", "--quiet", "--python", sys.executable]
+    uv = shutil.which("uv") or ""
+    if os.path.isabs(uv) and not _is_told_to_pip_alone(environ):  # Else a checkout has it on PATH.
+        yield [uv, "pip", "install", "--quiet", "--python", sys.executable]
     options = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
     # -I: the working directory is somebody's checkout, and may hold a pip.py.
     if _succeeds(sys.executable, "-I", "-m", "pip", "--version"):
@@ -337,8 +347,14 @@ def _is_told_to_pip_alone(environ: Mapping[str, str]) -> bool:
     return not to_uv and (to_pip or any(os.path.isfile(os.path.expanduser(file)) for file in files))
 
 
+def _whole(environ: Mapping[str, str]) -> dict[str, str]:
+    """The installers' environment: what the user has named from where the job is, they find from elsewhere too."""
+    named = {name: environ[name] for name in _PLACES if environ.get(name) and os.path.exists(environ[name])}
+    return {**environ, **{name: os.path.abspath(value) for name, value in named.items()}}
+
+
 def _succeeds(*argv: str) -> bool:
-    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+    return subprocess.run(argv, capture_output=True, check=False, cwd=_NEUTRAL).returncode == 0
 
 
 if __name__ == "__main__":

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +18,9 @@ from tests.conftest import cannot
 from tests.e2e.conftest import ROOT, Stage, base_environ, stage  # noqa: F401 - a fixture
 from tests.support import emulators
 from tests.support.eventually import patience
+from tests.support.serving import Request, serving
+
+LOCK = (ROOT / "requirements.lock").read_text()
 
 
 def check_out(into: Path) -> Path:
@@ -59,11 +63,14 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "bin/python"
 
 
-def install(checkout: Path, base: Path, python: Path | str, **environ: str) -> subprocess.CompletedProcess[str]:
+def install(
+    checkout: Path, base: Path, python: Path | str, cwd: str = "", **environ: str
+) -> subprocess.CompletedProcess[str]:
     """Run the action's own installer to its end; it prints where tfguard is."""
+    base.mkdir(exist_ok=True)
     words = [str(python), "-I", str(checkout / "action/entry.py"), "install", str(base / "tfguard")]
     given = {**base_environ(base), "TMPDIR": str(base), **environ}
-    return subprocess.run(words, capture_output=True, text=True, env=given, cwd=base, timeout=patience(60))
+    return subprocess.run(words, capture_output=True, text=True, env=given, cwd=cwd or base, timeout=patience(60))
 
 
 @pytest.fixture(scope="session")
@@ -73,6 +80,44 @@ def tools(tmp_path_factory: pytest.TempPathFactory, checkout: Path, index: Mappi
     done = install(checkout, base, sys.executable, **index)
     assert done.returncode == 0, done.stderr
     return base
+
+
+@pytest.fixture
+def uv(tmp_path: Path) -> Callable[[str], str]:
+    """A PATH with a uv of the test's own in front: a script, in which $UV is the real one."""
+    real = shutil.which("uv", path=f"{Path(sys.executable).parent}:{base_environ(tmp_path)['PATH']}")
+    if real is None:
+        pytest.skip("uv is not installed")
+
+    def make(script: str = 'exec "$UV" "$@"') -> str:
+        folder = tmp_path / "with-uv"
+        folder.mkdir()
+        (folder / "uv").write_text(f"#!/bin/sh\nUV={real}\n{script}\n")
+        (folder / "uv").chmod(0o755)
+        return f"{folder}:/usr/bin:/bin"
+
+    return make
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A checkout that pins one package only, for tests of how, not of what."""
+    made = check_out(tmp_path / "small")
+    (made / "requirements.lock").write_text(next(re.finditer(r"^click==(.*\\\n)+.*$", LOCK, re.MULTILINE))[0])
+    return made
+
+
+@pytest.fixture
+def private_index() -> Iterator[tuple[str, list[str]]]:
+    """An index of the user's own that has nothing; and the programs that have asked it."""
+    asked: list[str] = []
+
+    def answer(request: Request) -> tuple[int, bytes]:
+        asked.append(f"{request.headers['User-Agent'].partition('/')[0]} {request.path}")
+        return 404, b""
+
+    with serving(answer) as address:
+        yield f"{address}/simple", asked
 
 
 @pytest.fixture

@@ -22,6 +22,8 @@ JOB = {
     "CI": "true",
     "GITLAB_CI": "true",
     "CI_JOB_ID": "7",
+    "CI_JOB_TOKEN": "glcbt-of-job-7",
+    "CI_SERVER_URL": "https://gitlab.example",
     "TFGUARD_CI_LOG": "1",
     "TFGUARD_PIPELINE": "prod",
     "TFGUARD_AWS_ROLE_ARN": "",

@@ -6,12 +6,11 @@ import hashlib
 import io
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -23,36 +22,10 @@ from tests.ci.conftest import check_out, install
 from tests.e2e.conftest import ROOT, base_environ
 from tests.support.dispositions import DEAF_TO_INTERRUPTS
 from tests.support.eventually import eventually
-from tests.support.serving import Request, serving
 
 pytestmark = pytest.mark.e2e
 
 LOCK = (ROOT / "requirements.lock").read_text()
-
-
-@pytest.fixture
-def uv(tmp_path: Path) -> Callable[[str], str]:
-    """A PATH with a uv of the test's own in front: a script, in which $UV is the real one."""
-    real = shutil.which("uv", path=f"{Path(sys.executable).parent}:{base_environ(tmp_path)['PATH']}")
-    if real is None:
-        pytest.skip("uv is not installed")
-
-    def make(script: str = 'exec "$UV" "$@"') -> str:
-        folder = tmp_path / "with-uv"
-        folder.mkdir()
-        (folder / "uv").write_text(f"#!/bin/sh\nUV={real}\n{script}\n")
-        (folder / "uv").chmod(0o755)
-        return f"{folder}:/usr/bin:/bin"
-
-    return make
-
-
-@pytest.fixture
-def small(tmp_path: Path) -> Path:
-    """A checkout that pins one package only, for tests of how, not of what."""
-    made = check_out(tmp_path / "small")
-    (made / "requirements.lock").write_text(next(re.finditer(r"^click==(.*\\\n)+.*$", LOCK, re.MULTILINE))[0])
-    return made
 
 
 def only_place(base: Path) -> Path:
@@ -210,19 +183,6 @@ def test_what_would_have_to_be_built_is_refused_though_its_hash_is_right(
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.fixture
-def private_index() -> Iterator[tuple[str, list[str]]]:
-    """An index of the user's own that has nothing; and the programs that have asked it."""
-    asked: list[str] = []
-
-    def answer(request: Request) -> tuple[int, bytes]:
-        asked.append(f"{request.headers['User-Agent'].partition('/')[0]} {request.path}")
-        return 404, b""
-
-    with serving(answer) as address:
-        yield f"{address}/simple", asked
-
-
 @pytest.mark.parametrize(
     ("variable", "asker", "more"),
     [("PIP_INDEX_URL", "pip", {}), ("UV_DEFAULT_INDEX", "uv", {"PIP_NO_INDEX": "1"})],
@@ -241,6 +201,16 @@ def test_the_users_own_index_is_asked_by_the_program_it_is_for(
     assert "what pip said is in the log" in done.stderr  # Also where uv had its turn first, in vain.
     assert {line.split()[0] for line in asked} == {asker}
     assert any(line.endswith("/simple/boto3/") for line in asked)
+
+
+def test_a_folder_of_wheels_may_be_named_from_where_the_job_is(
+    tmp_path: Path, small: Path, index: Mapping[str, str]
+) -> None:
+    (tmp_path / "wheels").symlink_to(index["PIP_FIND_LINKS"])
+
+    done = install(small, tmp_path, sys.executable, **{**index, "PIP_FIND_LINKS": "wheels"}, PATH="/usr/bin:/bin")
+
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_pip_that_lies_in_the_checkout_is_never_run(tmp_path: Path, checkout: Path) -> None:

@@ -12,16 +12,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
 import tfguard
-from tests.ci.gitlab import TEMPLATE, TEMPLATE_FILE, lines_of, lock_file, put_image, run_part, start_part, wheel
+from tests.ci.gitlab import JOB, TEMPLATE, TEMPLATE_FILE, lines_of, lock_file, put_image, run_part, start_part, wheel
 from tests.conftest import cannot
 from tests.e2e.conftest import GATED, ROOT, SHORT_LEASE, Result, Stage
 from tests.e2e.operated import kill_all_of
 from tests.support import emulators
 from tests.support.serving import serving
+from tfguard.jobfiles import own_file, run_record
 
 EXAMPLE = ROOT / "examples/gitlab/.gitlab-ci.yml"
 PROD = "version: 1\npipelines:\n  prod: {}\n"
@@ -152,12 +154,12 @@ def test_a_lock_file_whose_hash_is_wrong_installs_nothing(
 
     assert result.code == 78, str(result)
     assert "could not be installed" in result.err
-    assert not (made.path / ".tfguard/lib/.made-from").exists()
+    assert not (made.path / ".tfguard/bin/tfguard").exists()
     assert settled.code == 0, str(settled)
 
 
 @pytest.mark.e2e
-def test_the_lock_file_that_it_recommends_is_one_that_uv_installs_and_the_cache_keeps(
+def test_the_lock_file_that_it_recommends_is_one_that_uv_installs(
     bare: Callable[..., Stage], own_wheel: Path, index: Mapping[str, str]
 ) -> None:
     made = bare()
@@ -176,6 +178,29 @@ def test_the_lock_file_that_it_recommends_is_one_that_uv_installs_and_the_cache_
     assert [each.code for each in (locked, first, second)] == [0, 0, 0], f"{locked}{first}{second}"
     (info,) = made.path.glob(".tfguard/lib/tfguard-*.dist-info/INSTALLER")
     assert info.read_text().strip() == "uv"
+
+
+@pytest.mark.e2e
+def test_another_job_installs_from_the_downloads_that_the_cache_has_kept(
+    bare: Callable[..., Stage], own_wheel: Path, tmp_path: Path
+) -> None:
+    made = bare()
+    (made.path / "tfguard.lock").write_text(lock_file(own_wheel))
+    page = tmp_path / "simple/tfguard/index.html"
+    page.parent.mkdir(parents=True)
+    page.write_text(f'<a href="{own_wheel.as_uri()}">{own_wheel.name}</a>')
+    pip = {"PIP_CONFIG_FILE": "/dev/null", "PIP_INDEX_URL": (tmp_path / "simple").as_uri()}
+    enter = lines_of(".tfguard:plan")[0][:2]
+    (kept,) = TEMPLATE[".tfguard"]["cache"]["paths"]
+
+    first = run_part(made, *enter, **pip)
+    downloads = [path.name for path in (made.path / kept).iterdir()]
+    shutil.rmtree(tmp_path / "simple")
+    second = run_part(made, *enter, **pip, CI_JOB_ID="8")
+
+    assert [first.code, second.code] == [0, 0], f"{first}{second}"
+    assert downloads == [own_wheel.name]
+    assert list(made.path.glob(".tfguard/lib/tfguard-*.dist-info"))
 
 
 @pytest.mark.e2e
@@ -206,8 +231,12 @@ def test_after_script_in_a_new_container_settles_what_the_killed_one_left(
 def kill_container(entry: subprocess.Popen[str], project: Path) -> None:
     """Kill every process of the job at once, as the end of its container does."""
     kill_all_of(entry)
+    own_file.remember_job({**JOB, "CI_PROJECT_DIR": str(project)})
     for path in project.glob(".tfguard/runs/*.json"):  # The next container has another PID namespace.
-        path.write_text(json.dumps({**json.loads(path.read_text()), "namespace": "pid:[1]"}))
+        record = run_record.read(path)
+        assert record is not None
+        run_record.write(path, msgspec.structs.replace(record, namespace="pid:[1]"))
+    own_file.remember_job({})
 
 
 # --- gitlab-ci-local ------------------------------------------------------------------------------------------------

@@ -127,6 +127,7 @@ def _read(
             os.chmod(files.plan, 0o600)
         target = os.open(files.shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
+            os.fchmod(target, 0o600)  # It may have been there.
             shown = front.run(words, directory=str(context.directory), environ=bare, stdout=target)
         finally:
             os.close(target)
