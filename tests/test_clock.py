@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from datetime import timezone
+from pathlib import Path
 
 import pytest
 
 from tfguard import clock
-from tfguard.clock import SystemClock, boot_id
+from tfguard.clock import SystemClock, boot_id, is_gone, own_mark
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere CLOCK_MONOTONIC counts suspension itself")
@@ -54,3 +56,19 @@ def test_a_machine_that_does_not_name_its_boots_gives_an_empty_name(monkeypatch)
     monkeypatch.setattr("builtins.open", absent)
 
     assert boot_id() == ""
+
+
+def test_a_process_is_gone_only_where_that_can_be_seen() -> None:
+
+    ours = own_mark()
+    code = "import sys; sys.path.insert(0, sys.argv[1]); from tfguard.clock import own_mark; print(own_mark())"
+    root = str(Path(__file__).resolve().parent.parent)
+    other = subprocess.run(
+        [sys.executable, "-c", code, root], capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+    assert not is_gone(ours)
+    assert is_gone(other) and other != ours
+    assert is_gone(f"{ours}0")
+    for elsewhere in (f"x{ours}", "pid:[1]/1/1", "", "//", "a/b/c", f"{ours}/1", "pid:[1]/99999999999/1"):
+        assert not is_gone(elsewhere)

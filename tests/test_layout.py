@@ -97,8 +97,9 @@ HEAVY = ("boto3", "botocore", "click", "rich", "yaml", "asyncio")
 PURE = ("lock", "guard")
 IMPURE = frozenset({"socket", "subprocess", "selectors", "multiprocessing", "asyncio", "boto3", "botocore"})
 
-#: Where JSON is written: for ourselves and for others; as Go writes it; for AWS, whose names are text.
-WRITES_JSON = frozenset({"wire", "lock.lockinfo", "commands.bootstrap", "bootstrap.build"}) | {
+#: Where JSON is written: for ourselves and for others; as Go writes it; for AWS, whose names are text. `redaction`
+#: writes none: it knows a secret in it.
+WRITES_JSON = frozenset({"wire", "lock.lockinfo", "commands.bootstrap", "bootstrap.build", "redaction"}) | {
     f"backends.aws.{name}" for name in ("dynamodb", "dynamodb_wire")
 }
 

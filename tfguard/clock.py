@@ -7,14 +7,21 @@ meanwhile. Wall-clock time is for people only and is never compared.
 
 from __future__ import annotations
 
+import functools
+import os
 import re
+import sys
 import threading
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Protocol
 
 #: CLOCK_BOOTTIME counts suspension; macOS's CLOCK_MONOTONIC does too. `time.monotonic()` on Linux does not.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", None) or time.CLOCK_MONOTONIC
+_IS_LINUX = sys.platform == "linux"
+#: A PID namespace, a PID, and when it started.
+_MARK = re.compile(r"([^/]*)/([0-9]{1,9})/([^/]+)")
 
 
 class Clock(Protocol):
@@ -64,6 +71,48 @@ def boot_id() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def pid_namespace() -> str:
+    """Name the PID namespace: PIDs mean something only where it is equal. Empty where there are none."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def started(pid: int) -> str:
+    """When a process started, in words that are equal for nobody else; empty if it is gone, or a zombie."""
+    if _IS_LINUX:
+        try:
+            content = Path(f"/proc/{pid}/stat").read_bytes()
+        except OSError:
+            return ""
+        fields = content[content.rfind(b")") + 2 :].split()
+        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
+    except psutil.Error:
+        return ""
+
+
+@functools.cache
+def _mark_of(pid: int) -> str:
+    return f"{pid_namespace()}/{pid}/{started(pid)}"
+
+
+def own_mark() -> str:
+    """Name this process, on this boot of this machine: another has never had this name."""
+    return _mark_of(os.getpid())
+
+
+def is_gone(mark: str) -> bool:
+    """Whether the process of this `own_mark`, on this boot, lives no more. Not if that cannot be seen from here."""
+    match = _MARK.fullmatch(mark)
+    return match is not None and match[1] == pid_namespace() and started(int(match[2])) != match[3]
 
 
 _RFC3339 = re.compile(

@@ -21,7 +21,7 @@ from tests.security.obeyed import obeyed
 from tests.security.test_parsers import UNCLEAN
 from tfguard import files
 from tfguard.ci import platforms
-from tfguard.clock import boot_id
+from tfguard.clock import boot_id, own_mark, pid_namespace
 from tfguard.jobfiles import own_file, run_record, story
 from tfguard.jobfiles.story import Story
 from tfguard.jobfiles.transcript import Transcript
@@ -206,7 +206,7 @@ def test_a_link_of_the_checkout_leads_nothing_of_ours_elsewhere(tmp_path: Path, 
 # --- settle ---------------------------------------------------------------------------------------------------------
 
 EVIL = "prod\x1b]0;owned\x07\n::set-output name=x::owned ##[error]x"
-LIVING = {"beat": 7, "duration_ms": 600_000, "holder": {"who": "ana@ci-7"}, "boot": "another machine", "sent": 1.0}
+LIVING = {"beat": 7, "duration_ms": 600_000, "holder": {"who": "ana@ci-7"}, "boot": "another machine", "sent": 1e9}
 
 
 @pytest.fixture
@@ -269,7 +269,22 @@ def test_settle_obeys_no_record_that_another_may_have_written(
     assert project.locks()
 
 
-@pytest.mark.parametrize(("lease", "why"), [(None, "no lease"), (LIVING, "had not run out")])
+#: A living run of another job on this very machine, whatever a record says of its processes.
+NEIGHBOUR = {**LIVING, "boot": boot_id(), "sender": own_mark()}
+
+
+@pytest.mark.parametrize(
+    ("lease", "why"),
+    [
+        (None, "no lease"),
+        ({**LIVING, "hold_until": "2126-01-01T00:00:00Z"}, "no lease"),
+        (LIVING, "had not run out"),
+        (NEIGHBOUR, "had not run out"),
+        ({**NEIGHBOUR, "sender": ""}, "had not run out"),
+        ({**NEIGHBOUR, "sender": "pid:[1]/1/1"}, "had not run out"),
+    ],
+    ids=["plain", "a hold", "elsewhere", "a neighbour", "of nobody", "in another container"],
+)
 def test_settle_frees_no_lock_that_may_be_alive(
     project: Stage, monkeypatch: pytest.MonkeyPatch, lease: dict[str, object] | None, why: str
 ) -> None:
@@ -285,7 +300,10 @@ def test_settle_frees_no_lock_that_may_be_alive(
 
 
 def test_a_record_of_this_job_is_settled(project: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    path, content = forged(project, take(project, {**LIVING, "boot": boot_id()}))
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    dead = f"{pid_namespace()}/{gone.pid}/1"
+    path, content = forged(project, take(project, {**NEIGHBOUR, "sender": dead}))
     in_job(monkeypatch)
     own_file.write(path, content)
 

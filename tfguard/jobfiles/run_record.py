@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 import time
 import uuid
@@ -24,7 +23,7 @@ import msgspec
 
 from tfguard.backends.target import Target
 from tfguard.ci import platforms
-from tfguard.clock import boot_id, created
+from tfguard.clock import boot_id, created, pid_namespace, started
 from tfguard.guard.messages import Family
 from tfguard.jobfiles import own_file
 from tfguard.jobfiles.transcript import Transcript
@@ -37,7 +36,6 @@ KEPT_SECONDS = 7 * 86400.0
 _SUFFIX = ".json"
 #: Beside a record, while its run is not told of yet: what Terraform printed, and what the front has gathered.
 TEXT_SUFFIX, STORY_SUFFIX = ".text", ".story"
-_IS_LINUX = sys.platform == "linux"
 _MAX_BYTES = 256 * 1024
 #: What decides, besides the directory, which state a run was about.
 _CHOOSERS = ("TF_DATA_DIR", "TF_WORKSPACE")
@@ -51,7 +49,7 @@ class ProcessMark(msgspec.Struct, frozen=True, kw_only=True):
 
     def is_alive(self) -> bool:
         """Whether that very process still runs; a zombie does not."""
-        return _started(self.pid) == self.started != ""
+        return started(self.pid) == self.started != ""
 
 
 class RunRecord(Stranger, frozen=True, kw_only=True, omit_defaults=True):
@@ -234,34 +232,8 @@ def forget_story(path: Path) -> None:
 
 def mark(pid: int) -> ProcessMark | None:
     """Mark a living process; None if it is gone."""
-    started = _started(pid)
-    return ProcessMark(pid=pid, started=started) if started else None
-
-
-def pid_namespace() -> str:
-    """Name the PID namespace: PIDs mean something only where it is equal. Empty where there are none."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return ""
-
-
-def _started(pid: int) -> str:
-    """When a process started, in words that are equal for nobody else; empty if it is gone, or a zombie."""
-    if _IS_LINUX:
-        try:
-            content = Path(f"/proc/{pid}/stat").read_bytes()
-        except OSError:
-            return ""
-        fields = content[content.rfind(b")") + 2 :].split()
-        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return "" if process.status() == psutil.STATUS_ZOMBIE else str(process.create_time())
-    except psutil.Error:
-        return ""
+    began = started(pid)
+    return ProcessMark(pid=pid, started=began) if began else None
 
 
 # --- secrets --------------------------------------------------------------------------------------------------------

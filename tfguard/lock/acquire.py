@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
-from tfguard.clock import Clock, boot_id, created, parse_created
+from tfguard.clock import Clock, boot_id, created, own_mark, parse_created
 from tfguard.errors import Conflict, StoreUnavailable, TfguardError
 from tfguard.lock.lease import _AGAIN, HeldLease, HeldLock
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
@@ -52,6 +52,7 @@ class Draft:
             holder=self.holder,
             is_changing=self.is_changing,
             boot=boot_id(),
+            sender=own_mark(),
             sent=clock.boottime(),
             beaten_at=created(clock.now()),
             hold_until=self.hold_until,

@@ -19,7 +19,7 @@ from typing import Literal
 
 import msgspec
 
-from tfguard.clock import Clock, boot_id, created
+from tfguard.clock import Clock, boot_id, created, own_mark
 from tfguard.errors import Conflict, LeaseLost, StoreUnavailable, TfguardError
 from tfguard.lock.store import Lease, LockRecord, Store
 
@@ -88,6 +88,7 @@ class HeldLease:
             beat=beat,
             sent=sent_at,
             boot=boot_id(),
+            sender=own_mark(),
             beaten_at=created(self._clock.now()),
             token=lease.token if token is None else token,
         )

@@ -91,7 +91,7 @@ def main(group: int, parent: int, page: int, words: "list[str]", environ: "Mappi
     for number in DEFAULTS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    shown = argv[0].replace("#", "# ")  # `##[…]` is obeyed in a CI's log; `text` would bring msgspec along.
+    shown = argv[0].replace("#", "# ")  # A CI's log obeys `##[…]`. `text` is not at hand here.
     try:
         if moves:
             place(read(moves))

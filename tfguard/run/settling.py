@@ -16,7 +16,7 @@ import msgspec
 from tfguard import errors, redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
-from tfguard.clock import SystemClock, created
+from tfguard.clock import SystemClock, created, is_gone
 from tfguard.config.options import Options
 from tfguard.git import is_tracked
 from tfguard.jobfiles import own_file, run_record, story
@@ -209,8 +209,9 @@ class Settling:
 
 
 def _is_seen_dead(record: RunRecord, shown: list[Seen]) -> bool:
-    """Whether the keeper that wrote the last heartbeats was one of this very machine, where its run is gone."""
-    return record.is_here and all(seen.record.lease and seen.record.lease.boot == record.boot for seen in shown)
+    """Whether the lock itself says that its last heartbeat came from a process of this very machine, which is gone."""
+    leases = [seen.record.lease for seen in shown]
+    return record.is_here and all(lease and lease.boot == record.boot and is_gone(lease.sender) for lease in leases)
 
 
 def _is_family_left(record: RunRecord) -> bool:

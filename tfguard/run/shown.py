@@ -10,7 +10,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from msgspec import structs
 
@@ -125,11 +124,13 @@ def _read(
     with contextlib.suppress(OSError, TfguardError, Refused):
         if page.platform is not None:
             os.chmod(files.plan, 0o600)
-        target = os.open(files.shown, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        target = os.open(files.shown, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             os.fchmod(target, 0o600)  # It may have been there.
             shown = front.run(words, directory=str(context.directory), environ=bare, stdout=target)
+            os.lseek(target, 0, os.SEEK_SET)
+            with open(target, "rb", closefd=False) as file:  # Not by its name: others may write to a job's folder.
+                text = file.read() if shown == 0 else b""
         finally:
             os.close(target)
-        text = Path(files.shown).read_bytes() if shown == 0 else b""
         page.take_changes(read_changes(text, status=status, is_refresh_only=is_refresh_only))
