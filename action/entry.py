@@ -257,7 +257,8 @@ def program_for(environ: Mapping[str, str]) -> list[str]:
 def program_there(environ: Mapping[str, str]) -> list[str] | None:
     """Give the words that tfguard starts by; None where there is none."""
     if _input(environ, "INSTALL") == "never":
-        return ["tfguard"] if shutil.which("tfguard") else None
+        found = shutil.which("tfguard") or ""
+        return [found] if os.path.isabs(found) else None  # Else a checkout has it on PATH.
     place = _tool_cache(environ) / _name()
     return [sys.executable, "-I", "-c", _LAUNCH, str(place)] if place.is_dir() else None
 

@@ -35,6 +35,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "git",
             "findings",
             "outlet",
+            "programs",
             "wire",
         }
     ),
@@ -78,6 +79,7 @@ BARE = (
         "process.fork",
         "process.page",
         "process.relatives",
+        "process.searcher",
         "process.shim",
         "process.sentinel",
         "process.terminal",

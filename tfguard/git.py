@@ -4,7 +4,7 @@ Asking git about a checkout, so that no repository can make it run a program.
 A checkout's own configuration can name programs for git to start, and a branch can bring a whole repository along.
 Nothing is fetched either: what a partial clone lacks comes by a program, and that is for the configuration to name.
 
-Not promised: what the user's own environment makes of git (`GIT_*`, a configuration in their home) is theirs.
+Not promised: what a configuration in the user's home, or the one that GIT_CONFIG_GLOBAL names, makes of git is theirs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,15 @@ from __future__ import annotations
 import os
 import subprocess
 
+from tfguard import programs
+
 _CAREFUL = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.bareRepository=explicit")
 _FETCHES_NOTHING = {"GIT_ALLOW_PROTOCOL": ""}
+#: Where the user says the checkout and their own configuration are; no other of git's variables, some hold secrets.
+_WHERE = (
+    *("GIT_DIR", "GIT_WORK_TREE", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM"),
+    *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
+)
 
 
 def ask(
@@ -26,10 +33,11 @@ def ask(
 
     Raises: OSError, subprocess.TimeoutExpired.
     """
+    where = {name: os.environ[name] for name in _WHERE if name in os.environ}
     owner = ("-c", "safe.directory=*") if is_anybodys else ()
     return subprocess.run(
-        ["git", *_CAREFUL, *owner, "-C", directory, *words],
-        env={**os.environ, **_FETCHES_NOTHING},
+        [programs.find("git", os.environ), *_CAREFUL, *owner, "-C", directory, *words],
+        env={**programs.environment(os.environ), **where, **_FETCHES_NOTHING},
         capture_output=True,
         timeout=timeout_seconds,
         check=False,

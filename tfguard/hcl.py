@@ -21,7 +21,7 @@ _COMMENT = re.compile(r"\#[^\n]*|//[^\n]*|/\*")
 _SPACE = re.compile(r"[^\S\n]+")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
 _WORD = re.compile(r"[^\W\d][\w-]*")
-_HEREDOC = re.compile(r"<<-?(?P<mark>[\w-]+)[^\n]*\n")
+_HEREDOC = re.compile(r"<<-?(?P<mark>[\w-]+)")
 #: What a text is made of, up to its end or to a template. `$${` and `%%{` begin none.
 _LETTERS = re.compile(r'(?:[^"\\$%\n]+|\\.|\$\$\{|%%\{|[$%](?!\{))*', re.DOTALL)
 #: The same of a heredoc, in which nothing else is escaped.
@@ -32,22 +32,22 @@ _EXPRESSION = re.compile(r'[^"{}]*')
 
 def tokens(source: str) -> Iterator[Token]:
     """Return what a file is made of, in order, each as it stands there; spaces and comments are left out."""
-    at = 0
+    at, last_line_at = 0, source.rfind("\n") + 1
     while at < len(source):
         if found := _SPACE.match(source, at) or _COMMENT.match(source, at):
             at = _after(source, "*/", found.end()) if found[0] == "/*" else found.end()
             continue
-        kind, end = _token(source, at)
+        kind, end = _token(source, at, last_line_at)
         yield kind, source[at:end]
         at = end
 
 
-def _token(source: str, at: int) -> tuple[Kind, int]:
-    """The kind of what begins here, and where it ends."""
+def _token(source: str, at: int, last_line_at: int) -> tuple[Kind, int]:
+    """The kind of what begins here, and where it ends. On the last line no heredoc begins: it would have no lines."""
     if source[at] == '"':
         end, is_whole = _text(source, at)
         return ("text" if is_whole else "broken"), end
-    if found := _HEREDOC.match(source, at):
+    if at < last_line_at and (found := _HEREDOC.match(source, at)):
         return "heredoc", _heredoc(source, found)
     if found := _NUMBER.match(source, at):
         return "number", found.end()
@@ -117,7 +117,7 @@ def heredoc(word: str) -> str:
 
 def _heredoc(source: str, opening: re.Match[str]) -> int:
     closing = re.compile(rf"^[ \t]*{re.escape(opening['mark'])}(?=[ \t\r]*$)", re.MULTILINE)
-    found = closing.search(source, opening.end())
+    found = closing.search(source, source.index("\n", opening.end()))
     return found.end() if found else len(source)
 
 

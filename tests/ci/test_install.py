@@ -251,3 +251,21 @@ def test_the_lock_file_pins_every_wheel_with_hashes() -> None:
 
     assert len(blocks) == len(re.findall(r"^[a-z0-9-]+==", LOCK, re.MULTILINE))
     assert "://" not in LOCK
+
+
+@pytest.mark.parametrize("place", [".", "", "bin"])
+def test_a_tfguard_that_a_checkout_has_on_path_is_none(
+    entry: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    for folder in (tmp_path, tmp_path / "bin"):
+        folder.mkdir(exist_ok=True)
+        (folder / "tfguard").touch(0o755)
+    monkeypatch.chdir(tmp_path)
+    never = {"TFGUARD_INPUT_INSTALL": "never"}
+
+    monkeypatch.setenv("PATH", f"{place}:/usr/bin:/bin")
+    relative = entry.program_there(never)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin")
+    absolute = entry.program_there(never)
+
+    assert (relative, absolute) == (None, [f"{tmp_path}/bin/tfguard"])

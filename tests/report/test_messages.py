@@ -149,6 +149,7 @@ CASES: dict[str, str] = {
     "initialised_meanwhile": starting.initialised_meanwhile("prod/network"),
     "workspace_not_found": starting.workspace_not_found("prod/network", "blue"),
     "init_retried": starting.init_retried("prod/network"),
+    "patterns_left_out": starting.patterns_left_out("prod/network"),
     "nothing_to_apply": starting.nothing_to_apply("prod/network"),
     "not_approved": starting.not_approved("prod/network"),
     "unexpected": starting.unexpected(ValueError("not\nexpected")),

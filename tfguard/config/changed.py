@@ -14,6 +14,7 @@ from pathlib import Path
 from tfguard import git
 from tfguard.config.document import clip
 from tfguard.config.file import Config
+from tfguard.config.globs import Glob
 from tfguard.config.variables import UnsetVariable, expand
 from tfguard.errors import ConfigError, UsageError
 
@@ -82,10 +83,10 @@ def is_concerned(
     """
     try:
         read = {str(place) for path in _read(config, name, environ, folders_read) for place in _way(path)}
-        patterns = [_pattern(glob) for glob in _paths(config, name, environ, "paths")]
+        globs = [Glob(glob) for glob in _paths(config, name, environ, "paths")]
     except UnsetVariable:
         return True
-    return any(_meets(file, read) or any(pattern.fullmatch(file) for pattern in patterns) for file in files)
+    return any(_meets(file, read) or any(glob.matches(file) for glob in globs) for file in files)
 
 
 def _read(
@@ -124,13 +125,6 @@ def _way(path: Path) -> Iterator[Path]:
 def _meets(file: str, read: set[str]) -> bool:
     """Whether the file is one of these, is below one of them, or is a submodule that has one of them inside."""
     return any(file == place or file.startswith(place + os.sep) or place.startswith(file + os.sep) for place in read)
-
-
-def _pattern(glob: str) -> re.Pattern[str]:
-    """A glob as git's: `*` and `?` stay within one folder, `**` does not; a folder means all that is in it."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", os.path.normpath(glob))
-    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(words.get(part, re.escape(part)) for part in parts) + "(?:/.*)?")
 
 
 def _lacking(root: Path, what: str) -> ConfigError:

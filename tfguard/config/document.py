@@ -95,8 +95,11 @@ class Document:
 
 def clip(text: str, columns: int) -> str:
     """Make text fit for one line of a message: no control characters, no more than `columns`."""
-    visible = unobeyed("".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in text))
-    return visible if len(visible) <= columns else visible[: columns - 1] + "…"
+    shown = text[: columns + 1]
+    if not shown.isprintable():
+        shown = "".join(sign if sign.isprintable() else "\N{REPLACEMENT CHARACTER}" for sign in shown)
+    shown = unobeyed(shown)
+    return shown if len(shown) <= columns else shown[: columns - 1] + "…"
 
 
 def dotted(path: KeyPath) -> str:
@@ -268,7 +271,8 @@ class _Builder:
                 )
             value = self._node(next(self._events), depth + 1, line)
             if event.value == "<<" and event.implicit[0]:
-                merged = {**self._merge(value), **merged}
+                for key, node in self._merge(value).items():
+                    merged.setdefault(key, node)
             elif event.value in entries:
                 first = entries[event.value].line
                 raise self._wrong(

@@ -10,6 +10,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +25,11 @@ from tfguard.lock.deadlines import shortest_lease_seconds
 from tfguard.text import valid
 
 FILE_NAME = "tfguard.yml"
+
+#: Nobody mends more at once.
+_MAX_FINDINGS = 100
+#: What `defaults` says holds for each pipeline: so many values may come of that.
+_MAX_VALUES = 200_000
 
 #: A value below these is one value, however it looks inside: it is replaced, never merged.
 _OPAQUE = top_level("is_one_value")
@@ -75,6 +82,10 @@ class Config:
 
     def defaults(self) -> Leaves:
         """Return what `defaults` says, value by value."""
+        return dict(self._defaults)
+
+    @cached_property
+    def _defaults(self) -> Leaves:
         return dict(self._leaves(self.data.get("defaults") or {}, ("defaults",)))
 
     def merged(self, name: str) -> Leaves:
@@ -125,11 +136,12 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:
 
 
 def inspect(path: Path, environ: Mapping[str, str]) -> tuple[Config, list[Problem]]:
-    """Read a tfguard.yml and give everything that is wrong with it, in the order of its lines."""
+    """Read a tfguard.yml and give what is wrong with it, in the order of its lines: all of it, or a hundred things."""
     document = read_document(path.absolute())
     plain = document.root.plain()
     config = Config(document, plain if isinstance(plain, dict) else {})
-    findings = list(file_findings(plain)) or list(_rule_findings(config, environ))
+    findings = list(islice(file_findings(plain), _MAX_FINDINGS))
+    findings = findings or list(islice(_rule_findings(config, environ), _MAX_FINDINGS))
     findings.sort(key=lambda finding: document.line(finding.path))
     unique = dict.fromkeys(_problem(document, finding) for finding in findings)
     return config, list(unique)
@@ -137,9 +149,16 @@ def inspect(path: Path, environ: Mapping[str, str]) -> tuple[Config, list[Proble
 
 def overlay(leaves: Leaves, above: Iterable[tuple[KeyPath, Leaf]]) -> None:
     """Lay values over others. A list or null takes the place of a whole map, and the other way round."""
+    inner = {path[:length] for path in leaves for length in range(1, len(path))}
     for path, leaf in list(above):
-        for other in [other for other in leaves if _collide(other, path)]:
-            del leaves[other]
+        around = [path[:length] for length in range(1, len(path))]
+        for other in around:
+            leaves.pop(other, None)
+        if path in inner:
+            for other in [other for other in leaves if other != path and other[: len(path)] == path]:
+                del leaves[other]
+            inner.discard(path)
+        inner.update(around)
         leaves[path] = leaf
 
 
@@ -180,10 +199,6 @@ def _flattened(data: dict[str, Any], above: KeyPath) -> Iterator[tuple[KeyPath, 
             yield path, value
 
 
-def _collide(one: KeyPath, other: KeyPath) -> bool:
-    return one != other and (one[: len(other)] == other or other[: len(one)] == one)
-
-
 def _rule_findings(config: Config, environ: Mapping[str, str]) -> Iterator[KeyFinding]:
     shortest = shortest_lease_seconds(environ)
     blocks: dict[KeyPath, Any] = {("defaults",): config.data.get("defaults") or {}}
@@ -191,6 +206,10 @@ def _rule_findings(config: Config, environ: Mapping[str, str]) -> Iterator[KeyFi
     for at, block in blocks.items():
         for finding in value_findings(block, is_raw=True, shortest_lease=shortest):
             yield finding._replace(path=(*at, *finding.path))
+    if len(config.defaults()) * len(config.names) > _MAX_VALUES:
+        what = f"more than {_MAX_VALUES} values, since they hold for each pipeline"
+        yield KeyFinding(("defaults",), what, "Write fewer of them, or fewer pipelines.")
+        return
     for name in config.names:
         if finding_of_name := pipeline_name_finding(name):
             yield finding_of_name

@@ -24,7 +24,7 @@ from tfguard.terraform.commands import TAKING_ARGUMENTS
 Duration = Annotated[
     str,
     Meta(
-        pattern=r"^[-+]?(0|(([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$",
+        pattern=r"^[-+]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$",
         description="A duration as Terraform writes it: 90s, 10m, 1h30m.",
         extra={"is_duration": True},
     ),
@@ -147,7 +147,11 @@ class InitRetryKeys(_Keys, frozen=True, kw_only=True):
     )
     patterns: Annotated[
         list[str] | UnsetType,
-        key("More regular expressions of errors that another try may cure.", item_rule=values.regular_expression),
+        key(
+            "More regular expressions of errors that another try may cure.",
+            rule=values.regular_expressions,
+            item_rule=values.regular_expression,
+        ),
     ] = UNSET
 
 

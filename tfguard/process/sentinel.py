@@ -35,7 +35,7 @@ import struct
 import subprocess
 import termios
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from tfguard.process import bare, family, fork
@@ -84,11 +84,14 @@ class Sentinel:
     Nothing here waits: a sentinel that somebody has stopped must not stop its keeper.
     """
 
-    def __init__(self, page: Page, lifeline: int = -1, *, is_forked: bool = False) -> None:
+    def __init__(
+        self, page: Page, lifeline: int = -1, *, is_forked: bool = False, environ: Mapping[str, str] | None = None
+    ) -> None:
         """
         `lifeline` is the end of a pipe that ends when nobody else is left to watch the program: see `launch`.
 
-        `is_forked`: without a Python of its own, where a fork `is_possible`. Raises OSError.
+        `is_forked`: without a Python of its own, where a fork `is_possible`. `environ` is what one with a Python of its
+        own gets: it needs no secret. Raises OSError.
         """
         self._socket, theirs = socket.socketpair()
         self._socket.setblocking(False)
@@ -106,6 +109,7 @@ class Sentinel:
                     return
                 self._process = subprocess.Popen(
                     bare.command("sentinel", end, page.descriptor, lifeline),
+                    env=environ,
                     pass_fds=passed,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,

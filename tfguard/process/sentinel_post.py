@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import selectors
 from collections.abc import Sequence
 
+from tfguard import programs
 from tfguard.process import sentinel
 from tfguard.process.page import Page
 
@@ -41,7 +43,9 @@ class SentinelPost:
         """Start the sentinel if there is none, forked or with a Python of its own; return whether there is one."""
         if self._sentinel is None:
             with contextlib.suppress(OSError):
-                self._sentinel = sentinel.Sentinel(self._page, self._lifeline, is_forked=is_forked)
+                self._sentinel = sentinel.Sentinel(
+                    self._page, self._lifeline, is_forked=is_forked, environ=programs.environment(os.environ)
+                )
                 self._selector.register(self._sentinel, selectors.EVENT_READ)
                 self._sentinel.hold(self._held)
         return self._sentinel is not None

@@ -8,6 +8,7 @@ initialised for, and plain Terraform goes on with it silently.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,9 +16,11 @@ from pathlib import Path
 
 import tenacity
 
-from tfguard import files, git
+from tfguard import files, git, programs
+from tfguard.clock import SystemClock
 from tfguard.config.settings import backend_config_text
 from tfguard.errors import ConfigError, Outcome, TfguardCommand, TfguardError
+from tfguard.process import searcher
 from tfguard.process.front import Front
 from tfguard.report.messages import starting
 from tfguard.run.cache_turn import cache_turn
@@ -27,7 +30,8 @@ from tfguard.run.intended_backend import wanted_values
 from tfguard.run.look import private_folder
 from tfguard.terraform import command_line, plugin_cache
 from tfguard.terraform.backend_values import differing_backend_config
-from tfguard.text import as_bytes, printable
+from tfguard.text import as_bytes, printable, valid
+from tfguard.wire import publish
 
 #: Errors of a network or a registry that another try may cure. `retry.init.patterns` adds to them.
 TRANSIENT = (
@@ -101,11 +105,11 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
     attempts = context.settings.retry.attempts
     cache = plugin_cache.find_plugin_cache(context.environ, context.directory)
     known = TRANSIENT if cache is None else (*TRANSIENT, *plugin_cache.TRANSIENT)
-    patterns = re.compile("|".join((*known, *context.settings.retry.patterns)), re.IGNORECASE)
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda result: result[0] != 0 and _says(patterns, result[1])),
+        retry=tenacity.retry_if_result(lambda done: done[0] != 0 and _is_transient(front, context, known, done[1])),
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_random_exponential(multiplier=1, max=15),
+        sleep=lambda seconds: _rest(front, seconds),
         before_sleep=lambda state: context.report.say(
             "warning", "init.retried", starting.init_retried(context.label())
         ),
@@ -118,9 +122,32 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
         raise InitFailed(status, about=context.label())
 
 
-def _says(patterns: re.Pattern[str], text: str) -> bool:
-    """Whether Terraform's text has one of them, also across the lines of the frame in which it sets an error."""
-    return any(patterns.search(each) for each in (text, _FRAME.sub(" ", text)))
+def _rest(front: Front, seconds: float) -> None:
+    clock = SystemClock()
+    until = clock.boottime() + seconds
+    front.wait(lambda: clock.boottime() >= until)
+
+
+def _is_transient(front: Front, context: Context, known: Sequence[str], said: str) -> bool:
+    """
+    Whether what `init` has said is of the kind that another try may cure: `known`, or a pattern of the user's.
+
+    It is looked for also across the lines of the frame in which Terraform sets an error.
+    """
+    texts = [said, _FRAME.sub(" ", said)]
+    if any(re.search("|".join(known), text, re.IGNORECASE) for text in texts):
+        return True
+    if not context.settings.retry.patterns:
+        return False
+    folder = private_folder(front)
+    files.write(Path(folder, "said"), publish([context.settings.retry.patterns, [valid(text) for text in texts]]))
+    argv, ours = searcher.command(os.path.join(folder, "said")), programs.environment(os.environ)
+    status, _ = front.run_captured(argv, directory=folder, environ=ours)
+    front.wait(lambda: True)  # It ended early if a signal came: that is no answer.
+    if status not in (searcher.FOUND, searcher.NOT_FOUND):
+        label = context.label()
+        context.report.say("warning", "init.patterns_left_out", starting.patterns_left_out(label), label=label)
+    return status == searcher.FOUND
 
 
 def _try_init(front: Front, context: Context, argv: list[str], stdout: int, cache: Path | None) -> tuple[int, str]:

@@ -22,7 +22,7 @@ from typing import Literal
 
 import msgspec
 
-from tfguard import files
+from tfguard import files, programs
 from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable, ProgramNotFound
 from tfguard.wire import pack, unpack
 
@@ -239,13 +239,13 @@ def _ask_version(binary: Binary, environ: Mapping[str, str], directory: Path | N
     # Only a first run needs it: 8 ms of import.
     import subprocess
 
-    # The user's flags are for other commands, and a log level would fill the output.
-    quiet = {key: value for key, value in environ.items() if not key.startswith(("TF_CLI_ARGS", "TF_LOG"))}
+    # Nothing of a pipeline's: its flags are for other commands, and a shim is a shell, which variables make run more.
+    plain = programs.environment(environ, for_managers=True)
     try:
         done = subprocess.run(
             [str(binary.path), "version", "-json"],
             cwd=directory,
-            env={**quiet, "CHECKPOINT_DISABLE": "1"},
+            env={**plain, "CHECKPOINT_DISABLE": "1"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_VERSION_TIMEOUT_SECONDS,

@@ -219,29 +219,28 @@ _Block = tuple[str, bool]
 
 def _scan(text: str) -> Iterator[_Block]:
     """Return the blocks that matter to `init`."""
-    stack: list[list[str]] = []
-    header: list[str] = []
+    outer: list[str] = []
+    depth, header = 0, list[str]()
     for kind, word in hcl.tokens(text.removeprefix(BOM)):
         if word == "\n":
             header = []
         elif word == "{":
-            yield from _judge([*(labels[:1] for labels in stack), header])
-            stack.append(header)
-            header = []
+            yield from _judge(depth, outer, header)
+            outer, depth, header = header if depth == 0 else outer, depth + 1, []
         elif word == "}":
-            stack = stack[:-1]
-            header = []
+            depth, header = max(0, depth - 1), []
         elif kind != "heredoc":
             header.append(word.strip('"'))
 
 
-def _judge(path: list[list[str]]) -> Iterator[_Block]:
-    header = path[-1]
-    if len(path) == 1 and header and _needs_init(header):
+def _judge(depth: int, outer: list[str], header: list[str]) -> Iterator[_Block]:
+    """`depth` blocks are around this one, `outer` the outermost: no other matters, however many there are."""
+    is_setting = depth == 1 and outer[:1] == ["terraform"]
+    if depth == 0 and header and _needs_init(header):
         yield "", True
-    elif path[:-1] == [["terraform"]] and header[:1] == ["backend"] and len(header) > 1:
+    elif is_setting and header[:1] == ["backend"] and len(header) > 1:
         yield header[1], True
-    elif path[:-1] == [["terraform"]] and header in (["cloud"], ["required_providers"]):
+    elif is_setting and header in (["cloud"], ["required_providers"]):
         yield ("cloud" if header == ["cloud"] else ""), True
 
 

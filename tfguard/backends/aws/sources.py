@@ -27,6 +27,7 @@ from botocore.utils import (
     get_environ_proxies,
 )
 
+from tfguard import programs
 from tfguard.backends.aws.answers import answers, lines_of
 from tfguard.backends.aws.keys import AssumeRole, Keys
 from tfguard.backends.aws.origins import Assumed, Container, Given, Instance, Process, Source, Sso, WebIdentity
@@ -151,7 +152,7 @@ class Sources:
         """Run a program by the shell, as the AWS SDK for Go does; what it prints is never shown."""
         try:
             process = subprocess.Popen(
-                ["sh", "-c", command],
+                [programs.find("sh", self._where.environ), "-c", command],
                 env={**self._where.environ},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,

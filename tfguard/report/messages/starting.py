@@ -94,6 +94,13 @@ def init_without_turn(label: str, cache: str) -> str:
     return say(label, "another init still works in the plugin cache: going on beside it.", f"It is {word(cache)}")
 
 
+def patterns_left_out(label: str) -> str:
+    """An expression of the user's took longer than it may."""
+    return say(
+        label, "retry.init.patterns take too long to be looked for, and were left out.\nWrite them without `(a+)+`."
+    )
+
+
 def approval_question(label: str) -> str:
     """Asked at a terminal, under what Terraform has printed of the plan."""
     return f"\n{label}: apply this plan? Only 'yes' is accepted: "
