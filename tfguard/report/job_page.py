@@ -10,6 +10,8 @@ What is gathered stands beside the run's record until it has been told: if the f
 from __future__ import annotations
 
 import contextlib
+import functools
+import io
 import os
 import re
 import secrets
@@ -18,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar, cast
 
 from tfguard.ci import identity
 from tfguard.ci.job_log import stream_for
@@ -30,7 +32,7 @@ from tfguard.outlet import outlet
 from tfguard.report import log, summary
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
-from tfguard.terraform.plan_json import PlannedChanges, read_closing
+from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
 from tfguard.text import valid
 from tfguard.wire import publish
 
@@ -39,9 +41,44 @@ _ANNOTATED = re.compile(
 )
 
 
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _harmless(otherwise: Callable[[], Any]) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """
+    Let nothing that fails in here change a run's end: it is a warning, and what is returned comes from `otherwise`.
+
+    Also what nobody has thought of: a page shows what strangers have printed, with libraries of others.
+    """
+
+    def around(method: Callable[_P, _R]) -> Callable[_P, _R]:
+        @functools.wraps(method)
+        def guarded(*words: _P.args, **named: _P.kwargs) -> _R:
+            try:
+                return method(*words, **named)
+            except Exception as error:  # noqa: BLE001 - of whatever kind
+                reason = f"{type(error).__name__}: {error}"
+                log.get_logger().warning("report.failed", during=method.__name__, error=reason)
+                return cast("_R", otherwise())
+
+        return guarded
+
+    return around
+
+
+def _in_memory() -> Transcript:
+    """What takes Terraform's text where no file can."""
+    return Transcript(io.BytesIO())
+
+
+def _nothing() -> None:
+    """What a page gives where it fails, and nothing is asked of it."""
+
+
 class JobPage:
     """
-    One run's page. Nothing here raises: what cannot be written is left out.
+    One run's page. Nothing here raises: what cannot be written is left out, and what fails is a warning.
 
     `record` is where the run's record is, or would be: what is gathered stands beside it from `begin` on.
     """
@@ -57,6 +94,7 @@ class JobPage:
         self._scratch = ""
 
     @classmethod
+    @_harmless(_nothing)
     def of(cls, environ: Mapping[str, str], reports: Sequence[ReportFile] = ()) -> JobPage | None:
         """Return the page of a run that begins; None where nobody asked for one."""
         own_file.remember_job(environ)
@@ -64,6 +102,7 @@ class JobPage:
         return cls._made(environ, Story(reports=tuple(reports), front=story.own_mark()), record)
 
     @classmethod
+    @_harmless(_nothing)
     def of_killed(cls, environ: Mapping[str, str], record: Path, notes: Sequence[str] = ()) -> JobPage | None:
         """Return the page that a killed front has left beside a record, with more to note; None if it has been told."""
         told = story.read(record)
@@ -80,6 +119,7 @@ class JobPage:
         listeners = find_listeners(environ, told.reports)
         return cls(environ, told, record, listeners) if listeners else None
 
+    @_harmless(_in_memory)
     def begin(self, label: str, *, is_plan: bool = False) -> Transcript:
         """Terraform is about to be started: give what keeps its text. From now on `settle` could tell the story."""
         if self._transcript is None:
@@ -88,6 +128,7 @@ class JobPage:
         self.story.save(self.record)
         return self._transcript
 
+    @_harmless(_nothing)
     def forget(self) -> None:
         """It has been told, or there is nothing to tell."""
         if self._transcript is not None:
@@ -107,20 +148,27 @@ class JobPage:
 
         A command whose stdout is data (`-json`) is left alone.
         """
-        if self.platform is None or is_data(words):
-            yield
-            return
-        token, to = secrets.token_hex(16), stream_for(to)
-        _print(self.platform.open_group(" ".join(["terraform", *words[:1]]), token), to)
-        self._is_fenced = True
+        close = self._open_fence(words, to) if not is_data(words) else None
+        self._is_fenced = close is not None
         try:
             yield
         finally:
             self._is_fenced = False
-            _print(self.platform.close_group(token), to)
+            if close is not None:
+                close()
+
+    @_harmless(_nothing)
+    def _open_fence(self, words: Sequence[str], to: int) -> Callable[[], None] | None:
+        """Open it, and return what closes it; None where the platform has none."""
+        if self.platform is None:
+            return None
+        token, to, platform = secrets.token_hex(16), stream_for(to), self.platform
+        _print(platform.open_group(" ".join(["terraform", *words[:1]]), token), to)
+        return _harmless(_nothing)(lambda: _print(platform.close_group(token), to))
 
     # --- what we say --------------------------------------------------------------------------------------------
 
+    @_harmless(_nothing)
     def hear(self, level: str, event: str, text: str, facts: Mapping[str, Any]) -> None:
         """Note a message, harmless and without secrets, for the page; annotate with it if it is worth that."""
         if facts.get("holder"):
@@ -128,6 +176,7 @@ class JobPage:
         if level != "info" and _ANNOTATED.fullmatch(event):
             self._annotate(level, text)
 
+    @_harmless(_nothing)
     def note_signal(self, number: int) -> None:
         """Note what asked the run to stop; the first one counts."""
         self.story.stopped_by = self.story.stopped_by or number
@@ -148,6 +197,7 @@ class JobPage:
 
     # --- the end ------------------------------------------------------------------------------------------------
 
+    @_harmless(_nothing)
     def finish(self, ended: RunEnded) -> None:
         """Tell of a run that has ended to everybody who listens."""
         # Only now: of stdout and stderr the runner may read either first, and inside the marks it would not obey.
@@ -190,6 +240,7 @@ class JobPage:
 
     # --- plans --------------------------------------------------------------------------------------------------
 
+    @_harmless(_nothing)
     def place_plan(self, given: str | None, own_folder: Callable[[], str], *, is_unattended: bool) -> PlanFiles | None:
         """
         Say where the plan goes: where the user said, else into a folder of the job's, else into one that goes with us,
@@ -211,9 +262,10 @@ class JobPage:
         self.story.files = PlanFiles(plan=plan, shown=shown)
         return self.story.files
 
-    def take_changes(self, changes: PlannedChanges | None) -> None:
-        """Take what the plan will do; a platform may want to show it."""
-        self.story.changes = changes
+    @_harmless(_nothing)
+    def take_changes(self, shown: bytes, *, status: int, is_refresh_only: bool) -> None:
+        """Take what the plan will do, as `terraform show -json` has printed it; a platform may want to show it."""
+        self.story.changes = changes = read_changes(shown, status=status, is_refresh_only=is_refresh_only)
         self._keep()
         if self.platform is not None and self.story.files is not None and changes is not None:
             folder = Path(self.story.files.shown).parent

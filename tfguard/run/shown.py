@@ -20,7 +20,6 @@ from tfguard.report.job_page import JobPage, is_data
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.context import Context
 from tfguard.terraform.command_line import Invocation
-from tfguard.terraform.plan_json import read_changes
 
 _CHANGES = 2
 
@@ -133,4 +132,4 @@ def _read(
                 text = file.read() if shown == 0 else b""
         finally:
             os.close(target)
-        page.take_changes(read_changes(text, status=status, is_refresh_only=is_refresh_only))
+        page.take_changes(text, status=status, is_refresh_only=is_refresh_only)
