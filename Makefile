@@ -21,7 +21,7 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test lint bench soak peers clean needs-terraform
+.PHONY: help demo check test lint bench soak fuzz peers clean needs-terraform
 
 help:
 	@echo "make demo   run 'tfguard apply' on examples/quickstart (needs terraform or tofu)"
@@ -30,6 +30,7 @@ help:
 	@echo "make lint   check style and types"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
 	@echo "make soak   simulate, hold, kill and contend for long (MINUTES=60), and tell the figures"
+	@echo "make fuzz   give every parser of strangers' bytes what it does not expect (MINUTES=60)"
 	@echo "make peers  put the same failures before other locks, and the table into the README"
 	@echo "make clean  remove .venv and caches"
 
@@ -53,6 +54,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+	$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive tfguard action
 
 bench: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators
@@ -62,6 +64,9 @@ bench: needs-terraform $(VENV)/.installed-test
 soak: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators
 	$(BIN)/python -m tests.soak --minutes $(MINUTES)
+
+fuzz: $(VENV)/.installed-test
+	$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 peers: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators

@@ -264,7 +264,7 @@ def program_there(environ: Mapping[str, str]) -> list[str] | None:
 
 
 def _tool_cache(environ: Mapping[str, str]) -> Path:
-    base = environ.get("RUNNER_TOOL_CACHE") or os.path.join(environ.get("HOME", "/tmp"), ".cache")  # noqa: S108
+    base = environ.get("RUNNER_TOOL_CACHE") or os.path.join(environ.get("HOME", "/tmp"), ".cache")  # noqa: S108  # nosec B108
     return Path(base, "tfguard")
 
 

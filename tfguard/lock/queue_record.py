@@ -208,7 +208,7 @@ def decode(text: str) -> QueueState:
         return QueueState()
     try:
         state = msgspec.json.decode(text, type=QueueState)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         state = _salvaged(text)
     unique = {ticket.id: ticket for ticket in reversed(state.tickets)}
     if len(unique) == len(state.tickets):
@@ -220,7 +220,7 @@ def _salvaged(text: str) -> QueueState:
     """What can be read of it."""
     try:
         parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return QueueState()
     return QueueState(
         token=_count(parts, "token"),
@@ -242,7 +242,7 @@ def _count(parts: dict[str, msgspec.Raw], name: str) -> int:
 def _part(parts: dict[str, msgspec.Raw], name: str, kind: Any, default: Any) -> Any:
     try:
         return msgspec.json.decode(parts[name], type=kind)
-    except (KeyError, msgspec.DecodeError, RecursionError):
+    except (KeyError, msgspec.DecodeError, UnicodeError, RecursionError):
         return default
 
 

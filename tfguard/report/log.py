@@ -98,7 +98,7 @@ class Logger:
     def _write(self, level: LevelName, event: str, values: Mapping[str, Any]) -> None:
         try:
             _sink.write(level, event, {**self._bound, **values})
-        except Exception:  # noqa: BLE001, S110 - a value whose repr fails, a full disk: no reason to stop a run
+        except Exception:  # noqa: BLE001, S110 - a value whose repr fails, a full disk: no reason to stop a run  # nosec B110
             pass
 
 
