@@ -16,6 +16,7 @@ import hashlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -60,6 +61,8 @@ _NAMING = """
     UV_FIND_LINKS SSL_CERT_FILE SSL_CERT_DIR REQUESTS_CA_BUNDLE NETRC
 """
 _PLACES = frozenset(_NAMING.split())
+#: Where everybody may write: what is found there is asked whose it is.
+_SHARED = "/tmp"  # noqa: S108  # nosec B108
 
 
 class Refused(Exception):
@@ -260,18 +263,18 @@ def program_there(environ: Mapping[str, str]) -> list[str] | None:
         found = shutil.which("tfguard") or ""
         return [found] if os.path.isabs(found) else None  # Else a checkout has it on PATH.
     place = _tool_cache(environ) / _name()
-    return [sys.executable, "-I", "-c", _LAUNCH, str(place)] if place.is_dir() else None
+    return [sys.executable, "-I", "-c", _LAUNCH, str(place)] if _is_there(place) else None
 
 
 def _tool_cache(environ: Mapping[str, str]) -> Path:
-    base = environ.get("RUNNER_TOOL_CACHE") or os.path.join(environ.get("HOME", "/tmp"), ".cache")  # noqa: S108  # nosec B108
+    base = environ.get("RUNNER_TOOL_CACHE") or os.path.join(environ.get("HOME", _SHARED), ".cache")
     return Path(base, "tfguard")
 
 
 def installed(base: Path, environ: Mapping[str, str]) -> Path:
     """Give the directory with tfguard and all that it needs, making it where it is not there yet. Raises Refused."""
     place = base / _name()
-    if not place.is_dir():
+    if not _is_there(place):
         try:
             _make(place, environ)
         except OSError as error:
@@ -280,6 +283,19 @@ def installed(base: Path, environ: Mapping[str, str]) -> Path:
                 "Let the runner write there (RUNNER_TOOL_CACHE), or use an image with tfguard and `install: never`."
             ) from error
     return place
+
+
+def _is_there(place: Path) -> bool:
+    """Whether tfguard is there. Raises Refused where it may be a stranger's: who can write there decides what runs."""
+    try:
+        status = place.lstat()
+    except OSError:
+        return False
+    if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and not status.st_mode & 0o022:
+        return True
+    raise Refused(
+        f"{place} is not ours alone: others may have written what it holds.\nRemove it, and run the job again."
+    )
 
 
 def _make(place: Path, environ: Mapping[str, str]) -> None:
@@ -292,7 +308,7 @@ def _make(place: Path, environ: Mapping[str, str]) -> None:
         beside.chmod(0o755)
         beside.rename(place)
     except OSError:
-        if not place.is_dir():  # Else another job was quicker: its directory is as good.
+        if not _is_there(place):  # Else another job was quicker: its directory is as good.
             raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -304,7 +320,9 @@ def _name() -> str:
     for path in sorted((ROOT / "tfguard").rglob("*.py")):
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     # SOABI tells glibc from musl: a job's `container:` shares the tool cache with the machine.
-    return f"{digest.hexdigest()[:16]}-{sysconfig.get_config_var('SOABI')}-{sysconfig.get_platform()}"
+    # Of several users of a machine each has their own.
+    python = f"{sysconfig.get_config_var('SOABI')}-{sysconfig.get_platform()}"
+    return f"{digest.hexdigest()[:16]}-{python}-{os.geteuid()}"
 
 
 def _install(place: Path, environ: Mapping[str, str]) -> None:

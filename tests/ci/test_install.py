@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import re
 import resource
 import signal
@@ -269,3 +270,35 @@ def test_a_tfguard_that_a_checkout_has_on_path_is_none(
     absolute = entry.program_there(never)
 
     assert (relative, absolute) == (None, [f"{tmp_path}/bin/tfguard"])
+
+
+@pytest.mark.parametrize("fault", ["anybody may write", "group may write", "a link", "a file"])
+def test_what_others_may_have_written_into_the_tool_cache_is_not_run(
+    entry: ModuleType, tmp_path: Path, fault: str
+) -> None:
+    environ = {"RUNNER_TOOL_CACHE": str(tmp_path)}
+    place = tmp_path / "tfguard" / entry._name()
+    place.mkdir(parents=True, mode=0o755)
+    assert entry.program_there(environ) is not None
+    if fault in ("a link", "a file"):
+        place.rmdir()
+        place.symlink_to(tmp_path) if fault == "a link" else place.touch()
+    else:
+        place.chmod(0o777 if fault == "anybody may write" else 0o775)
+
+    for ask in (lambda: entry.program_there(environ), lambda: entry.installed(tmp_path / "tfguard", environ)):
+        with pytest.raises(entry.Refused, match="not ours alone"):
+            ask()
+
+
+def test_another_users_tool_cache_is_not_run(
+    entry: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environ = {"RUNNER_TOOL_CACHE": str(tmp_path)}
+    (tmp_path / "tfguard" / entry._name()).mkdir(parents=True)
+    (tmp_path / "tfguard" / entry._name().replace(f"-{os.geteuid()}", "-4711")).mkdir()
+
+    monkeypatch.setattr(os, "geteuid", lambda: 4711)
+
+    with pytest.raises(entry.Refused, match="not ours alone"):
+        entry.program_there(environ)

@@ -11,7 +11,7 @@ from tfguard.process import channel, family, launch
 
 #: So many successors a front starts; when the last one dies, nobody takes its place.
 MAX_RESTARTS = 2
-_MEMORY = "/dev/shm"  # noqa: S108 - a folder of our own in it
+_MEMORY = "/dev/shm"  # noqa: S108 - a folder of our own in it  # nosec B108
 
 
 class KeeperLink:

@@ -33,6 +33,7 @@ from tfguard.terraform.locate import resolve_target
 from tfguard.terraform.workdir import WorkingDirectory
 
 
+
 @dataclass(frozen=True)
 class Context:
     """

@@ -372,7 +372,7 @@ def _role(name: str, section: Section) -> AssumeRole | None:
     return _role_of(section)
 
 
-def _role_of(section: Section, web_identity_token_file: str = "") -> AssumeRole:  # a path  # nosec B107
+def _role_of(section: Section, web_identity_token_file: str = "") -> AssumeRole:
     seconds = section.get("duration_seconds")
     duration = int(seconds) if seconds.isascii() and seconds.isdigit() and len(seconds) < 9 else 0
     return AssumeRole(

@@ -38,7 +38,7 @@ from tfguard.errors import StoreDenied, StoreUnavailable
 
 #: AssumeRoleWithWebIdentity is not signed, but a client wants some keys.
 # Nothing is signed with it.
-_UNSIGNED = Keys(access_key="none", secret_key="none")  # noqa: S106  # nosec B106
+_UNSIGNED = Keys(access_key="none", secret_key="none")  # noqa: S106
 #: The metadata service answers at once, or is not there.
 _METADATA_SECONDS = 1.0
 _METADATA_ATTEMPTS = 3

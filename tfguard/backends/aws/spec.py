@@ -75,15 +75,13 @@ class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return msgspec.structs.replace(
             self,
             access_key="",
-            secret_key="",  # taken out  # nosec B106
+            secret_key="",
             token="",
             http_proxy=_bare_url(self.http_proxy),
             https_proxy=_bare_url(self.https_proxy),
             sts_endpoint=_bare_url(self.sts_endpoint),
             sso_endpoint=_bare_url(self.sso_endpoint),
-            assume_role_with_web_identity=msgspec.structs.replace(web, web_identity_token="")
-            if web
-            else None,  # the same  # nosec B106
+            assume_role_with_web_identity=msgspec.structs.replace(web, web_identity_token="") if web else None,
         )
 
 
