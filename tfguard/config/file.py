@@ -104,6 +104,9 @@ def find_config(start: Path, explicit: str | None, environ: Mapping[str, str]) -
     """
     Return the tfguard.yml to use: the one that was named, else the nearest upward from `start`, else None.
 
+    The search ends at the root of the checkout, and before what belongs to anybody but us and the owner of `start`:
+    what lies above is a stranger's, who would say what is run, and with which state.
+
     Raises:
         ConfigError: The one that was named (`--config`, TFGUARD_CONFIG) is not there, or the nearest one has an
             ending that is not read.
@@ -112,13 +115,32 @@ def find_config(start: Path, explicit: str | None, environ: Mapping[str, str]) -
     if explicit is not None or named:
         source = "--config" if explicit is not None else "TFGUARD_CONFIG"
         return _named(start, named or "", source)
-    for directory in (start.absolute(), *start.absolute().parents):
+    for directory in _upward(start.absolute()):
         if os.path.isfile(directory / FILE_NAME):
             return directory / FILE_NAME
         if os.path.isfile(directory / "tfguard.yaml"):
             shown = shown_path(directory / "tfguard.yaml")
             raise ConfigError(f"{shown} is not read under this name.", f"Rename it to {FILE_NAME}.", about=NAMED)
     return None
+
+
+def _upward(start: Path) -> Iterator[Path]:
+    """Return the folders in which a tfguard.yml may be ours."""
+    trusted = {os.geteuid(), _owner(start)}
+    for directory in (start, *start.parents):
+        files = [directory / name for name in (FILE_NAME, "tfguard.yaml") if os.path.isfile(directory / name)]
+        if not {_owner(path) for path in (directory, *files)} <= trusted:
+            return
+        yield directory
+        if os.path.lexists(directory / ".git"):
+            return
+
+
+def _owner(path: Path) -> int:
+    try:
+        return path.stat().st_uid
+    except (OSError, ValueError):  # a name with a NUL
+        return -1
 
 
 def load(path: Path, environ: Mapping[str, str] | None = None) -> Config:

@@ -226,7 +226,7 @@ def _ttl_seconds(lease: Lease | None) -> int:
     if lease is None or lease.hold_until:
         return 0
     shortest, longest = _TTL_SECONDS
-    return min(longest, max(shortest, math.ceil(lease.duration_ms / 1000)))
+    return min(longest, max(shortest, math.ceil(lease.seconds)))
 
 
 def _base64(content: bytes) -> str:
