@@ -33,7 +33,6 @@ from tfguard.terraform.locate import resolve_target
 from tfguard.terraform.workdir import WorkingDirectory
 
 
-
 @dataclass(frozen=True)
 class Context:
     """
