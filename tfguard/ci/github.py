@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -53,6 +51,8 @@ class GitHub(Platform):
             self._append("GITHUB_STEP_SUMMARY", render(room))
 
     def make_plan_folder(self) -> str:
+        import tempfile  # Slow to import.
+
         return tempfile.mkdtemp(prefix="tfguard-plan-", dir=self.environ[self.job_folder])
 
     def _append(self, variable: str, text: str) -> None:
@@ -69,5 +69,5 @@ def escaped(text: str) -> str:
 
 def _output(name: str, value: str) -> str:
     """A step output, in the form in which no value can end early."""
-    mark = f"tfguard_{secrets.token_hex(16)}"
+    mark = f"tfguard_{os.urandom(16).hex()}"
     return f"{name}<<{mark}\n{value}\n{mark}\n"

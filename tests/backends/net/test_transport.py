@@ -16,8 +16,9 @@ from tests.support.eventually import patience
 from tests.support.middle import Middle, middle
 from tests.support.serving import Request as Asked
 from tests.support.serving import serving
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
-from tfguard.backends.net.transport import NoAnswer, Request, Transport
+from tfguard.backends.net.transport import Request, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import StoreMisconfigured
 

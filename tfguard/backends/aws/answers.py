@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from tfguard.backends.net.transport import NoAnswer
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
 from tfguard.text import printable
 

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
-from tfguard.backends.net.transport import NoAnswer, Request, Transport
+from tfguard.backends.net.transport import Request, Transport
 from tfguard.backends.net.trust import Trust
 
 if TYPE_CHECKING:

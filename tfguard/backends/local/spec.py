@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import os
-import shutil
 from typing import TYPE_CHECKING, ClassVar
 
 from tfguard.backends.spec import LockSpec, StateSpec
@@ -58,12 +56,16 @@ class LocalState(StateSpec, frozen=True, kw_only=True, omit_defaults=True, tag="
             return None
 
     def keep_copy(self, path: str, lock_id: str) -> str:
+        import shutil  # Slow to import, as `glob`, and this module is imported by every run.
+
         place = f"{self.path}{COPY_MARK}{lock_id}"
         shutil.copyfile(path, place)
         os.chmod(place, 0o600)
         return place
 
     def find_copies(self) -> list[str]:
+        import glob
+
         return sorted(glob.glob(f"{glob.escape(self.path)}{COPY_MARK}*"))
 
     def has_copy(self, place: str) -> bool:

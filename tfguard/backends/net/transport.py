@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies, Proxy
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import StoreMisconfigured
@@ -34,10 +35,6 @@ def host_of(url: str) -> str:
     """Return the host as a request names it: a port that goes without saying is left out."""
     parts = urlsplit(url)
     return parts.netloc.rpartition("@")[2].removesuffix(f":{_PORTS.get(parts.scheme, 0)}")
-
-
-class NoAnswer(Exception):
-    """The request may have arrived or not: no connection, no answer in time, or half of one."""
 
 
 @dataclass(frozen=True)
