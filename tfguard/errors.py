@@ -25,9 +25,10 @@ holds facts; `report.messages.failing` makes of them what a person reads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Literal, NoReturn, Union
+
+import msgspec
 
 from tfguard.text import harmless
 
@@ -53,8 +54,7 @@ class Outcome(str, Enum):
     INTERNAL = "internal"
 
 
-@dataclass(frozen=True)
-class TfguardCommand:
+class TfguardCommand(msgspec.Struct, frozen=True):
     """Advice to run a command of ours. Whoever tells it knows the options that address the same state again."""
 
     words: str

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tfguard.backends.net.no_answer import NoAnswer
+
 from tests.conftest import REGION, S3, Consul, DynamoDB
 from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store
@@ -19,7 +21,6 @@ from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.consul.store import ConsulStore
 from tfguard.backends.local.spec import LocalSpec
-from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.transport import Request, Response
 from tfguard.lock.lockinfo import LockInfo, decode
 from tfguard.lock.store import Holder, Lease, LockRecord, Store

@@ -91,8 +91,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return stores
 
 
-@dataclass(frozen=True)
-class Unlockable:
+class Unlockable(msgspec.Struct, frozen=True):
     """
     There is no lock here that tfguard could hold. Terraform may run untouched, unless `needs_lock`.
 

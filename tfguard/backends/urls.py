@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from urllib.parse import SplitResult, parse_qsl, urlsplit
+
+import msgspec
 
 from tfguard.backends import BACKENDS, Backend, load
 from tfguard.backends.target import StoreSpec
@@ -20,8 +21,7 @@ from tfguard.text import printable, valid
 _SCHEMES = {"dynamodb": "s3", "file": "local"}
 
 
-@dataclass(frozen=True)
-class StoreUrl:
+class StoreUrl(msgspec.Struct, frozen=True):
     """A URL, taken apart. `scheme` is `file` where the URL has none."""
 
     scheme: str

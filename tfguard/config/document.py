@@ -13,9 +13,10 @@ import math
 import re
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Union
+
+import msgspec
 
 from tfguard.errors import NAMED, ConfigError
 from tfguard.text import unobeyed
@@ -37,8 +38,7 @@ _INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(msgspec.Struct, frozen=True):
     """
     What is wrong with one value. `str()` is two lines for a person, of 120 columns at most.
 
@@ -70,8 +70,7 @@ class Node(NamedTuple):
         return self.value
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(msgspec.Struct, frozen=True):
     """One file as read. `shown` is its path as messages print it."""
 
     path: Path

@@ -8,7 +8,6 @@ here; `settings` reads the value. A key with a flag has its option and its line 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -34,8 +33,7 @@ Step = Literal["init", "plan", "apply"]
 CommandName = Annotated[str, Meta(extra={"known": TAKING_ARGUMENTS})]
 
 
-@dataclass(frozen=True)
-class Flag:
+class Flag(msgspec.Struct, frozen=True):
     """
     An option of the command line for a key: `--lock-timeout DURATION`.
 
@@ -49,8 +47,7 @@ class Flag:
     is_terraforms: bool = False
 
 
-@dataclass(frozen=True)
-class Key:
+class Key(msgspec.Struct, frozen=True):
     """
     What sets a key apart beyond its type.
 

@@ -8,8 +8,9 @@ code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Union
+
+import msgspec
 
 from tfguard.errors import assert_never
 from tfguard.guard import messages
@@ -24,8 +25,7 @@ FROZEN_KEEPER_SECONDS = 10.0
 _OWN_GAP_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class KeeperDied:
+class KeeperDied(msgspec.Struct, frozen=True):
     """
     A keeper is no more. `is_last`: nobody takes its place. `leaves_child`: Terraform runs on, and has had its SIGINT.
     """
@@ -34,8 +34,7 @@ class KeeperDied:
     leaves_child: bool
 
 
-@dataclass(frozen=True)
-class ThreadDied:
+class ThreadDied(msgspec.Struct, frozen=True):
     """A thread of the front's has ended of a defect of ours. The run goes on without it."""
 
     error: str

@@ -8,8 +8,9 @@ nothing decides.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from tfguard.guard import messages
 from tfguard.guard.messages import Relative
@@ -159,8 +160,7 @@ class RecordPort(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class KeeperHands:
+class KeeperHands(msgspec.Struct, frozen=True):
     """All of them."""
 
     front: FrontPort

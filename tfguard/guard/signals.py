@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import signal
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True)
-class Received:
+class Received(msgspec.Struct, frozen=True):
     """One signal. `is_from_terminal`: the kernel sent it to the whole foreground group."""
 
     number: int
@@ -15,8 +15,7 @@ class Received:
     is_parent_death: bool = False
 
 
-@dataclass(frozen=True)
-class Reaction:
+class Reaction(msgspec.Struct, frozen=True):
     """What becomes of a first signal: whether Terraform has had its own, else how long to wait before our SIGINT."""
 
     is_delivered: bool

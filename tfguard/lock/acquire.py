@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import msgspec
@@ -32,8 +31,7 @@ class Busy(Exception):
         self.is_free = is_free
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True):
     """What we write when we take a lock. `info.id` and `info.created` are filled in per attempt."""
 
     info: LockInfo

@@ -13,7 +13,8 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 #: No lease is shorter or longer, in seconds, whoever wrote it: a shorter one loses runs to a slow network, a longer one
 #: keeps the lock of a dead run for as long.
@@ -37,8 +38,7 @@ def bounded_lease_seconds(seconds: float) -> float:
     return min(max(seconds, shortest_lease_seconds(os.environ)), LONGEST_LEASE_SECONDS)
 
 
-@dataclass(frozen=True)
-class Deadlines:
+class Deadlines(msgspec.Struct, frozen=True):
     """
     The deadlines of one lease, in seconds of silence.
 

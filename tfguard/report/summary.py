@@ -14,7 +14,6 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -39,8 +38,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"
 _MARKS = {"succeeded": "✅", "interrupted": "⏹️"}
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(msgspec.Struct, frozen=True):
     """
     The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it;
     `holder` is who held the lock, as JSON.

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from tfguard.config.options import Options
 from tfguard.errors import UsageError
 
@@ -16,8 +18,7 @@ if TYPE_CHECKING:
     from tfguard.report.reporter import Reporter
 
 
-@dataclass(frozen=True)
-class NamedLock:
+class NamedLock(msgspec.Struct, frozen=True):
     """A lock that is no state's: the user's own name for it, and the URL of where it lives."""
 
     name: str

@@ -16,7 +16,6 @@ import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -38,8 +37,7 @@ _MAX_CACHE_BYTES = 1024 * 1024
 _MANAGERS = ("tenv", "tfswitch", "mise", "asdf")
 
 
-@dataclass(frozen=True)
-class Binary:
+class Binary(msgspec.Struct, frozen=True):
     """The program to run, absolute, and whether it is Terraform or OpenTofu."""
 
     path: Path

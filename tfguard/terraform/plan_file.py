@@ -9,7 +9,6 @@ What we cannot read — a cloud plan, an encrypted one, anything else — comes 
 from __future__ import annotations
 
 import stat
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -29,8 +28,7 @@ _BACKEND_TYPE, _BACKEND_CONFIG, _BACKEND_WORKSPACE = 1, 2, 3
 _DYNAMIC_VALUE_MSGPACK = 1
 
 
-@dataclass(frozen=True)
-class UnreadablePlan:
+class UnreadablePlan(msgspec.Struct, frozen=True):
     """Why a file is not a plan that we can read, for people."""
 
     reason: str

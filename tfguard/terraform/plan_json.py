@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -73,8 +72,7 @@ class _Message(msgspec.Struct):
     changes: _Sums | None = None
 
 
-@dataclass(frozen=True)
-class PlannedChanges:
+class PlannedChanges(msgspec.Struct, frozen=True):
     """
     `rows`: (action, address) of every resource that is not left alone, in the plan's order; none where only what closed
     the run is known. `drift`: so many changed outside Terraform, in a plan that takes that over. `is_done`: it has been

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
 
 from tfguard.backends.aws import dynamodb_wire, s3_wire
 from tfguard.backends.aws.answers import AwsError, NotAws, answers
@@ -65,8 +66,7 @@ class Signer(Protocol):
         """Return a session of botocore's that signs with them."""
 
 
-@dataclass(frozen=True)
-class Reach:
+class Reach(msgspec.Struct, frozen=True):
     """
     How a service is reached. `access` and `endpoint` have what environment and profile add (`where`); empty: AWS's own.
 

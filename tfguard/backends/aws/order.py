@@ -23,9 +23,10 @@ Nothing is asked and nothing run here; `sources` does that.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+import msgspec
 
 from tfguard.backends.aws.answers import lines_of
 from tfguard.backends.aws.keys import AssumeRole, Keys
@@ -42,8 +43,7 @@ _SHORTEST_SECONDS = 15 * 60
 _SSO = ("sso_start_url", "sso_region", "sso_account_id", "sso_role_name")
 
 
-@dataclass(frozen=True)
-class Step:
+class Step(msgspec.Struct, frozen=True):
     """One step of the order, and what it holds: never a secret."""
 
     name: str
@@ -51,8 +51,7 @@ class Step:
     mark: Literal["not set", "used", "not used"] = "not set"
 
 
-@dataclass(frozen=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True):
     """Which source it is, and how we came to it."""
 
     source: Source

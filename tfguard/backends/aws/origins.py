@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from tfguard.backends.aws.keys import AssumeRole, Keys
 
 
-@dataclass(frozen=True)
-class Given:
+class Given(msgspec.Struct, frozen=True):
     """Keys that stand there."""
 
     keys: Keys
 
 
-@dataclass(frozen=True)
-class WebIdentity:
+class WebIdentity(msgspec.Struct, frozen=True):
     """A token that STS exchanges for a role; `is_backends`: of the backend, whose STS region then counts."""
 
     role: AssumeRole
     is_backends: bool = False
 
 
-@dataclass(frozen=True)
-class Sso:
+class Sso(msgspec.Struct, frozen=True):
     """A role given by IAM Identity Center; `session` is empty for the older form, without a session's name."""
 
     account: str
@@ -33,8 +30,7 @@ class Sso:
     session: str = ""
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(msgspec.Struct, frozen=True):
     """A program that prints keys, run by the shell; `profile` in `file` names it."""
 
     command: str
@@ -42,8 +38,7 @@ class Process:
     file: str
 
 
-@dataclass(frozen=True)
-class Container:
+class Container(msgspec.Struct, frozen=True):
     """The container's own service: a path at ECS's address, or a whole URL."""
 
     path: str = ""
@@ -52,16 +47,14 @@ class Container:
     token_file: str = ""
 
 
-@dataclass(frozen=True)
-class Instance:
+class Instance(msgspec.Struct, frozen=True):
     """The metadata service of the EC2 instance."""
 
     endpoint: str = ""
     mode: str = ""
 
 
-@dataclass(frozen=True)
-class Assumed:
+class Assumed(msgspec.Struct, frozen=True):
     """A profile's role, assumed with other credentials."""
 
     role: AssumeRole

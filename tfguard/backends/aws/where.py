@@ -14,7 +14,6 @@ Where AWS is asked: region, endpoints and their kind, from the backend, the envi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -31,8 +30,7 @@ if TYPE_CHECKING:
 _LEGACY = {"dynamodb": "AWS_DYNAMODB_ENDPOINT", "s3": "AWS_S3_ENDPOINT", "sts": "AWS_STS_ENDPOINT"}
 
 
-@dataclass(frozen=True)
-class Where:
+class Where(msgspec.Struct, frozen=True):
     """How one access reaches AWS, with all that environment and profile add to it; `access` holds that too."""
 
     access: AwsAccess

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import SplitResult, unquote, urlsplit
 
+import msgspec
+
 from tfguard.text import as_bytes
 
 _PORTS = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -30,8 +32,7 @@ class Proxy:
     authorization: str = field(default="", repr=False)
 
 
-@dataclass(frozen=True)
-class _Exempt:
+class _Exempt(msgspec.Struct, frozen=True):
     """An entry of NO_PROXY: a network, an address, or a domain; `port` is 0 where it is for all of them."""
 
     port: int = 0

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from typing import cast
 from urllib.parse import urlsplit
 
+import msgspec
+
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies, Proxy
 from tfguard.backends.net.trust import Trust
@@ -37,8 +39,7 @@ def host_of(url: str) -> str:
     return parts.netloc.rpartition("@")[2].removesuffix(f":{_PORTS.get(parts.scheme, 0)}")
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(msgspec.Struct, frozen=True):
     """A request as it is sent; `headers` may hold a signature."""
 
     method: str
@@ -50,8 +51,7 @@ class Request:
         return f"Request({self.method} …)"
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(msgspec.Struct, frozen=True):
     """An answer. The names of `headers` are in lower case; `is_whole` says that `body` is not only its beginning."""
 
     status: int

@@ -8,8 +8,9 @@ they recommend. Text from records is a stranger's: it is made printable and boun
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from tfguard.clock import parse_created
 from tfguard.durations import spoken_duration
@@ -22,8 +23,7 @@ _SHORTEST_LABEL = 24
 _SHORTEST_WORD = 12
 
 
-@dataclass(frozen=True)
-class Subject:
+class Subject(msgspec.Struct, frozen=True):
     """
     What a message is about. `label`: the pipeline, else the state. `command`: how to address it again
     (`tfguard -p prod/network`). `is_local`: the kernel keeps the lock, so there is nothing to unlock. `lock_options`:
