@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -67,3 +68,20 @@ def test_without_a_list_of_the_kernels_it_is_found_by_trying(monkeypatch):
     assert read not in found
     for end in (read, write):
         os.close(end)
+
+
+@pytest.mark.parametrize(("given", "left"), [({}, "None"), ({"LC_CTYPE": "C.UTF-8"}, "C.UTF-8")])
+def test_a_locale_that_python_sets_for_itself_is_not_handed_on(given, left):
+    code = "from tfguard.process import inherited; import os; inherited.look(); print(os.environ.get('LC_CTYPE'))"
+
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        env=given,
+        capture_output=True,
+        text=True,
+        timeout=patience(60),
+        check=True,
+    )
+
+    assert result.stdout.strip() == left

@@ -6,6 +6,7 @@ The first thing that a process of ours looks at, before it opens, starts or chan
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -14,6 +15,9 @@ from dataclasses import dataclass, replace
 
 #: What asks a run to stop.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
+
+
+_COERCED = ("C.UTF-8", "C.utf8", "UTF-8")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ def look() -> None:
     """Open what is closed of 0, 1 and 2, and keep the rest for `found`. To be called before all else."""
     global _found
     _open_streams()
+    _forget_own_locale()
     ignored = frozenset(int(n) for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN)
     _found = Inherited(
         parent=os.getppid(),
@@ -102,6 +107,18 @@ def _is_handed_down(descriptor: int) -> bool:
         return os.get_inheritable(descriptor)
     except OSError:
         return False
+
+
+def _forget_own_locale() -> None:
+    """
+    Take out the LC_CTYPE that Python sets for itself in the C locale, which our children would inherit (PEP 538).
+
+    Terraform, and the programs that give credentials to it and to us, are to see what we were started with.
+    """
+    if os.environ.get("LC_CTYPE") in _COERCED:
+        with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as file:
+            if not any(each.startswith(b"LC_CTYPE=") for each in file.read().split(b"\0")):
+                del os.environ["LC_CTYPE"]
 
 
 def _open_streams() -> None:

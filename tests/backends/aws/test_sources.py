@@ -40,6 +40,19 @@ def test_a_program_is_run_by_the_shell_with_our_environment(monkeypatch: pytest.
     assert (found.access_key, found.secret_key, found.token) == ("A", SECRET, "T")
 
 
+def test_a_program_gets_the_whole_environment_and_nothing_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("TF_VAR_x", "a\nb")
+
+    resolved(monkeypatch, tmp_path, f"env -0 > {tmp_path / 'env'}; {printing(tmp_path, GOOD + '}')}")
+
+    seen = dict(each.split("=", 1) for each in (tmp_path / "env").read_text().split("\0") if each)
+    of_the_shell = {"PWD", "OLDPWD", "SHLVL", "_"}
+    given = {name: value for name, value in os.environ.items() if name not in of_the_shell}
+    assert {name: value for name, value in seen.items() if name not in of_the_shell} == given
+
+
 def test_a_programs_keys_end_when_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ends = (datetime.now(timezone.utc) + timedelta(hours=1)).replace(microsecond=0)
 

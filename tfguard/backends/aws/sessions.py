@@ -83,20 +83,51 @@ def _through(access: AwsAccess) -> Callable[..., Any]:
     ours = transport(access, trust(access), kept=0)
 
     def send(request: Any, **_: Any) -> Any:
-        from botocore.awsrequest import AWSResponse
         from botocore.exceptions import HTTPClientError
 
-        texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
-        body = request.body or b""
-        headers = {name: value for name, value in texts.items() if name.lower() != "content-length"}
-        sent = Request(request.method, request.url, headers, body.encode() if isinstance(body, str) else bytes(body))
         try:
-            response = ours.send(sent, _MAX_BYTES)
+            return _sent(ours, request)
         except NoAnswer as error:
             raise HTTPClientError(request=request, error=error) from error
-        return AWSResponse(request.url, response.status, dict(response.headers), _Raw(response.body))
 
     return send
+
+
+class MetadataSession:
+    """
+    What botocore's readers of a metadata service take for their session, which would know only its own proxies.
+
+    With an `access`, requests go through the backend's proxies, as those to an EC2 instance's service do; without one
+    through the environment's, as those to a container's: Terraform asks it with a client of the SDK's own, to which
+    the backend's settings do not apply. `seconds` is for one step of a request.
+    """
+
+    def __init__(self, access: AwsAccess | None, seconds: float) -> None:
+        backends = (access.http_proxy, access.https_proxy, access.no_proxy) if access else ()
+        believed = trust(access) if access else Trust(os.environ)
+        self._ours = Transport(Proxies(os.environ, *backends), believed, seconds, seconds, kept=0)
+
+    def send(self, request: Any) -> Any:
+        """Send a request of botocore's, once."""
+        from botocore.exceptions import EndpointConnectionError, ReadTimeoutError
+
+        try:
+            return _sent(self._ours, request)
+        except NoAnswer as error:
+            kind = ReadTimeoutError if isinstance(error.__cause__, TimeoutError) else EndpointConnectionError
+            raise kind(endpoint_url=request.url, error=error) from error
+
+
+def _sent(ours: Transport, request: Any) -> Any:
+    """Send a request of botocore's by our transport, and give the answer as botocore has it. Raises NoAnswer."""
+    from botocore.awsrequest import AWSResponse
+
+    texts = {name: value.decode() if isinstance(value, bytes) else value for name, value in request.headers.items()}
+    body = request.body or b""
+    headers = {name: value for name, value in texts.items() if name.lower() != "content-length"}
+    sent = Request(request.method, request.url, headers, body.encode() if isinstance(body, str) else bytes(body))
+    response = ours.send(sent, _MAX_BYTES)
+    return AWSResponse(request.url, response.status, dict(response.headers), _Raw(response.body))
 
 
 class _Raw(io.BytesIO):

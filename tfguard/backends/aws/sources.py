@@ -18,13 +18,11 @@ from urllib.parse import urlsplit
 import msgspec
 from botocore.credentials import JSONFileCache, SSOCredentialFetcher
 from botocore.exceptions import BotoCoreError, SSOError, TokenRetrievalError
-from botocore.httpsession import URLLib3Session
 from botocore.tokens import SSOTokenProvider
 from botocore.utils import (
     ContainerMetadataFetcher,
     InstanceMetadataFetcher,
     SSOTokenLoader,
-    get_environ_proxies,
 )
 
 from tfguard import programs
@@ -32,7 +30,7 @@ from tfguard.backends.aws.answers import answers, lines_of
 from tfguard.backends.aws.keys import AssumeRole, Keys
 from tfguard.backends.aws.origins import Assumed, Container, Given, Instance, Process, Source, Sso, WebIdentity
 from tfguard.backends.aws.profiles import read_small
-from tfguard.backends.aws.sessions import create_client
+from tfguard.backends.aws.sessions import MetadataSession, create_client
 from tfguard.backends.aws.where import Where
 from tfguard.errors import StoreDenied, StoreUnavailable
 
@@ -198,9 +196,7 @@ class Sources:
     # --- metadata services --------------------------------------------------------------------------------------
 
     def _of_container(self, source: Container) -> Keys:
-        proxies = _proxies(source.url) if source.url else get_environ_proxies("http://169.254.170.2/")
-        timeout = ContainerMetadataFetcher.TIMEOUT_SECONDS
-        fetcher = ContainerMetadataFetcher(session=URLLib3Session(timeout=timeout, proxies=proxies))
+        fetcher = ContainerMetadataFetcher(MetadataSession(None, ContainerMetadataFetcher.TIMEOUT_SECONDS))
         headers = self._container_headers(source)
         url = fetcher.full_url(source.path) if source.path else source.url
         try:
@@ -240,6 +236,7 @@ class Sources:
             "ec2_metadata_v1_disabled": self._where.environ.get("AWS_EC2_METADATA_V1_DISABLED", "").lower() == "true",
         }
         fetcher = InstanceMetadataFetcher(_METADATA_SECONDS, _METADATA_ATTEMPTS, env={}, config=config)
+        fetcher._session = MetadataSession(self._where.access, _METADATA_SECONDS)
         with answers("ec2:InstanceMetadata", "the instance's role"):
             found = fetcher.retrieve_iam_role_credentials()
         if not found:
@@ -295,13 +292,6 @@ def _instant(value: Any) -> datetime:
     except ValueError as error:
         raise _denied("AWS credentials came with a time that is none.", "Ask who made them.") from error
     return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
-
-
-def _proxies(url: str) -> Mapping[str, str]:
-    """A loopback address is never behind a proxy."""
-    host = urlsplit(url).hostname or ""
-    is_loopback = host == "localhost" or host.startswith("127.") or host == "::1"
-    return {} if is_loopback else dict(get_environ_proxies(url))
 
 
 def _role_parameters(role: AssumeRole) -> dict[str, Any]:
