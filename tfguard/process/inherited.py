@@ -118,7 +118,7 @@ def _forget_own_locale() -> None:
     if os.environ.get("LC_CTYPE") in _COERCED:
         with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as file:
             if not any(each.startswith(b"LC_CTYPE=") for each in file.read().split(b"\0")):
-                del os.environ["LC_CTYPE"]
+                os.environ.pop("LC_CTYPE")
 
 
 def _open_streams() -> None:

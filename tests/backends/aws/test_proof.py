@@ -156,6 +156,38 @@ def test_of_s3_nothing_counts_without_proof(operation: str, endpoint: str, repli
     assert believed == []
 
 
+HTML = {"Content-Type": "text/html; charset=utf-8"}
+
+
+@pytest.mark.parametrize("store", [table, bucket])
+@pytest.mark.parametrize(
+    ("reply", "told"),
+    [
+        ((403, HTML, b"<html><head><title>Blocked\x1b[2J by the\n proxy</title></head>"), "403 and a page: Blocked"),
+        ((404, HTML, b"<h1>Not&nbsp;here</h1><p>Ask Ana</p>"), "404 and a page: Not&nbsp;here Ask Ana"),
+        ((403, {"Content-Type": "text/plain"}, b"denied\n"), "403 and a page: denied"),
+        ((403, {}, b""), "403 and an empty page"),
+        ((200, HTML, b"<!DOCTYPE html><title>Sign in</title>" + b"x" * 5000), "200 and a page: Sign in"),
+        ((404, HTML, b"<" * 200_000), "404 and a page: <"),
+    ],
+)
+def test_a_page_of_somebody_between_is_named_by_its_status_and_words(
+    store: Callable[[str], Store], reply: Reply, told: str, endpoint: str, replies: list[Reply]
+) -> None:
+    """Whoever gives up waiting has to know that it was no silence: a proxy, a firewall, a portal."""
+    opened = store(endpoint)
+    replies[:] = [reply]
+
+    with pytest.raises(StoreUnavailable) as caught:
+        opened.read()
+
+    opened.close()
+    first, second = str(caught.value).splitlines()
+    assert first.startswith("Something between us and AWS answered ") and told in first
+    assert "proxy" in second
+    assert all(len(line) <= 120 and line.isprintable() for line in (first, second))
+
+
 def test_what_proves_itself_counts(endpoint: str, replies: list[Reply]) -> None:
     store = table(endpoint)
     replies[:] = [dynamodb(b'{"ConsumedCapacity":{"TableName":"locks","CapacityUnits":1}}')]

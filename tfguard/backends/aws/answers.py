@@ -20,6 +20,7 @@ they repeat the request's headers, session token included.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -27,6 +28,12 @@ from typing import Any
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
 from tfguard.text import printable
+
+#: Of a page that somebody between has sent, so much is looked at: long enough for its title.
+_PAGE_BYTES = 2048
+_PAGE = re.compile(r"\s*<(?:!doctype html|html|head|body)", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^<>]*>([^<]+)", re.IGNORECASE)
+_TAG = re.compile(r"<[^<>]*>")
 
 WHERE_CREDENTIALS_COME_FROM = (
     "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or run where a role is given (OIDC, EC2, ECS)."
@@ -92,7 +99,27 @@ class AwsError(Exception):
 
 
 class NotAws(Exception):
-    """Something answered, but nothing proves that it was AWS. The text says what is wrong with it."""
+    """
+    Something answered, but nothing proves that it was AWS. The text says what is wrong with it; `page`, with which
+    status and words somebody between us and AWS has answered, where it looks so.
+    """
+
+    def __init__(self, wrong: str, page: str = "") -> None:
+        super().__init__(wrong)
+        self.page = page
+
+
+def page_in(status: int, kind: str, body: bytes) -> str:
+    """Say `403 and a page: Access denied` of an answer that is for people, or empty; nothing of any other."""
+    begin = body[:_PAGE_BYTES].decode("utf-8", "replace")
+    is_page = "html" in kind.lower() or _PAGE.match(begin) is not None
+    if not is_page and (status < 300 or (begin and not kind.lower().startswith("text/plain"))):
+        return ""
+    title = _TITLE.search(begin)
+    words = printable(" ".join((title[1] if title else _TAG.sub(" ", begin)).split()), 50)
+    if not words:
+        return f"{status} and an empty page"
+    return f"{status} and a page: {words}"
 
 
 @contextmanager
@@ -111,6 +138,13 @@ def answers(action: str, resource: str, region: str = "") -> Iterator[None]:
     except AwsError as error:
         raise _from_answer(error.response, action, resource, region) from error
     except NotAws as error:
+        if error.page:
+            raise StoreUnavailable(
+                lines_of(
+                    f"Something between us and AWS answered {action} with {error.page}",
+                    f"It is no answer of AWS's about {resource}: see to the proxy, the firewall or the endpoint.",
+                )
+            ) from error
         raise StoreUnavailable(
             lines_of(f"No answer to {action} on {resource}: what came is not AWS's: {error}")
         ) from error

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 
 from tfguard.backends.aws import dynamodb_wire, s3_wire
-from tfguard.backends.aws.answers import AwsError, NotAws, answers
+from tfguard.backends.aws.answers import AwsError, NotAws, answers, page_in
 from tfguard.backends.aws.endpoints import bucket_url, endpoint, is_address, is_aws, is_for_botocore
 from tfguard.backends.aws.keys import Keys
 from tfguard.backends.aws.signing import signed
@@ -190,6 +190,13 @@ class Client:
         return self._reach.transport.send(Request(verb, url, sent, body), limit)
 
     def _read(self, method: str, parameters: Mapping[str, Any], response: Response) -> dict[str, Any]:
+        try:
+            return self._read_proven(method, parameters, response)
+        except NotAws as error:
+            page = page_in(response.status, response.headers.get("content-type", ""), response.body)
+            raise NotAws(str(error), error.page or page) from error
+
+    def _read_proven(self, method: str, parameters: Mapping[str, Any], response: Response) -> dict[str, Any]:
         if self._service == "dynamodb":
             return dynamodb_wire.read(response, str(parameters["TableName"]), is_aws=self.is_aws)
         answer = s3_wire.read(method, response)
