@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from tests.support.fake_aws import FakeAws, access_key, fake_aws
-from tfguard.backends.aws.identity import as_terraform, in_words
+from tfguard.backends.aws.identity import as_terraform, identity, in_words
 from tfguard.backends.aws.keys import AssumeRole
 from tfguard.backends.aws.order import decide, profiles_of
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
@@ -47,6 +49,63 @@ def test_a_step_that_is_passed_over_may_be_broken(tmp_path: Path) -> None:
     assert "set, not used: AWS_WEB_IDENTITY_TOKEN_FILE (unusable)" in words(AwsAccess(), environ)
 
 
+NOTHING = {"AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "access", "says"),
+    [
+        (
+            NOTHING,
+            AwsAccess(),
+            (
+                "There are no AWS credentials; access_key: not set; assume_role_with_web_identity: not set;"
+                " profile: not set;"
+                " AWS_ACCESS_KEY_ID: not set; AWS_WEB_IDENTITY_TOKEN_FILE: not set; profile default: not set;"
+                " container: not set; EC2 instance: not set"
+            ),
+        ),
+        (
+            {**NOTHING, "AWS_PROFILE": "gone"},
+            AwsAccess(),
+            "; AWS_PROFILE: there is no profile gone; container: not set;",
+        ),
+        (NOTHING, AwsAccess(profile="gone"), "; profile: there is no profile gone; AWS_ACCESS_KEY_ID: not set;"),
+        (NOTHING, AwsAccess(secret_key=SECRET), "; access_key: The backend has only a part of `access_key` and"),
+        (
+            {
+                **NOTHING,
+                "AWS_WEB_IDENTITY_TOKEN_FILE": "/t",
+                "AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://localhost/x",
+            },
+            AwsAccess(),
+            "; AWS_WEB_IDENTITY_TOKEN_FILE: AWS_WEB_IDENTITY_TOKEN_FILE is set, and AWS_ROLE_ARN is not;",
+        ),
+        ({**NOTHING, "AWS_CONFIG_FILE": "/dev/zero"}, AwsAccess(), "/dev/zero is not a file"),
+    ],
+)
+def test_where_nothing_resolves_doctor_tells_what_each_step_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environ: dict[str, str], access: AwsAccess, says: str
+) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {"HOME": str(tmp_path), **environ}.items():
+        monkeypatch.setenv(name, value)
+    lock = Mock(target=_target(access))
+
+    answer = identity(lock)
+
+    assert answer is not None
+    assert answer[0] == "failure"
+    assert says in answer[1]
+    assert answer[2] and SECRET not in "".join(answer)
+
+
+def _target(access: AwsAccess) -> Target:
+    stores = (DynamoDBSpec(table="t", lock_id="l", aws=access),)
+    return Target(label="l", path="b/k", backend="s3", workspace="default", stores=stores)
+
+
 def log(*arns: str) -> str:
     answers = [f"  | <GetCallerIdentityResult>\n  |   <Arn>{arn}</Arn>\n  | </GetCallerIdentityResult>" for arn in arns]
     return "\n".join(["[DEBUG] <Arn>arn:of:something:else</Arn>", *answers])
@@ -72,10 +131,8 @@ def test_another_identity_than_terraforms_is_a_failure(
         assume_role=(AssumeRole(role_arn=ROLE + "ci"),),
         sts_endpoint=aws.endpoint,
     )
-    stores = (DynamoDBSpec(table="t", lock_id="l", aws=access),)
-    lock = Target(label="l", path="b/k", backend="s3", workspace="default", stores=stores)
 
-    answer = as_terraform(lock, text)
+    answer = as_terraform(_target(access), text)
 
     assert (answer and answer[0]) == mark
     assert says in (answer[1] if answer else "")

@@ -6,13 +6,13 @@ import os
 import re
 from contextlib import closing
 
-from tfguard.backends.aws.order import Decision, decide, profiles_of
+from tfguard.backends.aws.order import Decision, decide, examine, profiles_of
 from tfguard.backends.aws.spec import AwsAccess
 from tfguard.backends.aws.where import where_of
 from tfguard.backends.checks import Examined
 from tfguard.backends.target import Target
 from tfguard.errors import TfguardError
-from tfguard.findings import Answer, failure, ok, warning
+from tfguard.findings import Answer, failed, failure, ok, warning
 
 _ARN = re.compile(r"<Arn>([^<]{1,2100})</Arn>")
 
@@ -24,10 +24,15 @@ def identity(lock: Examined) -> Answer | None:
         return None
     try:
         profiles = profiles_of(access, os.environ)
-        where = where_of(access, os.environ, profiles)
-        return ok(in_words(decide(where.access, os.environ, profiles), access))
-    except TfguardError:
-        return None  # Whoever reads the lock fails with the same, and says it.
+        whole = where_of(access, os.environ, profiles).access
+    except TfguardError as error:
+        return failed(error)
+    try:
+        return ok(in_words(decide(whole, os.environ, profiles), access))
+    except TfguardError as error:
+        mark, first, advice = failed(error)
+        steps = (f"{step.name}: {step.found or step.mark}" for step in examine(whole, os.environ, profiles))
+        return mark, "; ".join([first.rstrip("."), *steps]), advice
 
 
 def in_words(decision: Decision, access: AwsAccess) -> str:

@@ -94,6 +94,11 @@ def decide(access: AwsAccess, environ: Mapping[str, str], profiles: Profiles) ->
     return _Order(access, environ, profiles).decide()
 
 
+def examine(access: AwsAccess, environ: Mapping[str, str], profiles: Profiles) -> tuple[Step, ...]:
+    """Look at every step of the order, where `decide` finds none that it could use: what is wrong with it, too."""
+    return _Order(access, environ, profiles).examine()
+
+
 class _Order:
     def __init__(self, access: AwsAccess, environ: Mapping[str, str], profiles: Profiles) -> None:
         self._access, self._environ, self._profiles = access, environ, profiles
@@ -111,6 +116,20 @@ class _Order:
         if source is None:
             raise nothing_found(self._access, self._environ)
         return Decision(source, tuple(steps))
+
+    def examine(self) -> tuple[Step, ...]:
+        return tuple(self._examined(name, look) for name, look in self._steps())
+
+    def _examined(self, name: str, look: Callable[[], Source | None]) -> Step:
+        try:
+            found = look()
+        except TfguardError as error:
+            return Step(name, str(error).splitlines()[0].rstrip("."), "not used")
+        if found is not None:
+            return Step(name, told(found), "not used")
+        profile = {"profile": self._access.profile}.get(name, self._environ.get(name, ""))
+        is_missing = bool(profile) and name in ("profile", environs_profile(self._environ))
+        return Step(name, f"there is no profile {printable(profile, 40)}", "not used") if is_missing else Step(name)
 
     def _steps(self) -> list[tuple[str, Callable[[], Source | None]]]:
         return [
