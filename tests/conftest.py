@@ -99,6 +99,7 @@ def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(_FOREIGN) or name in _FOREIGN_NAMES:
             monkeypatch.delenv(name)
+    monkeypatch.setattr("tfguard.backends.environ._own", None)
     monkeypatch.setenv("CHECKPOINT_DISABLE", "1")
     monkeypatch.setenv("TFGUARD_TEST_SHORT_LEASE", "1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")

@@ -11,14 +11,23 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+_own: Mapping[str, str] | None = None
+
+
+def own_environment() -> Mapping[str, str]:
+    """Return what whoever started us has set, without what a pipeline's environment, of a checkout, says."""
+    return os.environ if _own is None else _own
+
 
 def extend_environment(environ: Mapping[str, str]) -> None:
     """Let this process find credentials by these variables too, from now on."""
+    _remember_own()
     os.environ.update(named(environ))
 
 
 def replace_environment(environ: Mapping[str, str]) -> None:
     """Let this process find credentials by these variables and no others, from now on."""
+    _remember_own()
     for name in named(os.environ):
         del os.environ[name]
     os.environ.update(named(environ))
@@ -29,14 +38,21 @@ def named(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if name}
 
 
+def _remember_own() -> None:
+    global _own
+    _own = dict(os.environ) if _own is None else _own
+
+
 @contextmanager
 def extended_environment(environ: Mapping[str, str]) -> Iterator[None]:
     """Let this process find credentials by these variables too, for a while."""
-    before = dict(os.environ)
+    global _own
+    before, own_before = dict(os.environ), _own
     extend_environment(environ)
     try:
         yield
     finally:
+        _own = own_before
         for name in set(os.environ) - set(before):
             del os.environ[name]
         os.environ.update(named(before))

@@ -123,8 +123,11 @@ def test_a_chain_of_roles_is_assumed(opened: list[Any], s3: S3) -> None:
 
 @pytest.mark.emulator
 @pytest.mark.parametrize("by_file", [True, False], ids=["file", "text"])
-def test_a_web_identity_is_exchanged_for_a_role(opened: list[Any], s3: S3, tmp_path: Path, by_file: bool) -> None:
+def test_a_web_identity_is_exchanged_for_a_role(
+    opened: list[Any], s3: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by_file: bool
+) -> None:
     (tmp_path / "token").write_text("a.jwt.token\n")
+    monkeypatch.setenv("AWS_WEB_IDENTITY_TOKEN_FILE", str(tmp_path / "token"))  # Else no other STS than AWS's gets it.
     token = {"web_identity_token_file": str(tmp_path / "token")} if by_file else {"web_identity_token": "a.jwt.token"}
     role = AssumeRole(role_arn=ROLE.role_arn, **token)
 

@@ -32,6 +32,7 @@ from tfguard.backends.aws.answers import lines_of
 from tfguard.backends.aws.keys import AssumeRole, Keys
 from tfguard.backends.aws.origins import Assumed, Container, Given, Instance, Process, Source, Sso, WebIdentity, told
 from tfguard.backends.aws.profiles import Profiles, Section, expanded, read_profiles
+from tfguard.backends.environ import own_environment
 from tfguard.errors import StoreDenied, StoreMisconfigured, TfguardError
 from tfguard.text import printable
 
@@ -74,12 +75,16 @@ def profiles_of(access: AwsAccess, environ: Mapping[str, str]) -> Profiles:
     Raises:
         StoreMisconfigured: One of them cannot be read.
     """
+    return read_profiles(*_files_of(access, environ))
+
+
+def _files_of(access: AwsAccess, environ: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     home = environ.get("HOME", "")
     config = access.shared_config_files or (environ.get("AWS_CONFIG_FILE") or f"{home}/.aws/config",)
     # Terraform itself reads this one, and expands it; the other is the SDK's, which does not.
     named = expanded(environ.get("AWS_SHARED_CREDENTIALS_FILE", ""), environ)
     credentials = access.shared_credentials_files or (named or f"{home}/.aws/credentials",)
-    return read_profiles(config, credentials)
+    return config, credentials
 
 
 def decide(access: AwsAccess, environ: Mapping[str, str], profiles: Profiles) -> Decision:
@@ -248,13 +253,14 @@ class _Order:
         elif section.get("source_profile") and not is_again:
             found = self._source_profile(name, section.get("source_profile"), seen | {name})
         elif section.get("web_identity_token_file") and not _own_keys(section):
-            return WebIdentity(_role_of(section, web_identity_token_file=section.get("web_identity_token_file")))
+            role = _role_of(section, web_identity_token_file=section.get("web_identity_token_file"))
+            return WebIdentity(role, file=section.files["web_identity_token_file"])
         else:
             found = self._own(name, section)
         if found is None and may_fall_back:
             found = self._container() or self._instance()
-        role = None if is_again or found is None else _role(name, section)
-        return Assumed(role, found) if role and found else found
+        assumed = None if is_again or found is None else _role(name, section)
+        return Assumed(assumed, found) if assumed and found else found
 
     def _own(self, name: str, section: Section) -> Source | None:
         keys = _own_keys(section)
@@ -311,14 +317,13 @@ class _Order:
 
     def _refuse_strangers_program(self, source: Source) -> None:
         """
-        Run no program that a checkout names: the backend chose these files, so whoever wrote the branch chose them.
+        Run no program that a checkout names: backend or tfguard.yml chose these files, so who wrote the branch did.
 
-        The user's own files, and those of AWS_CONFIG_FILE, are the user's choice wherever they are.
+        The user's own files, and those of the user's AWS_CONFIG_FILE, are the user's choice wherever they are.
         """
         while isinstance(source, Assumed):
             source = source.source
-        chosen = (*self._access.shared_config_files, *self._access.shared_credentials_files)
-        if isinstance(source, Process) and source.file in chosen and _is_in_checkout(Path(source.file).resolve()):
+        if isinstance(source, Process) and source.file in strangers_files(self._access, self._environ):
             raise _misconfigured(
                 f"Profile {source.profile} of {printable(source.file, 50)} runs a program (credential_process);"
                 " that file is part of this checkout.",
@@ -402,8 +407,18 @@ def _role_of(section: Section, web_identity_token_file: str = "") -> AssumeRole:
     )
 
 
-def _is_in_checkout(path: Path) -> bool:
-    return any((folder / ".git").exists() or folder == Path.cwd() for folder in path.parents)
+def strangers_files(access: AwsAccess, environ: Mapping[str, str]) -> frozenset[str]:
+    """Return the shared files that a branch may have chosen, and written: in the checkout, and not named by us."""
+    ours = _files_of(
+        msgspec.structs.replace(access, shared_config_files=(), shared_credentials_files=()), own_environment()
+    )
+    used = {path for paths in _files_of(access, environ) for path in paths}
+    return frozenset(path for path in used - {path for paths in ours for path in paths} if is_in_checkout(path))
+
+
+def is_in_checkout(path: str) -> bool:
+    """Whether this file is part of a checkout, or of the working directory."""
+    return any((folder / ".git").exists() or folder == Path.cwd() for folder in Path(path).resolve().parents)
 
 
 def _misconfigured(what: str, advice: str) -> StoreMisconfigured:

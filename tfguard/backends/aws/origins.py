@@ -14,10 +14,14 @@ class Given(msgspec.Struct, frozen=True):
 
 
 class WebIdentity(msgspec.Struct, frozen=True):
-    """A token that STS exchanges for a role; `is_backends`: of the backend, whose STS region then counts."""
+    """
+    A token that STS exchanges for a role; `is_backends`: of the backend, whose STS region then counts. Where a profile
+    names the token, `file` is that of the profile.
+    """
 
     role: AssumeRole
     is_backends: bool = False
+    file: str = ""
 
 
 class Sso(msgspec.Struct, frozen=True):

@@ -31,6 +31,7 @@ from tfguard.backends.aws.keys import AssumeRole, Keys
 from tfguard.backends.aws.origins import Assumed, Container, Given, Instance, Process, Source, Sso, WebIdentity
 from tfguard.backends.aws.profiles import read_small
 from tfguard.backends.aws.sessions import MetadataSession, create_client
+from tfguard.backends.aws.tokens import refuse_to_hand_over
 from tfguard.backends.aws.where import Where
 from tfguard.errors import StoreDenied, StoreUnavailable
 
@@ -61,8 +62,8 @@ class Sources:
         match source:
             case Given(keys):
                 return keys
-            case WebIdentity(role, is_backends):
-                return self._exchanged(role, is_backends=is_backends)
+            case WebIdentity():
+                return self._exchanged(source)
             case Sso():
                 return self._of_sso(source)
             case Process(command, profile, _):
@@ -89,7 +90,9 @@ class Sources:
 
     # --- STS ----------------------------------------------------------------------------------------------------
 
-    def _exchanged(self, role: AssumeRole, *, is_backends: bool) -> Keys:
+    def _exchanged(self, source: WebIdentity) -> Keys:
+        role, is_backends = source.role, source.is_backends
+        refuse_to_hand_over(source, self._where)
         parameters = _web_parameters(role)
         with answers("sts:AssumeRoleWithWebIdentity", self._about(f"role {role.role_arn}", is_backends=is_backends)):
             sts = self._sts(_UNSIGNED, is_backends=is_backends)
