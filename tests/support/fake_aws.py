@@ -1,10 +1,11 @@
 """
 A fake AWS that remembers who asked for what, and where.
 
-One loopback port answers STS, SSO, the metadata services of EC2 and ECS, DynamoDB and S3, just enough for a client to
-go on: `terraform init`, and one question of ours to a table and a bucket. It is also a proxy: with HTTPS_PROXY set to
-it, a client may ask any host of AWS's by its real name, and it answers in that host's place (with a certificate of its
-own authority, whose file is `ca_file`). So a test sees which host a client would have asked, without one that exists.
+`middle` writes down how a request came; this one, who asks for what. One loopback port answers STS, SSO, the metadata
+services of EC2 and ECS, DynamoDB and S3, just enough for a client to go on: `terraform init`, and one question of ours
+to a table and a bucket. It is also a proxy: with HTTPS_PROXY set to it, a client may ask any host of AWS's by its real
+name, and it answers in that host's place (with a certificate of its own authority, whose file is `ca_file`). So a test
+sees which host a client would have asked, without one that exists.
 
 Keys tell whose they are: `keys_of("role/ci")` is what AssumeRole gives for that role.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import threading
 import zlib
 from collections.abc import Iterator
@@ -25,10 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.support.authority import Authority
 
 _SCOPE = re.compile(r"Credential=([^/]+)/\d+/([^/]+)/")
 _IMDS = "/latest/meta-data/iam/security-credentials/"
@@ -86,62 +83,13 @@ def _sts(action: str, fields: dict[str, str], who: str, token: str) -> str:
     )
 
 
-class _Authority:
-    """Signs a certificate for any host, and lays its own into `ca_file`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._folder = folder
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "fake AWS")])
-        self._contexts: dict[str, ssl.SSLContext] = {}
-        self._lock = threading.Lock()
-        self.ca_file = folder / "fake-aws.pem"
-        made = self._certificate(self._name, self._key, [], is_authority=True)
-        self.ca_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-
-    def context(self, host: str) -> ssl.SSLContext:
-        with self._lock:
-            if host not in self._contexts:
-                self._contexts[host] = self._made(host)
-            return self._contexts[host]
-
-    def _made(self, host: str) -> ssl.SSLContext:
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host[:64])])
-        made = self._certificate(name, key, [x509.DNSName(host)])
-        path = self._folder / f"{host}.pem"
-        form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        path.write_bytes(key.private_bytes(*form) + made.public_bytes(serialization.Encoding.PEM))
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(path)
-        return context
-
-    def _certificate(
-        self, subject: x509.Name, key: Any, names: list[x509.GeneralName], *, is_authority: bool = False
-    ) -> x509.Certificate:
-        now = datetime.now(timezone.utc)
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=1))
-            .not_valid_after(now + timedelta(days=2))
-            .add_extension(x509.BasicConstraints(ca=is_authority, path_length=None), critical=True)
-        )
-        if names:
-            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return builder.sign(self._key, hashes.SHA256())
-
-
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
     asked: list[Asked]
     #: Of all tables, by LockID. Nobody's conditions are looked at.
     items: dict[str, dict[str, Any]]
-    authority: _Authority
+    authority: Authority
     has_instance_role: bool
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -266,7 +214,7 @@ class FakeAws:
     def __init__(self, folder: Path) -> None:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.asked, self._server.items = [], {}
-        self._server.authority = _Authority(folder)
+        self._server.authority = Authority(folder)
         self._server.has_instance_role = True
         self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -274,7 +222,7 @@ class FakeAws:
 
     @property
     def ca_file(self) -> str:
-        return str(self._server.authority.ca_file)
+        return str(self._server.authority.file)
 
     @property
     def asked(self) -> list[Asked]:

@@ -2,15 +2,14 @@
 A server of a test's own that is every host at once: AWS as far as a first question goes, and the proxy.
 
 It listens on loopback, with TLS and without, and writes down how each request came: over which proxy, with or without
-TLS, for which host, by which path. Its certificates are signed by an authority that is made for the test.
+TLS, for which host, by which path. (`fake_aws` writes down who asks for what.) Its certificates are signed by an
+authority that is made for the test.
 """
 
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import http.server
-import ipaddress
 import socketserver
 import ssl
 import threading
@@ -18,9 +17,12 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
+from tests.support.authority import Authority
+
+#: What its certificate is for.
+NAMES = ("*.example.test", "*.s3.example.test", "localhost", "127.0.0.1")
 LISTING = b'<ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><IsTruncated>false</IsTruncated></ListBucketResult>'
 IDENTITY = (
     b'<GetCallerIdentityResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><GetCallerIdentityResult>'
@@ -42,22 +44,22 @@ class Seen:
 
 @dataclass
 class Middle:
-    """The server. `authority` is the file with its authority's certificate."""
+    """The server. `authority` is the file with its authority's certificate, `context` what it speaks TLS with."""
 
     port: int
     tls_port: int
     authority: Path
+    context: ssl.SSLContext
     seen: list[Seen] = field(default_factory=list)
 
 
 @contextlib.contextmanager
 def middle(folder: Path) -> Iterator[Middle]:
     """Run the server; its certificates lie in `folder`."""
-    authority, chain = certificates(folder)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(chain)
+    authority = Authority(folder)
+    context = authority.context(*NAMES)
     with contextlib.ExitStack() as stack:
-        made = Middle(0, 0, authority)
+        made = Middle(0, 0, authority.file, context)
         plain = stack.enter_context(_serving(made, context, is_tls=False))
         encrypted = stack.enter_context(_serving(made, context, is_tls=True))
         made.port, made.tls_port = plain, encrypted
@@ -128,43 +130,3 @@ def _serving(made: Middle, context: ssl.SSLContext, *, is_tls: bool) -> Iterator
             yield server.server_port
         finally:
             server.shutdown()
-
-
-def certificates(folder: Path) -> tuple[Path, Path]:
-    """Make an authority, and a certificate of its for every name that the tests use; return both files."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    now = dt.datetime.now(dt.timezone.utc)
-
-    def made(name: str, issuer: Any, key: Any, signer: Any, *extensions: Any) -> Any:
-        builder = (
-            x509.CertificateBuilder()
-            .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]))
-            .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer)]))
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=1))
-            .not_valid_after(now + dt.timedelta(days=1))
-        )
-        for extension in extensions:
-            builder = builder.add_extension(extension, critical=False)
-        return builder.sign(signer, hashes.SHA256())
-
-    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root = made("tests' authority", "tests' authority", root_key, root_key, x509.BasicConstraints(True, None))
-    names = [
-        x509.DNSName("*.example.test"),
-        x509.DNSName("*.s3.example.test"),
-        x509.DNSName("localhost"),
-        x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
-    ]
-    leaf = made("server", "tests' authority", key, root_key, x509.SubjectAlternativeName(names))
-    pem = serialization.Encoding.PEM
-    authority, chain = folder / "authority.pem", folder / "server.pem"
-    authority.write_bytes(root.public_bytes(pem))
-    private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    chain.write_bytes(private + leaf.public_bytes(pem))
-    return authority, chain

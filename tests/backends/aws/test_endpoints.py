@@ -8,7 +8,7 @@ import botocore.session
 import pytest
 from botocore.endpoint_provider import EndpointProvider
 
-from tfguard.backends.aws.endpoints import bucket_url, endpoint, is_aws
+from tfguard.backends.aws.endpoints import address, bucket_url, is_aws
 from tfguard.backends.aws.spec import AwsAccess
 from tfguard.errors import StoreMisconfigured
 
@@ -23,7 +23,7 @@ def regions() -> list[str]:
 
 
 def ours(service: str, region: str, **settings: bool) -> str:
-    return endpoint(service, "", region, AwsAccess(**settings))
+    return address(service, "", region, AwsAccess(**settings))
 
 
 @pytest.mark.parametrize("service", ["dynamodb", "s3"])
@@ -61,19 +61,19 @@ def test_a_region_that_is_none_is_part_of_no_address(region: str) -> None:
 
 @pytest.mark.parametrize("region", ["my_zone", "1", ""])
 def test_any_region_will_do_with_an_endpoint_of_ones_own(region: str) -> None:
-    assert endpoint("s3", "http://ceph", region, AwsAccess()) == "http://ceph"
+    assert address("s3", "http://ceph", region, AwsAccess()) == "http://ceph"
 
 
 @pytest.mark.parametrize("url", ["localhost:4566", "ftp://x", "http://", "http://x:port", "/path", "http://x:0"])
 def test_what_is_no_address_is_said(url: str) -> None:
     with pytest.raises(StoreMisconfigured, match="no address of a server"):
-        endpoint("s3", url, "eu-west-1", AwsAccess())
+        address("s3", url, "eu-west-1", AwsAccess())
 
 
 @pytest.mark.parametrize("settings", [{"use_fips": True}, {"use_dualstack": True}], ids=str)
 def test_an_endpoint_of_ones_own_has_no_variants(settings: dict[str, bool]) -> None:
     with pytest.raises(StoreMisconfigured, match="an endpoint of your own"):
-        endpoint("s3", "http://ceph", "eu-west-1", AwsAccess(**settings))
+        address("s3", "http://ceph", "eu-west-1", AwsAccess(**settings))
 
 
 def test_every_host_of_awss_is_known_as_awss() -> None:

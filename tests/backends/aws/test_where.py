@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.authority import Authority
 from tests.support.eventually import patience
 from tests.support.middle import Middle, Seen, middle
 from tfguard.backends.attributes import Attributes
@@ -216,9 +217,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Middle]:
 @pytest.fixture
 def other(tmp_path: Path) -> Path:
     """An authority that signed nothing here."""
-    from tests.support.middle import certificates
-
-    return certificates(tmp_path)[0]
+    return Authority(tmp_path).file
 
 
 class Stage:

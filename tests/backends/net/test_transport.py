@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -196,8 +195,7 @@ def test_a_proxy_learns_who_asks_and_nobody_else_does(server: Middle) -> None:
 @pytest.fixture
 def tls_proxy(server: Middle) -> Iterator[str]:
     """The server's proxy behind TLS, as another program would put it there."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(server.authority.with_name("server.pem"))
+    context = server.context
     listener = socket.create_server(("127.0.0.1", 0))
 
     def pump(source: socket.socket, target: socket.socket) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from tfguard.backends.aws import dynamodb_wire, s3_wire
 from tfguard.backends.aws.answers import AwsError, NotAws, answers, page_in
-from tfguard.backends.aws.endpoints import bucket_url, endpoint, is_address, is_aws, is_for_botocore
+from tfguard.backends.aws.endpoints import address, bucket_url, is_address, is_aws, is_for_botocore
 from tfguard.backends.aws.keys import Keys
 from tfguard.backends.aws.signing import signed
 from tfguard.backends.net.transport import Request, Response, Transport
@@ -100,7 +100,7 @@ class Client:
             StoreMisconfigured: It is no URL, or the region no region.
         """
         reach = self._reach
-        return endpoint(self._service, reach.endpoint, reach.region, reach.access)
+        return address(self._service, reach.endpoint, reach.region, reach.access)
 
     @property
     def is_aws(self) -> bool:

@@ -109,7 +109,7 @@ class Credentials:
             access=where.access,
             region=where.region,
             transport=transport(where.access, self._trust),
-            endpoint=where.endpoint(service, endpoint),
+            endpoint=where.configured(service, endpoint),
             path_style=path_style,
         )
 

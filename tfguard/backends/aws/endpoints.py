@@ -47,23 +47,23 @@ def is_for_botocore(bucket: str) -> bool:
     return bucket.startswith("arn:") or bucket.endswith("--x-s3")
 
 
-def endpoint(service: str, found: str, region: str, access: AwsAccess) -> str:
+def address(service: str, configured: str, region: str, access: AwsAccess) -> str:
     """
-    Return the address of `dynamodb` or `s3`, no slash at its end; `found` is what `where` has, empty for AWS's own.
+    Return the address of `dynamodb` or `s3`, no slash at its end; `configured` is what `where` has: empty, AWS's own.
 
     Raises:
         StoreMisconfigured: It is no URL, or no region.
     """
-    if not found:
+    if not configured:
         return _aws(service, region, fips=access.use_fips, dualstack=access.use_dualstack)
     if access.use_fips or access.use_dualstack:
         raise StoreMisconfigured(
             lines_of(
-                f"{found} is an endpoint of your own, so it cannot be asked for FIPS or for IPv6 as well.",
+                f"{configured} is an endpoint of your own, so it cannot be asked for FIPS or for IPv6 as well.",
                 "Leave out the endpoint, or use_fips_endpoint and use_dualstack_endpoint.",
             )
         )
-    return _checked(found)
+    return _checked(configured)
 
 
 def bucket_url(base: str, bucket: str, *, path_style: bool) -> str:

@@ -56,9 +56,9 @@ class Where(msgspec.Struct, frozen=True):
             raise StoreMisconfigured(lines_of("No AWS region is set.", "Set `region` in the backend, or AWS_REGION."))
         return found
 
-    def endpoint(self, service: str, configured: str = "") -> str:
-        """Return a service's endpoint; empty: AWS's own. `configured` is the backend's."""
-        return self._of_service(service, configured) or self._of_all(service)
+    def configured(self, service: str, backends: str = "") -> str:
+        """Return the endpoint that is set for a service, `backends` before all; empty: AWS's own (`endpoints`)."""
+        return self._of_service(service, backends) or self._of_all(service)
 
     def chain_sts(self) -> tuple[str, str]:
         """Return region and endpoint of STS while credentials are looked for."""
@@ -67,7 +67,7 @@ class Where(msgspec.Struct, frozen=True):
 
     def backend_sts(self) -> tuple[str, str]:
         """Return region and endpoint of STS for the backend's own roles."""
-        return self.access.sts_region or self.region, self.endpoint("sts", self.access.sts_endpoint)
+        return self.access.sts_region or self.region, self.configured("sts", self.access.sts_endpoint)
 
     def sso(self, service: str) -> str:
         """Return the endpoint of `sso` or `sso-oidc`; empty: AWS's own, in the region of the session."""
