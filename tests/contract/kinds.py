@@ -21,6 +21,7 @@ from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.consul.store import ConsulStore
 from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.transport import Request, Response
 from tfguard.lock.lockinfo import LockInfo, decode
 from tfguard.lock.store import Holder, Lease, LockRecord, Store

@@ -10,12 +10,12 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from tfguard.backends.net.no_answer import NoAnswer
 
 from tests.support.eventually import patience
 from tests.support.middle import Middle, middle
 from tests.support.serving import Request as Asked
 from tests.support.serving import serving
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.transport import Request, Transport
 from tfguard.backends.net.trust import Trust
