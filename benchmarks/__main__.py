@@ -60,6 +60,8 @@ def rows(found: dict[str, Any]) -> Iterator[Row]:
         yield "overhead: wall, median", f"{each['wall_median_s']} s", "≤ 0.30 s", each["wall_median_s"] <= 0.30
         yield "overhead: a plan to a plain one", f"{each['ratio_median']}", "≤ 2.0", each["ratio_median"] <= 2.0
         yield "overhead: CPU, median", f"{each['cpu_median_s']} s", "", None
+        if cpu := each.get("cpu_ratio_median"):
+            yield "overhead: CPU of a plan to a plain one's", f"{cpu}", "≤ 2.0", cpu <= 2.0
     if each := found.get("memory"):
         used = each["front_and_keeper_rss_mb"]
         yield "memory: front + keeper, peak RSS", f"{used} MB", "≤ 110 MB", used <= 110

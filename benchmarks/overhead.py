@@ -20,7 +20,7 @@ def overhead(bench: Bench, pairs: int) -> dict[str, Any]:
     programs = (["terraform", "plan", "-input=false"], [*TFGUARD, "plan", "-input=false"])
     for program in programs:
         run(program, path, environ)
-    wall, cpu, plain, ratio = [], [], [], []
+    wall, cpu, plain, ratio, cpu_ratio = [], [], [], [], []
     for _ in range(pairs):
         theirs, ours = (run(program, path, environ) for program in programs)
         if theirs.code or ours.code:
@@ -29,12 +29,14 @@ def overhead(bench: Bench, pairs: int) -> dict[str, Any]:
         wall.append(ours.wall - theirs.wall)
         cpu.append(ours.cpu - theirs.cpu)
         ratio.append(ours.wall / theirs.wall)
+        cpu_ratio.append(ours.cpu / theirs.cpu)
     return {
         "pairs": pairs,
         "plain_median_s": round(statistics.median(plain), 3),
         "ratio_median": round(statistics.median(ratio), 2),
         "wall_median_s": round(statistics.median(wall), 3),
         "wall_max_s": round(max(wall), 3),
+        "cpu_ratio_median": round(statistics.median(cpu_ratio), 2),
         "cpu_median_s": round(statistics.median(cpu), 3),
     }
 
