@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tfguard.backends.net.no_answer import NoAnswer
-
 from tests.conftest import REGION, S3, Consul, DynamoDB
 from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store

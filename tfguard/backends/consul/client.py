@@ -19,8 +19,9 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from tfguard.backends.consul.answers import not_consul, refusal, unreachable
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
-from tfguard.backends.net.transport import NoAnswer, Request, Response, Transport, Wait
+from tfguard.backends.net.transport import Request, Response, Transport, Wait
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
