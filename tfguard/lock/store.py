@@ -10,8 +10,9 @@ Everything here crosses the socket between front and keeper, so it is plain data
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
-from typing import Annotated, Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 import msgspec
 
@@ -176,6 +177,19 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Let go of connections and files. A lock that lives in the kernel is let go too."""
+        ...
+
+
+@runtime_checkable
+class Watchable(Protocol):
+    """A store that tells of a lock's end by itself, so that nobody has to ask again and again."""
+
+    def await_change(self, seconds: float, is_over: Callable[[], bool]) -> None:
+        """
+        Rest so long, or until the lock is not held as the last `read` has shown it, or `is_over`.
+
+        It may return early for no reason, and a heartbeat is none to return. Raises as a store does.
+        """
         ...
 
 

@@ -108,6 +108,11 @@ class Turn:
         return len(self._view.ahead_of(self._ticket.id, self._clock.boottime()))
 
     @property
+    def is_next(self) -> bool:
+        """Whether nobody is ahead of us, as far as we know: also where there is no order."""
+        return not self.is_kept or (self.has_place and self.rank == 0)
+
+    @property
     def length(self) -> int:
         """How many living waiters there are."""
         return len(self._view.living(self._clock.boottime()))

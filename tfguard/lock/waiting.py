@@ -21,11 +21,15 @@ from tfguard.lock.lease import HeldLock
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
 from tfguard.lock.queue import Queue
 from tfguard.lock.queue_record import Ticket
-from tfguard.lock.store import Store
+from tfguard.lock.store import Store, Watchable
 from tfguard.lock.turn import Turn
 
 #: Without an answer the pause doubles from the first to the second, in seconds, with full jitter.
 _BACKOFF_SECONDS = (0.5, 20.0)
+#: Who is woken by the store looks this often all the same, in seconds: for heartbeats, and for its place in the line.
+_WATCH_SECONDS = 2.0
+#: A store that wakes us so often without a full rest in between does not know how to.
+_VAIN_WAKES = 20
 #: A look this close to the deadline, in seconds, is the last.
 _LAST_SECONDS = 0.05
 
@@ -62,6 +66,8 @@ class Waiter:
         self._post = post
         self._cancel = cancel
         self._failures = 0
+        self._watched = stores[0] if len(stores) == 1 and isinstance(stores[0], Watchable) else None
+        self._wakes = 0
         self._started_at = clock.boottime()
         ticket = Ticket(id=request.ticket or new_lock_id(), holder=request.holder, since=created(clock.now()))
         self._line = Turn(queue, ticket, clock, request.terms.order)
@@ -91,7 +97,7 @@ class Waiter:
             retry=tenacity.retry_if_exception_type((Busy, errors.StoreUnavailable)),
             stop=lambda _: self._remaining() <= 0,
             wait=lambda state: self.pause(_error_of(state)),
-            sleep=tenacity.sleep_using_event(self._cancel),
+            sleep=self._rest,
             before_sleep=lambda state: self._say_waiting(_error_of(state)),
             reraise=True,
         )
@@ -141,7 +147,33 @@ class Waiter:
         if isinstance(error, errors.StoreUnavailable):
             first, longest = _BACKOFF_SECONDS
             pause = random.uniform(0, min(longest, first * 2 ** min(self._failures, 10)))
+        elif self._is_watching:
+            pause = max(pause, min(_WATCH_SECONDS, self._expires_in()))
         return max(0.0, min(pause, self._remaining()))
+
+    @property
+    def _is_watching(self) -> bool:
+        """Whether the store wakes us: it can, the last look showed the lock held, and we are the next."""
+        return self._watched is not None and self._line.is_next and self._acquirer.watches[0].record is not None
+
+    def _rest(self, seconds: float) -> None:
+        """Rest so long, or until the store says that the lock's holder has changed, or we are cancelled."""
+        if self._watched is None or not self._is_watching or self._failures:
+            self._cancel.wait(seconds)
+            return
+        started_at = self._clock.boottime()
+        try:
+            self._watched.await_change(seconds, self._cancel.is_set)
+        except errors.TfguardError:
+            self._cancel.wait(self._line.pause())
+        is_early = self._clock.boottime() - started_at < seconds / 2
+        self._wakes = self._wakes + 1 if is_early else 0
+        if self._wakes >= _VAIN_WAKES:
+            self._watched = None
+
+    def _expires_in(self) -> float:
+        now = self._clock.boottime()
+        return max((each.expires_in(now) for each in self._acquirer.watches if each.record), default=float("inf"))
 
     def _remaining(self) -> float:
         return self._request.terms.timeout_seconds - (self._clock.boottime() - self._started_at)
@@ -150,7 +182,7 @@ class Waiter:
         watches = self._acquirer.watches
         watch = next((watch for watch in watches if watch.record), watches[0])
         now = self._clock.boottime()
-        expires_in = max((each.expires_in(now) for each in watches if each.record), default=float("inf"))
+        expires_in = self._expires_in()
         self._post(
             protocol.Waiting(
                 record=error.record if isinstance(error, Busy) else watch.record,
