@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import Consul
 from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
@@ -121,6 +124,7 @@ def test_after_a_kill_of_all_of_a_run_the_next_takes_its_lock_over(stage: Make) 
     assert made.leftovers() == []
 
 
+@pytest.mark.slow
 def test_a_session_that_is_renewed_outlives_its_ttl_and_one_that_is_not_ends(stage: Make) -> None:
     """Consul itself frees a dead run's lock, between one and two leases after its end; a living one's never."""
     made = stage("consul", text=GATED)
@@ -162,3 +166,69 @@ def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
     assert codes["plain"] and set(codes["plain"]) == {0}, codes
     assert (made.state() or {})["serial"] >= len(codes["ours"]) + len(codes["plain"])
     assert made.leftovers() == []
+
+
+def test_another_workspace_is_refused_and_guarded_under_a_name_in_consul_itself(stage: Make) -> None:
+    made = stage("consul")
+    created = made.terraform("workspace", "new", "blue")
+
+    refused = made.tfguard("plan", "-input=false")
+    store = f"consul://{made.consul.address}/{made.key}-locks"
+    lock = f"lock: {{mode: named, name: blue, store: '{store}'}}"
+    (made.path / "tfguard.yml").write_text(f"version: 1\npipelines: {{app: {{dir: ., workspace: blue, {lock}}}}}\n")
+    guarded = made.tfguard("-p", "app", "apply", "-auto-approve", "-input=false")
+
+    assert created.code == 0, str(created)
+    assert refused.code == 78
+    assert "only the default workspace's lock can be held; in blue" in refused.err
+    assert "mode: named" in refused.err
+    assert guarded.code == 0, str(guarded)
+    assert made.state("blue") is not None
+    assert made.consul.value(f"{made.key}-locks/blue/.tfguard") is not None
+    assert made.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "words"),
+    [
+        ({"address": '"127.0.0.1:1"'}, 69, "No answer from Consul at http://127.0.0.1:1"),
+        ({"datacenter": '"nowhere"'}, 78, "No path to datacenter"),
+        ({"scheme": '"https"'}, 69, "No answer from Consul at https://"),
+        ({"scheme": '"https"', "ca_file": '"no.pem"'}, 78, "The certificates of"),
+        ({"lock": "false"}, 78, "lock = false"),
+    ],
+    ids=["nobody there", "datacenter", "no TLS there", "no such CA", "no lock"],
+)
+def test_what_is_wrong_with_the_backend_is_said_in_two_lines(
+    stage: Make, settings: dict[str, str], code: int, words: str
+) -> None:
+    made = stage("consul")
+    cache = made.path / ".terraform" / "terraform.tfstate"
+    content = json.loads(cache.read_text())
+    content["backend"]["config"].update({name: json.loads(value) for name, value in settings.items()})
+    cache.write_text(json.dumps(content))
+    made.write(**settings)
+
+    result = made.tfguard("--lock-timeout=0s", "plan", "-input=false", TFGUARD_INIT="never")
+
+    said = [line for line in result.err.splitlines() if line.strip() and "run.finished" not in line]
+    assert result.code == code, str(result)
+    assert words in result.err
+    assert len(said) <= 3, result.err
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("token", ["", "11111111-2222-3333-4444-555555555555"], ids=["no token", "an unknown token"])
+def test_who_is_denied_is_told_so_with_77(stage: Make, token: str, guarded_consul: Consul, tmp_path: Path) -> None:
+    made = stage("consul", is_initialised=False)
+    made.consul = guarded_consul
+    made.write()
+    assert made.terraform("init", "-input=false", CONSUL_HTTP_TOKEN=guarded_consul.token).code == 0
+
+    denied = made.tfguard("--lock-timeout=0s", "plan", "-input=false", CONSUL_HTTP_TOKEN=token)
+    allowed = made.tfguard("plan", "-input=false", CONSUL_HTTP_TOKEN=guarded_consul.token)
+
+    assert denied.code == 77, str(denied)
+    assert "CONSUL_HTTP_TOKEN" in denied.err
+    assert allowed.code == 0, str(allowed)
+    assert guarded_consul.token not in denied.err + allowed.err

@@ -119,7 +119,7 @@ def test_other_workspaces_are_not_held_and_the_reason_says_what_to_do() -> None:
 
     assert isinstance(target, Unlockable)
     assert target.needs_lock
-    assert "workspace prod on Consul" in target.reason
+    assert "in prod Terraform takes its own" in target.reason
     assert "mode: named" in target.reason
 
 

@@ -30,8 +30,8 @@ def consul_lock(
         )
     if workspace != "default":
         return Unlockable(
-            f"tfguard cannot hold the lock of workspace {printable(workspace, 40)} on Consul: in all workspaces but"
-            " default Terraform takes its own, even with -lock=false.\n"
+            "on Consul only the default workspace's lock can be held;"
+            f" in {printable(workspace, 30)} Terraform takes its own.\n"
             "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: consul://…}",
             needs_lock=True,
         )
