@@ -30,9 +30,7 @@ def spec(environ: dict[str, str] | None = None, **settings: object) -> ConsulSpe
     return only
 
 
-@pytest.mark.parametrize(
-    ("written", "path"), [("app/prod", "app/prod"), ("app/prod/", "app/prod"), ("/app/prod", "app/prod")]
-)
+@pytest.mark.parametrize(("written", "path"), [("app/prod", "app/prod"), ("app/prod/", "app/prod"), ("prod", "prod")])
 def test_the_lock_lies_where_terraform_puts_it(written: str, path: str) -> None:
     assert spec(path=written).path == path
 
@@ -112,6 +110,14 @@ def test_without_a_lock_in_the_backend_nobody_can_be_kept_out() -> None:
     assert isinstance(target, Unlockable)
     assert target.needs_lock
     assert "lock = false" in target.reason
+
+
+def test_a_path_at_which_terraform_itself_gets_no_lock_is_refused() -> None:
+    target = found(path="/app/prod")
+
+    assert isinstance(target, Unlockable)
+    assert target.needs_lock
+    assert "starts with a slash" in target.reason
 
 
 def test_other_workspaces_are_not_held_and_the_reason_says_what_to_do() -> None:

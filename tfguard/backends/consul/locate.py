@@ -28,6 +28,12 @@ def consul_lock(
             "To run without a lock nevertheless: -lock=false",
             needs_lock=True,
         )
+    if path.startswith("/"):
+        return Unlockable(
+            "the consul backend's path starts with a slash, and Consul finds no lock there: Terraform itself gets none.\n"
+            "Take it off in its backend block and run: tfguard init -migrate-state",
+            needs_lock=True,
+        )
     if workspace != "default":
         return Unlockable(
             "on Consul only the default workspace's lock can be held;"
@@ -36,15 +42,14 @@ def consul_lock(
             needs_lock=True,
         )
     access = access_of(settings, environ, directory)
-    # Consul's client takes the first slash off a key, and Terraform the last off the path before it adds `/.lock`.
-    key = path.removeprefix("/").rstrip("/")
     return Target(
         label=printable(path),
         path=path,
         backend="consul",
         workspace=workspace,
-        stores=(ConsulSpec(path=key, consul=access),),
-        state=ConsulState(path=path.removeprefix("/"), consul=access),
+        # Terraform takes the slash off the end before it adds `/.lock`; the state's own key keeps it.
+        stores=(ConsulSpec(path=path.rstrip("/"), consul=access),),
+        state=ConsulState(path=path, consul=access),
     )
 
 
