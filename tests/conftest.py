@@ -213,6 +213,14 @@ class Consul:
         found = self.ask("GET", f"kv/{quote(key)}?consistent")
         return base64.b64decode(found[0]["Value"] or "") if found else None
 
+    def token_for(self, rules: str) -> str:
+        """Make a token that may do this, and nothing else."""
+        name = f"tests-{uuid.uuid4().hex}"
+        self.ask("PUT", "acl/policy", json.dumps({"Name": name, "Rules": rules}).encode())
+        made = self.ask("PUT", "acl/token", json.dumps({"Policies": [{"Name": name}]}).encode())
+        secret: str = made["SecretID"]
+        return secret
+
     def holder(self, path: str) -> str:
         """The session that holds the lock of a state, empty if none does."""
         found = self.ask("GET", f"kv/{quote(path)}/.lock?consistent") or [{}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
@@ -232,3 +233,28 @@ def test_who_is_denied_is_told_so_with_77(stage: Make, token: str, guarded_consu
     assert "CONSUL_HTTP_TOKEN" in denied.err
     assert allowed.code == 0, str(allowed)
     assert guarded_consul.token not in denied.err + allowed.err
+
+
+def test_the_rules_that_bootstrap_prints_are_enough_and_no_more(stage: Make, guarded_consul: Consul) -> None:
+    made = stage("consul", is_initialised=False)
+    made.consul = guarded_consul
+    made.write()
+    printed = made.tfguard("bootstrap", "--print", "acl")
+    _, _, rules = printed.out.partition("### plan\n")
+    plan, _, apply = rules.partition("### apply\n")
+    planner, applier = guarded_consul.token_for(plan), guarded_consul.token_for(apply)
+
+    results = [
+        made.terraform("init", "-input=false", CONSUL_HTTP_TOKEN=planner),
+        made.tfguard("plan", "-input=false", CONSUL_HTTP_TOKEN=planner),
+        made.tfguard(*APPLY, CONSUL_HTTP_TOKEN=applier),
+        made.tfguard("plan", "-input=false", CONSUL_HTTP_TOKEN=planner),
+    ]
+    checked = made.tfguard("doctor", CONSUL_HTTP_TOKEN=planner)
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        Consul(guarded_consul.endpoint, planner).ask("PUT", f"kv/{made.key}", b"another state")
+
+    assert printed.code == 0, str(printed)
+    assert [result.code for result in results] == [0] * 4, "\n".join(map(str, results))
+    assert "⚠" not in checked.out and "✗" not in checked.out, str(checked)
+    assert made.consul.holder(made.key) == ""

@@ -134,14 +134,19 @@ def doctor(
 @takes_pipeline
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 @click.option(
-    "--print", "form", type=click.Choice(["terraform", "iam"]), help="Print it as code instead of creating it."
+    "--print", "form", type=click.Choice(["terraform", "iam", "acl"]), help="Print it as code instead of creating it."
 )
 @click.option(
     "--backend-config", "-backend-config", "given", multiple=True, help="KEY=VALUE or FILE, as for init; repeatable."
 )
 @click.pass_obj
 def bootstrap(
-    call: Call, pipeline: str | None, *, is_sure: bool, form: Literal["terraform", "iam"] | None, given: tuple[str, ...]
+    call: Call,
+    pipeline: str | None,
+    *,
+    is_sure: bool,
+    form: Literal["terraform", "iam", "acl"] | None,
+    given: tuple[str, ...],
 ) -> int:
     """Create what the backend needs, after showing it. What exists is checked, and never changed.
 

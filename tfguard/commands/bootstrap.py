@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tfguard.bootstrap.site import Site
     from tfguard.findings import Finding
 
-Form = Literal["terraform", "iam"]
+Form = Literal["terraform", "iam", "acl"]
 
 
 def run_bootstrap(call: Call, *, given: Sequence[str] = (), is_sure: bool) -> int:
@@ -72,12 +72,14 @@ def run_bootstrap(call: Call, *, given: Sequence[str] = (), is_sure: bool) -> in
 
 def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     """
-    Print the same as Terraform code, or the IAM policies that runs need. Asks nothing over the network.
+    Print the same as Terraform code, or the policies that runs need, for IAM or for Consul. Asks nobody anything.
 
     Raises:
         ConfigError: As for `run_bootstrap`.
     """
     context = make_context(call)
+    if form == "acl":
+        return _print_acl(context, given)
     plan = _plan(context, given)
     if form == "terraform":
         from tfguard.bootstrap.as_terraform import as_terraform
@@ -90,6 +92,18 @@ def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     lines = [f"{_label(context, plan)}: one policy for those who plan, and one for those who apply."]
     lines += [f"Without {sid}: {lost}." for sid, lost in WITHOUT.items()]
     call.report.say("info", "iam.printed", "\n".join(lines))
+    return 0
+
+
+def _print_acl(context: Context, given: Sequence[str]) -> int:
+    from tfguard.bootstrap import acl
+
+    found = intended_backend(context, given, otherwise=acl.wrong_backend)
+    redaction.register_secrets(redaction.secrets_among(found.config))
+    if found.type != acl.KIND:
+        raise ConfigError(acl.wrong_backend(found.type))
+    require_plain(found)
+    print(acl.rules(found.config), end="")  # noqa: T201 - asked for
     return 0
 
 

@@ -164,9 +164,5 @@ def test_a_token_that_nobody_knows_is_no_missing_permission(opened: Open, guarde
 
 def with_token(consul: Consul, rules: str, path: str = "") -> ConsulSpec:
     """A lock whose token has these rules and no others."""
-    name = f"tests-{consul.path().replace('/', '-')}"
-    consul.ask("PUT", "acl/policy", json.dumps({"Name": name, "Rules": rules}).encode())
-    wanted = json.dumps({"Policies": [{"Name": name}]}).encode()
-    token = consul.ask("PUT", "acl/token", wanted)["SecretID"]
-    access = ConsulAccess(address=consul.address, token=token)
+    access = ConsulAccess(address=consul.address, token=consul.token_for(rules))
     return ConsulSpec(path=path or consul.path(), consul=access)

@@ -30,7 +30,7 @@ def consul_lock(
         )
     if path.startswith("/"):
         return Unlockable(
-            "the consul backend's path starts with a slash, and Consul finds no lock there: Terraform itself gets none.\n"
+            "the consul backend's path starts with a slash, and there Terraform itself gets no lock.\n"
             "Take it off in its backend block and run: tfguard init -migrate-state",
             needs_lock=True,
         )
