@@ -10,11 +10,13 @@ import random
 import statistics
 import threading
 import time
+import uuid
 from typing import Any
 
 from benchmarks.stage import KEYS, REGION, Bench
 from tfguard.backends import open_store
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
+from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.target import StoreSpec
 from tfguard.clock import SystemClock
 from tfguard.lock.protocol import LockRequest, LockTerms
@@ -80,6 +82,9 @@ def _spec(bench: Bench, backend: str) -> StoreSpec:
     aws = AwsAccess(region=REGION, access_key=KEYS["AWS_ACCESS_KEY_ID"], secret_key=KEYS["AWS_SECRET_ACCESS_KEY"])
     if backend == "dynamodb":
         return DynamoDBSpec(table=bench.table(), lock_id="b/k", aws=aws, endpoint=bench.dynamodb_endpoint)
+    if backend == "consul":
+        address = bench.consul_endpoint.removeprefix("http://")
+        return ConsulSpec(path=f"lock-{uuid.uuid4().hex[:8]}", consul=ConsulAccess(address=address))
     return S3Spec(bucket=bench.bucket(), key="k.tflock", aws=aws, endpoint=bench.s3_endpoint, use_path_style=True)
 
 

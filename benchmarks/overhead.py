@@ -13,9 +13,9 @@ import psutil
 from benchmarks.stage import IDLE, TFGUARD, WORK, Bench, run
 
 
-def overhead(bench: Bench, pairs: int) -> dict[str, Any]:
+def overhead(bench: Bench, pairs: int, backend: str = "dynamodb") -> dict[str, Any]:
     """Measure `pairs` pairs, one right after the other."""
-    path = bench.directory("idle", IDLE, bucket=bench.bucket(), table=bench.table())
+    path = bench.directory("idle", IDLE, bucket=bench.bucket(), table=bench.table(), backend=backend)
     environ = bench.environ()
     programs = (["terraform", "plan", "-input=false"], [*TFGUARD, "plan", "-input=false"])
     for program in programs:

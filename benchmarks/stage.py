@@ -52,10 +52,11 @@ class Finished:
 
 @dataclass
 class Bench:
-    """The two emulators, and room for directories."""
+    """The emulators, and room for directories."""
 
     dynamodb_endpoint: str
     s3_endpoint: str
+    consul_endpoint: str
     scratch: Path
     clients: dict[str, Any] = field(default_factory=dict)
 
@@ -97,19 +98,28 @@ class Bench:
         """Make an initialised Terraform directory."""
         path = self.scratch / f"{name}-{uuid.uuid4().hex[:6]}"
         path.mkdir()
-        lock = f'dynamodb_table = "{table}"' if backend == "dynamodb" else "use_lockfile = true"
-        endpoints = json.dumps({"s3": self.s3_endpoint, "dynamodb": self.dynamodb_endpoint})
         (path / "main.tf").write_text(text)
         (path / "backend.tf").write_text(
-            f'terraform {{\n  backend "s3" {{\n    bucket = "{bucket}"\n    key = "app/terraform.tfstate"\n'
-            f'    region = "{REGION}"\n    {lock}\n    endpoints = {endpoints}\n    use_path_style = true\n'
-            "    skip_credentials_validation = true\n    skip_requesting_account_id = true\n"
-            "    skip_metadata_api_check = true\n  }\n}\n"
+            self._consul_block(path.name) if backend == "consul" else self._s3_block(bucket, table, backend)
         )
         finished = run(["terraform", "init", "-input=false"], path, self.environ())
         if finished.code:
             raise RuntimeError(f"terraform init failed:\n{finished.err}")
         return path
+
+    def _consul_block(self, path: str) -> str:
+        address = self.consul_endpoint.removeprefix("http://")
+        return f'terraform {{\n  backend "consul" {{\n    address = "{address}"\n    path = "{path}"\n  }}\n}}\n'
+
+    def _s3_block(self, bucket: str, table: str, backend: str) -> str:
+        lock = f'dynamodb_table = "{table}"' if backend == "dynamodb" else "use_lockfile = true"
+        endpoints = json.dumps({"s3": self.s3_endpoint, "dynamodb": self.dynamodb_endpoint})
+        return (
+            f'terraform {{\n  backend "s3" {{\n    bucket = "{bucket}"\n    key = "app/terraform.tfstate"\n'
+            f'    region = "{REGION}"\n    {lock}\n    endpoints = {endpoints}\n    use_path_style = true\n'
+            "    skip_credentials_validation = true\n    skip_requesting_account_id = true\n"
+            "    skip_metadata_api_check = true\n  }\n}\n"
+        )
 
     def environ(self) -> dict[str, str]:
         """A bare environment: no configuration of the machine's own."""
@@ -136,8 +146,9 @@ def bench() -> Iterator[Bench]:
         tempfile.TemporaryDirectory(prefix="tfguard-bench-") as scratch,
         emulators.dynamodb_local() as dynamodb,
         emulators.s3_server() as s3,
+        emulators.consul_server() as consul,
     ):
-        yield Bench(dynamodb, s3, Path(scratch))
+        yield Bench(dynamodb, s3, consul, Path(scratch))
 
 
 def adopt_orphans() -> None:

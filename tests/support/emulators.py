@@ -88,6 +88,13 @@ def s3_server() -> Iterator[str]:
         yield endpoint
 
 
+@contextlib.contextmanager
+def consul_server() -> Iterator[str]:
+    """Run an empty Consul; gives its endpoint."""
+    with _server(consul_argv()) as endpoint:
+        yield endpoint
+
+
 def dynamodb_argv() -> list[str]:
     lib = _dynamodb_home()
     classpath = os.pathsep.join([str(_loopback_class(lib)), *_jars(lib)])
