@@ -34,6 +34,7 @@ REGION = "us-east-1"
 _FOREIGN = (
     "AWS_",
     "CONSUL_",
+    "GOOGLE_",
     "TF_",
     "TFGUARD_",
     "CI_",
@@ -44,7 +45,17 @@ _FOREIGN = (
     "BUILDKITE",
     "JENKINS_",
 )
-_FOREIGN_NAMES = ("CI", "TF_BUILD", "GITLAB_CI", "TRAVIS", "CIRCLECI", "NO_COLOR", "FORCE_COLOR")
+_FOREIGN_NAMES = (
+    "STORAGE_EMULATOR_HOST",
+    "CLOUDSDK_CONFIG",
+    "CI",
+    "TF_BUILD",
+    "GITLAB_CI",
+    "TRAVIS",
+    "CIRCLECI",
+    "NO_COLOR",
+    "FORCE_COLOR",
+)
 _REQUIRED = os.environ.get("TFGUARD_REQUIRE_EMULATORS") == "1"
 
 
@@ -237,6 +248,68 @@ def consul(shared: Path) -> Consul:
 def guarded_consul(shared: Path) -> Consul:
     """One that refuses whoever has no token."""
     return Consul(_endpoint(shared, "consul-acl", lambda: emulators.consul_argv(with_acl=True)), consul_server.MASTER)
+
+
+@dataclass(frozen=True)
+class Gcs:
+    """A Google Cloud Storage. `endpoint` is what the backend's `storage_custom_endpoint` is."""
+
+    endpoint: str
+
+    def bucket(self) -> str:
+        """Create an empty bucket; gives its name."""
+        name = f"state-{uuid.uuid4().hex[:12]}"
+        self._ask("POST", "b", json.dumps({"name": name}).encode())
+        return name
+
+    def about(self, bucket: str, key: str) -> dict[str, Any] | None:
+        """What Google says of an object, None if there is none."""
+        found = self._ask("GET", f"b/{bucket}/o/{quote(key, safe='')}")
+        return None if found is None else json.loads(found)
+
+    def body(self, bucket: str, key: str) -> bytes | None:
+        """The raw object, None if there is none."""
+        return self._ask("GET", f"b/{bucket}/o/{quote(key, safe='')}?alt=media")
+
+    def put(self, bucket: str, key: str, body: bytes) -> None:
+        """Write an object, whatever is there."""
+        url = self.endpoint.replace("/storage/v1/", f"/upload/storage/v1/b/{bucket}/o?name={quote(key, safe='')}")
+        start = b"--X\r\nContent-Type: application/json\r\n\r\n{}\r\n--X\r\nContent-Type: application/json\r\n\r\n"
+        headers = {"Content-Type": "multipart/related; boundary=X"}
+        request = urllib.request.Request(f"{url}&uploadType=multipart", start + body + b"\r\n--X--\r\n", headers)
+        urllib.request.urlopen(request, timeout=60).close()
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Delete an object, whatever it is."""
+        self._ask("DELETE", f"b/{bucket}/o/{quote(key, safe='')}")
+
+    def objects(self, bucket: str) -> list[str]:
+        """Every object in the bucket."""
+        return [entry["name"] for entry in json.loads(self._ask("GET", f"b/{bucket}/o") or b"{}").get("items", ())]
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> bytes | None:
+        headers = {"Content-Type": "application/json"} if body else {}
+        request = urllib.request.Request(f"{self.endpoint}{path}", body, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                found: bytes = answer.read()
+                return found
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 404:
+                    return None
+                raise
+
+
+@pytest.fixture(scope="session")
+def gcs(shared: Path) -> Gcs:
+    return Gcs(_endpoint(shared, "gcs", emulators.gcs_argv) + "/storage/v1/")
+
+
+@pytest.fixture(scope="session")
+def limited_gcs(shared: Path) -> Gcs:
+    """One that takes one write a second for each object, as Google says of itself."""
+    return Gcs(_endpoint(shared, "gcs-limited", lambda: emulators.gcs_argv(is_limited=True)) + "/storage/v1/")
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from tfguard import backends
 from tfguard.backends import BACKENDS, Backend, load, locate
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
+from tfguard.backends.gcs.spec import GcsAccess, GcsSpec
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.target import PlannedBackend, StoreSpec, Target, Unlockable
 from tfguard.backends.urls import fetch_command, parse_store_url
@@ -23,6 +24,7 @@ SPECS = (
     LocalSpec(path="/state"),
     DynamoDBSpec(table="t", lock_id="l", aws=AwsAccess()),
     S3Spec(bucket="b", key="k", aws=AwsAccess()),
+    GcsSpec(bucket="b", key="k", gcs=GcsAccess()),
     ConsulSpec(path="p", consul=ConsulAccess(address="localhost")),
 )
 Fake = Callable[..., None]
@@ -84,10 +86,10 @@ def test_a_backend_that_cannot_be_imported_for_that_names_its_extra_too(
 
 
 def test_a_module_of_ours_that_is_missing_is_a_defect_and_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "gcs", "tfguard.backends.gcs.backend")
+    monkeypatch.setitem(BACKENDS, "kubernetes", "tfguard.backends.kubernetes.backend")
 
     with pytest.raises(ModuleNotFoundError):
-        load("gcs")
+        load("kubernetes")
 
 
 def test_a_new_row_is_all_that_a_backend_and_its_urls_need(fake: Fake, tmp_path: Path) -> None:

@@ -5,20 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.kinds import ConsulKind, DynamoDBKind, Kind, LocalKind, MemoryKind, NetworkKind, S3Kind
+from tests.contract.kinds import ConsulKind, DynamoDBKind, GcsKind, Kind, LocalKind, MemoryKind, NetworkKind, S3Kind
 from tests.support.eventually import patience
 from tfguard.backends.aws import sessions
-from tfguard.backends.consul import client
+from tfguard.backends.consul import client as consul_client
+from tfguard.backends.gcs import client as gcs_client
 from tfguard.backends.local import store as local_store
 
-_EMULATED = [pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamodb", "s3", "s3-versioned", "consul")]
+_EMULATED = [
+    pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamodb", "s3", "s3-versioned", "consul", "gcs")
+]
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
     for name in ("CONNECT_SECONDS", "READ_SECONDS"):
-        for module in (sessions, client):
+        for module in (sessions, consul_client, gcs_client):
             monkeypatch.setattr(module, name, patience(getattr(module, name)))
     monkeypatch.setattr(local_store, "_QUEUE_SECONDS", patience(local_store._QUEUE_SECONDS))
 
@@ -49,4 +52,6 @@ def _make(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
         return DynamoDBKind(request.getfixturevalue("dynamodb"))
     if request.param == "consul":
         return ConsulKind(request.getfixturevalue("consul"))
+    if request.param == "gcs":
+        return GcsKind(request.getfixturevalue("gcs"))
     return S3Kind(request.getfixturevalue("s3"), versioned=request.param == "s3-versioned")

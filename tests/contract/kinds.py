@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import REGION, S3, Consul, DynamoDB
+from tests.conftest import REGION, S3, Consul, DynamoDB, Gcs
 from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Credentials
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.consul.store import ConsulStore
+from tfguard.backends.gcs.spec import GcsAccess, GcsSpec
+from tfguard.backends.gcs.store import GcsStore
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.transport import Request, Response
@@ -197,6 +199,25 @@ class ConsulKind(NetworkKind):
         return value
 
 
+class GcsKind(NetworkKind):
+    def __init__(self, server: Gcs) -> None:
+        super().__init__(queue_version="7")
+        self.server = server
+        access = GcsAccess(access_token="token", endpoint=server.endpoint)
+        self.spec = GcsSpec(bucket=server.bucket(), key="prod/default.tflock", gcs=access)
+
+    def _open(self) -> Store:
+        return open_store(self.spec)
+
+    def plant(self, content: bytes) -> None:
+        self.server.put(self.spec.bucket, self.spec.key, content)
+
+    def info(self) -> bytes:
+        body = self.server.body(self.spec.bucket, self.spec.key)
+        assert body is not None
+        return body
+
+
 class LocalKind(Kind):
     def __init__(self, directory: Path) -> None:
         super().__init__(has_leases=False, is_shared=False)
@@ -222,7 +243,7 @@ Sender = Callable[[Callable[[Request, int], Response], Request, int], Response]
 def sending(store: Any, sender: Sender) -> Iterator[None]:
     """Let `sender` stand before the network."""
     client = store._client
-    transport = client.transport if isinstance(store, ConsulStore) else client._reach.transport
+    transport = client.transport if isinstance(store, (ConsulStore, GcsStore)) else client._reach.transport
     send = transport.send
 
     def sent(request: Request, limit: int) -> Response:

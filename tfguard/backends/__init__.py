@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 BACKENDS: dict[str, str] = {
     "s3": "tfguard.backends.aws.backend",
     "local": "tfguard.backends.local.backend",
+    "gcs": "tfguard.backends.gcs.backend",
     "consul": "tfguard.backends.consul.backend",
 }
 

@@ -135,6 +135,10 @@ class StateSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether the copy at `place` is still there."""
         raise NotImplementedError
 
+    def secrets(self) -> list[str]:
+        """Return the texts in here that must never be printed, and that the lock's own place does not hold."""
+        return []
+
     def server_date(self) -> datetime | None:
         """Return what the server says that it is now, None where it tells no time."""
         return None

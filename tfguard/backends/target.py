@@ -11,6 +11,7 @@ import msgspec
 
 from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, S3State, WorkspaceProbe
 from tfguard.backends.consul.spec import ConsulSpec, ConsulState
+from tfguard.backends.gcs.spec import GcsSpec, GcsState, StateProbe
 from tfguard.backends.keyring import Keyring
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.spec import StateSpec
@@ -23,11 +24,12 @@ StoreSpec = Union[
     S3Spec,
     LocalSpec,
     ConsulSpec,
+    GcsSpec,
 ]
 #: Where a state may lie that is not the lock's own file.
-StatePlace = Union[S3State, ConsulState]
+StatePlace = Union[S3State, ConsulState, GcsState]
 #: How to ask for a workspace that Terraform would create under a lock of its own.
-AnyProbe = WorkspaceProbe
+AnyProbe = Union[WorkspaceProbe, StateProbe]
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def secrets(self) -> list[str]:
         """Return what the backend's own configuration holds that must never be printed."""
-        return [secret for spec in self.stores for secret in spec.secrets() if secret]
+        places = [*self.stores, *([self.state] if self.state else [])]
+        return [secret for place in places for secret in place.secrets() if secret]
 
     def open(self, keyring: Keyring | None = None) -> list[Store]:
         """

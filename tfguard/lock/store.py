@@ -68,13 +68,20 @@ class LockRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     `text` is Terraform's LockInfo exactly as stored: it is the record's identity, and never shown. `info` is `text`
     parsed, None where it cannot be. `lease` is None for a plain Terraform lock and wherever our data cannot be read.
-    `version` belongs to the store (an ETag); callers hand it back untouched.
+    `version` belongs to the store (an ETag); callers hand it back untouched. `force_unlock_id` is set where
+    `terraform force-unlock` takes another ID than the one in `info`: the store's own number for what it keeps.
     """
 
     text: str
     info: LockInfo | None
     lease: Lease | None = None
     version: str = ""
+    force_unlock_id: str = ""
+
+    @property
+    def handle(self) -> str:
+        """What `terraform force-unlock` takes, and Terraform shows as the lock's ID; empty where it takes nothing."""
+        return self.force_unlock_id or self.id
 
     @property
     def id(self) -> str:

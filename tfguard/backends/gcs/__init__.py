@@ -1,0 +1,1 @@
+"""Terraform's gcs backend: its locks, and ours, as objects in Google Cloud Storage."""
