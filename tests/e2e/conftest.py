@@ -22,8 +22,8 @@ from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
 from tests.e2e import forked
 from tests.support.eventually import eventually, patience
 
-Backend = Literal["dynamodb", "s3", "both", "local", "consul"]
-#: Those that most tests are held against; `test_consul` has its own, fewer.
+Backend = Literal["dynamodb", "s3", "both", "local", "consul", "gcs"]
+#: Those that most tests are held against; `test_consul` and `test_gcs` have their own, fewer.
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
 _AWS = ("dynamodb", "s3", "both")
 ROOT = Path(__file__).parents[2]
@@ -84,6 +84,7 @@ class Stage:
     dynamodb: Any = None
     s3: Any = None
     consul: Any = None
+    gcs: Any = None
 
     def write(self, text: str = WORK, name: str = "main.tf", **extra: str) -> None:
         """Write the configuration, and the backend beside it. `extra`: more of the backend's settings."""
@@ -95,6 +96,8 @@ class Stage:
             return ""
         if self.backend == "consul":
             return self._consul_block(**extra)
+        if self.backend == "gcs":
+            return self._gcs_block(**extra)
         lines = {
             "bucket": f'"{self.bucket}"',
             "key": f'"{self.key}"',
@@ -117,6 +120,17 @@ class Stage:
         lines = {"address": f'"{self.consul.address}"', "path": f'"{self.key}"', **extra}
         body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
         return f'terraform {{\n  backend "consul" {{\n{body}\n  }}\n}}\n'
+
+    def _gcs_block(self, **extra: str) -> str:
+        lines = {
+            "bucket": f'"{self.bucket}"',
+            "prefix": f'"{self.key}"',
+            "access_token": '"token"',
+            "storage_custom_endpoint": f'"{self.gcs.endpoint}"',
+            **extra,
+        }
+        body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
+        return f'terraform {{\n  backend "gcs" {{\n{body}\n  }}\n}}\n'
 
     def init(self) -> Stage:
         """Initialise with plain Terraform."""
@@ -180,6 +194,9 @@ class Stage:
         if self.backend == "consul" and self.consul.holder(self.key):
             info = self.consul.value(f"{self.key}/.lockinfo")
             found += [json.loads(info)] if info else []
+        if self.backend == "gcs":
+            body = self.gcs.body(self.bucket, f"{self.key}/default.tflock")
+            found += [json.loads(body)] if body else []
         return found
 
     def leftovers(self) -> list[str]:
@@ -191,6 +208,8 @@ class Stage:
         if self.backend == "consul":
             keys = self.consul.ask("GET", f"kv/{self.key}?keys&consistent") or []
             found += [key for key in keys if key.endswith(("/.lock", "/.lockinfo"))]
+        if self.backend == "gcs":
+            found += [key for key in self.gcs.objects(self.bucket) if key.endswith(".tflock")]
         if self.backend in _AWS:
             found += [key for key in self.objects() if key.endswith(".tflock")]
         return found
@@ -232,6 +251,9 @@ class Stage:
         if self.backend == "consul":
             value = self.consul.value(self.key if is_default else f"{self.key}-env:{workspace}")
             return json.loads(value) if value else None
+        if self.backend == "gcs":
+            stored = self.gcs.body(self.bucket, f"{self.key}/{workspace}.tfstate")
+            return json.loads(stored) if stored else None
         body = self.s3.body(self.bucket, self.key if is_default else f"env:/{workspace}/{self.key}")
         return json.loads(body) if body else None
 
@@ -253,6 +275,9 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         if backend == "consul":
             made.consul = request.getfixturevalue("consul")
             made.key = made.consul.path()
+        if backend == "gcs":
+            made.gcs = request.getfixturevalue("gcs")
+            made.bucket, made.key = made.gcs.bucket(), "app"
         if backend in _AWS:
             made.s3 = request.getfixturevalue("s3")
             made.bucket = made.s3.bucket()

@@ -88,8 +88,9 @@ def _prove(session: Session) -> list[Finding] | RunEnded:
             )
             if path.exists():
                 log = path.read_text(encoding="utf-8", errors="replace")
-        is_refused = status != 0 and footing.held.lock_id in output and "Error acquiring the state lock" in output
-        answer = ok(f"Terraform itself is refused while we hold the lock ({footing.held.lock_id})")
+        handle = footing.held.handle
+        is_refused = status != 0 and handle in output and "Error acquiring the state lock" in output
+        answer = ok(f"Terraform itself is refused while we hold the lock ({handle})")
         if not is_refused:
             answer = failure(f"Terraform was not refused by our lock; it said: {_last_words(output)}", _NOT_PROVED)
         return 0 if is_refused else 1

@@ -111,6 +111,7 @@ def _lock_facts(seen: Seen) -> dict[str, Any]:
     silence = silence_seconds(record, _CLOCK)
     return {
         "id": record.id,
+        "force_unlock_id": record.handle,
         "place": seen.place,
         "verdict": verdict.value,
         "says": in_words(verdict, record, _CLOCK),

@@ -183,18 +183,24 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     The lock is ours. `dead` is the record of the holder from whom we took it over; `runs` are those before, if asked.
 
     A local lock's file descriptor comes with it, or that of a place in a nest: the front holds it too, in case the
-    keeper dies.
+    keeper dies. `force_unlock_id` as in `LockRecord`.
     """
 
     lock_id: str
     beat: int
     base: float
+    force_unlock_id: str = ""
     token: int = 0
     waited_seconds: float = 0.0
     dead: LockRecord | None = None
     is_nested: bool = False
     credentials_expire_at: str = ""
     runs: tuple[Run, ...] = ()
+
+    @property
+    def handle(self) -> str:
+        """The ID by which Terraform knows the lock."""
+        return self.force_unlock_id or self.lock_id
 
 
 class Beaten(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -211,6 +211,7 @@ class LockSession:
         self._post(
             protocol.Held(
                 lock_id=outer.id,
+                force_unlock_id=outer.force_unlock_id,
                 beat=0,
                 base=0.0,
                 token=outer.lease.token if outer.lease else 0,
@@ -261,6 +262,7 @@ class LockSession:
         self._post(
             protocol.Held(
                 lock_id=lock.id,
+                force_unlock_id=lock.leases[0].record.force_unlock_id,
                 beat=lock.beat,
                 base=lock.base,
                 token=self._token,

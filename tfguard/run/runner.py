@@ -330,7 +330,7 @@ class Runner:
         self.report.say(
             "info",
             "lease.acquired",
-            waiting.acquired(task.subject, held.lock_id, waited_seconds=held.waited_seconds, is_nested=held.is_nested),
+            waiting.acquired(task.subject, held.handle, waited_seconds=held.waited_seconds, is_nested=held.is_nested),
             label=label,
             lock=task.target.path,
             lock_id=held.lock_id,

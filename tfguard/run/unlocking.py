@@ -22,7 +22,10 @@ from tfguard.report.reporter import Level, Reporter
 
 @dataclass(frozen=True)
 class Decision:
-    """What the operator said. `lock_id`: exactly that one; `is_sure`: do not ask."""
+    """
+    What the operator said. `lock_id`: exactly that one, by its own ID or the one that Terraform shows; `is_sure`: do
+    not ask.
+    """
 
     lock_id: str = ""
     is_forced: bool = False
@@ -65,7 +68,7 @@ class Unlocking:
     def _chosen(self, there: list[Seen]) -> list[Seen]:
         """The records of one lock ID: the one named, else the first; both stores may hold it."""
         wanted = self._decision.lock_id or there[0].record.id
-        chosen = [seen for seen in there if seen.record.id == wanted]
+        chosen = [seen for seen in there if wanted in (seen.record.id, seen.record.handle)]
         if not chosen:
             text = operating.is_another(self._subject, wanted, there[0].record, self._clock.now())
             raise LockBusy(text, about=NAMED, record=there[0].record)

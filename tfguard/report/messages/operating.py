@@ -61,7 +61,7 @@ def is_alive(subject: Subject, record: LockRecord, now: datetime) -> str:
     return fit(
         f"{subject.label}: not unlocked, for its holder is alive: {holder(record, now)}.",
         f"To end it cleanly, cancel it: {link}" if link else "To end it cleanly, interrupt it where it runs.",
-        f'Or, without its consent: {subject.unlock(record.id)} --force --reason "…"',
+        f'Or, without its consent: {subject.unlock(record.handle)} --force --reason "…"',
     )
 
 
@@ -89,7 +89,7 @@ def needs_answers(subject: Subject, record: LockRecord, now: datetime) -> str:
     """There is no terminal to ask on: exit 64."""
     return fit(
         f"{subject.label}: there is no terminal to ask on. Held by {holder(record, now)}.",
-        f"To unlock exactly that one: {subject.unlock(record.id)} --yes",
+        f"To unlock exactly that one: {subject.unlock(record.handle)} --yes",
     )
 
 
@@ -120,7 +120,7 @@ def question(subject: Subject, record: LockRecord, now: datetime, effect: str) -
     return fit(
         f"{subject.label} is held by {holder(record, now)}.",
         effect,
-        f"Unlock {printable(record.id, 60) or 'it'}? Only 'yes' is accepted: ",
+        f"Unlock {printable(record.handle, 60) or 'it'}? Only 'yes' is accepted: ",
     )
 
 

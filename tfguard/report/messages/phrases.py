@@ -143,4 +143,4 @@ def way_out(subject: Subject, record: LockRecord | None) -> str:
     if record is None or not record.id:
         return do("Look at the lock", subject.status)
     is_hold = record.lease is not None and record.lease.hold_until
-    return do("To end the hold" if is_hold else "If that run is dead", subject.unlock(record.id))
+    return do("To end the hold" if is_hold else "If that run is dead", subject.unlock(record.handle))

@@ -28,7 +28,7 @@ def waiting(
     is_plain = record is not None and record.lease is None and bool(record.id)
     if is_plain and record is not None and not subject.is_local:
         place = f"{standing}." if standing else ""
-        unlock = do(f"{wait}. If it is dead", subject.unlock(record.id))
+        unlock = do(f"{wait}. If it is dead", subject.unlock(record.handle))
         return "\n".join(line for line in (*lines, place, unlock) if line)
     place = f"{standing}. " if standing else ""
     return "\n".join(line for line in (*lines, fit(f"{place}{wait} (--lock-timeout){takeover}.")) if line)
@@ -71,7 +71,7 @@ def takeover_refused(subject: Subject, record: LockRecord | None, now: datetime)
         (
             held(subject, ": ", record, now, " has died; lock.takeover forbids a takeover."),
             do("Look at what it did", f"{subject.command} plan -lock=false"),
-            do("Then", subject.unlock(record.id)) if record and record.id else way_out(subject, record),
+            do("Then", subject.unlock(record.handle)) if record and record.id else way_out(subject, record),
         )
     )
 
