@@ -56,12 +56,14 @@ class _Refusal(msgspec.Struct, frozen=True):
 
 def not_googles(action: str, resource: str, why: str) -> StoreUnavailable:
     """What to raise where something answered, and nothing proves that it was Google."""
-    return StoreUnavailable(lines_of(f"No answer to {action} on {resource}: what came is not Google's: {why}"))
+    return StoreUnavailable(
+        lines_of(f"No answer from Google (what came is not Google's: {why}): {action} on {resource}")
+    )
 
 
 def unanswered(action: str, resource: str, error: Exception) -> StoreUnavailable:
     """What to raise where nothing answered."""
-    return StoreUnavailable(lines_of(f"No answer to {action} on {resource}: {error}"))
+    return StoreUnavailable(lines_of(f"No answer from Google ({error}): {action} on {resource}"))
 
 
 def refusal(response: Response, action: str, resource: str, *, was_good: bool) -> Exception:
