@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
+from tests.e2e.conftest import GATED, SHORT_LEASE, Result, Stage
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
@@ -21,6 +21,8 @@ pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
 APPLY = ("apply", "-auto-approve", "-input=false")
+#: What a plain Terraform says that was refused by a lock which is not there any more.
+GONE_MEANWHILE = "storage: object doesn't exist"
 QUICK_BEATS = {"TFGUARD_LOCK_LEASE": "18s"}
 
 
@@ -159,26 +161,29 @@ def test_after_a_kill_of_all_of_a_run_the_next_takes_its_lock_over(stage: Make) 
 def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
     made = stage("gcs", text=COUNTED)
     until = time.monotonic() + 6
-    codes: dict[str, list[int]] = {"ours": [], "plain": []}
+    ended: dict[str, list[Result]] = {"ours": [], "plain": []}
 
-    def work(kind: str, apply: Callable[[], int]) -> None:
+    def work(kind: str, apply: Callable[[], Result]) -> None:
         while time.monotonic() < until:
-            codes[kind].append(apply())
+            ended[kind].append(apply())
 
     clients = [
-        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY).code)),
-        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY).code)),
-        threading.Thread(target=work, args=("plain", lambda: made.terraform(*APPLY, "-lock-timeout=10m").code)),
+        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY))),
+        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY))),
+        threading.Thread(target=work, args=("plain", lambda: made.terraform(*APPLY, "-lock-timeout=10m"))),
     ]
     for client in clients:
         client.start()
     for client in clients:
         client.join(patience(60))
 
+    # Terraform gives up at once if the lock that refused it is gone when it looks whose that was: so it does beside
+    # others of its own kind.
+    done = [each for each in ended["plain"] if GONE_MEANWHILE not in each.err]
     assert "OVERLAP" not in (made.path / "log").read_text()
-    assert codes["ours"] and set(codes["ours"]) == {0}, codes
-    assert codes["plain"] and set(codes["plain"]) == {0}, codes
-    assert (made.state() or {})["serial"] >= len(codes["ours"]) + len(codes["plain"])
+    assert ended["ours"] and all(each.code == 0 for each in ended["ours"]), "\n".join(map(str, ended["ours"]))
+    assert all(each.code == 0 for each in done), "\n".join(map(str, done))
+    assert (made.state() or {})["serial"] >= len(ended["ours"]) + len(done)
     assert made.leftovers() == []
 
 
@@ -236,6 +241,16 @@ def test_an_operator_sees_holds_and_examines_it(stage: Make) -> None:
     assert made.leftovers() == []
 
 
+def test_the_rights_that_a_state_needs_are_printed(stage: Make) -> None:
+    made = stage("gcs", text=STILL)
+
+    printed = made.tfguard("bootstrap", "--print", "iam")
+
+    assert printed.code == 0, str(printed)
+    assert set(json.loads(printed.out)) == {"plan", "apply"}
+    assert f"buckets/{made.bucket}/objects/{made.key}/" in printed.out
+
+
 def test_doctor_names_each_permission_that_is_denied(stage: Make) -> None:
     made = stage("gcs", text=STILL)
     denied = "storage.objects.update,storage.objects.list"
@@ -255,7 +270,7 @@ REFUSED = {
     "no server": (
         {"storage_custom_endpoint": "http://127.0.0.1:1/storage/v1/"},
         69,
-        r"No answer from Google \(cannot connect: .*\): storage.objects",
+        r"No answer from Google \(cannot connect: ",
     ),
 }
 

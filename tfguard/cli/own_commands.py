@@ -59,7 +59,8 @@ as_json = click.option("--json", "is_json", is_flag=True, help="As JSON, for pro
 def takes_named_lock(command: Command) -> Command:
     """Let a command be about a named lock: both options or neither, as `Call.about` sees to."""
     store = click.option(
-        "--store", help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR, consul://HOST/PREFIX."
+        "--store",
+        help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR, consul://HOST/PREFIX, gs://BUCKET/PREFIX.",
     )
     name = click.option("--name", help="A named lock instead of this directory's; with --store.")
     return name(store(command))

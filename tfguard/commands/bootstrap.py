@@ -10,7 +10,7 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tfguard import redaction
 from tfguard.backends.environ import extend_environment
@@ -80,6 +80,9 @@ def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     context = make_context(call)
     if form == "acl":
         return _print_acl(context, given)
+    if form == "iam" and (roles := _googles_roles(context, given)) is not None:
+        print(json.dumps(roles, indent=2))  # noqa: T201 - asked for
+        return 0
     plan = _plan(context, given)
     if form == "terraform":
         from tfguard.bootstrap.as_terraform import as_terraform
@@ -105,6 +108,18 @@ def _print_acl(context: Context, given: Sequence[str]) -> int:
     require_plain(found)
     print(acl.rules(found.config), end="")  # noqa: T201 - asked for
     return 0
+
+
+def _googles_roles(context: Context, given: Sequence[str]) -> dict[str, Any] | None:
+    """Return what to allow on a gcs backend, None for another."""
+    from tfguard.bootstrap import roles
+
+    found = intended_backend(context, given, otherwise=wrong_backend)
+    if found.type != roles.KIND:
+        return None
+    redaction.register_secrets(redaction.secrets_among(found.config))
+    require_plain(found)
+    return roles.roles(found.config)
 
 
 def _label(context: Context, plan: Blueprint) -> str:
