@@ -238,7 +238,7 @@ MUTANTS = (
         tests=("tests/process/test_child.py",),
     ),
     _in("process.signals", "nohup is overruled", (" and not self._inherited.is_hangup_ignored", ""), tests=("tests/process/test_signals.py",)),
-    _in("process.inherited", "a closed stream stays closed", ("    _open_streams()\n    ignored", "    ignored"), tests=("tests/process/test_inherited.py",)),
+    _in("process.inherited", "a closed stream stays closed", ("    _open_streams()\n    _forget", "    _forget"), tests=("tests/process/test_inherited.py",)),
     _in("threads", "nobody hears of a thread's end", ("            on_defect(error)", "            pass"), tests=("tests/test_threads.py",)),
     _in("process.relay", "a relay with a defect passes nothing on", ("        self._copy(self._write)\n", ""), tests=("tests/process/test_relay.py",)),
     _in("backends.environ", "a variable without a name is set", ("        del os.environ[name]\n    os.environ.update(named(environ))", "        del os.environ[name]\n    os.environ.update(environ)"), tests=("tests/backends/test_environ.py",)),

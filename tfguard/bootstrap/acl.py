@@ -6,12 +6,12 @@ The lock takes the same in both, since a plan holds it too.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from tfguard.errors import ConfigError
 from tfguard.text import printable
+from tfguard.wire import publish
 
 KIND = "consul"
 
@@ -51,4 +51,4 @@ def wrong_backend(kind: str) -> str:
 
 
 def _rule(what: str, name: str, policy: str) -> str:
-    return f'{what} {json.dumps(name, ensure_ascii=False)} {{ policy = "{policy}" }}'
+    return f'{what} {publish(name).decode()} {{ policy = "{policy}" }}'

@@ -9,6 +9,7 @@ from typing import Any
 from google.auth import exceptions, transport
 
 from tfguard.backends.net import transport as net
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.trust import Trust
 
@@ -54,5 +55,5 @@ class Asking(transport.Request):  # type: ignore[misc]  # google-auth has no typ
         content = body.encode() if isinstance(body, str) else body or b""
         try:
             return _Answer(self._transport.send(net.Request(method, url, headers or {}, content), _MAX_BYTES))
-        except net.NoAnswer as error:
+        except NoAnswer as error:
             raise exceptions.TransportError(error) from error

@@ -23,8 +23,9 @@ import msgspec
 
 from tfguard.backends.gcs.answers import lines_of, not_googles, refusal, unanswered
 from tfguard.backends.gcs.credentials import Credentials
+from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
-from tfguard.backends.net.transport import NoAnswer, Request, Response, Transport
+from tfguard.backends.net.transport import Request, Response, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
 from tfguard.text import printable
