@@ -202,3 +202,23 @@ def test_the_environment_decides_which_credentials_are_shared() -> None:
     assert access.key({"GOOGLE_APPLICATION_CREDENTIALS": "a"}) != access.key({"GOOGLE_APPLICATION_CREDENTIALS": "b"})
     assert access.key({"OTHER": "a"}) == access.key({"OTHER": "b"})
     assert os.environ["HOME"]
+
+
+def test_a_service_account_is_impersonated_with_what_was_found(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+
+    def answer(request: Request) -> tuple[int, dict[str, str], bytes]:
+        asked.append(request)
+        token = {"accessToken": "theirs", "expireTime": "2100-01-01T00:00:00Z"}
+        return 200, {"Content-Type": "application/json"}, json.dumps(token).encode()
+
+    with replying(answer) as address:
+        monkeypatch.setattr("google.auth.iam._IAM_ENDPOINT", f"{address}/{{}}:generateAccessToken")
+        access = {"impersonate": "deploy@x", "delegates": ("between@x",)}
+        with resolved(credentials=a_user(), **access) as made:
+            token = made.token()
+
+    assert token == "theirs"
+    assert asked[0].path == "/deploy@x:generateAccessToken"
+    assert asked[0].headers["Authorization"] == "Bearer token-1"
+    assert json.loads(asked[0].body)["delegates"] == ["between@x"]
