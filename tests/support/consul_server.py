@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import socket
 import subprocess
 import sys
@@ -15,6 +17,7 @@ from contextlib import ExitStack
 MASTER = "00000000-0000-0000-0000-00000000a11a"
 _ALONE = {"performance": {"raft_multiplier": 1}}
 _ACL = {"acl": {"enabled": True, "default_policy": "deny", "tokens": {"master": MASTER}}}
+_PR_SET_PDEATHSIG = 1
 _START_SECONDS = 120.0
 _TRIES = 3
 
@@ -23,7 +26,8 @@ def main(program: str, *words: str) -> int:
     """Run until stdin ends."""
     for _ in range(_TRIES):  # A port that was free may be another's by then.
         http, *others = _free_ports()
-        with subprocess.Popen(_argv(program, http, others, with_acl="acl" in words), stdout=sys.stderr) as agent:
+        argv = _argv(program, http, others, with_acl="acl" in words)
+        with subprocess.Popen(argv, stdout=sys.stderr, preexec_fn=_end_with_parent) as agent:  # noqa: PLW1509 - there is one
             try:
                 if _is_up(agent, http):
                     print(f"LISTENING {http}", flush=True)
@@ -32,6 +36,11 @@ def main(program: str, *words: str) -> int:
             finally:
                 agent.kill()
     return 1
+
+
+def _end_with_parent() -> None:
+    """Let the kernel kill the agent when we are killed. Debian's is for Linux."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _argv(program: str, http: int, others: list[int], *, with_acl: bool) -> list[str]:

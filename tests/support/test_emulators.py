@@ -61,10 +61,10 @@ def test_opentofu_runs(tofu: str) -> None:
 
 
 @pytest.mark.emulator
-def test_a_server_ends_with_the_process_that_started_it() -> None:
-    starter = (
-        "import os, tests.support.emulators as e; s = e.s3_server(); print(s.__enter__(), flush=True); os._exit(0)"
-    )
+@pytest.mark.parametrize("server", ["s3_server", "consul_server"])
+@pytest.mark.parametrize("end", ["os._exit(0)", "s.__exit__(None, None, None)"], ids=["died", "closed"])
+def test_a_server_ends_with_the_process_that_started_it(server: str, end: str) -> None:
+    starter = f"import os, tests.support.emulators as e; s = e.{server}(); print(s.__enter__(), flush=True); {end}"
     argv = [sys.executable, "-c", starter]
 
     shown = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=emulators.ROOT)
