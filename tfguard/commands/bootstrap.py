@@ -81,7 +81,7 @@ def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     if form == "acl":
         return _print_acl(context, given)
     if form == "iam" and (roles := _googles_roles(context, given)) is not None:
-        print(json.dumps(roles, indent=2))  # noqa: T201 - asked for
+        write_answer(json.dumps(roles, indent=2))
         return 0
     plan = _plan(context, given)
     if form == "terraform":
@@ -106,7 +106,7 @@ def _print_acl(context: Context, given: Sequence[str]) -> int:
     if found.type != acl.KIND:
         raise ConfigError(acl.wrong_backend(found.type))
     require_plain(found)
-    print(acl.rules(found.config), end="")  # noqa: T201 - asked for
+    write_answer(acl.rules(found.config), end="")
     return 0
 
 
