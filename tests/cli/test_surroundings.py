@@ -76,7 +76,7 @@ def test_terraform_itself_says_so_of_its_commands(tmp_path: Path, words: str) ->
     assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
 
-@pytest.mark.parametrize("limit", ["ulimit -n 6", "ulimit -n 8", "ulimit -n 10", "ulimit -f 0"])
+@pytest.mark.parametrize("limit", ["ulimit -n 6", "ulimit -n 8", "ulimit -n 10", "ulimit -n 13", "ulimit -f 0"])
 def test_a_limit_that_is_too_low_is_said_and_is_no_defect(tmp_path: Path, limit: str) -> None:
     (tmp_path / "main.tf").write_text("")
 

@@ -234,7 +234,7 @@ def test_a_broken_backend_cache_is_named_and_left_alone(bare: Stage, content: by
         ("http", "only the server knows what it is"),
         ("azurerm", "without it Terraform cannot write"),
         ("remote", "HCP Terraform keeps it"),
-        ("gcs", "it has no store for it"),
+        ("pg", "it has no store for it"),
     ],
 )
 def test_a_backend_that_cannot_be_locked_points_to_named_mode(bare: Stage, kind: str, why: str) -> None:

@@ -245,8 +245,10 @@ def _translated(error: OSError, action: str, path: str) -> Exception:
     if isinstance(error, PermissionError) or error.errno == errno.EROFS:
         advice = "Let this user write there; Terraform itself needs that too."
         return StoreDenied(f"{what}\n{advice}", action=action, resource=path)
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOLCK, errno.EMFILE, errno.ENFILE, errno.ESTALE}:
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOLCK, errno.ENFILE, errno.ESTALE}:
         return StoreUnavailable(what)
+    if error.errno == errno.EMFILE:  # Nobody but us could close some.
+        return StoreMisconfigured(f"{what}\nLet a process open more files: ulimit -n 256")
     return StoreMisconfigured(f"{what}\nCorrect `path` in the backend's configuration.")
 
 
