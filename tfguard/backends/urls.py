@@ -41,7 +41,7 @@ class StoreUrl(msgspec.Struct, frozen=True):
 
     def wrong(self, why: str) -> ConfigError:
         """Return the error that says, of the URL without what might be a secret in it, `why` it cannot be used."""
-        return _wrong(f"{_shown(self.parts)}{'' if why.startswith(':') else ' '}{why}")
+        return _wrong(f"{_shown(self.parts)}{'' if why.startswith(':') else ' '}{why}", _expected(self.scheme))
 
 
 def parse_store_url(url: str, name: str, environ: Mapping[str, str]) -> StoreSpec:
@@ -77,7 +77,7 @@ def _parse(url: str) -> StoreUrl:
     try:
         parts = urlsplit(url)
     except ValueError as error:
-        raise _wrong(f"{printable(url, 60)!r} is no store: {error}.") from error
+        raise _wrong(f"{printable(url, 60)!r} is no store: {error}.", _expected("")) from error
     return StoreUrl(parts.scheme or "file", parts)
 
 
@@ -87,12 +87,13 @@ def _backend_for(scheme: str) -> Backend | None:
     return backend if backend and scheme in backend.urls else None
 
 
-def _expected() -> str:
-    forms: list[str] = []
+def _expected(scheme: str) -> str:
+    """Say what a URL of this scheme looks like; of one that nobody knows, which there are."""
+    forms: dict[str, str] = {}
     for kind in BACKENDS:
         with contextlib.suppress(ConfigError):  # Whose extra is not installed is not expected either.
-            forms += load(kind).urls.values()
-    return f"Expected {', '.join(forms)}."
+            forms |= load(kind).urls
+    return f"Expected {forms[scheme]}." if scheme in forms else f"Expected {'://, '.join(forms)}://, or a path."
 
 
 def _shown(parts: SplitResult) -> str:
@@ -101,7 +102,5 @@ def _shown(parts: SplitResult) -> str:
     return printable(f"{start}{parts.path}", 60)
 
 
-def _wrong(*lines: str) -> ConfigError:
-    first, *rest = lines
-    advice = [printable(line, 120) for line in rest] or [_expected()]
-    return ConfigError("\n".join([printable(first, 120), *advice]))
+def _wrong(what: str, advice: str) -> ConfigError:
+    return ConfigError(f"{printable(what, 120)}\n{printable(advice, 120)}")

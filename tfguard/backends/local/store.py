@@ -248,7 +248,7 @@ def _translated(error: OSError, action: str, path: str) -> Exception:
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENOLCK, errno.ENFILE, errno.ESTALE}:
         return StoreUnavailable(what)
     if error.errno == errno.EMFILE:  # Nobody but us could close some.
-        return StoreMisconfigured(f"{what}\nLet a process open more files: ulimit -n 256")
+        return StoreMisconfigured(f"{what}\nAllow this shell more open files: ulimit -n 256")
     return StoreMisconfigured(f"{what}\nCorrect `path` in the backend's configuration.")
 
 
