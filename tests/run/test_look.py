@@ -125,7 +125,7 @@ class FakeFront:
     locked: str = ""
     written: list[tuple[str, str]] = field(default_factory=list)
     requests: list[messages.Acquire] = field(default_factory=list)
-    captured: list[Sequence[str]] = field(default_factory=list)
+    captured: list[tuple[str, Sequence[str]]] = field(default_factory=list)
 
     def acquire(self, request: messages.Acquire) -> protocol.Held:
         assert not self.locked
@@ -150,7 +150,7 @@ class FakeFront:
         return 0
 
     def run_captured(self, argv: Sequence[str], *, directory: str, environ: Mapping[str, str]) -> tuple[int, str]:
-        self.captured.append(argv)
+        self.captured.append((directory, argv))
         return 0, ""
 
     def folder(self) -> str:
@@ -390,7 +390,8 @@ def test_a_workspace_is_created_where_terraform_works(root: Path, monkeypatch: p
     ended = run(front, context_at(root, monkeypatch, "apply", TF_WORKSPACE="new"))
 
     assert ended.exit_code == 0
-    ((_, chdir, *words),) = front.captured
+    ((directory, (_, chdir, *words)),) = front.captured
+    assert Path(directory).samefile(root) and directory != "."
     assert (chdir, words) == (f"-chdir={root / 'one'}", ["output", "-no-color", "-json"])
 
 
