@@ -125,8 +125,10 @@ def _stand_by(end: int, page: int, parent: int) -> int:
     ours = socket.socket(fileno=end)
     data, descriptors, _, _ = socket.recv_fds(ours, 1, _MAX_DESCRIPTORS)
     signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
-    if data != _GO or len(descriptors) < _ALWAYS:
-        return 0
+    if data != _GO:
+        return 0  # The keeper has gone, or another shim is the program.
+    if len(descriptors) < _ALWAYS:  # There was no room for them here: nothing has been started.
+        return shim.NOT_EXECUTABLE
     ours.close()
     (told, place, *stdio), handed = descriptors[:_ALWAYS], descriptors[_ALWAYS:]
     os.fchdir(place)
