@@ -8,20 +8,22 @@ from pathlib import Path
 
 import pytest
 
-CODE = "import sys; from tfguard.ci.job_log import stream_for; print(stream_for(1), file=sys.stderr)"
-ASK = f"{sys.executable} -c '{CODE}'"
+CODE = 'import sys; from tfguard.ci.job_log import stream_for; open(sys.argv[1], "w").write(str(stream_for(1)))'
 
 
 def stream(script: str, tmp_path: Path, *, is_one: bool) -> str:
     """Run a job's script; `is_one`: the runner gives it one pipe for both streams, as GitLab does, else two."""
-    done = subprocess.run(
-        ["bash", "-c", script.format(ask=ASK, out=tmp_path / "out")],
+    answer = tmp_path / "answer"
+    ask = tmp_path / "ask"
+    ask.write_text(f"#!/bin/sh\nexec {sys.executable} -c '{CODE}' {answer}\n")
+    ask.chmod(0o755)
+    subprocess.run(
+        ["bash", "-c", script.format(ask=ask, out=tmp_path / "out")],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT if is_one else subprocess.PIPE,
-        text=True,
         check=True,
     )
-    return (done.stdout if is_one else done.stderr).strip()
+    return answer.read_text()
 
 
 @pytest.mark.parametrize("is_one", [True, False], ids=["one pipe", "two pipes"])
@@ -34,6 +36,19 @@ def stream(script: str, tmp_path: Path, *, is_one: bool) -> str:
         ("words=$({ask}); :", "2"),
         ("{ask} | cat > {out}; :", "2"),
         ("{ask} >/dev/null; :", "2"),
+        ("{ask} 2>/dev/null; :", "1"),
+        ("{ask} 2>&-; :", "1"),
+        ("{ask} 1>&2; :", "1"),
+        ("words=$({ask} 2>/dev/null); :", "2"),
+        ("words=$({ask} 2>&-); :", "2"),
+        ("words=$({ask} 2> {out}); :", "2"),
+        ("words=$({ask} 2>&1); :", "2"),
+        ("words=$(cd . && {ask} 2>/dev/null; :); :", "2"),
+        ("{ask} 2>&1 | cat > {out}; :", "2"),
+        ("{ask} > {out} 2>&1; :", "2"),
+        ("bash -c '{ask}; :'; :", "1"),
+        ("bash -c '{ask}; :' > {out}; :", "2"),
+        ("words=$(sh -c '{ask} 2>/dev/null; :'); :", "2"),
     ],
 )
 def test_stdout_is_the_jobs_log_as_long_as_nobody_redirects_it(

@@ -10,6 +10,7 @@ import os
 import stat
 
 _STDOUT, _STDERR = 1, 2
+_SHELLS = frozenset(["sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh"])
 
 
 def stream_for(wanted: int) -> int:
@@ -19,18 +20,40 @@ def stream_for(wanted: int) -> int:
 
 def _is_log() -> bool:
     """
-    Whether stdout goes where it went before somebody redirected it: to where stderr goes, or, as on GitHub, elsewhere.
+    Whether stdout goes where the job's outermost shell writes, whatever has become of stderr (`2>/dev/null`, `2>&1`).
 
-    Redirected it is if it is a file, or if the shell that started us shares its stderr with us, and not its stdout.
+    Where no shell has started us (an action's entry, `env`, `make`), stdout is the log if it goes where stderr goes; or
+    if it is a pipe of its own, as on GitHub, and not one that our parent alone has turned aside.
     """
     ours = _file_of(_STDOUT)
-    if ours is None or ours == _file_of(_STDERR):
+    if ours is None:
+        return True
+    if shell := _outermost_shell():
+        return ours in (_file_of(f"/proc/{shell}/fd/1"), _file_of(f"/proc/{shell}/fd/2"))
+    if ours == _file_of(_STDERR):
         return True
     mode = os.fstat(_STDOUT).st_mode
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         return os.isatty(_STDOUT)
-    shell = f"/proc/{os.getppid()}/fd"
-    return ours == _file_of(f"{shell}/1") or _file_of(_STDERR) != _file_of(f"{shell}/2")
+    parent = f"/proc/{os.getppid()}/fd"
+    return ours == _file_of(f"{parent}/1") or _file_of(_STDERR) != _file_of(f"{parent}/2")
+
+
+def _outermost_shell() -> int:
+    """Return the last of the shells above us, with nobody between them; 0 if our parent is none, or cannot be seen."""
+    shell, pid = 0, os.getppid()
+    while pid and (found := _name_and_parent(pid)) and found[0] in _SHELLS:
+        shell, pid = pid, found[1]
+    return shell if _file_of(f"/proc/{shell}/fd/1") else 0
+
+
+def _name_and_parent(pid: int) -> tuple[str, int] | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            before, _, after = file.read().partition(b"(")[2].rpartition(b")")
+    except OSError:
+        return None
+    return os.fsdecode(before), int(after.split()[1])
 
 
 def _file_of(place: int | str) -> tuple[int, int] | None:
