@@ -44,7 +44,7 @@ needs-terraform:
 	  echo "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
 
 check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not e2e and not mutant' $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not e2e and not mutant and not fuzz' $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from tests.fuzz.fuzzing import check_repetition, examples, tolerant
 from tests.fuzz.targets import CORPUS, TARGETS, Target
 
+pytestmark = pytest.mark.fuzz
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 
 

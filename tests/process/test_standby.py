@@ -149,8 +149,8 @@ print(ours.recv(1))
     assert seen == "b''"
 
 
-def test_a_copy_has_its_own_name_no_handlers_and_no_descriptors():
-    name, handlers, descriptors = run("""
+def test_a_copy_has_its_own_name_no_handlers_no_descriptors_and_no_variables():
+    name, handlers, descriptors, variables = run("""
 read, write = os.pipe()
 def look():
     words = open("/proc/self/cmdline").read().split("\\0")
@@ -158,6 +158,8 @@ def look():
     listed = sorted(map(int, os.listdir("/proc/self/fd")))
     open_now = [each for each in listed if os.path.exists(f"/proc/self/fd/{each}")]
     os.write(write, f"{words[1]}\\n{handlers == {signal.SIG_DFL}}\\n{open_now == [0, 1, 2, write]}".encode())
+    shown = open("/proc/self/environ", "rb").read().strip(b"\\0")
+    os.write(write, f"\\n{shown, dict(os.environ)}".encode())
     return 7
 copy = fork.fork("tfguard-copy", look, [write])
 while copy.poll() is None:
@@ -166,7 +168,7 @@ assert copy.poll() == 7
 print(os.read(read, 4096).decode())
 """)
 
-    assert (name, handlers, descriptors) == ("tfguard-copy", "True", "True")
+    assert (name, handlers, descriptors, variables) == ("tfguard-copy", "True", "True", "(b'', {})")
 
 
 def test_nothing_is_forked_beside_another_thread():

@@ -17,8 +17,8 @@ from collections.abc import Callable, Sequence
 
 from tfguard.process.inherited import STOPS
 
-#: In /proc/PID/stat, counted from behind the name: where the words lie that `ps` shows.
-_WORDS_BEGIN, _WORDS_END = 45, 46
+#: In /proc/PID/stat, counted from behind the name: where the words lie that `ps` shows, and the variables after them.
+_WORDS_BEGIN, _WORDS_END, _VARIABLES_BEGIN, _VARIABLES_END = 45, 46, 47, 48
 
 
 class Forked:
@@ -96,14 +96,19 @@ def _let_go_of_descriptors(keep: Sequence[int]) -> None:
 
 def _take_name(name: str) -> None:
     """
-    Write it over the words that we were started with. Raises OSError.
+    Write it over the words that we were started with, and nothing over the variables. Raises OSError.
 
-    People look for it in the list of processes, and we do: a sentinel is nobody's program.
+    People look for it in the list of processes, and we do: a sentinel is nobody's program. It needs nothing of what the
+    keeper was given, secrets among it.
     """
     with open("/proc/self/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     begin, end = int(fields[_WORDS_BEGIN]), int(fields[_WORDS_END])
+    first, last = int(fields[_VARIABLES_BEGIN]), int(fields[_VARIABLES_END])
+    os.environ.clear()
     words = b"\0".join((os.fsencode(sys.executable), name.encode()))
     with open("/proc/self/mem", "r+b", buffering=0) as memory:
         memory.seek(begin)
         memory.write(words.ljust(end - begin, b"\0")[: end - begin])
+        memory.seek(first)
+        memory.write(bytes(last - first))
