@@ -14,8 +14,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import tenacity
-
 from tfguard import files, git, programs
 from tfguard.clock import SystemClock
 from tfguard.config.settings import backend_config_text
@@ -102,6 +100,8 @@ def pinned(context: Context) -> tuple[str, ...]:
 
 def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: int) -> None:
     """Run `init` for this pipeline, with `words` after our own, again after a transient error. Raises InitFailed."""
+    import tenacity  # Slow to import, and rarely needed.
+
     attempts = context.settings.retry.attempts
     cache = plugin_cache.find_plugin_cache(context.environ, context.directory)
     known = TRANSIENT if cache is None else (*TRANSIENT, *plugin_cache.TRANSIENT)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import tenacity
-
 from tfguard.errors import ConfigError
 from tfguard.process.front import Front
 from tfguard.report.messages import phrases, starting
@@ -24,6 +22,8 @@ def create_workspace(front: Front, report: Reporter, task: Task, has_time: Calla
     Raises:
         ConfigError: It could not be created, and why.
     """
+    import tenacity  # Slow to import, and rarely needed.
+
     workspace = task.target.workspace
     text = starting.creating_workspace(task.subject.label, workspace)
     report.say("info", "workspace.created", text, label=task.subject.label, workspace=workspace)
