@@ -105,7 +105,6 @@ def _take_name(name: str) -> None:
         fields = file.read().rpartition(b")")[2].split()
     begin, end = int(fields[_WORDS_BEGIN]), int(fields[_WORDS_END])
     first, last = int(fields[_VARIABLES_BEGIN]), int(fields[_VARIABLES_END])
-    os.environ.clear()
     words = b"\0".join((os.fsencode(sys.executable), name.encode()))
     with open("/proc/self/mem", "r+b", buffering=0) as memory:
         memory.seek(begin)
