@@ -5,6 +5,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # More than the cores of a small machine: many tests wait, for a lease or for a lock.
 WORKERS ?= 8
+# These wait for little, and each worker imports all tests.
+CHECKERS ?= 3
 
 # The demo and the tests talk to nobody outside: Terraform's own check for new versions is off.
 export CHECKPOINT_DISABLE := 1
@@ -44,7 +46,7 @@ needs-terraform:
 	  echo "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
 
 check: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not e2e and not mutant and not fuzz' $(ARGS)
+	$(BIN)/python -m pytest -n $(CHECKERS) --dist worksteal -m 'not (e2e or mutant or fuzz or slow)' $(ARGS)
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]

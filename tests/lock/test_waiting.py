@@ -50,6 +50,7 @@ def test_the_lock_is_handed_over_within_one_look_of_the_head():
     assert statistics.median(world.gaps) <= 0.25
 
 
+@pytest.mark.slow
 def test_a_newcomer_that_finds_the_lock_free_does_not_overtake():
     world = World()
     world.tfguard("holder", hold=60)
@@ -103,6 +104,7 @@ def test_who_died_long_ago_is_out_of_the_line_before_his_turn():
     assert second.state == "waiting"
 
 
+@pytest.mark.slow
 def test_who_waits_for_long_is_not_taken_for_dead():
     world = World()
     world.tfguard("holder", hold=7200)
@@ -254,6 +256,7 @@ def test_order_none_takes_no_tickets():
     assert world.queue().last_number == 0
 
 
+@pytest.mark.slow
 def test_a_hundred_waiters_ask_for_less_than_sixty_requests_a_second():
     world = World()
     arrivals(world, 101, hold=30, every=0.1)
