@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import REGION, S3
 from tests.support.eventually import eventually, patience
+from tfguard.backends import fresh
 from tfguard.backends.aws import credentials as aws_credentials
 from tfguard.backends.aws.client import Client
 from tfguard.backends.aws.credentials import Credentials
@@ -225,7 +226,7 @@ class Source:
         self._life = life
         self._calendar = calendar
         monkeypatch.setattr(aws_credentials, "_found_keys", self._next)
-        monkeypatch.setattr(aws_credentials, "RETRY_SECONDS", 0.01)
+        monkeypatch.setattr(fresh, "RETRY_SECONDS", 0.01)
 
     def _next(self, *_: Any) -> Keys:
         self.given += 1
@@ -245,8 +246,8 @@ class Calendar:
 
 def test_credentials_are_refreshed_before_they_end(opened: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
     calendar = Calendar()
-    monkeypatch.setattr(aws_credentials, "datetime", calendar)
-    monkeypatch.setattr(aws_credentials, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(fresh, "datetime", calendar)
+    monkeypatch.setattr(fresh, "LOOK_SECONDS", 0.01)
     Source(monkeypatch, life=900.0, calendar=calendar)
     client(opened, static())
 

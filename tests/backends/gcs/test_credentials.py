@@ -17,7 +17,7 @@ import pytest
 
 from tests.support.eventually import eventually
 from tests.support.serving import Request, replying
-from tfguard.backends.gcs import credentials
+from tfguard.backends import fresh
 from tfguard.backends.gcs.credentials import Credentials
 from tfguard.backends.gcs.spec import GcsAccess
 from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
@@ -134,7 +134,7 @@ def test_a_users_file_is_found_where_google_keeps_it(
 def test_a_token_is_renewed_before_its_end_and_when_google_says_that_it_has_ended(
     tokens: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(credentials, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(fresh, "RETRY_SECONDS", 0.01)
     tokens.life = 3600
 
     with resolved(credentials=a_user()) as made:
@@ -143,7 +143,7 @@ def test_a_token_is_renewed_before_its_end_and_when_google_says_that_it_has_ende
 
 
 def test_a_token_that_cannot_be_renewed_stays_as_it_is(tokens: Tokens, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(credentials, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(fresh, "RETRY_SECONDS", 0.01)
 
     with resolved(credentials=a_user()) as made:
         tokens.says = (503, b"{}")

@@ -1,22 +1,18 @@
 """
 Credentials for AWS, resolved as Terraform would, and clients that use them.
 
-Credentials are resolved once, synchronously, and from then on refreshed by a thread of their own: a request is signed
-with the snapshot at hand and never waits for STS or a metadata service. A heartbeat that hung there would look like a
-dead store. What an error means is decided in `answers`.
+A request is signed with the keys at hand and never waits for STS or a metadata service: `fresh` keeps them so. What an
+error means is decided in `answers`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import os
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from tfguard import threads
 from tfguard.backends.aws.answers import answers
 from tfguard.backends.aws.client import Client, Reach
 from tfguard.backends.aws.keys import Keys
@@ -24,6 +20,7 @@ from tfguard.backends.aws.order import Decision, decide, nothing_found, profiles
 from tfguard.backends.aws.origins import Given
 from tfguard.backends.aws.sessions import new_session, transport, trust
 from tfguard.backends.aws.where import Where, where_of
+from tfguard.backends.fresh import Fresh
 from tfguard.backends.net.trust import Trust
 from tfguard.lock.store import BaseStore
 
@@ -33,10 +30,6 @@ if TYPE_CHECKING:
 #: Refresh this long before the end, or when a third of the life is left, whichever is later. botocore's own
 #: sources start to renew 15 minutes before the end, so asking them earlier would only bring the old ones back.
 EARLY_SECONDS = 14 * 60.0
-#: Between two attempts to refresh.
-RETRY_SECONDS = 5.0
-#: A suspended machine's waits are stretched: look at the clock at least this often.
-LOOK_SECONDS = 60.0
 
 
 class AwsStore(BaseStore):
@@ -73,12 +66,9 @@ class Credentials:
     def __init__(self, access: AwsAccess) -> None:
         self._access = access
         self._lock = threading.Lock()
-        self._keys: Keys | None = None
+        self._fresh = Fresh(self._resolved, EARLY_SECONDS)
         self._where: Where | None = None
         self._trust: Trust | None = None
-        self._wake = threading.Event()
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
 
     def client(self, service: str, endpoint: str = "", *, path_style: bool = False) -> Client:
         """
@@ -90,10 +80,7 @@ class Credentials:
             StoreMisconfigured: No region, no such profile, an endpoint that is none.
         """
         with self._lock, answers(f"{service}:*", "the AWS configuration"):
-            if self._keys is None:
-                self._keys = self._resolve()
-                if self._keys.expires_at is not None:
-                    self._start_thread()
+            self._fresh.resolve()
             return Client(service, self, self._reach(service, endpoint, path_style=path_style))
 
     def s3_client(self, place: S3Object | WorkspaceProbe) -> Client:
@@ -115,23 +102,21 @@ class Credentials:
 
     def expires_at(self) -> datetime | None:
         """When the credentials at hand end, UTC; None if they do not, or nobody knows."""
-        return self._keys.expires_at if self._keys else None
+        return self._fresh.expires_at()
 
     def renew_soon(self) -> None:
         """AWS said that they have expired: resolve them anew, in the background."""
-        with self._lock:
-            self._start_thread()
-        self._wake.set()
+        self._fresh.renew_soon()
 
     def close(self) -> None:
         """Stop refreshing. Clients keep the last snapshot."""
-        self._closed.set()
-        self._wake.set()
+        self._fresh.close()
 
     def keys(self) -> Keys:
         """Return the snapshot; never waits."""
-        assert self._keys is not None
-        return self._keys
+        keys = self._fresh.get()
+        assert keys is not None
+        return keys
 
     def botocore_session(self) -> Any:
         """Return a session of botocore's whose clients sign with the snapshot."""
@@ -159,45 +144,11 @@ class Credentials:
         """Of what botocore may want to know beyond the keys (the account), we know nothing."""
         return lambda: None
 
-    # --- refreshing ---------------------------------------------------------------------------------------------
-
-    def _start_thread(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            # Should it die: AWS says when the keys at hand have ended, and then another is started.
-            self._thread = threads.start("credentials", self._keep_fresh, on_defect=lambda _: None)
-
-    def _keep_fresh(self) -> None:
-        while not self._closed.is_set():
-            asked = self._wake.wait(min(LOOK_SECONDS, self._seconds_left()))
-            if not self._closed.is_set() and (asked or self._seconds_left() <= 0):
-                self._wake.clear()
-                # Whatever fails leaves the old snapshot in place, good for minutes yet perhaps, and this thread alive.
-                with contextlib.suppress(Exception):
-                    self._keys = self._resolve()
-                # botocore's sessions are cycles, and so quiet a process seldom looks for those by itself: each refresh
-                # would leave its connections open.
-                gc.collect()
-                # However often we are asked: a session that is over is refused at every heartbeat.
-                self._closed.wait(RETRY_SECONDS)
-
-    def _seconds_left(self) -> float:
-        """How long until it is time to refresh."""
-        expires_at = self.expires_at()
-        if expires_at is None:
-            return LOOK_SECONDS
-        left = (expires_at - datetime.now(timezone.utc)).total_seconds()
-        return max(0.0, left - min(EARLY_SECONDS, self._life_seconds / 3))
-
     # --- resolving ----------------------------------------------------------------------------------------------
 
-    def _resolve(self) -> Keys:
+    def _resolved(self) -> Keys:
         """Resolve everything anew: files may have been rewritten, and roles are always assumed again."""
-        keys = self._resolved(os.environ)
-        if keys.expires_at is not None:
-            self._life_seconds = (keys.expires_at - datetime.now(timezone.utc)).total_seconds()
-        return keys
-
-    def _resolved(self, environ: Mapping[str, str]) -> Keys:
+        environ: Mapping[str, str] = os.environ
         profiles = profiles_of(self._access, environ)
         self._where = where = where_of(self._access, environ, profiles)
         return _found_keys(where, decide(where.access, environ, profiles))
@@ -211,11 +162,9 @@ class Credentials:
         from tfguard.backends.aws.sources import Sources
 
         with self._lock:
-            keys = self._keys or self._resolve()
+            keys = self._fresh.get() or self._resolved()
             assert self._where is not None
             return Sources(new_session(self._where.access), self._where, "").caller(keys)
-
-    _life_seconds = 3600.0
 
 
 def _found_keys(where: Where, decision: Decision) -> Keys:

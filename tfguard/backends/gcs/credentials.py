@@ -10,16 +10,13 @@ A token for Google, found in Terraform's order, and kept fresh.
 A service account to impersonate is asked for with whatever was found. google-auth is imported from the second row on:
 it is the extra `tfguard[gcs]`.
 
-Tokens are resolved once, synchronously, and from then on refreshed by a thread of their own: a heartbeat is sent with
-the token at hand, and never waits for one.
+A heartbeat is sent with the token at hand, and never waits for one: `fresh` keeps it so.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -27,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfguard import threads
+from tfguard.backends.fresh import Fresh
 from tfguard.backends.gcs.answers import WHERE_CREDENTIALS_COME_FROM, lines_of
 from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
@@ -38,10 +35,6 @@ if TYPE_CHECKING:
 #: Refresh this long before the end, or when a third of the life is left, whichever is later. Google's own library
 #: gives the old token until 3 min 45 s before its end.
 EARLY_SECONDS = 3.5 * 60.0
-#: Between two attempts to refresh.
-RETRY_SECONDS = 5.0
-#: A suspended machine's waits are stretched: look at the clock at least this often.
-LOOK_SECONDS = 60.0
 #: What Terraform asks a token for.
 SCOPES = ("https://www.googleapis.com/auth/devstorage.read_write",)
 _IMPERSONATED_SECONDS = 3600
@@ -58,13 +51,7 @@ class Credentials:
 
     def __init__(self, access: GcsAccess) -> None:
         self._access = access
-        self._lock = threading.Lock()
-        self._token: _Token | None = None
-        self._source: Any = None
-        self._life_seconds = 3600.0
-        self._wake = threading.Event()
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._fresh = Fresh(self._found, EARLY_SECONDS)
 
     def resolve(self) -> None:
         """
@@ -77,68 +64,35 @@ class Credentials:
 
             StoreUnavailable: Google, or the metadata server, did not answer.
         """
-        with self._lock:
-            if self._token is None:
-                self._token = self._found()
-                if self._token.expires_at is not None:
-                    self._start_thread()
+        self._fresh.resolve()
 
     def token(self) -> str:
         """Return the token at hand; never waits."""
-        return self._token.text if self._token else ""
+        token = self._fresh.get()
+        return token.text if token else ""
 
     def expires_at(self) -> datetime | None:
         """When the token at hand ends, UTC; None if it does not, or nobody knows."""
-        return self._token.expires_at if self._token else None
+        return self._fresh.expires_at()
 
     def renew_soon(self) -> None:
         """Google said that it has expired: get another, in the background. A token that was given cannot be renewed."""
-        if self._access.access_token and not self._access.impersonate:
-            return
-        with self._lock:
-            self._start_thread()
-        self._wake.set()
+        if not self._is_given:
+            self._fresh.renew_soon()
 
     def close(self) -> None:
         """Stop refreshing. Stores that are open keep the token."""
-        self._closed.set()
-        self._wake.set()
-
-    # --- refreshing ---------------------------------------------------------------------------------------------
-
-    def _start_thread(self) -> None:
-        if self._thread is None or not self._thread.is_alive():
-            # Should it die: Google says when the token at hand has ended, and then another is started.
-            self._thread = threads.start("credentials", self._keep_fresh, on_defect=lambda _: None)
-
-    def _keep_fresh(self) -> None:
-        while not self._closed.is_set():
-            asked = self._wake.wait(min(LOOK_SECONDS, self._seconds_left()))
-            if not self._closed.is_set() and (asked or self._seconds_left() <= 0):
-                self._wake.clear()
-                # Whatever fails leaves the old token in place, good for minutes yet perhaps, and this thread alive.
-                with contextlib.suppress(Exception):
-                    self._token = self._found()
-                self._closed.wait(RETRY_SECONDS)
-
-    def _seconds_left(self) -> float:
-        expires_at = self.expires_at()
-        if expires_at is None:
-            return LOOK_SECONDS
-        left = (expires_at - datetime.now(timezone.utc)).total_seconds()
-        return max(0.0, left - min(EARLY_SECONDS, self._life_seconds / 3))
+        self._fresh.close()
 
     # --- finding ------------------------------------------------------------------------------------------------
 
+    @property
+    def _is_given(self) -> bool:
+        return bool(self._access.access_token) and not self._access.impersonate
+
     def _found(self) -> _Token:
         """Find everything anew: files may have been rewritten."""
-        access = self._access
-        if access.access_token and not access.impersonate:
-            return _Token(access.access_token)
-        token = self._refreshed(os.environ)
-        if token.expires_at is not None:
-            self._life_seconds = (token.expires_at - datetime.now(timezone.utc)).total_seconds()
-        return token
+        return _Token(self._access.access_token) if self._is_given else self._refreshed(os.environ)
 
     def _refreshed(self, environ: Mapping[str, str]) -> _Token:
         try:
