@@ -33,7 +33,9 @@ def opened(kind: ConsulKind) -> ConsulStore:
 
 
 def session_of(kind: ConsulKind) -> dict[str, Any]:
-    found: list[dict[str, Any]] = kind.server.ask("GET", f"session/info/{kind.server.holder(kind.spec.path)}")
+    found: list[dict[str, Any]] = kind.server.ask(
+        "GET", f"session/info/{kind.server.holder(kind.spec.path)}?consistent"
+    )
     return found[0]
 
 
@@ -73,17 +75,25 @@ def test_each_acquisition_has_a_session_of_its_own_and_a_release_ends_it(kind: C
     store.create(record(lease=lease()))
 
     assert kind.server.holder(kind.spec.path) != session
-    assert kind.server.ask("GET", f"session/info/{session}") == []
+    assert kind.server.ask("GET", f"session/info/{session}?consistent") == []
 
 
-def test_who_is_too_late_leaves_no_session_behind(kind: ConsulKind) -> None:
+def test_who_is_too_late_leaves_no_session_behind(kind: ConsulKind, monkeypatch: pytest.MonkeyPatch) -> None:
     opened(kind).create(record(lease=lease()))
-    before = len(kind.server.ask("GET", "session/list"))
+    late = opened(kind)
+    create, made = late._client.create_session, []
 
+    def noted(*words: Any) -> str:
+        made.append(create(*words))
+        return made[-1]
+
+    monkeypatch.setattr(late._client, "create_session", noted)
     with pytest.raises(Conflict):
-        opened(kind).create(record(lease=lease()))
+        late.create(record(lease=lease()))
 
-    assert len(kind.server.ask("GET", "session/list")) <= before
+    assert made
+    # Others use this server, too: these are our own.
+    assert [kind.server.ask("GET", f"session/info/{session}?consistent") for session in made] == [[]] * len(made)
 
 
 def test_a_beat_renews_the_session_before_it_is_written(kind: ConsulKind) -> None:
@@ -120,7 +130,7 @@ def test_a_takeover_needs_no_end_of_the_dead_ones_session(kind: ConsulKind) -> N
 
     opened(kind).replace(seen, record(lease=lease(1)))
 
-    assert kind.server.ask("GET", f"session/info/{session}") != []
+    assert kind.server.ask("GET", f"session/info/{session}?consistent") != []
     assert kind.server.holder(kind.spec.path) not in ("", session)
 
 
@@ -190,7 +200,7 @@ def test_what_is_deleted_by_force_ends_the_session_of_who_held_it(kind: ConsulKi
     store.delete(seen)
 
     assert store.read() is None
-    assert kind.server.ask("GET", f"session/info/{session}") == []
+    assert kind.server.ask("GET", f"session/info/{session}?consistent") == []
 
 
 def test_a_lock_delay_is_a_conflict_and_shows_nobody(kind: ConsulKind) -> None:
