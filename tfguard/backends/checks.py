@@ -7,7 +7,51 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tfguard.backends.target import Target
+from tfguard.errors import ActionDenied, Conflict
 from tfguard.findings import Answer
+
+#: Requests that change nothing, each by the permission that it needs.
+Attempts = Mapping[str, Callable[[], object]]
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What came of trying: permissions such as `s3:PutObject`, and what the service says where it denies one."""
+
+    allowed: tuple[str, ...] = ()
+    denied: tuple[ActionDenied, ...] = ()
+
+    def __add__(self, other: Tried) -> Tried:
+        return Tried(self.allowed + other.allowed, self.denied + other.denied)
+
+    @property
+    def denied_actions(self) -> tuple[str, ...]:
+        """The permissions that are denied, each once."""
+        return tuple(dict.fromkeys(error.action for error in self.denied))
+
+    def denial(self, actions: str) -> str:
+        """Say where `actions`, as they are written for people, are denied."""
+        places = " and ".join(dict.fromkeys(error.resource for error in self.denied))
+        return f"{actions}: denied on {places}"
+
+
+def tried(attempts: Attempts) -> Tried:
+    """
+    Make every attempt: the last one may clean up where a server ignores conditions.
+
+    Raises: StoreUnavailable, StoreDenied (of the credentials as such), StoreMisconfigured.
+    """
+    allowed, denied = [], []
+    for action, attempt in attempts.items():
+        try:
+            attempt()
+        except ActionDenied as error:
+            denied.append(error)
+        except Conflict:
+            allowed.append(action)  # It was refused for its condition alone.
+        else:
+            allowed.append(action)
+    return Tried(tuple(allowed), tuple(denied))
 
 
 class Examined(Protocol):

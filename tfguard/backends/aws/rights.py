@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tfguard.backends.aws.permissions import Tried, try_copy, try_listing, try_lock, try_queue
+from tfguard.backends.aws.permissions import try_copy, try_listing, try_lock, try_queue
 from tfguard.backends.aws.spec import S3Spec, S3State
-from tfguard.backends.checks import Examined
+from tfguard.backends.checks import Examined, Tried
 from tfguard.errors import ActionDenied
 from tfguard.findings import Answer, failure, ok, warning
 
@@ -64,9 +64,8 @@ def listing_rights(lock: Examined) -> Answer | None:
 
 
 def _denial(tried: Tried, consequence: str) -> tuple[str, str]:
-    actions = _listed(tuple(error.action for error in tried.denied))
-    places = " and ".join(dict.fromkeys(error.resource for error in tried.denied))
-    return f"{actions}: denied on {places}", f"Allow {actions} for these credentials. {consequence}"
+    actions = _listed(tried.denied_actions)
+    return tried.denial(actions), f"Allow {actions} for these credentials. {consequence}"
 
 
 def _listed(actions: tuple[str, ...]) -> str:

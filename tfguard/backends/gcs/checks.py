@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing
 
-from tfguard.backends.checks import Checks, Examined
+from tfguard.backends.checks import Attempts, Checks, Examined, Tried, tried
 from tfguard.backends.gcs.client import client_of
 from tfguard.backends.gcs.spec import GcsSpec, GcsState
 from tfguard.backends.gcs.store import GcsStore
-from tfguard.errors import ActionDenied, Conflict
+from tfguard.errors import ActionDenied
 from tfguard.findings import Answer, failure, ok, warning
 
 _DAY = 86400
@@ -17,43 +17,37 @@ _DAY = 86400
 
 def lock_rights(lock: Examined) -> Answer | None:
     """Whether the lock may be read, written and deleted; then all of it on a scratch lock beside it."""
-    spec = _spec_of(lock)
-    if spec is None:
+    found = _try(lock, GcsStore.attempts)
+    if found is None:
         return None
-    with closing(GcsStore(spec)) as store:
-        attempts = store.attempts()
-        denied = _denied(attempts)
-    if denied:
-        return failure(*_denial(denied, "Without it no lock can be held."))
+    if found.denied:
+        return failure(*_denial(found, "Without it no lock can be held."))
+    allowed = ", ".join(found.allowed)
     try:
         lock.try_writing()
     except ActionDenied as error:
-        return warning(f"{', '.join(attempts)}: allowed, but no scratch lock beside the lock", error.what)
-    return ok(f"{', '.join(attempts)}: allowed, and tried on a scratch lock")
+        return warning(f"{allowed}: allowed, but no scratch lock beside the lock", error.what)
+    return ok(f"{allowed}: allowed, and tried on a scratch lock")
 
 
 def beat_rights(lock: Examined) -> Answer | None:
     """Whether a heartbeat may leave the lock's object as it is."""
-    spec = _spec_of(lock)
-    if spec is None:
+    found = _try(lock, GcsStore.beat_attempts)
+    if found is None:
         return None
-    with closing(GcsStore(spec)) as store:
-        denied = _denied(store.beat_attempts())
-    if denied:
+    if found.denied:
         consequence = "Without it each heartbeat writes the lock anew, and the ID for force-unlock changes with it."
-        return warning(*_denial(denied, consequence))
+        return warning(*_denial(found, consequence))
     return ok("storage.objects.update: allowed, so a heartbeat leaves the lock's generation as it is")
 
 
 def queue_rights(lock: Examined) -> Answer | None:
     """Whether the queue record may be read and written. It is advisory, so its absence is no failure."""
-    spec = _spec_of(lock)
-    if spec is None:
+    found = _try(lock, GcsStore.queue_attempts)
+    if found is None:
         return None
-    with closing(GcsStore(spec)) as store:
-        denied = _denied(store.queue_attempts())
-    if denied:
-        return warning(*_denial(denied, "Without it there is no line, no fencing token and no history."))
+    if found.denied:
+        return warning(*_denial(found, "Without it there is no line, no fencing token and no history."))
     return ok("the queue record can be read and written")
 
 
@@ -63,9 +57,9 @@ def listing_rights(lock: Examined) -> Answer | None:
     if not isinstance(state, GcsState):
         return None
     with closing(client_of(state)) as client:
-        denied = _denied({"storage.objects.list": lambda: list(client.names(state.key, 1))})
-    if denied:
-        return warning(*_denial(denied, "Without it Terraform cannot list workspaces."))
+        found = tried({"storage.objects.list": lambda: list(client.names(state.key, 1))})
+    if found.denied:
+        return warning(*_denial(found, "Without it Terraform cannot list workspaces."))
     return ok("the bucket can be listed (storage.objects.list)")
 
 
@@ -90,22 +84,18 @@ def keeping(lock: Examined) -> Answer | None:
     return warning(f"bucket {spec.bucket} keeps no old versions of the state", "Turn its versioning on.")
 
 
-def _denied(attempts: Mapping[str, Callable[[], object]]) -> list[ActionDenied]:
-    found = []
-    for attempt in attempts.values():
-        try:
-            attempt()
-        except Conflict:
-            pass  # Allowed: it was refused for its condition alone.
-        except ActionDenied as error:
-            found.append(error)
-    return found
+def _try(lock: Examined, attempts: Callable[[GcsStore], Attempts]) -> Tried | None:
+    """Try what a store of the lock's attempts; None where none of its stores is here."""
+    spec = _spec_of(lock)
+    if spec is None:
+        return None
+    with closing(GcsStore(spec)) as store:
+        return tried(attempts(store))
 
 
-def _denial(denied: list[ActionDenied], consequence: str) -> tuple[str, str]:
-    actions = ", ".join(dict.fromkeys(error.action for error in denied))
-    places = " and ".join(dict.fromkeys(error.resource for error in denied))
-    return f"{actions}: denied on {places}", f"Allow {actions} for these credentials. {consequence}"
+def _denial(found: Tried, consequence: str) -> tuple[str, str]:
+    actions = ", ".join(found.denied_actions)
+    return found.denial(actions), f"Allow {actions} for these credentials. {consequence}"
 
 
 def _spec_of(lock: Examined) -> GcsSpec | None:
