@@ -81,15 +81,24 @@ def pid_namespace() -> str:
         return ""
 
 
+def process_facts(pid: int) -> tuple[str, list[bytes]]:
+    """
+    Return a process's name, and what stands behind it in /proc/PID/stat: its state, its parent, and so on (proc(5)).
+
+    Both are empty where there is no such process, or no /proc.
+    """
+    try:
+        before, _, after = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")
+    except OSError:
+        return "", []
+    return os.fsdecode(before.partition(b"(")[2]), after.split()
+
+
 def started(pid: int) -> str:
     """When a process started, in words that are equal for nobody else; empty if it is gone, or a zombie."""
     if _IS_LINUX:
-        try:
-            content = Path(f"/proc/{pid}/stat").read_bytes()
-        except OSError:
-            return ""
-        fields = content[content.rfind(b")") + 2 :].split()
-        return "" if fields[0] in (b"Z", b"X") else fields[19].decode()
+        _, fields = process_facts(pid)
+        return "" if not fields or fields[0] in (b"Z", b"X") else fields[19].decode()
     import psutil
 
     try:

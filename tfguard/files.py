@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import IO
 
 
+def is_directory_gone() -> bool:
+    """Whether the working directory has been removed, or may not be looked up."""
+    try:
+        os.getcwd()
+    except OSError:
+        return True
+    return False
+
+
 def make_folder(place: Path) -> None:
     """
     Make a folder of mode 0700, and those above it that are missing.

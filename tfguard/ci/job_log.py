@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import stat
 
+from tfguard.clock import process_facts
+
 _STDOUT, _STDERR = 1, 2
 _SHELLS = frozenset(["sh", "bash", "dash", "ash", "busybox", "ksh", "mksh", "zsh"])
 
@@ -42,18 +44,9 @@ def _is_log() -> bool:
 def _outermost_shell() -> int:
     """Return the last of the shells above us, with nobody between them; 0 if our parent is none, or cannot be seen."""
     shell, pid = 0, os.getppid()
-    while pid and (found := _name_and_parent(pid)) and found[0] in _SHELLS:
-        shell, pid = pid, found[1]
+    while (found := process_facts(pid))[0] in _SHELLS:
+        shell, pid = pid, int(found[1][1])
     return shell if _file_of(f"/proc/{shell}/fd/1") else 0
-
-
-def _name_and_parent(pid: int) -> tuple[str, int] | None:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            before, _, after = file.read().partition(b"(")[2].rpartition(b")")
-    except OSError:
-        return None
-    return os.fsdecode(before), int(after.split()[1])
 
 
 def _file_of(place: int | str) -> tuple[int, int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 
+from tfguard import files
 from tfguard.errors import SurroundingsError
 from tfguard.text import printable
 
@@ -46,7 +47,7 @@ def as_refused(error: Exception) -> SurroundingsError | None:
         return SurroundingsError(_of_text(error), "Write it in UTF-8.")
     if not isinstance(error, OSError) or error.errno not in _ADVICE:
         return None
-    if error.errno == errno.ENOENT and _is_directory_gone():
+    if error.errno == errno.ENOENT and files.is_directory_gone():
         return SurroundingsError(_GONE, "Go to one that is there: cd")
     named = f"{_shown(error.filename)}: " if error.filename is not None else ""
     return SurroundingsError(f"{named}{os.strerror(error.errno)}.", _ADVICE[error.errno])
@@ -61,11 +62,3 @@ def _of_text(error: UnicodeError) -> str:
         found = error.object[max(0, error.start - 20) : error.end + 20]
         return f"{printable(ascii(found), 90)} cannot be read or written as {error.encoding}: {error.reason}."
     return f"A text cannot be read or written: {printable(str(error), 120)}."
-
-
-def _is_directory_gone() -> bool:
-    try:
-        os.getcwd()
-    except OSError:
-        return True
-    return False

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-from tfguard import outlet
+from tfguard import files, outlet
 from tfguard.backends.target import Unlockable
 from tfguard.ci import platform
 from tfguard.config.settings import var_file_arguments
@@ -44,7 +44,7 @@ def run_command(call: Call) -> RunEnded | int:
     Raises:
         TfguardError: Nothing was run, and why.
     """
-    if _is_directory_gone() and not call.options.pipeline:
+    if files.is_directory_gone() and not call.options.pipeline:
         _leave_to_terraform(call)
     invocation = command_line.parse(call.options.command, call.environ)
     context: Context | None = None
@@ -82,14 +82,6 @@ def _become(
     except OSError as error:
         what = f"{program[0]}: {error.strerror}."
         raise ProgramNotExecutable(what, "Name another with --terraform.", about=NAMED) from error
-
-
-def _is_directory_gone() -> bool:
-    try:
-        os.getcwd()
-    except OSError:
-        return True
-    return False
 
 
 def _leave_to_terraform(call: Call) -> NoReturn:
