@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 import time
 import urllib.error
 from collections.abc import Callable
@@ -17,119 +16,17 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Consul
-from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
+from tests.e2e.conftest import GATED, Stage
+from tests.e2e.native import APPLY, work_beside_each_other
 from tests.e2e.operated import kill_all_of
-from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
-from tests.e2e.test_commands import STILL
-from tests.support.eventually import eventually, patience
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
-APPLY = ("apply", "-auto-approve", "-input=false")
 #: How long several work beside each other, where that is to be long.
 SECONDS = float(os.environ.get("TFGUARD_CONSUL_SECONDS", "0"))
-QUICK_BEATS = {"TFGUARD_LOCK_LEASE": "18s"}
-
-
-def test_terraforms_commands_run_under_our_lock_from_the_first_run_on(stage: Make) -> None:
-    """One state from nothing to nothing again: each command would be refused if it took a lock of its own."""
-    made = stage("consul", text=STILL)
-    commands: list[tuple[tuple[str, ...], int]] = [
-        (("plan", "-input=false", "-detailed-exitcode"), 2),
-        (APPLY, 0),
-        (("plan", "-input=false", "-out=p"), 0),
-        (("apply", "-input=false", "p"), 0),
-        (("state", "mv", "terraform_data.b", "terraform_data.moved"), 0),
-        (("import", "-input=false", "terraform_data.b", "some-id"), 0),
-        (("destroy", "-auto-approve"), 0),
-    ]
-
-    results = [made.tfguard(*words) for words, _ in commands]
-
-    assert [result.code for result in results] == [code for _, code in commands], "\n".join(map(str, results))
-    assert made.resources() == []
-    assert made.leftovers() == []
-    history = made.tfguard("history").out
-    assert history.count("succeeded") == len(commands) - 1, f"all but a first plan, which leaves nothing:\n{history}"
-
-
-def test_a_plain_terraform_is_refused_and_shown_our_run_and_one_that_waits_gets_in(stage: Make) -> None:
-    made = stage("consul", text=GATED)
-
-    with running(made.start_tfguard(*APPLY)) as ours:
-        ours.wait_for_work(made)
-        lock = made.locks()[0]
-        refused = made.terraform("plan", "-input=false", "-no-color")
-        with running(made.start(["terraform", "plan", "-input=false", "-lock-timeout=10m"])) as theirs:
-            theirs.wait_for("Acquiring state lock")
-            made.open_gate()
-            result, waited = ours.end(), theirs.end()
-
-    assert refused.code == 1
-    assert lock["ID"] in refused.err and lock["Who"] in refused.err, str(refused)
-    assert (result.code, waited.code) == (0, 0), f"{result}{waited}"
-    assert made.leftovers() == []
-
-
-def test_we_wait_for_a_plain_terraform_show_it_and_then_run(stage: Make) -> None:
-    made = stage("consul", text=GATED)
-
-    with running(made.start(["terraform", *APPLY])) as theirs:
-        theirs.wait_for_work(made)
-        lock = made.locks()[0]
-        gave_up = made.tfguard("--lock-timeout=0s", "plan")
-        with running(made.start_tfguard(*APPLY)) as ours:
-            ours.wait_for("Waiting up to")
-            shown = ours.err
-            made.open_gate()
-            result, other = ours.end(), theirs.end()
-
-    assert gave_up.code == 75, str(gave_up)
-    assert (result.code, other.code) == (0, 0), f"{result}{other}"
-    assert f"is held by {lock['Who']} (apply, " in shown
-    assert "plain Terraform, no heartbeat" in shown
-    assert made.log_lines() == ["begin", "end"] * 2
-    assert made.leftovers() == []
-
-
-@pytest.mark.parametrize("by", ["terraform", "tfguard"])
-def test_a_force_unlock_ends_us_with_76(stage: Make, by: str) -> None:
-    made = stage("consul", text=GATED)
-
-    with running(made.start_tfguard(*APPLY, **QUICK_BEATS)) as ours:
-        ours.wait_for_work(made)
-        lock_id = made.locks()[0]["ID"]
-        if by == "terraform":
-            unlocked = made.terraform("force-unlock", "-force", lock_id)
-        else:
-            unlocked = made.tfguard("unlock", "--id", lock_id, "--yes", "--force", "--reason", "it hangs")
-        assert unlocked.code == 0, str(unlocked)
-        result = ours.end()
-
-    assert result.code == 76, str(result)
-    assert "the lock was lost: somebody unlocked it while we held it" in result.err
-    assert made.state() is not None, "Terraform was stopped, not killed: it has written its state"
-    assert made.leftovers() == []
-
-
-def test_after_a_kill_of_all_of_a_run_the_next_takes_its_lock_over(stage: Make) -> None:
-    made = stage("consul", text=GATED)
-    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
-    made.wait_for_log("begin")
-    dead = made.locks()[0]
-    kill_all_of(process)
-    held_by = made.consul.holder(made.key)
-    made.open_gate()
-
-    result = made.tfguard(*APPLY)
-
-    assert held_by, "its session lives for a lease at least"
-    assert result.code == 0, str(result)
-    assert "outcome=succeeded" in result.err
-    assert dead["Who"] in result.err
-    assert made.leftovers() == []
 
 
 @pytest.mark.slow
@@ -153,27 +50,13 @@ def test_a_session_that_is_renewed_outlives_its_ttl_and_one_that_is_not_ends(sta
 
 def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
     made = stage("consul", text=COUNTED)
-    until = time.monotonic() + (SECONDS or 6)
-    codes: dict[str, list[int]] = {"ours": [], "plain": []}
 
-    def work(kind: str, apply: Callable[[], int]) -> None:
-        while time.monotonic() < until:
-            codes[kind].append(apply())
-
-    clients = [
-        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY).code)),
-        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY).code)),
-        threading.Thread(target=work, args=("plain", lambda: made.terraform(*APPLY, "-lock-timeout=10m").code)),
-    ]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join(SECONDS + patience(60))
+    ours, plain = work_beside_each_other(made, SECONDS or 6)
 
     assert "OVERLAP" not in (made.path / "log").read_text()
-    assert codes["ours"] and set(codes["ours"]) == {0}, codes
-    assert codes["plain"] and set(codes["plain"]) == {0}, codes
-    assert (made.state() or {})["serial"] >= len(codes["ours"]) + len(codes["plain"])
+    assert ours and {each.code for each in ours} == {0}, "\n".join(map(str, ours))
+    assert plain and {each.code for each in plain} == {0}, "\n".join(map(str, plain))
+    assert (made.state() or {})["serial"] >= len(ours) + len(plain)
     assert made.leftovers() == []
 
 

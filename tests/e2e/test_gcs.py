@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-import time
 from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.conftest import GATED, SHORT_LEASE, Result, Stage
-from tests.e2e.operated import kill_all_of
+from tests.e2e.conftest import GATED, Stage
+from tests.e2e.native import APPLY, QUICK_BEATS, generation, work_beside_each_other
 from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
-from tests.support.eventually import eventually, patience
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
-APPLY = ("apply", "-auto-approve", "-input=false")
 #: What a plain Terraform says that was refused by a lock which is not there any more.
 GONE_MEANWHILE = "storage: object doesn't exist"
-QUICK_BEATS = {"TFGUARD_LOCK_LEASE": "18s"}
-
-
-def generation(made: Stage) -> str:
-    """The number that Terraform knows the lock by."""
-    number: str = made.gcs.about(made.bucket, f"{made.key}/default.tflock")["generation"]
-    return number
 
 
 def configure(made: Stage, **attributes: str) -> None:
@@ -38,29 +28,6 @@ def configure(made: Stage, **attributes: str) -> None:
     written = json.loads(cache.read_text())
     written["backend"]["config"] |= attributes
     cache.write_text(json.dumps(written))
-
-
-def test_terraforms_commands_run_under_our_lock_from_the_first_run_on(stage: Make) -> None:
-    """One state from nothing to nothing again: each command would be refused if it took a lock of its own."""
-    made = stage("gcs", text=STILL)
-    made.gcs.delete(made.bucket, f"{made.key}/default.tfstate")
-    commands: list[tuple[tuple[str, ...], int]] = [
-        (("plan", "-input=false", "-detailed-exitcode"), 2),
-        (APPLY, 0),
-        (("plan", "-input=false", "-out=p"), 0),
-        (("apply", "-input=false", "p"), 0),
-        (("state", "mv", "terraform_data.b", "terraform_data.moved"), 0),
-        (("import", "-input=false", "terraform_data.b", "some-id"), 0),
-        (("destroy", "-auto-approve"), 0),
-    ]
-
-    results = [made.tfguard(*words) for words, _ in commands]
-
-    assert [result.code for result in results] == [code for _, code in commands], "\n".join(map(str, results))
-    assert made.resources() == []
-    assert made.leftovers() == []
-    history = made.tfguard("history").out
-    assert history.count("succeeded") == len(commands) - 1, f"all but a first plan, which leaves nothing:\n{history}"
 
 
 def test_a_workspace_that_terraform_would_create_under_our_lock_is_there_first(stage: Make) -> None:
@@ -75,115 +42,18 @@ def test_a_workspace_that_terraform_would_create_under_our_lock_is_there_first(s
     assert made.leftovers() == []
 
 
-def test_a_plain_terraform_is_refused_and_shown_our_run_and_one_that_waits_gets_in(stage: Make) -> None:
-    made = stage("gcs", text=GATED)
-
-    with running(made.start_tfguard(*APPLY, **QUICK_BEATS)) as ours:
-        ours.wait_for_work(made)
-        lock, number = made.locks()[0], generation(made)
-        shown = made.tfguard("status", "--json")
-        refused = made.terraform("plan", "-input=false", "-no-color")
-        with running(made.start(["terraform", "plan", "-input=false", "-lock-timeout=10m"])) as theirs:
-            theirs.wait_for("Acquiring state lock")
-            later = generation(made)
-            made.open_gate()
-            result, waited = ours.end(), theirs.end()
-
-    assert refused.code == 1
-    for words in (f"ID:        {number}", f"Who:       {lock['Who']}", "Operation: OperationTypeApply", "tfguard "):
-        assert words in refused.err, str(refused)
-    assert later == number, "a heartbeat leaves the ID that somebody was shown as it is"
-    seen = json.loads(shown.out)["locks"][0]
-    assert (seen["id"], seen["force_unlock_id"]) == (lock["ID"], number), shown.out
-    assert (result.code, waited.code) == (0, 0), f"{result}{waited}"
-    assert made.leftovers() == []
-
-
-def test_we_wait_for_a_plain_terraform_show_it_and_then_run(stage: Make) -> None:
-    made = stage("gcs", text=GATED)
-
-    with running(made.start(["terraform", *APPLY])) as theirs:
-        theirs.wait_for_work(made)
-        lock, number = made.locks()[0], generation(made)
-        gave_up = made.tfguard("--lock-timeout=0s", "plan")
-        with running(made.start_tfguard(*APPLY)) as ours:
-            ours.wait_for("Waiting up to")
-            shown = ours.err
-            made.open_gate()
-            result, other = ours.end(), theirs.end()
-
-    assert gave_up.code == 75, str(gave_up)
-    assert number in gave_up.err, "the ID is the one that Terraform itself shows"
-    assert (result.code, other.code) == (0, 0), f"{result}{other}"
-    assert f"is held by {lock['Who']} (apply, " in shown
-    assert "plain Terraform, no heartbeat" in shown
-    assert made.log_lines() == ["begin", "end"] * 2
-    assert made.leftovers() == []
-
-
-@pytest.mark.parametrize("by", ["terraform", "tfguard, our ID", "tfguard, Terraform's"])
-def test_a_force_unlock_ends_us_with_76(stage: Make, by: str) -> None:
-    made = stage("gcs", text=GATED)
-
-    with running(made.start_tfguard(*APPLY, **QUICK_BEATS)) as ours:
-        ours.wait_for_work(made)
-        lock_id, number = made.locks()[0]["ID"], generation(made)
-        if by == "terraform":
-            unlocked = made.terraform("force-unlock", "-force", number)
-        else:
-            wanted = lock_id if by == "tfguard, our ID" else number
-            unlocked = made.tfguard("unlock", "--id", wanted, "--yes", "--force", "--reason", "it hangs")
-        assert unlocked.code == 0, str(unlocked)
-        result = ours.end()
-
-    assert result.code == 76, str(result)
-    assert "the lock was lost: somebody unlocked it while we held it" in result.err
-    assert made.state() is not None, "Terraform was stopped, not killed: it has written its state"
-    assert made.leftovers() == []
-
-
-def test_after_a_kill_of_all_of_a_run_the_next_takes_its_lock_over(stage: Make) -> None:
-    made = stage("gcs", text=GATED)
-    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
-    made.wait_for_log("begin")
-    dead = made.locks()[0]
-    kill_all_of(process)
-    made.open_gate()
-
-    result = made.tfguard(*APPLY)
-
-    assert result.code == 0, str(result)
-    assert "outcome=succeeded" in result.err
-    assert dead["Who"] in result.err
-    assert made.leftovers() == []
-
-
 def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
     made = stage("gcs", text=COUNTED)
-    until = time.monotonic() + 6
-    ended: dict[str, list[Result]] = {"ours": [], "plain": []}
 
-    def work(kind: str, apply: Callable[[], Result]) -> None:
-        while time.monotonic() < until:
-            ended[kind].append(apply())
-
-    clients = [
-        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY))),
-        threading.Thread(target=work, args=("ours", lambda: made.tfguard(*APPLY))),
-        threading.Thread(target=work, args=("plain", lambda: made.terraform(*APPLY, "-lock-timeout=10m"))),
-    ]
-    for client in clients:
-        client.start()
-    for client in clients:
-        client.join(patience(60))
+    ours, plain = work_beside_each_other(made, 6)
 
     # Terraform gives up at once if the lock that refused it is gone when it looks whose that was: so it does beside
     # others of its own kind.
-    done = [each for each in ended["plain"] if GONE_MEANWHILE not in each.err]
+    done = [each for each in plain if GONE_MEANWHILE not in each.err]
     assert "OVERLAP" not in (made.path / "log").read_text()
-    assert ended["ours"] and all(each.code == 0 for each in ended["ours"]), "\n".join(map(str, ended["ours"]))
+    assert ours and all(each.code == 0 for each in ours), "\n".join(map(str, ours))
     assert all(each.code == 0 for each in done), "\n".join(map(str, done))
-    assert (made.state() or {})["serial"] >= len(ended["ours"]) + len(done)
+    assert (made.state() or {})["serial"] >= len(ours) + len(done)
     assert made.leftovers() == []
 
 
