@@ -44,6 +44,31 @@ def family():
     process.stdout.close()
 
 
+#: A shell in the moment between vfork and exec: the child shares its memory, and stops before it begins its program.
+IN_VFORK = """
+import ctypes, signal
+libc = ctypes.CDLL(None)
+if libc.vfork() == 0:
+    libc.kill(libc.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells where a process waits")
+def test_who_waits_for_a_stopped_child_that_has_not_begun_does_not_run():
+    process = subprocess.Popen([sys.executable, "-c", IN_VFORK])
+    waiting = psutil.Process(process.pid)
+    try:
+        eventually(lambda: waiting.status() == psutil.STATUS_DISK_SLEEP)
+
+        running = descent.freeze(process.pid)
+
+        assert waiting.status() == psutil.STATUS_DISK_SLEEP, "it cannot even stop"
+        assert running == []
+    finally:
+        descent.kill(process.pid)
+        process.wait(patience(30))
+
+
 def states(pids):
     return {psutil.Process(pid).status() for pid in pids}
 

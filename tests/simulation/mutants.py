@@ -293,6 +293,7 @@ MUTANTS = (
     _in("process.front", "a successor does not hear of the stop", ("        if interrupt is not None:\n            self._keeper.send(interrupt)\n        if self._last", "        if self._last"), tests=("tests/process/test_front.py",)),
     _in("process.drain", "a frozen front keeps the relay", ("elif now - self._since >= RELAY_SILENCE_SECONDS:", "elif now < 0:"), tests=("tests/process/test_drain.py",)),
     _in("process.channel", "every beat waits for a front that does not read", ("NEWS = (protocol.Beaten, protocol.Waiting, protocol.Troubled)", "NEWS = ()"), tests=("tests/process/test_channel.py",)),
+    _in("process.family", "who waits in a vfork for a stopped child is said to run on", (' and not (found.state == "D" and _waits_in_vfork(pid))', ""), tests=("tests/process/test_family.py",)),
     _in("process.family", "a freeze walks the tree once", ("_WALKS = 5", "_WALKS = 1"), tests=("tests/process/test_family.py",)),
     _in("process.family", "a signal that was sent is taken for a process that has stopped", ("return [each for each in sorted(stopped) if _runs(each)]", "return []"), tests=("tests/process/test_family.py",)),
     _in("guard.keeper_rules", "a signal is said to have been sent", ("        if is_sent:\n", "        if self:\n"), tests=("tests/guard/test_keeper_rules.py",)),

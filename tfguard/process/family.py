@@ -23,6 +23,8 @@ from typing import NamedTuple
 _WALKS = 5
 #: Stopped, traced, dead and not reaped yet, or gone: none of these writes.
 _STILL = frozenset("TtZXx")
+#: Where in the kernel a process waits that has started another by vfork, by the names of some versions.
+_VFORKS = frozenset(["kernel_clone", "wait_for_vfork_done", "_do_fork", "do_fork"])
 
 
 class Stat(NamedTuple):
@@ -156,7 +158,19 @@ def _signals(pid: int, *lines: bytes) -> set[int]:
 
 def _runs(pid: int) -> bool:
     found = stat(pid)
-    return found is not None and found.state not in _STILL
+    return found is not None and found.state not in _STILL and not (found.state == "D" and _waits_in_vfork(pid))
+
+
+def _waits_in_vfork(pid: int) -> bool:
+    """
+    Whether a process waits, as shells do, for a child that has not begun its own program yet: it cannot stop, nor do
+    anything. If that child has been stopped, it waits as long as that is; its own SIGSTOP is pending then.
+    """
+    try:
+        with open(f"/proc/{pid}/wchan", encoding="ascii") as file:
+            return file.read() in _VFORKS
+    except (OSError, ValueError):
+        return False
 
 
 def _parents() -> dict[int, int]:
