@@ -30,7 +30,7 @@ def test_an_apply_tells_its_outputs_and_a_summary(job: Callable[..., Job]) -> No
     assert made.outputs["exit-code"] == "0"
     assert (made.outputs["add"], made.outputs["change"], made.outputs["destroy"]) == ("1", "0", "0")
     assert made.outputs["lock-id"]
-    assert "succeeded (exit 0)" in made.steps["run"].summary
+    assert "✅ Applied: " in made.steps["run"].summary
     assert "ana@" in made.steps["run"].summary
     assert made.stage.resources() == ["terraform_data.work"]
 
@@ -47,7 +47,7 @@ def test_a_plan_is_saved_counted_and_private(job: Callable[..., Job]) -> None:
     for name in ("plan-path", "plan-json-path"):
         assert Path(outputs[name]).stat().st_mode & 0o777 == 0o600
     assert "<code>terraform_data.work</code>" in made.steps["run"].summary
-    assert "**1 to add, 0 to change, 0 to destroy.**" in made.steps["run"].summary
+    assert "1 to add." in made.steps["run"].summary
 
 
 def test_a_plan_whose_arguments_only_terraform_can_read_is_told_as_every_other_is(job: Callable[..., Job]) -> None:
@@ -59,7 +59,7 @@ def test_a_plan_whose_arguments_only_terraform_can_read_is_told_as_every_other_i
     assert code == 0, ran.out
     assert (made.outputs["exit-code"], made.outputs["has-changes"], made.outputs["add"]) == ("2", "true", "1")
     assert Path(made.outputs["plan-path"]).is_file()
-    assert "**1 to add, 0 to change, 0 to destroy.**" in ran.summary
+    assert "1 to add." in ran.summary
     assert "::stop-commands::" in ran.out
     assert "only Terraform can be certain how it reads TF_CLI_ARGS_plan." in ran.out
     assert made.outputs.get("lock-id", "") == ""
@@ -109,7 +109,7 @@ def test_a_cancel_in_mid_apply_leaves_a_whole_state_no_lock_and_the_story(job: C
     assert made.stage.locks() == []
     assert made.stage.resources() == ["terraform_data.work"]
     assert (made.outputs["outcome"], made.outputs["exit-code"]) == ("interrupted", "130")
-    assert "interrupted (exit 130)" in step.summary + settled.summary
+    assert "stopped (exit 130)" in step.summary + settled.summary
     assert "Interrupt received" in step.summary + settled.summary
 
 

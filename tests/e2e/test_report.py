@@ -47,7 +47,7 @@ def test_one_run_is_told_in_both_forms_and_stdout_stays_terraforms(stage: Make) 
     result = made.tfguard("--report", "r.md", "--report=r.json", "plan", "-no-color", "-out=tfplan", **BUILDKITE)
 
     assert result.code == 0, str(result)
-    assert page(made).all("td") == ["create", "terraform_data.work"]
+    assert page(made).all("summary") == ["terraform_data.work", "Terraform's output"]
     assert page(made).all("p")[0].startswith("ana@") and page(made).all("p")[0].endswith("Buildkite build 7")
     assert facts(made)["changes"]["resources"] == [{"action": "create", "address": "terraform_data.work"}]
     assert facts(made)["link"] == "https://ci.example/7#j"

@@ -122,7 +122,7 @@ def test_a_failed_apply_shows_terraforms_error_and_all_its_text(job: Callable[..
     assert made.summary.outline[0][1].endswith(": failed (exit 1)")
     assert "Error: local-exec provisioner error" in made.summary.all("pre")[0]
     assert "exit status 7" in made.summary.all("pre")[0]
-    folded = made.summary.all("pre", within="details")[0]
+    folded = made.summary.all("pre", within="details")[-1]
     assert "bytes left out" not in folded, "there was room for all of it"
     # Terraform's two streams meet in no order that could be told: its error may stand before the last of these lines.
     assert {f"terraform_data.work (local-exec): {number}" for number in range(1, 5001)} <= set(folded.splitlines())
@@ -153,10 +153,10 @@ def test_the_steps_of_a_run_have_one_page(job: Callable[..., Job]) -> None:
 
     result = made.tfguard("run", "prod")
 
-    folded = made.summary.all("pre", within="details")[0]
+    folded = made.summary.all("pre", within="details")[-1]
     assert result.code == 0, str(result)
-    assert made.summary.all("h3") == ["✅ prod: succeeded (exit 0)"]
-    assert made.summary.all("td") == ["create", "terraform_data.work"]
+    assert made.summary.all("h3") == ["✅ Applied: prod"]
+    assert "terraform_data.work" in made.summary.all("summary")
     assert folded.index("Terraform has been successfully initialized") < folded.index("Plan: 1 to add")
     assert folded.index("Plan: 1 to add") < folded.index("Apply complete!")
     assert result.out.count("::stop-commands::") == 3
@@ -209,22 +209,22 @@ def test_a_plan_without_the_lock_has_counts_plan_and_summary(job: Callable[..., 
     assert (found["outcome"], found["exit-code"]) == ("succeeded", "2")
     assert (found["has-changes"], found["add"], found["destroy"]) == ("true", "1", "0")
     assert Path(found["plan-path"]).exists() and Path(found["plan-json-path"]).stat().st_mode & 0o777 == 0o600
-    assert made.summary.all("td") == ["create", "terraform_data.work"]
+    assert "terraform_data.work" in made.summary.all("summary")
     assert "lock-id" not in found
     assert made.left_beside_records() == []
 
 
 @pytest.mark.parametrize(
-    ("words", "outcome", "code"),
+    ("words", "outcome", "code", "head"),
     [
-        (("validate",), "succeeded", 0),
-        (("fmt", "-check"), "failed", 3),
-        (("init", "-input=false"), "succeeded", 0),
-        (("plan", "-lock=false", "-input=false"), "succeeded", 0),
+        (("validate",), "succeeded", 0, "✅ Validate: {}: done"),
+        (("fmt", "-check"), "failed", 3, "❌ Fmt: {}: failed (exit 3)"),
+        (("init", "-input=false"), "succeeded", 0, "✅ Initialised: {}"),
+        (("plan", "-lock=false", "-input=false"), "succeeded", 0, "📋 Plan: {}"),
     ],
 )
 def test_commands_without_a_lock_tell_how_they_ended(
-    job: Callable[..., Job], words: tuple[str, ...], outcome: str, code: int
+    job: Callable[..., Job], words: tuple[str, ...], outcome: str, code: int, head: str
 ) -> None:
     made = job(text='resource   "terraform_data" "a" {}\n')
 
@@ -232,7 +232,7 @@ def test_commands_without_a_lock_tell_how_they_ended(
 
     assert result.code == code, str(result)
     assert (made.outputs["outcome"], made.outputs["exit-code"]) == (outcome, str(code))
-    assert f"{outcome} (exit {code})" in made.summary.all("h3")[0]
+    assert made.summary.all("h3") == [head.format(made.stage.path)]
     assert "::group::terraform" in result.out
     assert made.left_beside_records() == []
 
@@ -266,7 +266,7 @@ def test_a_command_without_a_lock_stops_cleanly_when_it_is_cancelled(job: Callab
 
     assert result.code == -signal.SIGINT, str(result)
     assert made.outputs["outcome"] == "interrupted"
-    assert "Interrupt received" in made.summary.all("pre", within="details")[0]
+    assert "Interrupt received" in made.summary.all("pre", within="details")[-1]
     assert made.stage.resources() == ["terraform_data.work"]
 
 
@@ -292,9 +292,10 @@ def test_settle_tells_all_that_a_killed_step_did_not(job: Callable[..., Job]) ->
     assert (found["outcome"], found["exit-code"]) == ("interrupted", "130")
     assert (found["has-changes"], found["add"], found["change"], found["destroy"]) == ("true", "1", "0", "0")
     assert found["lock-id"] and found["fencing-token"] == "1" and float(found["held-seconds"]) > 0
-    assert page.all("h3") == ["⏹️ prod: interrupted (exit 130)"]
-    assert page.all("td") == ["create", "terraform_data.work"]
-    folded = page.all("pre", within="details")[0]
+    assert page.all("h3") == ["⏹️ Apply: prod: stopped (exit 130)"]
+    assert page.all("strong") == ["To create"] and "Planned: 1 to add." in page.all("p")
+    assert "terraform_data.work" in "".join(page.all("p") + page.all("summary"))
+    folded = page.all("pre", within="details")[-1]
     assert "Provisioning with 'local-exec'" in folded, "what the front had read"
     assert "Interrupt received" in folded
     assert page.broken == []
@@ -312,7 +313,7 @@ def test_settle_tells_what_terraform_printed_after_the_front_was_killed(job: Cal
         kill_front_of(run.process)  # The program is then ended by Terraform, and so the apply fails.
         made.tfguard("settle", "--timeout", "100s")
 
-    folded = made.summary.all("pre", within="details")[0]
+    folded = made.summary.all("pre", within="details")[-1]
     assert (made.outputs["outcome"], made.outputs["exit-code"]) == ("orphaned", "137")
     assert "Interrupt received" in folded, "what the keeper has drained"
     assert "add" not in made.outputs, "what was planned is not what was done"

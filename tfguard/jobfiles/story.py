@@ -37,13 +37,13 @@ class ReportFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
-    `is_plan`: Terraform's last command was a plan. `queued`: annotations for which it was not the time yet. `holder`:
-    who held the lock, as JSON. `stopped_by`: the signal that asked the run to stop. `front`: who gathers this, and will
-    tell it if it lives.
+    `command`: what was last asked of Terraform (`plan`, `state mv`). `queued`: annotations for which it
+    was not the time yet. `holder`: who held the lock, as JSON. `stopped_by`: the signal that asked the run to stop.
+    `front`: who gathers this, and will tell it if it lives.
     """
 
     label: str = ""
-    is_plan: bool = False
+    command: str = ""
     notes: list[str] = []
     queued: list[str] = []
     changes: PlannedChanges | None = None
@@ -52,6 +52,11 @@ class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     holder: str = ""
     stopped_by: int = 0
     front: ProcessMark | None = None
+
+    @property
+    def is_plan(self) -> bool:
+        """Whether what Terraform printed last is a plan, and changed nothing."""
+        return self.command.startswith("plan")
 
     def save(self, record: Path) -> None:
         """Write it beside a record. Where that cannot be, a killed run's story is shorter."""

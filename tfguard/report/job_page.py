@@ -22,6 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
+from msgspec import structs
+
 from tfguard.ci import identity
 from tfguard.ci.job_log import stream_for
 from tfguard.ci.platforms import find_job, find_platform
@@ -120,11 +122,15 @@ class JobPage:
         return cls(environ, told, record, listeners) if listeners else None
 
     @_harmless(_in_memory)
-    def begin(self, label: str, *, is_plan: bool = False) -> Transcript:
-        """Terraform is about to be started: give what keeps its text. From now on `settle` could tell the story."""
+    def begin(self, label: str, command: str = "") -> Transcript:
+        """
+        Terraform is about to be started: give what keeps its text. From now on `settle` could tell the story.
+
+        `command`: what is asked of it (`plan`, `state mv`); the one before if empty.
+        """
         if self._transcript is None:
             self._transcript = Transcript.create(self.record.with_suffix(run_record.TEXT_SUFFIX))
-        self.story.label, self.story.is_plan = label, is_plan
+        self.story.label, self.story.command = label, command or self.story.command
         self.story.save(self.record)
         return self._transcript
 
@@ -219,6 +225,7 @@ class JobPage:
             label=ended.label or self.story.label or "tfguard",
             outcome=ended.outcome.value,
             exit_code=ended.exit_code,
+            command=self.story.command,
             who=who.who,
             run=who.run,
             link=who.link,
@@ -226,17 +233,20 @@ class JobPage:
             held_seconds=ended.held_seconds,
             lock_id=ended.lock_id,
             token=ended.token or None,
-            changes=self.story.changes or self._closing_counts(text),
+            changes=self._changes(text),
             text=text,
             notes=tuple(self.story.notes),
             holder=self.story.holder,
             files=self.story.files,
         )
 
-    def _closing_counts(self, text: str) -> PlannedChanges | None:
-        """What Terraform's closing line counts. An apply's plan is none: it may have got no further."""
-        changes = read_closing(summary.plain(text))
-        return changes if changes is not None and (changes.is_done or self.story.is_plan) else None
+    def _changes(self, text: str) -> PlannedChanges | None:
+        """What the plan would do; once an apply has closed, what it has done, to the resources of the plan."""
+        planned, closing = self.story.changes, read_closing(summary.plain(text))
+        if closing is not None and closing.is_done:
+            return structs.replace(closing, rows=planned.rows) if planned is not None else closing
+        # What an apply plans says nothing of what it came to.
+        return planned or (closing if self.story.is_plan else None)
 
     # --- plans --------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import html
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,7 +22,10 @@ import msgspec
 from tfguard import redaction
 from tfguard.jobfiles.story import PlanFiles
 from tfguard.jobfiles.transcript import left_out
+from tfguard.report.headline import counts, headline
+from tfguard.report.resources import listed
 from tfguard.terraform.plan_json import PlannedChanges
+from tfguard.terraform.plan_text import read_blocks, read_done
 from tfguard.text import printable, valid
 from tfguard.wire import publish
 
@@ -34,14 +38,15 @@ _MAX_WORD_BYTES = 600
 #: A link that is cut leads nowhere: a longer one is left out.
 _MAX_LINK_BYTES = 1000
 _MAX_NOTES = 20
+#: What may end after having done a part.
+_CHANGING = frozenset({"apply", "destroy"})
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
-_MARKS = {"succeeded": "✅", "interrupted": "⏹️"}
 
 
 class Page(msgspec.Struct, frozen=True):
     """
     The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it;
-    `holder` is who held the lock, as JSON.
+    `holder` is who held the lock, as JSON. `command`: what was asked of Terraform (`plan`, `state mv`).
     """
 
     label: str
@@ -59,6 +64,7 @@ class Page(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     holder: str = ""
     files: PlanFiles | None = None
+    command: str = ""
 
 
 def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
@@ -66,7 +72,7 @@ def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
     text = plain(page.text)
     parts = [_head(page)]
     # Half of what is left: a huge part must not push out the next.
-    for make, share in ((_notes, 2), (_counts, 2), (_table, 2), (_error, 2), (_output, 1)):
+    for make, share in ((_notes, 2), (_counts, 2), (_resources, 2), (_error, 2), (_output, 1)):
         part = make(page, text, _room(parts, limit_bytes) // share)
         if part and _size(_joined([*parts, part])) <= limit_bytes:
             parts.append(part)
@@ -161,13 +167,14 @@ def _joined(parts: Iterable[str]) -> str:
 
 
 def _head(page: Page) -> str:
-    code = "" if page.exit_code is None else f" (exit {page.exit_code})"
+    mark, title, ending = headline(page.command, page.outcome, page.exit_code, page.changes)
     who = _code(" · ".join(part for part in (page.who, page.run) if part))
     link = _link(page, html.escape)
     linked = f'<a href="{html.escape(link)}">{who}</a>' if link else who
+    before, after = f"{title}: " if title else "", f": {ending}" if ending else ""
     lines = [
         # No `###`: Markdown would make a link of an address in the label.
-        f"<h3>{_MARKS.get(page.outcome, '❌')} {_code(page.label)}: {page.outcome}{code}</h3>",
+        f"<h3>{mark} {_word(before, html.escape)}{_code(page.label)}{after}</h3>",
         f"<p>{linked}</p>" if who else "",
         _times(page),
     ]
@@ -190,36 +197,54 @@ def _notes(page: Page, _text: str, room: int) -> str:
     return "\n\n".join(shown)
 
 
-def _counts(page: Page, _text: str, _room: int) -> str:
+def _counts(page: Page, text: str, _room: int) -> str:
+    """How many of what, what is lost first. Of a run that failed on its way: what it had done by then."""
     changes = page.changes
-    if changes is None:
-        return ""
-    add, change, destroy = changes.add, changes.change, changes.destroy
-    if changes.is_done:
-        imported = f"{changes.imported} imported, " if changes.imported else ""
-        return f"**{imported}{add} added, {change} changed, {destroy} destroyed.**"
-    if not changes.has_changes:
-        return "No changes."
-    rarer = {"import": changes.imported, "move": changes.moved, "forget": changes.forget}
-    counts = [f"{count} to {what}" for what, count in rarer.items() if count]
-    counts += [f"{add} to add, {change} to change, {destroy} to destroy"]
-    counts += [f"{changes.drift} changed outside Terraform"] if changes.drift else []
-    return f"**{', '.join(counts)}.**"
+    if _may_have_done_half(page):
+        done = _done(text)
+        told = [
+            f"Done before it ended: {_told(done)}." if done else "",
+            f"Planned: {_told(changes)}." if changes else "",
+        ]
+        return " ".join(filter(None, told))
+    if changes is None or (page.command and not changes.has_changes):
+        return ""  # The head says so.
+    return f"{_told(changes)}." if changes.has_changes or changes.is_done else "No changes."
 
 
-def _table(page: Page, _text: str, room: int) -> str:
-    if page.changes is None or not page.changes.rows:
-        return ""
-    table = "<table><tr><th>action</th><th>resource</th></tr>{}</table>"
-    rows: list[str] = []
-    for action, address in page.changes.rows:
-        row = f"<tr><td>{_code(action)}</td><td>{_code(address)}</td></tr>"
-        room -= _size(row)
-        if room < len(table) + 100:
-            rows.append(f"<tr><td></td><td>and {len(page.changes.rows) - len(rows)} more</td></tr>")
-            break
-        rows.append(row)
-    return table.format("".join(rows))
+def _told(changes: PlannedChanges) -> str:
+    lost, rest = counts(changes)
+    return ", ".join(filter(None, [f"**{lost}**" if lost else "", rest])) or "nothing to add, change or destroy"
+
+
+def _may_have_done_half(page: Page) -> bool:
+    return page.command in _CHANGING and page.outcome != "succeeded"
+
+
+def _done(text: str) -> PlannedChanges | None:
+    """What a run that did not succeed had done; None if it says of nothing that it did."""
+    rows = read_done(text)
+    each = Counter(action for action, _ in rows)
+    if not rows:
+        return None
+    return PlannedChanges(
+        each["create"], each["update"], each["delete"], each["import"], has_changes=True, rows=rows, is_done=True
+    )
+
+
+def _resources(page: Page, text: str, room: int) -> str:
+    diffs, done = read_blocks(text), read_done(text) if page.command in _CHANGING else ()
+    changes = page.changes or PlannedChanges()
+    if not _may_have_done_half(page):
+        # Of an apply that made its plan itself, only its own words name the resources.
+        return listed(changes.rows or done, diffs, room, is_done=changes.is_done, code=_code)
+    known = {address for _, address in done}
+    left = [row for row in changes.rows if row[1] not in known]
+    parts = [
+        listed(done, {}, room // 2, is_done=True, code=_code),
+        listed(left, diffs, room // 2 - 2, is_done=False, code=_code),
+    ]
+    return "\n\n".join(filter(None, parts))
 
 
 def _error(page: Page, text: str, room: int) -> str:
@@ -279,6 +304,7 @@ def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
     text = plain(page.text)
     return {
         "label": _line(page.label),
+        "command": _line(page.command),
         "outcome": page.outcome,
         "exit_code": page.exit_code,
         "who": _line(page.who),

@@ -53,7 +53,7 @@ def run_on_page(
         return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep, is_last=is_last)
     is_plan = invocation.words == ("plan",)
     argv, files = _saved(front, page, context, invocation, argv) if is_plan else (argv, None)
-    kept = page.begin(page.story.label or context.label(), is_plan=is_plan)
+    kept = page.begin(page.story.label or context.label(), _command(invocation))
     is_text = _is_for_people(invocation) and not invocation.is_set("json")  # TF_CLI_ARGS_plan=-json
     with page.fenced(argv) if is_text else contextlib.nullcontext():
         status = front.run(
@@ -62,6 +62,16 @@ def run_on_page(
     if files is not None and status in (0, _CHANGES):
         _read(front, context, page, files, environ, status, is_refresh_only=invocation.is_set("refresh-only"))
     return status
+
+
+def _command(invocation: Invocation) -> str:
+    """What Terraform is asked for, as a page names it."""
+    is_destroying = invocation.is_set("destroy")
+    return (
+        {"plan": "plan -destroy", "apply": "destroy"}.get(invocation.display, invocation.display)
+        if is_destroying
+        else invocation.display
+    )
 
 
 def _is_for_people(invocation: Invocation) -> bool:
