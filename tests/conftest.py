@@ -312,6 +312,47 @@ def limited_gcs(shared: Path) -> Gcs:
     return Gcs(_endpoint(shared, "gcs-limited", lambda: emulators.gcs_argv(is_limited=True)) + "/storage/v1/")
 
 
+@dataclass(frozen=True)
+class States:
+    """A server of states over HTTP."""
+
+    endpoint: str
+
+    def gitlab(self) -> str:
+        """Give the address of a state that no other test uses, on GitLab."""
+        return f"{self.endpoint}/api/v4/projects/7/terraform/state/app-{uuid.uuid4().hex[:12]}"
+
+    def other(self, kind: str) -> str:
+        """Give one on a server of another kind: `strict` looks at IDs, `careless` does not."""
+        return f"{self.endpoint}/{kind}/app-{uuid.uuid4().hex[:12]}"
+
+    def lock_of(self, address: str) -> str:
+        """The ID that holds a state's lock, empty if none does."""
+        found: str = json.loads(self.ask("GET", address.replace(self.endpoint, f"{self.endpoint}/lock-of"))[1])
+        return found
+
+    def serials(self, address: str) -> list[int]:
+        """The serials of a state's versions."""
+        _, found = self.ask("GET", address.replace(self.endpoint, f"{self.endpoint}/versions-of"))
+        serials: list[int] = json.loads(found)
+        return serials
+
+    def ask(self, method: str, address: str, body: bytes | None = None) -> tuple[int, bytes]:
+        """Make a request of one's own; gives status and body."""
+        request = urllib.request.Request(address, body, {"Content-Type": "application/json"}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+
+
+@pytest.fixture(scope="session")
+def states(shared: Path) -> States:
+    return States(_endpoint(shared, "states", emulators.states_argv))
+
+
 @pytest.fixture(scope="session")
 def tofu() -> str:
     """The path of an OpenTofu binary."""

@@ -238,7 +238,11 @@ def test_a_thread_is_started_in_one_place_so_that_its_end_is_never_missed(module
 
 
 def test_only_the_keeper_opens_stores_for_a_run():
-    pure = {"backends.target", "backends.urls"}  # what a lock is, as data: they open nothing unless they are asked to
+    pure = {
+        "backends.target",
+        "backends.urls",
+        "backends.spec",
+    }  # what a lock is, as data: they open nothing unless they are asked to
     openers = {
         name
         for name, path in MODULES.items()

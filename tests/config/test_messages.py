@@ -89,7 +89,7 @@ CASES = {
     # Combinations
     "named-without-name": Case(prod("lock: {mode: named, store: 'file:///locks'}")),
     "named-without-store": Case(prod("lock: {mode: named, name: prod}")),
-    "store-without-named": Case(prod("lock: {store: 'file:///locks'}")),
+    "name-without-named": Case(prod("lock: {name: prod}")),
     "workspace-twice": Case(prod("workspace: prod\nenv: {TF_WORKSPACE: dev}")),
     "variable-twice": Case(prod("vars: {region: a}\nenv: {TF_VAR_region: b}")),
     # Variables
@@ -108,7 +108,6 @@ CASES = {
     "environment-lease-too-short": Case(prod("{}"), environ={"TFGUARD_LOCK_LEASE": "5s"}),
     "environment-unknown-word": Case(prod("{}"), environ={"TFGUARD_LOCK_TAKEOVER": "allways"}),
     "flag-no-duration": Case(prod("{}"), flags={("lock", "timeout"): ("soon", "--lock-timeout")}),
-    "flag-store-without-named": Case(prod("{}"), flags={("lock", "store"): ("file:///x", "--store")}),
 }
 
 

@@ -5,15 +5,27 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.kinds import ConsulKind, DynamoDBKind, GcsKind, Kind, LocalKind, MemoryKind, NetworkKind, S3Kind
+from tests.contract.kinds import (
+    ConsulKind,
+    DynamoDBKind,
+    GcsKind,
+    GitLabKind,
+    Kind,
+    LocalKind,
+    MemoryKind,
+    NetworkKind,
+    S3Kind,
+)
 from tests.support.eventually import patience
 from tfguard.backends.aws import sessions
 from tfguard.backends.consul import client as consul_client
 from tfguard.backends.gcs import client as gcs_client
+from tfguard.backends.http import client as http_client
 from tfguard.backends.local import store as local_store
 
 _EMULATED = [
-    pytest.param(name, marks=pytest.mark.emulator) for name in ("dynamodb", "s3", "s3-versioned", "consul", "gcs")
+    pytest.param(name, marks=pytest.mark.emulator)
+    for name in ("dynamodb", "s3", "s3-versioned", "consul", "gcs", "gitlab")
 ]
 
 
@@ -21,7 +33,7 @@ _EMULATED = [
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
     for name in ("CONNECT_SECONDS", "READ_SECONDS"):
-        for module in (sessions, consul_client, gcs_client):
+        for module in (sessions, consul_client, gcs_client, http_client):
             monkeypatch.setattr(module, name, patience(getattr(module, name)))
     monkeypatch.setattr(local_store, "_QUEUE_SECONDS", patience(local_store._QUEUE_SECONDS))
 
@@ -54,4 +66,6 @@ def _make(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
         return ConsulKind(request.getfixturevalue("consul"))
     if request.param == "gcs":
         return GcsKind(request.getfixturevalue("gcs"))
+    if request.param == "gitlab":
+        return GitLabKind(request.getfixturevalue("states"))
     return S3Kind(request.getfixturevalue("s3"), versioned=request.param == "s3-versioned")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import uuid
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import REGION, S3, Consul, DynamoDB, Gcs
+from tests.conftest import REGION, S3, Consul, DynamoDB, Gcs, States
 from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Credentials
@@ -20,6 +21,9 @@ from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.consul.store import ConsulStore
 from tfguard.backends.gcs.spec import GcsAccess, GcsSpec
 from tfguard.backends.gcs.store import GcsStore
+from tfguard.backends.http.addresses import GUARD
+from tfguard.backends.http.gitlab import GitLabGuardStore
+from tfguard.backends.http.spec import GitLabGuardSpec
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.transport import Request, Response
@@ -218,6 +222,33 @@ class GcsKind(NetworkKind):
         return body
 
 
+class GitLabKind(NetworkKind):
+    """The guard of a lock on GitLab."""
+
+    def __init__(self, server: States) -> None:
+        super().__init__(queue_version="7")
+        self.server = server
+        self.spec = GitLabGuardSpec(address=server.gitlab())
+
+    def _open(self) -> Store:
+        return open_store(self.spec)
+
+    @contextlib.contextmanager
+    def lost_answers(self, store: Any) -> Iterator[None]:
+        store.read()  # As before each attempt: a create without it begins with a look, and that would be lost.
+        with super().lost_answers(store):
+            yield
+
+    def plant(self, content: bytes) -> None:
+        body = json.dumps({"serial": 1, "content": content.decode("utf-8", "replace")}).encode()
+        assert self.server.ask("POST", self.spec.address + GUARD, body)[0] == 200
+
+    def info(self) -> bytes:
+        """No Terraform reads it; it is the same text all the same."""
+        content: str = json.loads(self.server.ask("GET", self.spec.address + GUARD)[1])["content"]
+        return content.encode()
+
+
 class LocalKind(Kind):
     def __init__(self, directory: Path) -> None:
         super().__init__(has_leases=False, is_shared=False)
@@ -243,7 +274,9 @@ Sender = Callable[[Callable[[Request, int], Response], Request, int], Response]
 def sending(store: Any, sender: Sender) -> Iterator[None]:
     """Let `sender` stand before the network."""
     client = store._client
-    transport = client.transport if isinstance(store, (ConsulStore, GcsStore)) else client._reach.transport
+    transport = (
+        client.transport if isinstance(store, (ConsulStore, GcsStore, GitLabGuardStore)) else client._reach.transport
+    )
     send = transport.send
 
     def sent(request: Request, limit: int) -> Response:

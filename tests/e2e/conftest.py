@@ -22,9 +22,10 @@ from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
 from tests.e2e import forked
 from tests.support.eventually import eventually, patience
 
-Backend = Literal["dynamodb", "s3", "both", "local", "consul", "gcs"]
+Backend = Literal["dynamodb", "s3", "both", "local", "consul", "gcs", "gitlab", "strict", "careless"]
 #: Those that most tests are held against; `test_consul` and `test_gcs` have their own, fewer.
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
+_HTTP = ("gitlab", "strict", "careless")
 _AWS = ("dynamodb", "s3", "both")
 ROOT = Path(__file__).parents[2]
 TFGUARD = [sys.executable, "-m", "tfguard"]
@@ -84,6 +85,7 @@ class Stage:
     dynamodb: Any = None
     s3: Any = None
     consul: Any = None
+    states: Any = None
     gcs: Any = None
 
     def write(self, text: str = WORK, name: str = "main.tf", **extra: str) -> None:
@@ -98,6 +100,8 @@ class Stage:
             return self._consul_block(**extra)
         if self.backend == "gcs":
             return self._gcs_block(**extra)
+        if self.backend in _HTTP:
+            return _block("http", {**self._http_settings(), **extra})
         lines = {
             "bucket": f'"{self.bucket}"',
             "key": f'"{self.key}"',
@@ -131,6 +135,12 @@ class Stage:
         }
         body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
         return f'terraform {{\n  backend "gcs" {{\n{body}\n  }}\n}}\n'
+
+    def _http_settings(self) -> dict[str, str]:
+        if self.backend != "gitlab":
+            return dict.fromkeys(("address", "lock_address", "unlock_address"), f'"{self.key}"')
+        lock = dict.fromkeys(("lock_address", "unlock_address"), f'"{self.key}/lock"')
+        return {"address": f'"{self.key}"', **lock, "lock_method": '"POST"', "unlock_method": '"DELETE"'}
 
     def init(self) -> Stage:
         """Initialise with plain Terraform."""
@@ -194,10 +204,18 @@ class Stage:
         if self.backend == "consul" and self.consul.holder(self.key):
             info = self.consul.value(f"{self.key}/.lockinfo")
             found += [json.loads(info)] if info else []
+        if self.backend in _HTTP and (holder := self.states.lock_of(self.key)):
+            found += [{"Who": "gitlab-ci-token", **self._guard(), "ID": holder}]
         if self.backend == "gcs":
             body = self.gcs.body(self.bucket, f"{self.key}/default.tflock")
             found += [json.loads(body)] if body else []
         return found
+
+    def _guard(self) -> dict[str, Any]:
+        """What the guard on GitLab says of the lock: the server itself keeps hardly more than an ID."""
+        status, body = self.states.ask("GET", f"{self.key}-tfguard")
+        content = json.loads(body)["content"] if status == 200 else None
+        return json.loads(content) if content else {}
 
     def leftovers(self) -> list[str]:
         """Every lock there is, of any workspace: nothing of a run that has ended."""
@@ -208,6 +226,9 @@ class Stage:
         if self.backend == "consul":
             keys = self.consul.ask("GET", f"kv/{self.key}?keys&consistent") or []
             found += [key for key in keys if key.endswith(("/.lock", "/.lockinfo"))]
+        if self.backend in _HTTP:
+            found += [*filter(None, [self.states.lock_of(self.key)]), *map(str, self._guard().values())]
+            found += [str(path) for path in self.path.glob(".terraform/tfguard-*")]
         if self.backend == "gcs":
             found += [key for key in self.gcs.objects(self.bucket) if key.endswith(".tflock")]
         if self.backend in _AWS:
@@ -251,6 +272,9 @@ class Stage:
         if self.backend == "consul":
             value = self.consul.value(self.key if is_default else f"{self.key}-env:{workspace}")
             return json.loads(value) if value else None
+        if self.backend in _HTTP:
+            status, content = self.states.ask("GET", self.key)
+            return json.loads(content) if status == 200 else None
         if self.backend == "gcs":
             stored = self.gcs.body(self.bucket, f"{self.key}/{workspace}.tfstate")
             return json.loads(stored) if stored else None
@@ -275,6 +299,9 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         if backend == "consul":
             made.consul = request.getfixturevalue("consul")
             made.key = made.consul.path()
+        if backend in _HTTP:
+            made.states = request.getfixturevalue("states")
+            made.key = made.states.gitlab() if backend == "gitlab" else made.states.other(backend)
         if backend == "gcs":
             made.gcs = request.getfixturevalue("gcs")
             made.bucket, made.key = made.gcs.bucket(), "app"
@@ -294,6 +321,11 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         each.open_gate()  # A Terraform that is killed leaves its program behind.
 
 
+def _block(kind: str, lines: Mapping[str, str]) -> str:
+    body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
+    return f'terraform {{\n  backend "{kind}" {{\n{body}\n  }}\n}}\n'
+
+
 #: For each backend, the first stage that Terraform itself has initialised in this process, and what it wrote there.
 _INITIALISED: dict[str, tuple[Stage, str]] = {}
 
@@ -306,6 +338,8 @@ def initialised(made: Stage) -> Stage:
     """
     if any(word in (made.path / "main.tf").read_text() for word in ("provider ", "module ", "required_providers")):
         return made.init()
+    if made.backend in _HTTP:
+        return made.init()  # Its cache is given to a run with another address, and holds by the configuration's hash.
     written = made.path / ".terraform/terraform.tfstate"
     if made.backend not in _INITIALISED:
         made.init()

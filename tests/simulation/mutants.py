@@ -131,7 +131,7 @@ MUTANTS = (
         "lock.acquire",
         "our own record is taken for another's",
         ("elif (index, record.id) in self._sent:", "elif index < 0:"),
-        ("if record is None or (index, record.id) in self._sent:", "if record is None:"),
+        ("(index, record.id) in self._sent or self._dies", "self._dies"),
         ("if record is None or record.id != self._id:", "if True:"),
     ),
     _in(
@@ -261,7 +261,7 @@ MUTANTS = (
     _in("run.look", "Terraform reads the workspace for itself", ("is_pinned = workspace and not is_deleting", "is_pinned = False"), tests=LOOK_TESTS),
     _in("run.look", "Terraform reads the user's plan file", ("if look.copy and invocation.plan_file is not None:", "if not self:"), tests=LOOK_TESTS),
     _in("run.look", "Terraform follows the link for itself", ("    return replace(context, pinned=real)", "    return context"), tests=LOOK_TESTS),
-    _in("run.runner", "what could not be saved is pushed where the directory says", ('environ["TF_DATA_DIR"] = task.look.copy_data(self._folder)', "pass"), tests=LOOK_TESTS),
+    _in("run.runner", "what could not be saved is pushed where the directory says", ('environ["TF_DATA_DIR"] = self._push_data = task.look.copy_data(self._folder)', "pass"), tests=LOOK_TESTS),
     Mutant("the lock is released before the child is gone", wrong="releases early"),
     Mutant("a sleeping machine's clock stands still", wrong="clock stops"),
     Mutant("the sentinel freezes nothing", wrong="sentinel freezes nothing"),

@@ -112,6 +112,11 @@ def gcs_argv(*, is_limited: bool = False) -> list[str]:
     return [sys.executable, program, *(["limited"] if is_limited else [])]
 
 
+def states_argv(*words: str) -> list[str]:
+    """A server of states over HTTP: GitLab's, and others; `words` as it takes them."""
+    return [sys.executable, str(Path(__file__).with_name("gitlab_server.py")), *words]
+
+
 def tofu_binary() -> str:
     """The path of an OpenTofu 1.6.2."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):

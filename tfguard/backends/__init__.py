@@ -30,6 +30,7 @@ BACKENDS: dict[str, str] = {
     "local": "tfguard.backends.local.backend",
     "gcs": "tfguard.backends.gcs.backend",
     "consul": "tfguard.backends.consul.backend",
+    "http": "tfguard.backends.http.backend",
 }
 
 #: Why no store of ours can hold the lock of these backends while Terraform runs.
@@ -37,7 +38,6 @@ _WHY_NOT = {
     "azurerm": "without it Terraform cannot write",
     "cloud": "HCP Terraform keeps it",
     "remote": "HCP Terraform keeps it",
-    "http": "only the server knows what it is",
 }
 
 
@@ -121,7 +121,7 @@ def _extra_missing(kind: str) -> ConfigError:
 
 def backend_of(target: Target) -> Backend:
     """Return the backend that a target's stores belong to: also for a lock under a name of the user's own."""
-    return load(target.stores[0].backend)
+    return load(target.stores[-1].backend)
 
 
 def open_store(spec: StoreSpec, credentials: Credentials | None = None) -> Store:

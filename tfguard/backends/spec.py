@@ -36,6 +36,21 @@ class StoredDigest(msgspec.Struct, frozen=True, kw_only=True):
     md5: str
 
 
+class ChildSettings(msgspec.Struct, frozen=True):
+    """
+    The attribute of its backend that a Terraform under a lock of ours has to be given, and the `value`.
+
+    `variable` sets it where the configuration does not.
+    """
+
+    attribute: str
+    value: str
+    variable: str
+
+    def __repr__(self) -> str:
+        return f"ChildSettings({self.attribute}, …)"
+
+
 class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Where one lock lives. The defaults are those of a store that is alone in the world and holds no secrets."""
 
@@ -45,6 +60,8 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     beats_are_objects: ClassVar[bool] = False
     #: Whether the kernel ends the lock together with its holder: then there are no leases, and no deadlines.
     is_kernel_lock: ClassVar[bool] = False
+    #: Whether it has no room for a lease, as `Store.needs_guard` has it.
+    needs_guard: ClassVar[bool] = False
 
     def open(self, credentials: Credentials | None = None) -> Store:
         """
@@ -86,6 +103,10 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def own_state(self) -> StateSpec | None:
         """Return the state that the lock itself lies on, None where the two are apart."""
+        return None
+
+    def child_settings(self, lock_id: str) -> ChildSettings | None:
+        """Return what else than its configuration says a Terraform under the lock of this ID needs; mostly nothing."""
         return None
 
     def makes_workspace(self) -> bool:

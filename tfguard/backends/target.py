@@ -12,6 +12,7 @@ import msgspec
 from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, S3State, WorkspaceProbe
 from tfguard.backends.consul.spec import ConsulSpec, ConsulState
 from tfguard.backends.gcs.spec import GcsSpec, GcsState, StateProbe
+from tfguard.backends.http.spec import GitLabGuardSpec, HttpSpec
 from tfguard.backends.keyring import Keyring
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.spec import StateSpec
@@ -25,6 +26,8 @@ StoreSpec = Union[
     LocalSpec,
     ConsulSpec,
     GcsSpec,
+    HttpSpec,
+    GitLabGuardSpec,
 ]
 #: Where a state may lie that is not the lock's own file.
 StatePlace = Union[S3State, ConsulState, GcsState]
@@ -45,9 +48,9 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     One lock to take: its `label` for people, its `path` (LockInfo.Path), the stores that hold it together.
 
-    With two stores (`.tflock`, then DynamoDB) both are taken, in that order, with the same lock ID. `state` is where
-    the state itself lies, where that is not the lock's own file. `probe` is set where Terraform might create the
-    workspace under a lock of its own.
+    With two stores (`.tflock`, then DynamoDB; a guard, then what it guards) both are taken, in that order, with the
+    same lock ID. `state` is where the state itself lies, where that is not the lock's own file. `probe` is set where
+    Terraform might create the workspace under a lock of its own.
     """
 
     label: str

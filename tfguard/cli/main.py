@@ -25,7 +25,7 @@ from tfguard.report import log
 from tfguard.report.messages import phrases, starting
 from tfguard.report.reporter import Reporter
 from tfguard.report.run_ended import RunEnded
-from tfguard.terraform.workspace_pin import unpin
+from tfguard.terraform.child_pin import unpin
 from tfguard.text import harmless
 
 if TYPE_CHECKING:

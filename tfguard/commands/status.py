@@ -11,7 +11,7 @@ from tfguard.clock import SystemClock, parse_created
 from tfguard.config.file import find_config, load
 from tfguard.durations import spoken_duration
 from tfguard.errors import ConfigError
-from tfguard.lock.opened_lock import Seen, opened
+from tfguard.lock.opened_lock import Seen, opened, without_repetitions
 from tfguard.lock.queue_record import Run, Ticket
 from tfguard.lock.store import LockRecord
 from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds
@@ -86,7 +86,7 @@ def _facts(look: Look) -> dict[str, Any]:
         "label": look.label,
         "is_held": None if look.problem else bool(look.seen),
         "places": look.places,
-        "locks": [_lock_facts(each) for each in look.seen],
+        "locks": [_lock_facts(each) for each in without_repetitions(look.seen)],
         "line": [_ticket_facts(place, ticket) for place, ticket in enumerate(look.queue.tickets, start=1)],
         "last_run": run_facts(runs[-1]) if runs else None,
         "problem": look.problem,

@@ -90,7 +90,10 @@ class LockKeys(_Keys, frozen=True, kw_only=True):
     ] = UNSET
     store: Annotated[
         str | UnsetType,
-        key("Where a named lock lives: dynamodb://table, s3://bucket.", rule=values.not_empty),
+        key(
+            "Where a named lock lives, or the lease of a lock that has no room for one: dynamodb://table, s3://bucket.",
+            rule=values.not_empty,
+        ),
     ] = UNSET
     name: Annotated[str | UnsetType, key("The name of a named lock.", rule=values.not_empty)] = UNSET
     timeout: Annotated[

@@ -83,7 +83,7 @@ def combination_findings(data: Mapping[str, Any], own: frozenset[KeyPath]) -> It
     for key in ("name", "store"):
         if mode == "named" and not lock.get(key):
             yield KeyFinding(("lock", "mode"), f"named needs lock.{key}", f"Add lock.{key}, or remove mode: named.")
-        if mode == "state" and ("lock", key) in own:
+        if mode == "state" and key == "name" and ("lock", key) in own:
             yield KeyFinding(("lock", key), "is for mode: named only", f"Add mode: named, or remove lock.{key}.")
     env, variables = data.get("env") or {}, data.get("vars") or {}
     if "TF_WORKSPACE" in env and "workspace" in data:

@@ -35,7 +35,11 @@ Flags = Mapping[KeyPath, tuple[str, str]]
 
 
 class LockSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Which lock, and whether a plan takes it. `store` and `name` are set exactly if `mode` is named."""
+    """
+    Which lock, and whether a plan takes it. `name` is set exactly if `mode` is named, and then `store` is.
+
+    In `state` mode `store` is for the lease of a lock that has no room for one.
+    """
 
     mode: Literal["state", "named"]
     plan: Literal["wait", "skip"]
@@ -272,7 +276,7 @@ def _lock(lock: dict[str, Any], root: Path) -> LockSettings:
     return LockSettings(
         mode=lock["mode"],
         plan=lock["plan"],
-        store=_store(lock["store"], root) if is_named else None,
+        store=_store(lock["store"], root) if lock.get("store") else None,
         name=lock["name"] if is_named else None,
     )
 

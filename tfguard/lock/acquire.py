@@ -138,7 +138,8 @@ class Acquirer:
             StoreUnavailable, StoreDenied, StoreMisconfigured: As the store says.
         """
         for index in range(len(self._stores)):
-            self._look(index)
+            if self._must_look(index):
+                self._look(index)
         held: list[HeldLease] = []
         try:
             for index in range(len(self._stores)):
@@ -161,8 +162,11 @@ class Acquirer:
     def _undo(self, held: list[HeldLease]) -> None:
         """Give back half a lock. What cannot be deleted now is found and cleared in a later round."""
         for lease in reversed(held):
-            with contextlib.suppress(TfguardError):
+            try:
                 lease.release()
+            except TfguardError:
+                if lease.is_guarded:
+                    break  # Its guard stays, for it tells who is dead.
         if held:
             # A delete whose answer was lost may still land: it must not meet our next attempt under the same ID.
             self._id = new_lock_id()
@@ -173,7 +177,7 @@ class Acquirer:
 
     def withdraw(self) -> None:
         """Clear away whatever a write with a lost answer may have left. For giving up; raises as the store does."""
-        for index, store in enumerate(self._stores):
+        for index, store in reversed([*enumerate(self._stores)]):
             record = store.read() if any(at == index for at, _ in self._sent) else None
             if record is not None and self.is_ours(record):
                 HeldLease(store, record, 0.0, self._clock).release()
@@ -194,6 +198,40 @@ class Acquirer:
         record = self.watches[index].record
         raise Busy(None if record is not None and self.is_ours(record) else record)
 
+    # --- a lock that has its lease in a guard ---------------------------------------------------------------------
+
+    def _must_look(self, index: int) -> bool:
+        """
+        Whether a look at this store decides anything.
+
+        To look at a lock that has no room for a lease may mean to take it for an instant. So that is left out where
+        nobody was seen to hold it, unless a dead run, or we, may have left it behind.
+        """
+        if index == 0 or not self._stores[index].needs_guard:
+            return True
+        is_known = self.watches[index].record is not None or any(at == index for at, _ in self._sent)
+        return is_known or self.watches[0].is_expired(self._clock.boottime())
+
+    def _dies_with_guard(self, index: int, record: LockRecord) -> bool:
+        """Whether it bears the ID of a guard whose lease has expired, or that is ours."""
+        guard = self.watches[0].record
+        is_pair = self._stores[index].needs_guard and guard is not None and guard.id == record.id
+        return is_pair and (self.watches[0].is_expired(self._clock.boottime()) or self.is_ours(record))
+
+    def _bury(self, index: int, guard: LockRecord) -> None:
+        """
+        Free what this guard, at `index`, was for, before the guard goes: nobody could tell afterwards that it is dead.
+
+        Should its holder live after all, whatever it writes now is refused, for its ID no longer holds the lock.
+        Raises as a store does; then the guard has to stay.
+        """
+        for at, store in enumerate(self._stores):
+            record = self.watches[at].record
+            if at != index and store.needs_guard and record is not None and record.id == guard.id:
+                with contextlib.suppress(Conflict):
+                    store.delete(record)
+                self.watches[at] = Watch()
+
     def _look(self, index: int) -> LockRecord | None:
         store = self._stores[index]
         record = store.read()
@@ -205,13 +243,14 @@ class Acquirer:
         lease = HeldLease(self._stores[index], record, self._sent[index, record.id], self._clock)
         if record.id == self._id:
             return self._taken(lease, self._dead.get((index, record.id)))
+        self._bury(index, record)
         lease.release()
         return None
 
     def _check_free(self, index: int) -> None:
         """Raise Busy unless the record is absent, ours, or expired and ours to take."""
         record = self.watches[index].record
-        if record is None or (index, record.id) in self._sent:
+        if record is None or (index, record.id) in self._sent or self._dies_with_guard(index, record):
             return
         if not self.watches[index].is_expired(self._clock.boottime()):
             raise Busy(record)
@@ -224,6 +263,7 @@ class Acquirer:
             raise Busy(seen, is_free=True)
         if seen is not None and index == 0:
             self._id = new_lock_id()
+            self._bury(index, seen)
         store = self._stores[index]
         sent_at = self._clock.boottime()  # Never after what the record says: a successor compares the two.
         record = self._draft.record(self._id, self._clock, leased=store.has_leases)

@@ -85,14 +85,14 @@ class Inside:
         wanted = self._request.nested_id
         if not wanted:
             return None
-        records = [store.read() for store in self._stores]
-        if not all(record is not None and record.id == wanted and self._is_live(record) for record in records):
+        records = [(store, store.read()) for store in self._stores]
+        if not all(record and record.id == wanted and self._is_live(store, record) for store, record in records):
             return None
-        return records[0]
+        return records[0][1]
 
-    def _is_live(self, record: LockRecord) -> bool:
+    def _is_live(self, store: Store, record: LockRecord) -> bool:
         if record.lease is None:
-            return all(not store.has_leases for store in self._stores)
+            return store.needs_guard or all(not each.has_leases for each in self._stores)
         silence = self._clock.boottime() - record.lease.sent
         deadlines = Deadlines.of(record.lease.seconds)
         return record.lease.boot == boot_id() and silence < deadlines.interrupt

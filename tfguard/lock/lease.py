@@ -14,6 +14,7 @@ only because its keeper freezes it (`watchdog`); requests already sent cannot be
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Literal
 
@@ -48,6 +49,11 @@ class HeldLease:
         self._released: ReleaseResult | None = None
         self._may_be_deleted = False
 
+    @property
+    def is_guarded(self) -> bool:
+        """Whether it lives and dies with the guard: there is nothing to beat, and only a person can end it."""
+        return self.store.needs_guard
+
     def skip_beats(self, upto: int) -> None:
         """Never send a beat below `upto`: a predecessor may have, and its answer is lost."""
         self._next_beat = max(self._next_beat, upto)
@@ -64,6 +70,9 @@ class HeldLease:
 
             StoreUnavailable, StoreDenied: No answer. The lease may still be ours; `safe_until` decides.
         """
+        if self.is_guarded:
+            self.look()
+            return False
         if self.record.lease is None:
             self.base = self._clock.boottime()
             return True
@@ -152,6 +161,9 @@ class HeldLock:
     All the records that make up one lock: one, or `.tflock` and DynamoDB together with the same lock ID.
 
     Each is beaten on its own; every deadline is the earlier one; either one lost is lost.
+
+    Or a guard, which has the lease, and Terraform's lock, which has no room for one. That one has no deadline, is only
+    looked at, and is released first: a guard without it dies by itself, it without its guard never would.
     """
 
     def __init__(self, leases: Sequence[HeldLease]) -> None:
@@ -163,7 +175,7 @@ class HeldLock:
 
     @property
     def base(self) -> float:
-        return min(lease.base for lease in self.leases)
+        return min(lease.base for lease in self.leases if not lease.is_guarded)
 
     @property
     def beat(self) -> int:
@@ -182,21 +194,35 @@ class HeldLock:
             try:
                 lease.renew(token=token)
             except LeaseLost:
+                if lease.is_guarded:
+                    self._release_guards()
                 raise
             except TfguardError as error:
-                outage = error
+                outage = outage if lease.is_guarded else error
         if outage:
             raise outage
         return self.base > before
 
+    def _release_guards(self) -> None:
+        """What they guarded is gone, and whoever has its ID can write no more: nobody need wait for the lease's end."""
+        for lease in self.leases:
+            if not lease.is_guarded:
+                with contextlib.suppress(TfguardError):
+                    lease.release()
+
     def release(self) -> ReleaseResult:
-        """Release every record, in the order they were taken; what fails is tried again on the next call."""
+        """
+        Release every record, in the order they were taken, but what has a guard before that guard; what fails is tried
+        again on the next call.
+        """
         results: list[ReleaseResult] = []
         outage: TfguardError | None = None
-        for lease in list(self.leases):
+        for lease in sorted(self.leases, key=lambda lease: not lease.is_guarded):
             try:
                 results.append(lease.release())
             except TfguardError as error:
+                if lease.is_guarded:
+                    raise
                 outage = error
         if outage:
             raise outage

@@ -21,7 +21,7 @@ from tfguard.lock import queue_record
 from tfguard.lock.acquire import Acquirer, Draft
 from tfguard.lock.deadlines import Deadlines
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
-from tfguard.lock.store import Holder, LockRecord, QueueRecord, Store
+from tfguard.lock.store import Holder, LockRecord, QueueRecord, Store, queue_store
 from tfguard.lock.verdicts import exact_silence_seconds
 from tfguard.lock.waiting import prove
 
@@ -33,12 +33,19 @@ _SCRATCH_LEASE_MS = 180_000
 
 @dataclass(frozen=True)
 class Seen:
-    """One record of a lock, and where it stands. A lock of two stores has two."""
+    """One record of a lock, and where it stands. A lock of two stores has two. `is_guarded`: as `Store.needs_guard`."""
 
     record: LockRecord
     place: str
     has_leases: bool
     index: int
+    is_guarded: bool = False
+
+
+def without_repetitions(seen: list[Seen]) -> list[Seen]:
+    """Leave out what only repeats its guard: it says less, and lives and dies with that."""
+    guards = {each.record.id for each in seen if not each.is_guarded}
+    return [each for each in seen if not (each.is_guarded and each.record.id in guards)]
 
 
 class Changed(Exception):
@@ -71,7 +78,7 @@ class OpenedLock:
         for index, store in enumerate(self._stores):
             record = store.read()
             if record is not None:
-                found.append(Seen(record, store.place, store.has_leases, index))
+                found.append(Seen(record, store.place, store.has_leases, index, store.needs_guard))
         return found
 
     @property
@@ -82,7 +89,7 @@ class OpenedLock:
     @property
     def date(self) -> datetime | None:
         """What the store's own clock said with its last answer; None where it tells no time."""
-        return self._stores[-1].date
+        return queue_store(self._stores).date
 
     def take(self, draft: Draft, clock: Clock) -> str:
         """Take the lock and leave it taken, without a heartbeat; return its ID. Raises Busy at once."""
@@ -108,12 +115,12 @@ class OpenedLock:
 
     def read_history(self) -> queue_record.QueueState:
         """The queue record, an empty one where there is none. Raises where it cannot be had."""
-        seen = self._stores[-1].read_queue()
+        seen = queue_store(self._stores).read_queue()
         return queue_record.decode(seen.text) if seen is not None else queue_record.QueueState()
 
     def add_run(self, run: queue_record.Run) -> bool:
         """Add to the history; return whether it was written."""
-        store = self._stores[-1]
+        store = queue_store(self._stores)
         for _ in range(_TRIES):
             try:
                 seen = store.read_queue()
@@ -144,7 +151,8 @@ class OpenedLock:
         for seen in shown:
             if not _is_same(seen, now.get(seen.index), even_if_alive=even_if_alive):
                 raise Changed(list(now.values()))
-        for seen in shown:
+        # What needs a guard first: alone it would never die.
+        for seen in sorted(shown, key=lambda seen: not self._stores[seen.index].needs_guard):
             self._delete(now[seen.index], even_if_alive=even_if_alive)
 
     def _delete(self, seen: Seen, *, even_if_alive: bool) -> None:

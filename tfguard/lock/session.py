@@ -22,7 +22,7 @@ from tfguard.lock.deadlines import RETRY_SECONDS, Deadlines, jittered
 from tfguard.lock.inside import Inside
 from tfguard.lock.lease import HeldLease, HeldLock
 from tfguard.lock.queue import Queue
-from tfguard.lock.store import LockRecord, Store
+from tfguard.lock.store import LockRecord, Store, queue_store
 from tfguard.lock.waiting import Failure, Waiter, check_workspace
 
 _T = TypeVar("_T")
@@ -143,7 +143,7 @@ class LockSession:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
         leaves_none = not self._request.is_changing
-        self._queue = Queue(self._stores[-1], self._clock, self._clock.sleep, leaves_none=leaves_none)
+        self._queue = Queue(queue_store(self._stores), self._clock, self._clock.sleep, leaves_none=leaves_none)
         if self._adopt is not None and self._adopt.is_nested:
             self._stay_inside()
         elif self._adopt is not None and self._adopt.stage != "trying":

@@ -10,7 +10,7 @@ Everything here crosses the socket between front and keeper, so it is plain data
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Annotated, Protocol, runtime_checkable
 
@@ -126,6 +126,14 @@ class Store(Protocol):
         ...
 
     @property
+    def needs_guard(self) -> bool:
+        """
+        Whether records here have no room for a lease: one lives and dies with its guard, the record of the same ID in
+        the first of the lock's stores. What is read or written here has no lease, and there is no queue.
+        """
+        ...
+
+    @property
     def place(self) -> str:
         """Where the lock lives, for people: `DynamoDB table tf-locks`, `s3://bucket/key.tflock`."""
         ...
@@ -200,8 +208,17 @@ class Watchable(Protocol):
         ...
 
 
+def queue_store(stores: Sequence[Store]) -> Store:
+    """Return the one of a lock's stores that keeps its line and its history."""
+    return [store for store in stores if not store.needs_guard][-1]
+
+
 class BaseStore:
     """What most stores are, of what a `Store` may be: no date, no end, nothing to prove, no descriptor."""
+
+    @property
+    def needs_guard(self) -> bool:
+        return False
 
     @property
     def date(self) -> datetime | None:

@@ -148,8 +148,36 @@ def find_target(
     target = resolve_target(workdir or context.workdir(), invocation, context.environ)
     if isinstance(target, Target):
         redaction.register_secrets(target.secrets())
-        return structs.replace(target, label=context.label(target))
+        return structs.replace(_guarded(context, target), label=context.label(target))
     return target
+
+
+def _guarded(context: Context, target: Target) -> Target:
+    """Return the lock with its guard, where it needs one: the user's own store, if there is one, else the backend's."""
+    from tfguard.backends.urls import parse_store_url
+
+    *guards, lock = target.stores
+    store = context.settings.lock.store
+    if not lock.needs_guard or (guards and not store):
+        return target
+    if not store:
+        raise ConfigError(
+            f"the lock of the {target.backend} backend has no room for a lease; that needs a store of yours beside it.",
+            "Say in tfguard.yml where, for example:",
+            "  defaults:",
+            "    lock:",
+            "      store: s3://my-bucket/tfguard",
+            about=context.label(target),
+        )
+    guard = parse_store_url(store, target.path.partition("://")[2], context.environ)
+    if guard.is_kernel_lock:
+        raise ConfigError(
+            "lock.store is a path, and what the kernel locks on one machine is no guard for a server's lock.",
+            "Set it to a store that keeps records, for example s3://my-bucket/tfguard.",
+            about=context.label(target),
+        )
+    redaction.register_secrets(guard.secrets())
+    return structs.replace(target, stores=(guard, lock))
 
 
 def named_target(context: Context, lock: NamedLock) -> Target:

@@ -6,8 +6,9 @@ initialised for another backend, a plan file or a link is replaced; and Terrafor
 look, by the same function, is taken under the lock. Only where both agree does Terraform start, and what can be pinned
 is pinned by then (`Footing`): Terraform reads it from us, not from where somebody may still change it.
 
-Not pinned is the cache of the backend. Only TF_DATA_DIR could name another, and every program that Terraform starts
-would inherit that: a Terraform which a provisioner runs in another directory would find our backend there, or none.
+Not pinned is the cache of the backend, but where it has to be (`child_backend`). Only TF_DATA_DIR could name another,
+and every program that Terraform starts would inherit that: a Terraform which a provisioner runs in another directory
+would find our backend there, or none.
 Nor can it be locked: Terraform's own lock on it would make every `init -reconfigure` in the directory fail meanwhile.
 So it is looked at once more when Terraform has ended, to tell of a change that may have come too late for us to see.
 A `state push` of what Terraform could not save starts nothing, and comes much later: that gets a copy (`copy_data`).
@@ -18,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,14 +26,14 @@ from typing import Any
 
 from tfguard.backends.target import Target, Unlockable
 from tfguard.errors import NAMED, ConfigError
-from tfguard.files import write
 from tfguard.lock import protocol
 from tfguard.process.front import Front
 from tfguard.report.messages import phrases
 from tfguard.run.context import Context, find_target
+from tfguard.terraform import data_overlay
+from tfguard.terraform.child_pin import pin
 from tfguard.terraform.command_line import Invocation, with_plan_file
 from tfguard.terraform.workdir import WorkingDirectory
-from tfguard.terraform.workspace_pin import pin
 
 
 @dataclass(frozen=True)
@@ -61,14 +61,7 @@ class Look:
         Everything else in it leads to the real one. Only of a directory that was read. Raises OSError.
         """
         assert self.workdir is not None
-        place = Path(tempfile.mkdtemp(prefix="data-", dir=folder))
-        if self.workdir.cache_text is not None:
-            write(place / self.workdir.cache_path.name, self.workdir.cache_text.encode())
-        for name in ("modules", "providers", "plugins", "plugin_path"):
-            real = self.workdir.data_dir / name
-            if real.exists():
-                (place / name).symlink_to(real)
-        return str(place)
+        return data_overlay.make(self.workdir, folder)
 
     def difference(self, later: Look) -> str:
         """Say what another look found that is not as in this one; empty where both would write the same state."""
@@ -187,13 +180,15 @@ def private_folder(front: Front) -> str:
 @dataclass(frozen=True)
 class Footing:
     """
-    What a program stands on that runs under the lock: the lock, the environment for children, the look under the lock.
+    What a program stands on that runs under the lock: the lock, the environment for children, the look under the lock,
+    the run's own folder.
     """
 
     held: protocol.Held
     environ: Mapping[str, str] = field(repr=False)
     look: Look
     look_again: Callable[[], Look] = field(repr=False)
+    folder: str = ""
 
     @property
     def context(self) -> Context:
@@ -231,4 +226,4 @@ class Footing:
         workspace = look.target.workspace
         is_deleting = invocation.words == ("workspace", "delete")
         is_pinned = workspace and not is_deleting
-        return invocation, pin(self.environ, workspace) if is_pinned else dict(self.environ)
+        return invocation, pin(self.environ, "TF_WORKSPACE", workspace) if is_pinned else dict(self.environ)

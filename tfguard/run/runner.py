@@ -29,6 +29,7 @@ from tfguard.report.messages import phrases, running, starting, states, waiting
 from tfguard.report.narrator import Narrator, holder_facts
 from tfguard.report.reporter import Reporter
 from tfguard.report.run_ended import RunEnded
+from tfguard.run import child_backend
 from tfguard.run.exit_status import shell_status, signal_to_die_of
 from tfguard.run.look import Footing, Look, NoCopy, private_folder
 from tfguard.run.missing_workspace import create_workspace
@@ -73,7 +74,7 @@ class Runner:
         self._clock = SystemClock()
         self._started_at = self._waited_before = 0.0
         self._asked_at: float | None = None
-        self._folder = ""
+        self._folder = self._push_data = ""
 
     def run(self, task: Task, body: Body, again: Callable[[], Task]) -> RunEnded:
         """
@@ -188,8 +189,11 @@ class Runner:
 
     def _run_body(self, task: Task, held: protocol.Held, look: Look, body: Body) -> int:
         try:
-            footing = Footing(held, self._child_environ(task, held), look, lambda: task.look_again(""))
-            status = body(footing)
+            environ = self._child_environ(task, held)
+            footing = Footing(held, environ, look, lambda: task.look_again(""), self._folder)
+            child_backend.prepare_push(look, held.lock_id, self._push_data)
+            with child_backend.cleared(look, held):
+                status = body(footing)
             self._tell_of_other_backend(task, footing)
             return status
         except Refused as failed:  # A program could not be started.
@@ -287,7 +291,7 @@ class Runner:
             environ["TF_WORKSPACE"] = task.target.workspace
             try:
                 # By the time of a push the directory may have been initialised for another backend.
-                environ["TF_DATA_DIR"] = task.look.copy_data(self._folder)
+                environ["TF_DATA_DIR"] = self._push_data = task.look.copy_data(self._folder)
             except OSError:
                 argv = []  # Rather kept than pushed to another state.
         return messages.Rescue(

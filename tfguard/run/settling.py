@@ -210,8 +210,12 @@ class Settling:
 
 def _is_seen_dead(record: RunRecord, shown: list[Seen]) -> bool:
     """Whether the lock itself says that its last heartbeat came from a process of this very machine, which is gone."""
-    leases = [seen.record.lease for seen in shown]
-    return record.is_here and all(lease and lease.boot == record.boot and is_gone(lease.sender) for lease in leases)
+    leases = [seen.record.lease for seen in shown if not seen.is_guarded]
+    return (
+        record.is_here
+        and bool(leases)
+        and all(lease and lease.boot == record.boot and is_gone(lease.sender) for lease in leases)
+    )
 
 
 def _is_family_left(record: RunRecord) -> bool:

@@ -19,11 +19,10 @@ from tfguard.lock.names import UNSAVED_STATE
 from tfguard.lock.protocol import LockTerms
 from tfguard.lock.store import Holder
 from tfguard.report.messages import phrases
-from tfguard.run.context import Context, cache_dir
+from tfguard.run.context import Context, cache_dir, find_target
 from tfguard.run.look import Look
 from tfguard.terraform.binary import binary_version
 from tfguard.terraform.command_line import Invocation, parse
-from tfguard.terraform.locate import resolve_target
 
 
 def make_task(
@@ -78,7 +77,7 @@ def _push_argv(look: Look, invocation: Invocation) -> tuple[str, ...]:
         return (*context.terraform, "state", "push", "-lock-timeout=60s")
     if invocation.plan_file is not None:
         try:
-            own = resolve_target(look.workdir or context.workdir(), parse(("apply",), {}), context.environ)
+            own = find_target(context, parse(("apply",), {}), look.workdir)
         except ConfigError:
             return ()
         if not isinstance(own, Target) or (own.path, own.stores) != (target.path, target.stores):

@@ -24,6 +24,7 @@ from tfguard.process.front import Front
 from tfguard.process.signals import restore_defaults
 from tfguard.report.messages import starting
 from tfguard.report.run_ended import RunEnded
+from tfguard.run import child_backend
 from tfguard.run.cache_turn import cache_turn
 from tfguard.run.call import Call
 from tfguard.run.context import Context, find_target, make_context
@@ -102,7 +103,9 @@ def child_arguments(context: Context, invocation: Invocation, footing: Footing) 
     if context.settings.lock.mode == "named":
         left = max(0.0, context.settings.terms.timeout_seconds - footing.held.waited_seconds)
         return command_line.native_arguments(invocation, left), dict(footing.environ)
-    return command_line.child_arguments(*footing.pin(invocation))
+    pinned, environ = footing.pin(invocation)
+    lock_id, folder = footing.held.lock_id, footing.folder
+    return command_line.child_arguments(*child_backend.given(pinned, environ, footing.look, lock_id, folder))
 
 
 def _for_pipeline(context: Context) -> Invocation:

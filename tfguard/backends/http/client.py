@@ -1,0 +1,144 @@
+"""
+Requests to a server of states, each made once; and what their answers mean.
+
+    answer                                             becomes
+    -------------------------------------------------  -------------------------------------------------------------
+    409, 423                                           the answer: who holds the lock, or whose it is not
+    404, 422 where the caller expects one              the answer
+    401                                                StoreDenied
+    403                                                ActionDenied
+    408, 429, 5xx, timeouts, connections               StoreUnavailable
+    anything else                                      StoreMisconfigured
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from tfguard.backends.http.addresses import shown
+from tfguard.backends.net.no_answer import NoAnswer
+from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.transport import Request, Response, Transport
+from tfguard.backends.net.trust import Trust
+from tfguard.errors import ActionDenied, StoreDenied, StoreMisconfigured, StoreUnavailable
+from tfguard.text import printable
+
+if TYPE_CHECKING:
+    from tfguard.backends.http.spec import HttpAccess
+
+CONNECT_SECONDS = 2.0
+READ_SECONDS = 3.0
+MAX_BYTES = 2 * 1024 * 1024
+WHERE_LOGINS_COME_FROM = "Set TF_HTTP_USERNAME and TF_HTTP_PASSWORD, or `username` and `password` in the backend."
+
+
+class Client:
+    """
+    One server, by the environment of this process where the backend names no secrets.
+
+    Raises StoreMisconfigured: Certificates or a key that cannot be read.
+    """
+
+    def __init__(self, access: HttpAccess, environ: Mapping[str, str] | None = None) -> None:
+        self._access = access
+        self._environ = environ = os.environ if environ is None else environ
+        key = access.key or environ.get("TF_HTTP_CLIENT_PRIVATE_KEY_PEM", "")
+        self.transport = Transport(Proxies(environ), _trust(access, key, environ), CONNECT_SECONDS, READ_SECONDS)
+        #: What the server's clock said with its last good answer, None if it did not.
+        self.date: datetime | None = None
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self.transport.close()
+
+    def ask(self, method: str, address: str, body: bytes, expected: Collection[int]) -> Response:
+        """
+        Make one request, once, and return its answer, whose status is one of those expected.
+
+        Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
+        """
+        self.date = None
+        where = shown(address)
+        try:
+            response = self.transport.send(Request(method, address, self._headers(address, body), body), MAX_BYTES)
+        except (NoAnswer, ssl.SSLError) as error:
+            raise StoreUnavailable(
+                f"No answer from {where}: {printable(str(error), 160)}.",
+                "See `address` in the backend or TF_HTTP_ADDRESS, and whether that server can be reached from here.",
+            ) from error
+        if response.status not in expected:
+            raise self._refusal(response.status, method, where)
+        if not response.is_whole:
+            raise StoreMisconfigured(f"The answer of {where} is larger than a lock's can be.")
+        self.date = _date(response)
+        return response
+
+    def _headers(self, address: str, body: bytes) -> dict[str, str]:
+        headers = {"User-Agent": "tfguard", "Accept-Encoding": "identity"}
+        if body:
+            headers["Content-Type"] = "application/json"
+        user, password = _login(address, self._access, self._environ)
+        if user:
+            headers["Authorization"] = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+        return headers
+
+    def _refusal(self, status: int, method: str, where: str) -> Exception:
+        if status == 401:
+            what = f"{where} does not accept this user and password (401)."
+            return StoreDenied(what, WHERE_LOGINS_COME_FROM, action=method, resource=where)
+        if status == 403:
+            advice = "On GitLab, locks and writes need the role Maintainer."
+            return ActionDenied(f"{where} denies {method} (403).", advice, action=method, resource=where)
+        if status == 429:
+            return StoreUnavailable(f"{where} is asked too often.", is_throttled=True)
+        if status == 408 or status >= 500:
+            return StoreUnavailable(f"{where} has no answer to {method} ({status}).")
+        advice = "Correct the addresses and methods of the http backend."
+        return StoreMisconfigured(f"{where} cannot do {method} ({status}).", advice)
+
+
+def _login(address: str, access: HttpAccess, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return user and password, empty where there are none: the password may be the environment's."""
+    if access.username:
+        return access.username, access.password or environ.get("TF_HTTP_PASSWORD", "")
+    parts = urlsplit(address)
+    return unquote(parts.username or ""), unquote(parts.password or "")
+
+
+def _trust(access: HttpAccess, key: str, environ: Mapping[str, str]) -> Trust:
+    """Read the certificates, which Python takes from files alone, from files that have no name."""
+    advice = "Correct `client_ca_certificate_pem`, `client_certificate_pem` and `client_private_key_pem`."
+    with ExitStack() as stack:
+        ca = stack.enter_context(_unnamed(access.ca)) if access.ca else ""
+        own = None
+        if access.certificate and key:
+            own = stack.enter_context(_unnamed(access.certificate)), stack.enter_context(_unnamed(key))
+        trust = Trust(environ, ca, insecure=access.insecure, certificate=own, advice=advice)
+        if ca or own:
+            trust.context()
+        return trust
+
+
+@contextmanager
+def _unnamed(text: str) -> Iterator[str]:
+    descriptor = os.memfd_create("tfguard")
+    try:
+        os.write(descriptor, text.encode())
+        yield f"/proc/self/fd/{descriptor}"
+    finally:
+        os.close(descriptor)
+
+
+def _date(response: Response) -> datetime | None:
+    try:
+        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(timezone.utc)
+    except (TypeError, ValueError, OverflowError):
+        return None
