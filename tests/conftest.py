@@ -354,6 +354,12 @@ def states(shared: Path) -> States:
 
 
 @pytest.fixture(scope="session")
+def job_states(shared: Path) -> States:
+    """One whose token can be ended, with the job that it is for."""
+    return States(_endpoint(shared, "states-of-a-job", emulators.states_argv))
+
+
+@pytest.fixture(scope="session")
 def tofu() -> str:
     """The path of an OpenTofu binary."""
     try:

@@ -92,17 +92,17 @@ class Client:
 
     def _refusal(self, status: int, method: str, where: str) -> Exception:
         if status == 401:
-            what = f"{where} does not accept this user and password (401)."
+            what = f"The server does not accept this user and password (401): {where}."
             return StoreDenied(what, WHERE_LOGINS_COME_FROM, action=method, resource=where)
         if status == 403:
             advice = "On GitLab, locks and writes need the role Maintainer."
-            return ActionDenied(f"{where} denies {method} (403).", advice, action=method, resource=where)
+            return ActionDenied(f"The server denies {method} (403): {where}.", advice, action=method, resource=where)
         if status == 429:
-            return StoreUnavailable(f"{where} is asked too often.", is_throttled=True)
+            return StoreUnavailable(f"The server is asked too often: {where}.", is_throttled=True)
         if status == 408 or status >= 500:
-            return StoreUnavailable(f"{where} has no answer to {method} ({status}).")
+            return StoreUnavailable(f"The server has no answer to {method} ({status}): {where}.")
         advice = "Correct the addresses and methods of the http backend."
-        return StoreMisconfigured(f"{where} cannot do {method} ({status}).", advice)
+        return StoreMisconfigured(f"The server cannot do {method} ({status}): {where}.", advice)
 
 
 def _login(address: str, access: HttpAccess, environ: Mapping[str, str]) -> tuple[str, str]:

@@ -66,7 +66,7 @@ class HttpLockStore(BaseStore):
         with suppress(Conflict):
             self._unlock(_info(f"{_LOOK}{uuid.uuid4()}"))
             raise StoreMisconfigured(
-                f"{shown(self._spec.unlock_address)} unlocks a lock for whoever asks, whatever its ID.",
+                f"The server unlocks a lock for whoever asks, whatever its ID: {shown(self._spec.unlock_address)}.",
                 "No lease can stand on that. Set in tfguard.yml: lock: {mode: named, name: …, store: …}",
             )
 

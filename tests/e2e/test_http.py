@@ -1,0 +1,245 @@
+"""
+A real Terraform on servers of its http backend: GitLab's, one that looks at the IDs of locks, and one that does not.
+
+What GitLab has in common with other backends is in `test_native`.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Mapping
+
+import psutil
+import pytest
+
+from tests.conftest import States
+from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
+from tests.e2e.native import APPLY, QUICK_BEATS, work_beside_each_other
+from tests.e2e.running import running
+from tests.e2e.test_chaos import WORK as COUNTED
+from tests.e2e.test_commands import STILL
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.e2e
+
+Make = Callable[..., Stage]
+
+
+def given_by_environment(made: Stage) -> Mapping[str, str]:
+    """Configure the stage as GitLab's own template does: nothing in the block, all of it in variables."""
+    (made.path / "backend.tf").write_text('terraform {\n  backend "http" {}\n}\n')
+    settings = made._http_settings()
+    return {f"TF_HTTP_{name.upper()}": json.loads(value) for name, value in settings.items()}
+
+
+def with_store(made: Stage, request: pytest.FixtureRequest) -> str:
+    """Write what gives the lock a lease: three lines of YAML. Returns the bucket."""
+    gcs = request.getfixturevalue("gcs")
+    bucket: str = gcs.bucket()
+    made.environ["GOOGLE_OAUTH_ACCESS_TOKEN"] = "token"
+    text = f"version: 1\ndefaults:\n  lock:\n    store: gs://{bucket}/locks?endpoint={gcs.endpoint}\n"
+    (made.path / "tfguard.yml").write_text(text)
+    return bucket
+
+
+def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
+    made = stage("gitlab", text=COUNTED)
+
+    ours, plain = work_beside_each_other(made, 6)
+
+    assert "OVERLAP" not in (made.path / "log").read_text()
+    assert ours and {each.code for each in ours} == {0}, "\n".join(map(str, ours))
+    assert plain and {each.code for each in plain} == {0}, "\n".join(map(str, plain))
+    assert (made.state() or {})["serial"] >= len(ours) + len(plain)
+    assert made.leftovers() == []
+    assert len(made.states.serials(f"{made.key}-tfguard")) == len(made.states.serials(f"{made.key}-tfguard-queue")) == 1
+
+
+def test_an_address_from_the_environment_needs_no_data_directory_of_ours_nor_another_plan(stage: Make) -> None:
+    made = stage("gitlab", text=STILL, is_initialised=False)
+    made.environ |= given_by_environment(made)
+    made.init()
+
+    results = [made.tfguard("plan", "-input=false", "-out=p"), made.tfguard("apply", "-input=false", "p")]
+
+    assert [result.code for result in results] == [0, 0], "\n".join(map(str, results))
+    assert len(made.resources()) == 2
+    assert made.leftovers() == []
+
+
+def test_a_write_of_whoever_does_not_hold_the_lock_is_refused_by_the_server(stage: Make) -> None:
+    """GitLab answers 500 to it, which Terraform tries three times."""
+    made = stage("gitlab", text=GATED)
+
+    with running(made.start_tfguard(*APPLY)) as ours:
+        ours.wait_for_work(made)
+        (made.path / "gate").touch()
+        result = ours.end()
+        first = made.state()
+    (made.path / "gate").unlink()
+    with running(made.start_tfguard(*APPLY)) as ours:
+        ours.wait_for_work(made)
+        rogue = made.terraform("taint", "-lock=false", "terraform_data.work")
+        still = made.state()
+        made.open_gate()
+        later = ours.end()
+
+    assert (result.code, later.code) == (0, 0), f"{result}{later}"
+    assert rogue.code == 1
+    assert still == first
+    assert made.leftovers() == []
+
+
+def test_a_run_that_was_frozen_and_superseded_is_refused_when_it_goes_on(stage: Make) -> None:
+    made = stage("gitlab", text=GATED)
+    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
+    made.wait_for_log("begin")
+    front = psutil.Process(process.pid)
+    tree = [front, *front.children(recursive=True)]
+    terraform = next(each for each in tree if each.name() == "terraform")
+    for each in tree:
+        each.suspend()
+    made.open_gate()
+
+    second = made.tfguard(*APPLY)
+    state = made.state()
+    for each in tree:
+        if each != terraform:
+            each.kill()  # Nobody is left who would keep it from writing.
+    terraform.resume()
+    eventually(lambda: not terraform.is_running() or terraform.status() == psutil.STATUS_ZOMBIE, 60, "its end")
+    process.communicate(timeout=60)
+
+    assert second.code == 0, str(second)
+    assert made.state() == state, "the late write was refused"
+    assert made.leftovers() == []
+
+
+def test_after_its_job_a_token_can_release_nothing_and_the_next_job_takes_over(stage: Make, job_states: States) -> None:
+    made = stage("gitlab", text=GATED, is_initialised=False)
+    made.states, made.key = job_states, job_states.gitlab()
+    made.write(GATED)
+    made.init()
+
+    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)) as ours:
+        ours.wait_for_work(made)
+        job_states.ask("POST", f"{job_states.endpoint}/end-of-job", b"")
+        made.open_gate()
+        result = ours.end(timeout=120)
+        held = job_states.lock_of(made.key)
+    job_states.ask("POST", f"{job_states.endpoint}/new-job", b"")
+    for left in made.path.glob("errored.tfstate*"):
+        left.unlink()
+    second = made.tfguard(*APPLY)
+
+    assert result.code != 0, str(result)
+    assert "The server does not accept this user and password (401)" in result.err, str(result)
+    assert held, "nobody could release it"
+    assert second.code == 0, str(second)
+    assert made.leftovers() == []
+
+
+def test_a_serial_that_is_taken_fails_the_run_and_frees_the_lock(stage: Make) -> None:
+    made = stage("gitlab", text=GATED)
+
+    with running(made.start_tfguard(*APPLY)) as ours:
+        ours.wait_for_work(made)
+        lock_id = made.states.lock_of(made.key)
+        for serial in range(1, 4):
+            body = json.dumps({"version": 4, "serial": serial, "lineage": "another's"}).encode()
+            made.states.ask("POST", f"{made.key}?ID={lock_id}", body)
+        made.open_gate()
+        result = ours.end()
+
+    assert result.code == 1, str(result)
+    assert "errored.tfstate" in result.err
+    assert [*made.path.glob("errored.tfstate*")]
+    assert made.leftovers() == []
+
+
+# --- other servers ------------------------------------------------------------------------------------------------
+
+
+def test_on_another_server_a_store_of_ones_own_has_the_lease(stage: Make, request: pytest.FixtureRequest) -> None:
+    made = stage("strict", text=GATED)
+    without = made.tfguard("plan", "-input=false")
+    bucket = with_store(made, request)
+
+    with running(made.start_tfguard(*APPLY, **QUICK_BEATS)) as ours:
+        ours.wait_for_work(made)
+        lock_id = made.states.lock_of(made.key)
+        guard = [key for key in request.getfixturevalue("gcs").objects(bucket) if key.endswith(".tflock")]
+        refused = made.terraform("plan", "-input=false", "-no-color")
+        made.open_gate()
+        result = ours.end()
+
+    assert without.code == 78
+    assert "    lock:\n      store: s3://my-bucket/tfguard" in without.err, str(without)
+    assert len(guard) == 1
+    assert refused.code == 1 and lock_id in refused.err
+    assert result.code == 0, str(result)
+    assert made.state() is not None
+    assert made.leftovers() == []
+
+
+def test_a_server_that_lets_anybody_unlock_is_recognised_and_no_lease_stands_on_it(
+    stage: Make, request: pytest.FixtureRequest
+) -> None:
+    made = stage("careless", text=STILL)
+    with_store(made, request)
+
+    refused = made.tfguard(*APPLY)
+    checked = made.tfguard("doctor")
+
+    assert refused.code == 78, str(refused)
+    assert "The server unlocks a lock for whoever asks, whatever its ID" in refused.err
+    assert "mode: named" in refused.err
+    assert "unlocks a lock for whoever asks" in checked.out, str(checked)
+    assert made.leftovers() == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "words"),
+    [
+        ({"lock_address": None}, 78, "has no lock_address"),
+        ({"unlock_address": None}, 78, "has no unlock_address"),
+        ({"address": "ftp://example.com/state"}, 78, "`address` of the http backend is no address"),
+        (
+            {"address": "http://127.0.0.1:1/api/v4/projects/7/terraform/state/app"},
+            69,
+            "No answer from http://127.0.0.1:1",
+        ),
+        ({"lock_method": "LO CK"}, 78, "`lock_method` of the http backend is no HTTP method"),
+    ],
+    ids=["no lock", "no unlock", "no http", "nobody there", "method"],
+)
+def test_what_is_wrong_with_the_backend_is_said_in_two_lines(
+    stage: Make, settings: dict[str, str | None], code: int, words: str
+) -> None:
+    made = stage("gitlab")
+    cache = made.path / ".terraform" / "terraform.tfstate"
+    content = json.loads(cache.read_text())
+    content["backend"]["config"].update(settings)
+    cache.write_text(json.dumps(content))
+
+    result = made.tfguard("--lock-timeout=0s", "plan", "-input=false", TFGUARD_INIT="never")
+
+    said = [line for line in result.err.splitlines() if line.strip() and "run.finished" not in line]
+    assert result.code == code, str(result)
+    assert words in result.err
+    assert len(said) <= 3, result.err
+    assert "Traceback" not in result.err
+
+
+def test_ctrl_c_stops_terraform_and_frees_both_halves_of_the_lock(stage: Make) -> None:
+    made = stage("gitlab", text=GATED)
+
+    with running(made.start_tfguard(*APPLY)) as ours:
+        ours.wait_for_work(made)
+        ours.process.send_signal(signal.SIGINT)
+        result = ours.end()
+
+    assert result.code != 0, str(result)
+    assert "release=released" in result.err
+    assert made.leftovers() == []
