@@ -118,6 +118,7 @@ class Acquirer:
         self._id = new_lock_id()
         self._sent: dict[tuple[int, str], float] = {}
         self._dead: dict[tuple[int, str], LockRecord | None] = {}
+        self._doubtful: int | None = None
 
     def recall(self, lock_id: str, base: float) -> None:
         """
@@ -137,6 +138,7 @@ class Acquirer:
 
             StoreUnavailable, StoreDenied, StoreMisconfigured: As the store says.
         """
+        self._doubtful = None
         for index in range(len(self._stores)):
             if self._must_look(index):
                 self._look(index)
@@ -161,6 +163,8 @@ class Acquirer:
 
     def _undo(self, held: list[HeldLease]) -> None:
         """Give back half a lock. What cannot be deleted now is found and cleared in a later round."""
+        if self._doubtful is not None and self._stores[self._doubtful].needs_guard:
+            return  # It may be ours, and nobody else could tell that it is dead: the guard stays, under the same ID.
         for lease in reversed(held):
             try:
                 lease.release()
@@ -282,7 +286,9 @@ class Acquirer:
         return self._taken(HeldLease(store, stored, sent_at, self._clock), seen)
 
     def _after_doubt(self, index: int, seen: LockRecord | None) -> HeldLease | None:
+        self._doubtful = index
         record = self._look(index)
+        self._doubtful = None
         if record is None or record.id != self._id:
             return None
         base = self._sent[index, self._id]
