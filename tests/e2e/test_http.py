@@ -243,3 +243,29 @@ def test_ctrl_c_stops_terraform_and_frees_both_halves_of_the_lock(stage: Make) -
     assert result.code != 0, str(result)
     assert "release=released" in result.err
     assert made.leftovers() == []
+
+
+def test_hold_unlock_history_and_doctor_know_both_halves_as_one_lock(stage: Make) -> None:
+    made = stage("gitlab", text=STILL)
+
+    held = made.tfguard("hold", "--for", "1h", "--reason", "maintenance")
+    shown = json.loads(made.tfguard("status", "--json").out)["locks"]
+    plain = made.terraform("plan", "-input=false", "-no-color")
+    busy = made.tfguard("--lock-timeout=0s", "plan", "-input=false")
+    unlocked = made.tfguard("unlock", "--id", shown[0]["id"], "--yes", "--reason", "done")
+    applied = made.tfguard(*APPLY)
+    doctor = made.tfguard("doctor")
+    proved = made.tfguard("doctor", "--prove-lock")
+    others = [made.tfguard(*words) for words in (("status", "--backend"), ("bootstrap", "--print", "iam"))]
+    history = made.tfguard("history").out
+
+    assert (held.code, unlocked.code, applied.code) == (0, 0, 0), f"{held}{unlocked}{applied}"
+    assert [each["verdict"] for each in shown] == ["hold"]
+    assert plain.code == 1 and shown[0]["id"] in plain.err
+    assert busy.code == 75, str(busy)
+    assert doctor.code == 0 and "✗" not in doctor.out, str(doctor)
+    assert proved.code == 0, str(proved)
+    assert [each.code for each in others] == [78, 78], "\n".join(map(str, others))
+    assert not any("Traceback" in each.err for each in others)
+    assert "succeeded" in history
+    assert made.leftovers() == []
