@@ -133,7 +133,6 @@ def test_a_copy_is_fetched_by_its_backends_command(place: str, command: str) -> 
     ("kind", "why"),
     [
         ("azurerm", "without it Terraform cannot write"),
-        ("remote", "HCP Terraform keeps it"),
         ("oss", "it has no store for it"),
     ],
 )

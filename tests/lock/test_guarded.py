@@ -22,6 +22,8 @@ from tfguard.lock.opened_lock import OpenedLock, without_repetitions
 class LockStore(ScriptedStore):
     """One that has no room for a lease."""
 
+    refuses_late_writes = True
+
     @property
     def needs_guard(self):
         return True
@@ -214,6 +216,17 @@ def test_a_beat_is_the_guards_and_a_force_unlock_is_seen_with_it(pair, clock):
     assert landed
     assert lost.value.kind == "gone"
     assert pair.ids() == [None, None], "nobody has to wait for the end of a lease under which nothing can be written"
+
+
+def test_where_late_writes_are_taken_the_guard_keeps_others_out_until_its_lease_has_ended(pair):
+    pair.lock.refuses_late_writes = False
+    held = pair.acquirer.try_acquire()
+    put(pair.tables[1], None)
+
+    with pytest.raises(LeaseLost):
+        held.renew()
+
+    assert pair.ids() == [held.id, None]
 
 
 def test_an_outage_of_the_lock_alone_ends_no_lease(pair, clock):

@@ -31,13 +31,13 @@ BACKENDS: dict[str, str] = {
     "gcs": "tfguard.backends.gcs.backend",
     "consul": "tfguard.backends.consul.backend",
     "http": "tfguard.backends.http.backend",
+    "cloud": "tfguard.backends.hcp.backend",
+    "remote": "tfguard.backends.hcp.backend",
 }
 
 #: Why no store of ours can hold the lock of these backends while Terraform runs.
 _WHY_NOT = {
     "azurerm": "without it Terraform cannot write",
-    "cloud": "HCP Terraform keeps it",
-    "remote": "HCP Terraform keeps it",
 }
 
 

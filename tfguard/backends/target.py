@@ -12,6 +12,7 @@ import msgspec
 from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, S3State, WorkspaceProbe
 from tfguard.backends.consul.spec import ConsulSpec, ConsulState
 from tfguard.backends.gcs.spec import GcsSpec, GcsState, StateProbe
+from tfguard.backends.hcp.spec import HcpSpec
 from tfguard.backends.http.spec import GitLabGuardSpec, HttpSpec
 from tfguard.backends.keyring import Keyring
 from tfguard.backends.local.spec import LocalSpec
@@ -28,6 +29,7 @@ StoreSpec = Union[
     GcsSpec,
     HttpSpec,
     GitLabGuardSpec,
+    HcpSpec,
 ]
 #: Where a state may lie that is not the lock's own file.
 StatePlace = Union[S3State, ConsulState, GcsState]
@@ -102,11 +104,13 @@ class Unlockable(msgspec.Struct, frozen=True):
     There is no lock here that tfguard could hold. Terraform may run untouched, unless `needs_lock`.
 
     `reason` is for people: what is so, and where there is something to do, that on further lines. `needs_lock`: there
-    is a state to guard, and running without our lock would break the promise that the user relies on.
+    is a state to guard, and running without our lock would break the promise that the user relies on. `is_told`: who
+    runs without it is told why.
     """
 
     reason: str
     needs_lock: bool = False
+    is_told: bool = False
 
 
 def without_secrets(target: Target) -> tuple[Target, bool]:

@@ -194,7 +194,7 @@ class HeldLock:
             try:
                 lease.renew(token=token)
             except LeaseLost:
-                if lease.is_guarded:
+                if lease.store.refuses_late_writes:
                     self._release_guards()
                 raise
             except TfguardError as error:

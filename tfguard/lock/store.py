@@ -134,6 +134,11 @@ class Store(Protocol):
         ...
 
     @property
+    def refuses_late_writes(self) -> bool:
+        """Whether the state is written by whoever has this lock's ID alone, and by nobody once the lock is gone."""
+        ...
+
+    @property
     def place(self) -> str:
         """Where the lock lives, for people: `DynamoDB table tf-locks`, `s3://bucket/key.tflock`."""
         ...
@@ -218,6 +223,10 @@ class BaseStore:
 
     @property
     def needs_guard(self) -> bool:
+        return False
+
+    @property
+    def refuses_late_writes(self) -> bool:
         return False
 
     @property

@@ -158,6 +158,9 @@ def _initialise(session: Session) -> int:
 def _run_unlockable(session: Session, invocation: Invocation, found: Unlockable) -> RunEnded | int:
     if found.needs_lock:
         raise ConfigError(found.reason, about=session.context.label())
+    if found.is_told:
+        label = session.context.label()
+        session.context.report.say("info", "lock.skipped", f"{label}: {found.reason}", label=label)
     return _run_without_lock(session, replace(invocation, reason=found.reason, verdict="pass"))
 
 

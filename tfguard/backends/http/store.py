@@ -50,6 +50,10 @@ class HttpLockStore(BaseStore):
         return True
 
     @property
+    def refuses_late_writes(self) -> bool:
+        return True
+
+    @property
     def place(self) -> str:
         return shown(self._spec.lock_address)
 

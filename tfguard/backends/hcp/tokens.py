@@ -1,0 +1,104 @@
+"""
+The token for a host, where Terraform finds it: hashicorp's page "CLI Configuration", section "Credentials".
+
+    1. `token` of the backend
+    2. TF_TOKEN_<host>, with `_` for each dot and `__` for each hyphen
+    3. `credentials "<host>" { token = … }` of its configuration file, or credentials.tfrc.json in ~/.terraform.d
+    4. what the program `terraform-credentials-<name>` says, if `credentials_helper "<name>"` names one
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tfguard import hcl
+from tfguard.errors import StoreDenied
+from tfguard.text import printable
+
+_MAX_BYTES = 1024 * 1024
+_HELPER_SECONDS = 20.0
+
+
+def find_token(host: str, given: str, environ: Mapping[str, str]) -> str:
+    """
+    Return the token for a host. `given` is the backend's own.
+
+    Raises StoreDenied: There is none.
+    """
+    named = "TF_TOKEN_" + host.replace("-", "__").replace(".", "_")
+    token = given or environ.get(named, "")
+    for path in _files(environ):
+        token = token or _token_in(path, host)
+    token = token or next(filter(None, (_helped(path, host, environ) for path in _files(environ))), "")
+    if not token:
+        raise StoreDenied(
+            f"There is no token for {printable(host, 60)}.",
+            f"Run: terraform login {printable(host, 60)}   Or set {printable(named, 80)}.",
+            action="",
+            resource=host,
+        )
+    return token
+
+
+def _files(environ: Mapping[str, str]) -> Iterator[Path]:
+    home = Path(environ.get("HOME") or "/")
+    named = environ.get("TF_CLI_CONFIG_FILE") or environ.get("TERRAFORM_CONFIG")
+    yield Path(named) if named else home / ".terraformrc"
+    yield home / ".terraform.d" / "credentials.tfrc.json"
+
+
+def _read(path: Path) -> str:
+    try:
+        if not path.is_file():
+            return ""
+        with path.open("rb") as file:
+            return file.read(_MAX_BYTES).decode()
+    except (OSError, UnicodeError):
+        return ""
+
+
+def _token_in(path: Path, host: str) -> str:
+    text = _read(path)
+    if path.name.endswith(".json"):
+        try:
+            found: Any = msgspec.json.decode(text)["credentials"][host]["token"]
+        except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
+            return ""
+        return found if isinstance(found, str) else ""
+    words = [word for _, word in hcl.tokens(text)]
+    for at in range(len(words) - 2):
+        if words[at : at + 3] == ["credentials", f'"{host}"', "{"]:
+            block = words[at + 3 : words.index("}", at)] if "}" in words[at:] else []
+            for name, sign, value in zip(block, block[1:], block[2:]):
+                if (name, sign, value[:1]) == ("token", "=", '"'):
+                    return value.strip('"')
+    return ""
+
+
+def _helped(path: Path, host: str, environ: Mapping[str, str]) -> str:
+    words = [word for _, word in hcl.tokens(_read(path))] if not path.name.endswith(".json") else []
+    if "credentials_helper" not in words:
+        return ""
+    name = "".join(words[words.index("credentials_helper") + 1 :][:1]).strip('"')
+    folder = Path(environ.get("HOME") or "/") / ".terraform.d" / "plugins"
+    program = folder / f"terraform-credentials-{name}"
+    if "/" in name or not program.is_file():
+        return ""
+    try:
+        done = subprocess.run(
+            [program, "get", host],
+            env=dict(environ),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_HELPER_SECONDS,
+            check=True,
+        )
+        found: Any = msgspec.json.decode(done.stdout)["token"]
+    except (OSError, subprocess.SubprocessError, msgspec.DecodeError, KeyError, TypeError):
+        return ""
+    return found if isinstance(found, str) else ""
