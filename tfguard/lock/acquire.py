@@ -226,8 +226,8 @@ class Acquirer:
         """
         Free what this guard, at `index`, was for, before the guard goes: nobody could tell afterwards that it is dead.
 
-        Should its holder live after all, it finds its lock gone at its next heartbeat, and stops. Raises as a store does;
-        then the guard has to stay.
+        Should its holder live after all, it finds its lock gone at its next heartbeat, and stops. Raises as a store
+        does; then the guard has to stay.
         """
         for at, store in enumerate(self._stores):
             record = self.watches[at].record

@@ -175,7 +175,7 @@ class HeldLock:
 
     @property
     def base(self) -> float:
-        return min(lease.base for lease in self.leases if not lease.is_guarded)
+        return min((lease.base for lease in self.leases if not lease.is_guarded), default=self.leases[0].base)
 
     @property
     def beat(self) -> int:

@@ -5,9 +5,9 @@ From a working directory and a command to the lock that Terraform itself would t
 |---------|---------------------------------------------------------------------------|-------------------|
 | s3      | `<key>.tflock` in the bucket and/or the item `<bucket>/<key>` in the table | `<bucket>/<key>`  |
 | local   | the kernel's lock on the state file                                       | the state's path  |
-| others  | none that a wrapper can hold: `named` mode                                |                   |
+| others  | as the backend's own `locate` says; without one, none: `named` mode       |                   |
 
-Nothing is asked over the network here, and nothing is created.
+Nothing is created here, and nothing asked over the network, but HCP Terraform: where it executes a workspace's runs.
 """
 
 from __future__ import annotations
