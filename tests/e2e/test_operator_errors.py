@@ -157,5 +157,5 @@ def test_a_local_lock_is_the_kernels_business(stage: Make, command: str) -> None
 
     result = made.tfguard(*COMMANDS[command])
 
-    assert_says(result, 64, "stage/terraform.tfstate: a local state's lock ", "ends with ")
+    assert_says(result, 64, "stage/terraform.tfstate: a lock in a file ", "ends with ")
     assert sorted(made.path.rglob("*")) == files

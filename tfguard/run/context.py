@@ -4,10 +4,11 @@ What a command works on: the settings that hold, the binary, the working directo
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from tfguard.config import settings
 from tfguard.config.file import Config, find_config, load
 from tfguard.config.options import Options
 from tfguard.config.settings import Settings
-from tfguard.errors import ConfigError
+from tfguard.errors import ConfigError, TfguardError
 from tfguard.process.terminal import has_input
 from tfguard.report.messages import phrases
 from tfguard.report.reporter import Reporter
@@ -39,18 +40,33 @@ class Context:
     One call of tfguard, resolved. `environ` is what Terraform gets, before the lock's own variables.
 
     `current` is where we were called: Terraform runs there with its `-chdir`, or in the pipeline's directory. `pinned`
-    is the real path of the directory that it works in, where links lead there that somebody may switch.
+    is the real path of the directory that it works in, where links lead there that somebody may switch. `find_binary`
+    looks for Terraform once, and raises what there is to say; what is about a named lock need never ask.
     """
 
     options: Options
     settings: Settings
-    binary: Binary
+    find_binary: Callable[[], Binary]
     environ: Mapping[str, str]
     identity: Identity
     report: Reporter
     current: Path
     named: NamedLock | None = None
     pinned: str = ""
+
+    @property
+    def binary(self) -> Binary:
+        """The Terraform that runs. Raises ProgramNotFound, ProgramNotExecutable, ConfigError."""
+        return self.find_binary()
+
+    @property
+    def has_binary(self) -> bool:
+        """Whether there is a Terraform that can run."""
+        try:
+            self.find_binary()
+        except TfguardError:
+            return False
+        return True
 
     @property
     def work_directory(self) -> str:
@@ -93,6 +109,8 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
     """
     Resolve configuration, binary and identity. `config` is the file where it has been read already.
 
+    No binary is looked for yet where the call names a lock of its own.
+
     Raises:
         ConfigError, UsageError, ProgramNotFound, ProgramNotExecutable: As found.
     """
@@ -113,12 +131,13 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
         )
     found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=options.flags)
     redaction.register_secrets(redaction.secrets_among({**found.environment, **found.backend_config}))
-    binary = find_binary(
-        environ, flag=options.terraform, kind=found.binary or options.stands_for, self_path=Path(sys.argv[0])
-    )
+    kind, self_path = found.binary or options.stands_for, Path(sys.argv[0])
+    search = functools.cache(lambda: find_binary(environ, flag=options.terraform, kind=kind, self_path=self_path))
+    if call.named is None:
+        search()
     identity = identify(environ)
     child_environ = {**_automation(call, found, identity), **environ, **found.environment}
-    return Context(options, found, binary, child_environ, identity, call.report, current, call.named)
+    return Context(options, found, search, child_environ, identity, call.report, current, call.named)
 
 
 def _automation(call: Call, found: Settings, identity: Identity) -> dict[str, str]:
@@ -204,8 +223,11 @@ def operated_target(call: Call) -> tuple[phrases.Subject, Target]:
     context = make_context(call)
     extend_environment(context.environ)
     if call.named is not None:
-        subject = phrases.Subject(call.named.name, command=context.options.again, lock_options=call.named.options)
-        return subject, named_target(context, call.named)
+        target = named_target(context, call.named)
+        return (
+            phrases.Subject(call.named.name, context.options.again, target.is_local, call.named.options),
+            target,
+        )
     found = find_target(context, command_line.parse(("apply",), {}))
     if isinstance(found, Unlockable):
         raise ConfigError(found.reason, about=context.label())

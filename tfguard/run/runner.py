@@ -213,7 +213,7 @@ class Runner:
             backend=task.target.backend,
             workspace=task.target.workspace or None,
             operation=task.operation,
-            binary=task.terraform[0],
+            binary=task.terraform[0] if task.terraform else None,
             directory=task.directory,
             lease_s=task.terms.lease_seconds,
             timeout_s=task.terms.timeout_seconds,

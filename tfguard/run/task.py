@@ -37,6 +37,8 @@ def make_task(
     identity = context.identity
     origin = " ".join(part for part in (identity.run, identity.link) if part)
     is_plan = is_plan or invocation.words == ("plan",)
+    # Under a lock of the user's own name anything may run. A Terraform that is there serves to push a state then.
+    terraform = tuple(context.terraform) if context.named is None or context.has_binary else ()
     return Task(
         subject=context.subject(target),
         look=look,
@@ -47,19 +49,26 @@ def make_task(
         is_changing=invocation.command.is_changing if invocation.command else True,
         environ=context.environ,
         directory=str(context.directory),
-        terraform=tuple(context.terraform),
-        version=binary_version(context.binary, context.environ, cache_dir(context.environ)),
+        terraform=terraform,
+        version=_version(context),
         info=f"tfguard {__version__}" + (f", {origin}" if origin else ""),
         is_plan=is_plan,
         record=_record(context, target, command or invocation.display),
         record_path=str(context.report.page.record) if context.report.page else run_record.new_path(context.environ),
         state_directory=context.work_directory,
-        push_argv=_push_argv(look, invocation),
+        push_argv=_push_argv(look, invocation) if terraform else (),
         pushed_file=_pushed_file(context, invocation),
         plan_file=os.path.join(context.work_directory, invocation.plan_file) if invocation.plan_file else "",
         ignores_errored=context.options.ignores_errored or invocation.words == ("state", "push"),
         success_codes=frozenset({0, 2}) if is_plan and invocation.is_set("detailed-exitcode") else frozenset({0}),
     )
+
+
+def _version(context: Context) -> str:
+    """Whose lock it is: Terraform's of a version, or where it is no state's, ours."""
+    if context.named is not None:
+        return f"tfguard {__version__}"
+    return binary_version(context.binary, context.environ, cache_dir(context.environ))
 
 
 def _terms(context: Context, invocation: Invocation) -> LockTerms:
@@ -119,8 +128,9 @@ class Task:
 
     `look` found the lock; `look_again` takes another by the same function, with a folder for a copy of `plan_file`, the
     plan that the run applies. `environ` is Terraform's, and what credentials are resolved from. `terraform` is the
-    program that creates a missing workspace. `version` goes into LockInfo. In `state_directory` Terraform leaves a
-    state that it could not save; `push_argv` pushes it. `pushed_file`: this run itself pushes that file.
+    program that creates a missing workspace, empty where a named lock needs none. `version` goes into LockInfo. In
+    `state_directory` Terraform leaves a state that it could not save; `push_argv` pushes it. `pushed_file`: this run
+    itself pushes that file.
     """
 
     subject: phrases.Subject

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from tfguard.durations import format_duration, spoken_duration
 from tfguard.lock.store import LockRecord
-from tfguard.report.messages.phrases import Subject, about, fit, holder
+from tfguard.report.messages.phrases import Subject, about, do, fit, holder
 from tfguard.text import printable
 
 
@@ -19,16 +19,16 @@ def is_free(subject: Subject) -> str:
 def nothing_to_unlock_locally(subject: Subject) -> str:
     """A local lock: exit 64."""
     return fit(
-        f"{subject.label}: a local state's lock is kept by the kernel and ends with its process: nothing to unlock.",
-        f"Look at who has it: {subject.command} status",
+        f"{subject.label}: a lock in a file is kept by the kernel and ends with its process: nothing to unlock.",
+        do("Look at who has it", subject.status),
     )
 
 
 def nothing_to_hold_locally(subject: Subject) -> str:
     """A local lock: exit 64."""
     return fit(
-        f"{subject.label}: a local state's lock ends with the process that has it: it cannot be held by hand.",
-        f"Keep it while a shell of yours runs: {subject.command} exec -- sh",
+        f"{subject.label}: a lock in a file ends with the process that has it: it cannot be held by hand.",
+        do("Keep it while a shell of yours runs", f"{subject.exec_} -- sh"),
     )
 
 

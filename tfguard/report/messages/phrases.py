@@ -40,6 +40,11 @@ class Subject(msgspec.Struct, frozen=True):
         """The command that shows the lock."""
         return f"{self.command} status {self.lock_options}".rstrip()
 
+    @property
+    def exec_(self) -> str:
+        """The start of the command that runs a program under it."""
+        return f"{self.command} exec {self.lock_options}".rstrip()
+
     def unlock(self, lock_id: str) -> str:
         """The command that frees it. The ID is a stranger's text."""
         words = [self.command, "unlock", self.lock_options, "--id", shlex.quote(word(lock_id))]
