@@ -165,7 +165,7 @@ MUTANTS = (
         "of two records only the first is beaten",
         ("        for lease in self.leases:\n            try:\n                lease.renew", "        for lease in self.leases[:1]:\n            try:\n                lease.renew"),
     ),
-    _in("lock.lease", "of two deadlines the later counts", ("return min(lease.base for", "return max(lease.base for")),
+    _in("lock.lease", "of two deadlines the later counts", ("return min((lease.base for", "return max((lease.base for")),
     _in("lock.lease", "a lost answer to a delete is never looked after", ("                self._may_be_deleted = True\n                found = self.store.read()\n", "                return 'released'\n"), tests=LEASE_TESTS),
     _in("guard.watchdog", "nobody freezes", ("        if is_unsafe:\n            return self._freeze(now)", "        if is_unsafe:\n            return []")),
     _in("guard.watchdog", "another's lock is no reason to stop", ('if self.lost == "another\'s":', "if not self:"), tests=("tests/guard/test_watchdog.py",)),
