@@ -50,7 +50,7 @@ class _State:
     def __init__(self, bench: Bench, count: int) -> None:
         self.bench = bench
         self.bucket, self.table = bench.bucket(), bench.table()
-        first = bench.directory("run", WORK, bucket=self.bucket, table=self.table)
+        first = bench.directory("run", WORK, bench.s3_block(self.bucket, self.table))
         self.paths = [first]
         for number in range(1, count):
             self.paths.append(shutil.copytree(first, first.parent / f"{first.name}-{number}", symlinks=True))

@@ -10,13 +10,11 @@ import random
 import statistics
 import threading
 import time
-import uuid
 from typing import Any
 
-from benchmarks.stage import KEYS, REGION, Bench
+from benchmarks.backends import BACKENDS
+from benchmarks.stage import Bench
 from tfguard.backends import open_store
-from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
-from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.target import StoreSpec
 from tfguard.clock import SystemClock
 from tfguard.lock.protocol import LockRequest, LockTerms
@@ -30,7 +28,7 @@ HOLD_SECONDS = (0.6, 1.2)
 
 def handoff(bench: Bench, backend: str, rounds: int) -> dict[str, Any]:
     """Measure `rounds` hand-overs. A hand-over is counted from before the release is sent until the lock is held."""
-    spec = _spec(bench, backend)
+    spec = BACKENDS[backend].spec(bench)
     found = _Handovers(spec, rounds)
     threads = [threading.Thread(target=found.go, args=(number,)) for number in range(WAITERS)]
     for thread in threads:
@@ -76,16 +74,6 @@ class _Handovers:
             self._released_at = clock.boottime()
             lock.release()
         store.close()
-
-
-def _spec(bench: Bench, backend: str) -> StoreSpec:
-    aws = AwsAccess(region=REGION, access_key=KEYS["AWS_ACCESS_KEY_ID"], secret_key=KEYS["AWS_SECRET_ACCESS_KEY"])
-    if backend == "dynamodb":
-        return DynamoDBSpec(table=bench.table(), lock_id="b/k", aws=aws, endpoint=bench.dynamodb_endpoint)
-    if backend == "consul":
-        address = bench.consul_endpoint.removeprefix("http://")
-        return ConsulSpec(path=f"lock-{uuid.uuid4().hex[:8]}", consul=ConsulAccess(address=address))
-    return S3Spec(bucket=bench.bucket(), key="k.tflock", aws=aws, endpoint=bench.s3_endpoint, use_path_style=True)
 
 
 def _request(name: str) -> LockRequest:

@@ -10,12 +10,13 @@ from typing import Any
 
 import psutil
 
+from benchmarks.backends import BACKENDS
 from benchmarks.stage import IDLE, TFGUARD, WORK, Bench, run
 
 
 def overhead(bench: Bench, pairs: int, backend: str = "dynamodb") -> dict[str, Any]:
     """Measure `pairs` pairs, one right after the other."""
-    path = bench.directory("idle", IDLE, bucket=bench.bucket(), table=bench.table(), backend=backend)
+    path = bench.directory("idle", IDLE, BACKENDS[backend].block(bench))
     environ = bench.environ()
     programs = (["terraform", "plan", "-input=false"], [*TFGUARD, "plan", "-input=false"])
     for program in programs:
@@ -43,7 +44,7 @@ def overhead(bench: Bench, pairs: int, backend: str = "dynamodb") -> dict[str, A
 
 def memory(bench: Bench) -> dict[str, Any]:
     """Measure the peak of front and keeper while an apply of one second runs, and what they share."""
-    path = bench.directory("memory", WORK, bucket=bench.bucket(), table=bench.table())
+    path = bench.directory("memory", WORK, BACKENDS["dynamodb"].block(bench))
     environ = {**bench.environ(), "TF_VAR_runner": "m", "TF_VAR_log": str(path / "log")}
     process = subprocess.Popen(
         [*TFGUARD, "apply", "-auto-approve"],

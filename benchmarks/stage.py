@@ -1,5 +1,5 @@
 """
-What every benchmark stands on: DynamoDB Local, an S3 emulator, real Terraform directories, and programs run in them.
+What every benchmark stands on: an emulator of each service, real Terraform directories, and programs run in them.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Bench:
     dynamodb_endpoint: str
     s3_endpoint: str
     consul_endpoint: str
+    gcs_endpoint: str
     scratch: Path
     clients: dict[str, Any] = field(default_factory=dict)
 
@@ -77,6 +79,15 @@ class Bench:
         self.client("s3").create_bucket(Bucket=name)
         return name
 
+    def gcs_bucket(self) -> str:
+        """Create an empty bucket on Google's storage; gives its name."""
+        name = f"state-{uuid.uuid4().hex[:8]}"
+        asked = urllib.request.Request(
+            f"{self.gcs_endpoint}b", json.dumps({"name": name}).encode(), {"Content-Type": "application/json"}
+        )
+        urllib.request.urlopen(asked, timeout=30).close()
+        return name
+
     def client(self, service: str) -> Any:
         """A client of botocore's own, for setting up and for looking."""
         if service not in self.clients:
@@ -94,25 +105,25 @@ class Bench:
             )
         return self.clients[service]
 
-    def directory(self, name: str, text: str, *, bucket: str, table: str, backend: str = "dynamodb") -> Path:
+    def directory(self, name: str, text: str, block: str) -> Path:
         """Make an initialised Terraform directory."""
         path = self.scratch / f"{name}-{uuid.uuid4().hex[:6]}"
         path.mkdir()
         (path / "main.tf").write_text(text)
-        (path / "backend.tf").write_text(
-            self._consul_block(path.name) if backend == "consul" else self._s3_block(bucket, table, backend)
-        )
+        (path / "backend.tf").write_text(block)
         finished = run(["terraform", "init", "-input=false"], path, self.environ())
         if finished.code:
             raise RuntimeError(f"terraform init failed:\n{finished.err}")
         return path
 
-    def _consul_block(self, path: str) -> str:
-        address = self.consul_endpoint.removeprefix("http://")
-        return f'terraform {{\n  backend "consul" {{\n    address = "{address}"\n    path = "{path}"\n  }}\n}}\n'
+    def block(self, backend: str, **attributes: str) -> str:
+        """Say in Terraform's words where a state is."""
+        lines = "".join(f"    {name} = {json.dumps(value)}\n" for name, value in attributes.items())
+        return f'terraform {{\n  backend "{backend}" {{\n{lines}  }}\n}}\n'
 
-    def _s3_block(self, bucket: str, table: str, backend: str) -> str:
-        lock = f'dynamodb_table = "{table}"' if backend == "dynamodb" else "use_lockfile = true"
+    def s3_block(self, bucket: str, table: str = "") -> str:
+        """The same for the s3 backend, with a lock table or, without one, a lock file."""
+        lock = f'dynamodb_table = "{table}"' if table else "use_lockfile = true"
         endpoints = json.dumps({"s3": self.s3_endpoint, "dynamodb": self.dynamodb_endpoint})
         return (
             f'terraform {{\n  backend "s3" {{\n    bucket = "{bucket}"\n    key = "app/terraform.tfstate"\n'
@@ -147,8 +158,9 @@ def bench() -> Iterator[Bench]:
         emulators.dynamodb_local() as dynamodb,
         emulators.s3_server() as s3,
         emulators.consul_server() as consul,
+        emulators.gcs_server() as gcs,
     ):
-        yield Bench(dynamodb, s3, consul, Path(scratch))
+        yield Bench(dynamodb, s3, consul, gcs, Path(scratch))
 
 
 def adopt_orphans() -> None:

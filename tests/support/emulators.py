@@ -95,6 +95,13 @@ def consul_server() -> Iterator[str]:
         yield endpoint
 
 
+@contextlib.contextmanager
+def gcs_server() -> Iterator[str]:
+    """Run an empty Google Cloud Storage; gives what a backend's `storage_custom_endpoint` is for it."""
+    with _server(gcs_argv()) as endpoint:
+        yield f"{endpoint}/storage/v1/"
+
+
 def dynamodb_argv() -> list[str]:
     lib = _dynamodb_home()
     classpath = os.pathsep.join([str(_loopback_class(lib)), *_jars(lib)])
