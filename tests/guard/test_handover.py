@@ -53,3 +53,10 @@ def test_a_successor_inside_another_tfguard_is_told_that_the_lock_is_not_ours():
     told = journal.handover(REQUEST, child=4711)
 
     assert (told.lock.stage, told.lock.lock_id, told.lock.is_nested) == ("held", "outer", True)
+
+
+def test_a_successor_is_told_by_which_other_id_terraform_knows_the_lock():
+    journal = Handover()
+    journal.note(protocol.Held(lock_id="ours", force_unlock_id="1764380000000001", beat=0, base=0.0))
+
+    assert journal.handover(REQUEST, child=4711).lock.force_unlock_id == "1764380000000001"

@@ -153,8 +153,8 @@ class NotingRecord:
     def begin(self, request):
         pass
 
-    def note_held(self, *, lock_id, token, waited_seconds):
-        pass
+    def note_held(self, lock):
+        self.held_as = (lock.lock_id, lock.force_unlock_id)
 
     def note_outcome(self, outcome, exit_code):
         pass
@@ -216,6 +216,22 @@ def asked(**facts):
 def adopting(stage="held", child=4711, **facts):
     lock = protocol.Adoption(stage=stage, lock_id="ours")
     return messages.Adopt(acquire=asked(), lock=lock, child=child, **facts)
+
+
+@pytest.mark.parametrize(
+    "begin",
+    [
+        lambda made, ids: made.acquiring().hear(protocol.Held(**ids, beat=0, base=0.0)),
+        lambda made, ids: made.ask(messages.Adopt(acquire=asked(), lock=protocol.Adoption(stage="held", **ids))),
+    ],
+    ids=["acquired", "adopted"],
+)
+def test_the_record_has_the_id_that_terraform_knows_the_lock_by(keeper, begin):
+    ids = {"lock_id": "ours", "force_unlock_id": "1764380000000001"}
+
+    begin(keeper, ids)
+
+    assert keeper.noted.hands.record.held_as == ("ours", "1764380000000001")
 
 
 @pytest.fixture

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
 
 from tfguard.errors import Outcome
 from tfguard.jobfiles.story import ReportFile
 from tfguard.report import listener
+from tfguard.report.platform_page import outputs
 from tfguard.report.reporter import Reporter
 from tfguard.report.run_ended import RunEnded
-from tfguard.report.summary import Page
+from tfguard.report.summary import Page, render_json
 
 ENDED = RunEnded(
     label="prod", outcome=Outcome.FAILED, exit_code=1, lock="s/app", lock_id="0aaf", token=7, waited_seconds=1.5
@@ -52,6 +55,19 @@ def test_a_listener_hears_how_a_run_ended(monkeypatch: pytest.MonkeyPatch, webho
     [page] = webhook.heard
     assert (page.label, page.outcome, page.exit_code, page.lock_id, page.token) == ("prod", "failed", 1, "0aaf", 7)
     assert page.waited_seconds == 1.5
+
+
+def test_a_lock_that_terraform_knows_by_another_id_has_both_in_outputs_and_report(
+    monkeypatch: pytest.MonkeyPatch, webhook: Webhook
+) -> None:
+    monkeypatch.setenv("WEBHOOK", "1")
+
+    Reporter("console", -1).finish(msgspec.structs.replace(ENDED, force_unlock_id="1764380000000001"))
+
+    [page] = webhook.heard
+    found, shown = outputs(page), json.loads(render_json(page))
+    assert (found["lock-id"], found["force-unlock-id"]) == ("0aaf", "1764380000000001")
+    assert (shown["lock_id"], shown["force_unlock_id"]) == ("0aaf", "1764380000000001")
 
 
 def test_who_is_not_wanted_is_not_even_imported(webhook: Webhook) -> None:

@@ -58,7 +58,7 @@ class Report:
         pass
 
 
-def run(front, status=0):
+def run(front, status=0, held=HELD):
     """Run a body that ends so, or raises it, and give how the run has ended and what was said."""
     report = Report()
     runner = Runner(front, report, SimpleNamespace())
@@ -78,7 +78,7 @@ def run(front, status=0):
             raise status
         return status
 
-    return runner._run_held(task, HELD, None, body), report.said
+    return runner._run_held(task, held, None, body), report.said
 
 
 @pytest.mark.parametrize("status", [0, 1, -9, ProgramNotExecutable("no such program")], ids=repr)
@@ -118,3 +118,13 @@ def test_a_signal_that_comes_after_the_programs_end_does_not_change_it():
     front.release = signalled
 
     assert run(front, 1)[0].exit_code == 1
+
+
+def test_how_a_run_ended_names_the_lock_as_terraform_does_too_where_that_is_another_id():
+    held = protocol.Held(lock_id="our-id", force_unlock_id="1764380000000001", beat=1, base=0.0)
+
+    ended, _ = run(Front("released"), held=held)
+
+    assert (ended.lock_id, ended.force_unlock_id) == ("our-id", "1764380000000001")
+    assert ended.as_event()["force_unlock_id"] == "1764380000000001"
+    assert "force_unlock_id" not in run(Front("released"))[0].as_event()

@@ -518,7 +518,7 @@ class Record:
     def begin(self, request: messages.Acquire) -> None:
         pass
 
-    def note_held(self, *, lock_id: str, token: int, waited_seconds: float) -> None:
+    def note_held(self, lock: protocol.Held | protocol.Adoption) -> None:
         pass
 
     def note_outcome(self, outcome: str, exit_code: int | None) -> None:

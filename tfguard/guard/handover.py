@@ -21,7 +21,7 @@ class Handover(msgspec.Struct):
     """
     The front's copy. `base` is the instant from which the lease counts, as the keeper last told it, `held_at` the first
     of them, after `waited_seconds`; `errored_before` the `rescue.stamp` of what lay there before the run's first
-    program, None as long as none was started. `is_nested`: as in `protocol.Held`.
+    program, None as long as none was started. `is_nested`, `force_unlock_id`: as in `protocol.Held`.
     """
 
     stage: Literal["idle", "trying", "held", "releasing"] = "idle"
@@ -33,6 +33,7 @@ class Handover(msgspec.Struct):
     waited_seconds: float = 0.0
     errored_before: str | None = None
     is_nested: bool = False
+    force_unlock_id: str = ""
 
     def begin(self, errored: str) -> None:
         """A program is about to start. Before the first, what lies where an errored state would is somebody else's."""
@@ -46,7 +47,7 @@ class Handover(msgspec.Struct):
                 self.stage, self.lock_id, self.base = "trying", message.lock_id, message.base
             case protocol.Held():
                 self.stage, self.lock_id, self.token = "held", message.lock_id, message.token
-                self.is_nested = message.is_nested
+                self.is_nested, self.force_unlock_id = message.is_nested, message.force_unlock_id
                 self.beat, self.base = message.beat, message.base
                 self.held_at, self.waited_seconds = message.base, message.waited_seconds
             case protocol.Beaten():
@@ -87,6 +88,7 @@ class Handover(msgspec.Struct):
                 held_at=self.held_at,
                 waited_seconds=self.waited_seconds,
                 is_nested=self.is_nested,
+                force_unlock_id=self.force_unlock_id,
             ),
             child=child,
             errored_before=self.errored_before,

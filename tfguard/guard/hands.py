@@ -147,8 +147,8 @@ class RecordPort(Protocol):
         """Keep the record that comes with this request."""
         ...
 
-    def note_held(self, *, lock_id: str, token: int, waited_seconds: float) -> None:
-        """The lock is held."""
+    def note_held(self, lock: protocol.Held | protocol.Adoption) -> None:
+        """The lock is held: `lock` says under which IDs, and since when."""
         ...
 
     def note_outcome(self, outcome: str, exit_code: int | None) -> None:

@@ -102,8 +102,7 @@ class KeeperRules:
             self._lock_id = message.lock.lock_id
             if not self._is_nested:
                 self.watchdog = self._watch(message.acquire, message.lock.base)
-                waited = message.lock.waited_seconds
-                self._hands.record.note_held(lock_id=self._lock_id, token=message.lock.token, waited_seconds=waited)
+                self._hands.record.note_held(message.lock)
             self.watchdog.is_interrupted = message.is_interrupted
         elif message.lock.stage == "releasing":
             self._releasing = protocol.Release(outcome="")  # The thread goes on with it by itself.
@@ -300,9 +299,7 @@ class KeeperRules:
             return
         self.watchdog = self._watch(self._request, message.base)
         self._lock_id = message.lock_id
-        self._hands.record.note_held(
-            lock_id=message.lock_id, token=message.token, waited_seconds=message.waited_seconds
-        )
+        self._hands.record.note_held(message)
 
     @staticmethod
     def _watch(request: messages.Acquire, base: float) -> Watchdog:

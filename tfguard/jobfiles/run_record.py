@@ -75,6 +75,7 @@ class RunRecord(Stranger, frozen=True, kw_only=True, omit_defaults=True):
     run: str = ""
     lease_seconds: float = 0.0
     lock_id: str = ""
+    force_unlock_id: str = ""
     token: int = 0
     boot: str = ""
     namespace: str = ""

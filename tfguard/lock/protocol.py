@@ -71,7 +71,7 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
 
     `stage` *trying*: the ID may be in the record. *held*: go on from beat + 2, counting from `base`. *releasing*: an
     absent record is success. `held_at`: since when the lock is held, after `waited_seconds`; 0 if it is not.
-    `is_nested`: the lock is our parent's, and ours is but a place in its nest.
+    `is_nested`: the lock is our parent's, and ours is but a place in its nest. `force_unlock_id` as in `LockRecord`.
     """
 
     stage: Literal["trying", "held", "releasing"]
@@ -82,6 +82,7 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
     held_at: float = 0.0
     waited_seconds: float = 0.0
     is_nested: bool = False
+    force_unlock_id: str = ""
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -72,8 +72,13 @@ class Record:
     def begin(self, request: messages.Acquire) -> None:
         self.writer = RecordWriter.of(request.record_path, request.record)
 
-    def note_held(self, *, lock_id: str, token: int, waited_seconds: float) -> None:
-        self.writer.note_held(lock_id=lock_id, token=token, waited_s=round(waited_seconds, 1))
+    def note_held(self, lock: protocol.Held | protocol.Adoption) -> None:
+        self.writer.note_held(
+            lock_id=lock.lock_id,
+            force_unlock_id=lock.force_unlock_id,
+            token=lock.token,
+            waited_s=round(lock.waited_seconds, 1),
+        )
 
     def note_outcome(self, outcome: str, exit_code: int | None) -> None:
         self.writer.note(outcome=outcome, exit_code=exit_code)

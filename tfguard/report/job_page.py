@@ -232,6 +232,7 @@ class JobPage:
             waited_seconds=ended.waited_seconds,
             held_seconds=ended.held_seconds,
             lock_id=ended.lock_id,
+            force_unlock_id=ended.force_unlock_id,
             token=ended.token or None,
             changes=self._changes(text),
             text=text,

@@ -40,6 +40,7 @@ OUTPUTS: Mapping[str, Callable[[summary.Page], object]] = {
     "exit-code": lambda page: page.exit_code,
     "outcome": lambda page: page.outcome,
     "lock-id": lambda page: page.lock_id,
+    "force-unlock-id": lambda page: page.force_unlock_id or page.lock_id,
     "fencing-token": lambda page: page.token,
     "waited-seconds": lambda page: page.waited_seconds,
     "held-seconds": lambda page: page.held_seconds,

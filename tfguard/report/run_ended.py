@@ -14,7 +14,7 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True):
     Times in seconds, None where they are not known. `signal` ended it, 0 if none did.
 
     Of the lock: `lock` is its path, empty for a run that needed none; `lock_id` and `token` are empty where it was
-    never held; `release` says how it was given back.
+    never held; `force_unlock_id` as in `LockRecord`; `release` says how it was given back.
     """
 
     label: str
@@ -23,6 +23,7 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True):
     signal: int = 0
     lock: str = ""
     lock_id: str = ""
+    force_unlock_id: str = ""
     token: int = 0
     waited_seconds: float | None = None
     held_seconds: float | None = None
@@ -41,6 +42,8 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True):
                 "held_s": self.held_seconds,
                 "heartbeats": self.heartbeats,
             }
+        if self.force_unlock_id:
+            facts["force_unlock_id"] = self.force_unlock_id
         if self.release:
             facts["release"] = self.release
         return {**facts, "outcome": self.outcome.value, "exit_code": self.exit_code}

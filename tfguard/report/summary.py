@@ -58,6 +58,7 @@ class Page(msgspec.Struct, frozen=True):
     waited_seconds: float | None = None
     held_seconds: float | None = None
     lock_id: str = ""
+    force_unlock_id: str = ""
     token: int | None = None
     changes: PlannedChanges | None = None
     text: str = ""
@@ -311,6 +312,7 @@ def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
         "run": _line(page.run),
         "link": _link(page, _as_json),
         "lock_id": page.lock_id,
+        "force_unlock_id": page.force_unlock_id or page.lock_id,
         "fencing_token": page.token,
         "waited_seconds": page.waited_seconds,
         "held_seconds": page.held_seconds,

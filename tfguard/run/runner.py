@@ -412,6 +412,7 @@ class Runner:
             **ending._asdict(),
             lock=task.target.path,
             lock_id=held.lock_id if held else "",
+            force_unlock_id=held.force_unlock_id if held else "",
             token=held.token if held else 0,
             waited_seconds=round(waited_seconds, 1),
             held_seconds=round(released.held_seconds, 1) if released else 0.0,

@@ -177,6 +177,7 @@ class Settling:
             signal=page.story.stopped_by,
             lock=record.target.path,
             lock_id=record.lock_id,
+            force_unlock_id=record.force_unlock_id,
             token=record.token,
             waited_seconds=record.waited_s,
             held_seconds=record.held_s or None,
