@@ -11,6 +11,7 @@ Everything that can go wrong, one class per thing that a caller or a person does
     ├── StoreDenied                    77  store-error     the store answered, and the answer is no
     │   └── ActionDenied               77  store-error     the credentials are good, and lack a permission
     ├── LockBusy                       75  lock-timeout    somebody else holds the lock; we gave up waiting
+    │   └── TakeoverRefused            75  takeover-refused  its holder is dead, and `lock.takeover` leaves it to a person
     ├── LeaseLost                      76  lock-lost       we had the lock and no longer have it
     ├── RunTimeout                    124  run-timeout     the run took longer than its `run_timeout`
     ├── ProgramNotFound               127  config-error    no such program
@@ -43,6 +44,7 @@ class Outcome(str, Enum):
     FAILED = "failed"
     PLAN_STALE = "plan-stale"
     LOCK_TIMEOUT = "lock-timeout"
+    TAKEOVER_REFUSED = "takeover-refused"
     LOCK_LOST = "lock-lost"
     RUN_TIMEOUT = "run-timeout"
     INTERRUPTED = "interrupted"
@@ -172,6 +174,12 @@ class LockBusy(TfguardError):
     def __init__(self, what: str, *advice: Advice, record: LockRecord | None = None, about: str | None = None) -> None:
         super().__init__(what, *advice, about=about)
         self.record = record
+
+
+class TakeoverRefused(LockBusy):
+    """Its holder is dead, and `lock.takeover` leaves the lock to a person: waiting would not help."""
+
+    outcome = Outcome.TAKEOVER_REFUSED
 
 
 LostKind = Literal["gone", "another's", "expired"]

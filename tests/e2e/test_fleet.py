@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Backend, Stage
-from tests.e2e.operated import guarded
+from tests.e2e.operated import guarded, kill_all_of
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 
@@ -105,3 +106,25 @@ def test_a_hundred_pipelines_are_read_at_once(stage: Make) -> None:
     found = looks(made, "--all")
 
     assert [each["is_held"] for each in found.values()] == [False] * 100
+
+
+def test_a_dead_holder_that_is_left_to_a_person_is_told_as_that_and_how_it_is_freed(stage: Make) -> None:
+    made = stage("dynamodb")
+    (made.path / "tfguard.yml").write_text("version: 1\npipelines:\n  a: {dir: ., lock: {takeover: never}}\n")
+    assert made.tfguard("-p", "a", "init", "-input=false").code == 0
+    with guarded(made) as process:
+        kill_all_of(process)
+
+    eventually(lambda: made.tfguard("status", "--all").code == 3, 60, "the lease expires")
+    found = json.loads(made.tfguard("status", "--all", "--json").out)[0]["locks"][0]
+    refused = made.tfguard("-p", "a", "--report", "r.json", "apply", "-auto-approve")
+
+    mend = f"tfguard -p a unlock --id {found['id']}"
+    assert (found["needs_person"], found["mend"]) == (True, mend)
+    assert found["says"] == "expired: left for a person (lock.takeover: never)"
+    assert mend in made.tfguard("status", "--all").out
+    assert refused.code == 75, str(refused)
+    assert "has died; lock.takeover forbids a takeover" in refused.err and mend in refused.err
+    assert json.loads((made.path / "r.json").read_text())["outcome"] == "takeover-refused"
+    assert made.tfguard("-p", "a", "unlock", "--id", found["id"], "--yes").code == 0
+    assert made.tfguard("status", "--all").code == 0

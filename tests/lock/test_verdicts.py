@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
+import msgspec
 import pytest
 
 from tfguard.clock import boot_id, created
 from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.protocol import TakeoverPolicy
 from tfguard.lock.store import Holder, Lease, LockRecord
-from tfguard.lock.verdicts import Verdict, exact_silence_seconds, in_words, judge, silence_seconds
+from tfguard.lock.verdicts import Verdict, exact_silence_seconds, in_words, judge, needs_person, silence_seconds
 
 NOW = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 BOOTTIME = 5000.0
@@ -55,6 +57,26 @@ def test_silence_decides_between_alive_late_and_expired(silence: float, verdict:
 
     assert found is verdict
     assert in_words(found, record(silence), Still()) == says
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_changing", "says"),
+    [
+        ("always", True, "expired: the next run will take over in 3m"),
+        ("plan-only", False, "expired: the next run will take over in 3m"),
+        ("plan-only", True, "expired: left for a person, or the next plan (lock.takeover: plan-only)"),
+        ("never", False, "expired: left for a person (lock.takeover: never)"),
+    ],
+)
+def test_what_follows_from_a_dead_holder_is_what_the_policy_lets_follow(
+    policy: TakeoverPolicy, is_changing: bool, says: str
+) -> None:
+    dead = record(180)
+    assert dead.lease is not None
+    dead = msgspec.structs.replace(dead, lease=msgspec.structs.replace(dead.lease, is_changing=is_changing))
+
+    assert in_words(Verdict.EXPIRED, dead, Still(), policy) == says
+    assert needs_person(Verdict.EXPIRED, dead, policy) == ("person" in says)
 
 
 def test_on_the_same_boot_wall_clocks_do_not_count() -> None:

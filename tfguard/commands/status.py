@@ -14,8 +14,9 @@ from tfguard.errors import ConfigError
 from tfguard.lock.opened_lock import Seen, opened, without_repetitions
 from tfguard.lock.queue_record import Run, Ticket
 from tfguard.lock.store import LockRecord
-from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, silence_seconds
+from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, needs_person, silence_seconds
 from tfguard.outlet import write_answer
+from tfguard.report.messages.phrases import Subject
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
 from tfguard.run.context import operated_target
@@ -24,6 +25,8 @@ from tfguard.text import printable
 from tfguard.wire import printable_json
 
 _CLOCK = SystemClock()
+#: A lock waits for a person: none of the statuses of an error, nor Terraform's own 2.
+_NEEDS_PERSON = 3
 
 
 def run_status(call: Call, *, is_json: bool) -> int:
@@ -35,7 +38,7 @@ def run_status(call: Call, *, is_json: bool) -> int:
     """
     subject, target = operated_target(call)
     with opened(target) as lock:
-        facts = _facts(Look(subject.label, lock.places, lock.read(), lock.history()))
+        facts = _facts(Look(subject, lock.places, lock.read(), lock.history()))
     text = printable_json(facts) if is_json else _as_text(facts)
     write_answer(text)
     return 0
@@ -43,7 +46,7 @@ def run_status(call: Call, *, is_json: bool) -> int:
 
 def run_status_of_all(call: Call, *, is_json: bool) -> int:
     """
-    Print what is known of every pipeline's lock; exit 0 whatever that is. Never runs init.
+    Print what is known of every pipeline's lock; exit 3 if one needs a person, else 0. Never runs init.
 
     Raises:
         ConfigError: There is no tfguard.yml, or it is wrong.
@@ -54,23 +57,21 @@ def run_status_of_all(call: Call, *, is_json: bool) -> int:
         raise ConfigError(
             "there is no tfguard.yml here or above, so there are no pipelines.\nShow this directory's: tfguard status"
         )
-    _print_all(look_at_pipelines(load(path, environ), options, environ, call.report), is_json=is_json)
-    return 0
+    return _print_all(look_at_pipelines(load(path, environ), options, environ, call.report), is_json=is_json)
 
 
 def run_status_of_backend(call: Call, *, is_json: bool) -> int:
     """
-    Print every lock that is held in the table, or bucket, of this directory's backend, whosever it is.
+    Print every lock that is held in the table, or bucket, of this directory's backend, whosever it is; exit as for all.
 
     Raises:
         TfguardError: The lock cannot be found, or the locks beside it cannot be listed.
     """
     _, target = operated_target(call)
-    _print_all(look_around(target), is_json=is_json)
-    return 0
+    return _print_all(look_around(target), is_json=is_json)
 
 
-def _print_all(looks: list[Look], *, is_json: bool) -> None:
+def _print_all(looks: list[Look], *, is_json: bool) -> int:
     facts = [_facts(look) for look in looks]
     if is_json:
         write_answer(printable_json(facts))
@@ -78,6 +79,7 @@ def _print_all(looks: list[Look], *, is_json: bool) -> None:
         print_table(("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN"), list(map(_row, facts)))
     else:
         write_answer("No lock is held there.")
+    return _NEEDS_PERSON if any(lock["needs_person"] for each in facts for lock in each["locks"]) else 0
 
 
 def _facts(look: Look) -> dict[str, Any]:
@@ -86,10 +88,11 @@ def _facts(look: Look) -> dict[str, Any]:
         "label": look.label,
         "is_held": None if look.problem else bool(look.seen),
         "places": look.places,
-        "locks": [_lock_facts(each) for each in without_repetitions(look.seen)],
+        "locks": [_lock_facts(look.subject, each) for each in without_repetitions(look.seen)],
         "line": [_ticket_facts(place, ticket) for place, ticket in enumerate(look.queue.tickets, start=1)],
         "last_run": run_facts(runs[-1]) if runs else None,
         "problem": look.problem,
+        "mend": look.mend,
     }
 
 
@@ -105,16 +108,19 @@ def _ticket_facts(place: int, ticket: Ticket) -> dict[str, Any]:
     }
 
 
-def _lock_facts(seen: Seen) -> dict[str, Any]:
+def _lock_facts(subject: Subject, seen: Seen) -> dict[str, Any]:
     record, info, lease = seen.record, seen.record.info, seen.record.lease
     verdict = judge(record, _CLOCK, has_leases=seen.has_leases)
+    is_left = needs_person(verdict, record, subject.takeover)
     silence = silence_seconds(record, _CLOCK)
     return {
         "id": record.id,
         "force_unlock_id": record.handle,
         "place": seen.place,
         "verdict": verdict.value,
-        "says": in_words(verdict, record, _CLOCK),
+        "says": in_words(verdict, record, _CLOCK, subject.takeover),
+        "needs_person": is_left,
+        "mend": subject.unlock(record.handle) if is_left else "",
         "who": lease.holder.who if lease else info.who if info else "",
         "command": _command(record),
         "run": lease.holder.run if lease else "",
@@ -185,10 +191,14 @@ def _row(facts: dict[str, Any]) -> tuple[str, ...]:
         {None: "unknown", True: "held", False: "free"}[facts["is_held"]],
         holder,
         spoken_duration(age) if age is not None else "",
-        facts["problem"] or (lock["says"] if lock else ""),
+        _with_mend(facts["problem"], facts["mend"]) or (_with_mend(lock["says"], lock["mend"]) if lock else ""),
         str(len(facts["line"]) or ""),
         _last_run(facts["last_run"]) if facts["last_run"] else "",
     )
+
+
+def _with_mend(says: str, mend: str) -> str:
+    return f"{says}: {mend}" if says and mend else says
 
 
 def _lock_lines(lock: dict[str, Any]) -> list[tuple[str, str]]:
@@ -203,6 +213,7 @@ def _lock_lines(lock: dict[str, Any]) -> list[tuple[str, str]]:
         ("token", str(lock["token"] or "")),
         ("heartbeat", "" if age is None else f"{spoken_duration(age)} ago"),
         ("verdict", lock["says"]),
+        ("mend", lock["mend"]),
     ]
 
 

@@ -31,7 +31,8 @@ def lock_record(patient: StatePatient) -> Answer:
     if not seen:
         return ok(f"the lock can be read, and is free ({where})")
     verdict = judge(seen[0].record, clock, has_leases=seen[0].has_leases)
-    says = f"the lock can be read, and is held ({where}): {in_words(verdict, seen[0].record, clock)}"
+    policy = patient.context.settings.terms.takeover
+    says = f"the lock can be read, and is held ({where}): {in_words(verdict, seen[0].record, clock, policy)}"
     if verdict in (Verdict.EXPIRED, Verdict.UNREADABLE):
         return warning(says, f"{patient.again} status")
     return ok(says)

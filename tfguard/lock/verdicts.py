@@ -12,8 +12,9 @@ from enum import Enum
 
 from tfguard.clock import Clock, boot_id, parse_created
 from tfguard.durations import format_duration
-from tfguard.lock.acquire import hold_has_ended
+from tfguard.lock.acquire import hold_has_ended, may_take_over
 from tfguard.lock.deadlines import Deadlines
+from tfguard.lock.protocol import TakeoverPolicy
 from tfguard.lock.store import LockRecord
 from tfguard.text import printable
 
@@ -72,14 +73,23 @@ def exact_silence_seconds(record: LockRecord, clock: Clock) -> float | None:
     return max(0.0, clock.boottime() - record.lease.sent)
 
 
-def in_words(verdict: Verdict, record: LockRecord, clock: Clock) -> str:
-    """Say a verdict to people, and what follows from it."""
+def needs_person(verdict: Verdict, record: LockRecord, policy: TakeoverPolicy) -> bool:
+    """Whether runs that change something wait for this lock until a person frees it, by `lock.takeover`."""
+    is_left = verdict is Verdict.EXPIRED and not may_take_over(policy, record, is_changing=True)
+    return is_left or verdict is Verdict.UNREADABLE
+
+
+def in_words(verdict: Verdict, record: LockRecord, clock: Clock, policy: TakeoverPolicy = "always") -> str:
+    """Say a verdict to people, and what follows from it under this `lock.takeover`."""
     lease = record.lease
     lease_seconds = lease.seconds if lease else 0.0
     silence = silence_seconds(record, clock) or 0.0
     if verdict is Verdict.LATE:
         left = format_duration(max(1, round(lease_seconds - silence)))
         return f"late: without a heartbeat, whoever waits takes over in {left}"
+    if needs_person(verdict, record, policy) and verdict is Verdict.EXPIRED:
+        whom = "a person, or the next plan" if may_take_over(policy, record, is_changing=False) else "a person"
+        return f"expired: left for {whom} (lock.takeover: {policy})"
     if verdict is Verdict.EXPIRED:
         return f"expired: the next run will take over in {format_duration(round(lease_seconds))}"
     if verdict is Verdict.HOLD and hold_has_ended(record, clock.now()):

@@ -102,7 +102,8 @@ class Context:
     def subject(self, target: Target) -> phrases.Subject:
         """Say what messages about this lock are about, and which commands they may recommend."""
         lock_options = self.named.options if self.named else ""
-        return phrases.Subject(self.label(target), self.options.again, target.is_local, lock_options)
+        takeover = self.settings.terms.takeover
+        return phrases.Subject(self.label(target), self.options.again, target.is_local, lock_options, takeover)
 
 
 def make_context(call: Call, *, config: Config | None = None) -> Context:
@@ -224,10 +225,7 @@ def operated_target(call: Call) -> tuple[phrases.Subject, Target]:
     extend_environment(context.environ)
     if call.named is not None:
         target = named_target(context, call.named)
-        return (
-            phrases.Subject(call.named.name, context.options.again, target.is_local, call.named.options),
-            target,
-        )
+        return structs.replace(context.subject(target), label=call.named.name), target
     found = find_target(context, command_line.parse(("apply",), {}))
     if isinstance(found, Unlockable):
         raise ConfigError(found.reason, about=context.label())

@@ -13,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 
+from msgspec.structs import replace as replace_struct
+
 from tfguard.backends import load
 from tfguard.backends.environ import extended_environment
 from tfguard.backends.keyring import Keyring
@@ -22,6 +24,7 @@ from tfguard.config.options import Options
 from tfguard.errors import NotInitialised, TfguardError
 from tfguard.lock.opened_lock import OpenedLock, Seen
 from tfguard.lock.queue_record import QueueState
+from tfguard.report.messages.phrases import Subject
 from tfguard.report.reporter import Reporter
 from tfguard.run.call import Call
 from tfguard.run.context import find_target, make_context
@@ -33,13 +36,19 @@ _AT_ONCE = 16
 
 @dataclass(frozen=True)
 class Look:
-    """What one lock showed. `problem`: why nobody knows, in a line."""
+    """What one lock showed. `problem`: why nobody knows, in a line. `mend`: the command that would change that."""
 
-    label: str
+    subject: Subject
     places: list[str] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     queue: QueueState = field(default_factory=QueueState)
     problem: str = ""
+    mend: str = ""
+
+    @property
+    def label(self) -> str:
+        """The pipeline's name, or the lock's own."""
+        return self.subject.label
 
 
 def look_at_pipelines(config: Config, options: Options, environ: Mapping[str, str], report: Reporter) -> list[Look]:
@@ -61,10 +70,10 @@ def look_around(target: Target) -> list[Look]:
     """
     with ExitStack() as stack:
         keyring = stack.enter_context(closing(Keyring()))
-        found: list[tuple[str, OpenedLock | str]] = []
+        found: list[tuple[Subject, OpenedLock | TfguardError]] = []
         for spec in target.stores:
             for name, other in load(spec.backend).locks_beside(spec, keyring.credentials(spec)):
-                found.append((name, _open_stores(_alone(name, other), keyring, stack)))
+                found.append((Subject(name), _open_stores(_alone(name, other), keyring, stack)))
         return _look_at(found)
 
 
@@ -80,35 +89,40 @@ def _open(
     report: Reporter,
     keyring: Keyring,
     stack: ExitStack,
-) -> tuple[str, OpenedLock | str]:
+) -> tuple[Subject, OpenedLock | TfguardError]:
+    own = replace(options, pipeline=name, chdir=None)
+    subject = Subject(name, own.again)
     try:
-        context = make_context(Call(replace(options, pipeline=name, chdir=None), environ, report), config=config)
+        context = make_context(Call(own, environ, report), config=config)
         target = find_target(context, command_line.parse(("apply",), {}))
         if isinstance(target, Unlockable):
-            return name, target.reason.splitlines()[0]
+            return subject, TfguardError(target.reason.splitlines()[0])
+        subject = replace_struct(context.subject(target), label=name)
         with extended_environment(context.environ):
-            return name, _open_stores(target, keyring, stack)
+            return subject, _open_stores(target, keyring, stack)
     except TfguardError as error:
-        return name, _reason(error)
+        return subject, error
 
 
 def _open_stores(target: Target, keyring: Keyring, stack: ExitStack) -> OpenedLock:
     return stack.enter_context(closing(OpenedLock(target.open(keyring), target.deadlines)))
 
 
-def _look_at(found: list[tuple[str, OpenedLock | str]]) -> list[Look]:
+def _look_at(found: list[tuple[Subject, OpenedLock | TfguardError]]) -> list[Look]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda pair: _look(*pair), found))
 
 
-def _look(label: str, lock: OpenedLock | str) -> Look:
-    if isinstance(lock, str):
-        return Look(label, problem=lock)
+def _look(subject: Subject, lock: OpenedLock | TfguardError) -> Look:
+    if isinstance(lock, TfguardError):
+        return _failed(subject, lock)
     try:
-        return Look(label, lock.places, lock.read(), lock.history())
+        return Look(subject, lock.places, lock.read(), lock.history())
     except TfguardError as error:
-        return Look(label, lock.places, problem=_reason(error))
+        return replace(_failed(subject, error), places=lock.places)
 
 
-def _reason(error: TfguardError) -> str:
-    return "not initialised" if isinstance(error, NotInitialised) else error.what or type(error).__name__
+def _failed(subject: Subject, error: TfguardError) -> Look:
+    if isinstance(error, NotInitialised):
+        return Look(subject, problem="not initialised", mend=f"{subject.command} init")
+    return Look(subject, problem=error.what or type(error).__name__, mend=f"{subject.command} doctor")

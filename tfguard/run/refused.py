@@ -16,7 +16,10 @@ def as_error(  # noqa: C901 - one case a refusal, and nothing else
     """Return what a person must hear of a refusal, as the error that it came from."""
     why, waited, label = answer.why, answer.waited_seconds, subject.label
     match why:
-        case refusals.Busy() | refusals.TakeoverRefused():
+        case refusals.TakeoverRefused():
+            text = waiting.takeover_refused(subject, why.record, now)
+            return errors.TakeoverRefused(text, about=NAMED, record=why.record)
+        case refusals.Busy():
             text = waiting.busy(subject, why.record, now, waited_seconds=waited)
             return LockBusy(text, about=NAMED, record=why.record)
         case refusals.NotOurTurn():

@@ -312,7 +312,7 @@ class Runner:
             case refusals.TakeoverRefused(record=record):
                 text = waiting.takeover_refused(task.subject, record, self._clock.now())
                 if self.front.ask(waiting.takeover_question(text)) != "yes":
-                    raise LockBusy(text, about=NAMED, record=record)
+                    raise errors.TakeoverRefused(text, about=NAMED, record=record)
                 # From the answer on: nobody is asked for a while, and then has no time left.
                 terms = msgspec.structs.replace(task.terms, takeover="always")
                 return msgspec.structs.replace(request, lock=msgspec.structs.replace(request.lock, terms=terms))

@@ -14,6 +14,7 @@ import msgspec
 
 from tfguard.clock import parse_created
 from tfguard.durations import spoken_duration
+from tfguard.lock.protocol import TakeoverPolicy
 from tfguard.lock.store import LockRecord
 from tfguard.text import printable
 
@@ -27,13 +28,15 @@ class Subject(msgspec.Struct, frozen=True):
     """
     What a message is about. `label`: the pipeline, else the state. `command`: how to address it again
     (`tfguard -p prod/network`). `is_local`: the kernel keeps the lock, so there is nothing to unlock. `lock_options`:
-    what names the lock to `status` and `unlock` where it is not the state's own.
+    what names the lock to `status` and `unlock` where it is not the state's own. `takeover`: what happens to a dead
+    holder's lock.
     """
 
     label: str
     command: str = "tfguard"
     is_local: bool = False
     lock_options: str = ""
+    takeover: TakeoverPolicy = "always"
 
     @property
     def status(self) -> str:
