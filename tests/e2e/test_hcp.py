@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.e2e.conftest import GATED, SHORT_LEASE, Stage, base_environ
@@ -14,6 +15,7 @@ from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
 from tests.e2e.test_commands import STILL
 from tests.support.authority import Authority
+from tests.support.eventually import eventually
 from tests.support.hcp_server import Hcp, Workspace, hcp_serving
 
 pytestmark = pytest.mark.e2e
@@ -115,6 +117,38 @@ def test_after_a_kill_of_all_of_a_run_the_next_takes_exactly_its_lock_over(
 
     assert still.startswith("tfguard ")
     assert result.code == 0, str(result)
+    assert workspace.locked_by == ""
+
+
+def test_the_late_write_of_a_superseded_run_is_taken_while_the_next_one_holds_the_lock(
+    made: Callable[..., tuple[Stage, Workspace]],
+) -> None:
+    """As it is: HCP Terraform knows tokens, not lock IDs. README says so."""
+    stage, workspace = made(GATED)
+    process = stage.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
+    stage.wait_for_log("begin")
+    front = psutil.Process(process.pid)
+    tree = [front, *front.children(recursive=True)]
+    terraform = next(each for each in tree if each.name() == "terraform")
+    for each in tree:
+        each.suspend()
+    frozen = workspace.reason
+
+    with running(stage.start_tfguard(*APPLY)) as second:
+        stage.wait_for_log("begin", 2, 60)
+        taken = workspace.reason
+        for each in tree:
+            if each != terraform:
+                each.kill()  # Nobody is left who would keep it from writing.
+        stage.open_gate()
+        terraform.resume()
+        eventually(lambda: workspace.versions, 60, "a late write")
+        result = second.end(timeout=120)
+    process.communicate(timeout=60)
+
+    assert frozen.startswith("tfguard ") and taken.startswith("tfguard ") and frozen != taken
+    assert len(workspace.versions) == 1, "the other of the two writes came with a serial that was taken by then"
+    assert result.code in (0, 1), str(result)
     assert workspace.locked_by == ""
 
 

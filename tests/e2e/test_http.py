@@ -158,6 +158,21 @@ def test_a_serial_that_is_taken_fails_the_run_and_frees_the_lock(stage: Make) ->
     assert made.leftovers() == []
 
 
+def test_what_terraform_could_not_save_is_pushed_under_the_same_lock(stage: Make) -> None:
+    made = stage("gitlab", text=GATED)
+
+    with running(made.start_tfguard(*APPLY)) as ours:
+        ours.wait_for_work(made)
+        made.states.ask("POST", made.key.replace(made.states.endpoint, f"{made.states.endpoint}/fail"), b"")
+        made.open_gate()
+        result = ours.end(timeout=120)
+
+    assert made.resources() == ["terraform_data.work"], str(result)
+    assert "errored.tfstate" in result.err
+    assert not (made.path / "errored.tfstate").exists()
+    assert made.leftovers() == []
+
+
 # --- other servers ------------------------------------------------------------------------------------------------
 
 

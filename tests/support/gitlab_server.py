@@ -18,8 +18,9 @@ app/services/terraform/remote_state_handler.rb of gitlabhq; its page "GitLab-man
 write with another ID. `/careless/NAME` refuses a second lock, and takes everything else from everybody.
 (developer.hashicorp.com/terraform/language/backend/http says no more than that 423 or 409 means locked.)
 
-`GET /lock-of/PATH` and `/versions-of/PATH` are for tests: the ID that holds a state, and its serials. Prints
-`LISTENING <port>`; ends when stdin does.
+`GET /lock-of/PATH` and `/versions-of/PATH` are for tests: the ID that holds a state, and its serials. After
+`POST /fail/PATH` the next three writes of a state fail with 500: all that Terraform tries. Prints `LISTENING <port>`;
+ends when stdin does.
 """
 
 from __future__ import annotations
@@ -43,10 +44,11 @@ _USER = "gitlab-ci-token"
 
 @dataclass
 class State:
-    """One state. `versions` are its contents by their serials."""
+    """One state. `versions` are its contents by their serials; so many writes as `failures` says will fail."""
 
     versions: dict[int, bytes] = field(default_factory=dict)
     lock: dict[str, Any] | None = None
+    failures: int = 0
 
 
 class Server(http.server.ThreadingHTTPServer):
@@ -99,6 +101,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         for prefix, of in (("/lock-of", _lock_of), ("/versions-of", _versions_of)):
             if path.startswith(prefix + "/"):
                 return HTTPStatus.OK, json.dumps(of(self._state(path.removeprefix(prefix)))).encode()
+        if path.startswith("/fail/"):
+            self._state(path.removeprefix("/fail")).failures = 3
+            return HTTPStatus.OK, b"{}"
         if not self._is_known():
             return HTTPStatus.UNAUTHORIZED, b'{"message":"401 Unauthorized"}'
         gitlab = _GITLAB.fullmatch(path)
@@ -127,7 +132,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "GET":
             return _latest(state)
         holder = state.lock["ID"] if state.lock else None
-        if holder != given:
+        state.failures, is_failing = max(0, state.failures - 1), state.failures > 0
+        if holder != given or is_failing:
             return HTTPStatus.INTERNAL_SERVER_ERROR, b'{"message":"500 Internal Server Error"}'
         try:
             wanted = json.loads(body)["serial"]
