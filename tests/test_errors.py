@@ -62,7 +62,7 @@ def test_every_outcome_is_an_errors_or_a_runs():
 
 
 def test_one_status_means_one_outcome():
-    """A script that sees the status knows the outcome, but for why a lock was not to be had: a person is needed, or not."""
+    """A script that sees the status knows the outcome; why a lock was not to be had is told apart."""
     outcomes: dict[int, set[str]] = {}
     for code, outcome in EXIT_CODES.values():
         outcomes.setdefault(code, set()).add(outcome)

@@ -11,7 +11,7 @@ Everything that can go wrong, one class per thing that a caller or a person does
     ├── StoreDenied                    77  store-error     the store answered, and the answer is no
     │   └── ActionDenied               77  store-error     the credentials are good, and lack a permission
     ├── LockBusy                       75  lock-timeout    somebody else holds the lock; we gave up waiting
-    │   └── TakeoverRefused            75  takeover-refused  its holder is dead, and `lock.takeover` leaves it to a person
+    │   └── TakeoverRefused            75  takeover-refused  its holder is dead; only a person may free it
     ├── LeaseLost                      76  lock-lost       we had the lock and no longer have it
     ├── RunTimeout                    124  run-timeout     the run took longer than its `run_timeout`
     ├── ProgramNotFound               127  config-error    no such program

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from collections.abc import Callable, Mapping
 
 import psutil
@@ -284,3 +285,29 @@ def test_hold_unlock_history_and_doctor_know_both_halves_as_one_lock(stage: Make
     assert not any("Traceback" in each.err for each in others)
     assert "succeeded" in history
     assert made.leftovers() == []
+
+
+def test_a_tfguard_inside_a_run_works_under_its_lock_and_one_elsewhere_on_its_own_state(stage: Make) -> None:
+    """What was pinned for Terraform (data directory, address) is for no tfguard that it starts."""
+    other = stage("gitlab", text=STILL, name="other")
+    command = f"{sys.executable} -m tfguard"
+    work = f"{command} plan -input=false && cd {other.path} && {command} apply -auto-approve -input=false"
+    made = stage("gitlab", text='resource "terraform_data" "first" {}\n')
+    first = made.tfguard(*APPLY)
+    made.write(
+        f"""
+        resource "terraform_data" "first" {{}}
+        resource "terraform_data" "second" {{
+          provisioner "local-exec" {{
+            command = "{work}"
+          }}
+        }}
+        """
+    )
+    made.init()
+
+    second = made.tfguard("apply", "-auto-approve", "-input=false", "-target=terraform_data.second")
+
+    assert (first.code, second.code) == (0, 0), f"{first}{second}"
+    assert other.resources() == ["terraform_data.a", "terraform_data.b"]
+    assert made.leftovers() == other.leftovers() == []
