@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +20,8 @@ import pytest
 import yaml
 
 from tests.ci.gitlab import TEMPLATE
-from tests.conftest import S3
+from tests.conftest import S3, States
 from tests.e2e.conftest import ROOT, Stage
-from tests.support.serving import Request, serving
 from tfguard.cli import own_commands
 from tfguard.config import options
 
@@ -235,47 +235,26 @@ def blocks(page: Path, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-@pytest.fixture
-def gitlab_state() -> Iterator[tuple[str, list[str]]]:
-    """The part of GitLab that keeps a state; and what it was asked."""
-    asked: list[str] = []
-    kept: list[bytes] = []
-
-    def answer(request: Request) -> tuple[int, bytes]:
-        asked.append(f"{request.method} {request.path.partition('?')[0]}")
-        if request.method == "POST" and not request.path.endswith("/lock"):
-            kept.append(request.body)
-        if request.method != "GET":
-            return 200, b""
-        return (200, kept[-1]) if kept else (404, b"")
-
-    with serving(answer) as address:
-        yield f"{address}/api/v4", asked
-
-
 @pytest.mark.e2e
-def test_gitlabs_page_shows_a_backend_and_a_tfguard_yml_that_work(
-    stage: Callable[..., Stage], gitlab_state: tuple[str, list[str]]
-) -> None:
-    address, asked = gitlab_state
+def test_gitlabs_page_shows_a_backend_and_a_tfguard_yml_that_work(stage: Callable[..., Stage], states: States) -> None:
     (backend,) = blocks(EXAMPLES / "gitlab/README.md", "hcl")
     variables, tfguard_yml = blocks(EXAMPLES / "gitlab/README.md", "yaml")
     made = stage("local", is_initialised=False)
     (made.path / "backend.tf").write_text(backend)
-    (made.path / "tfguard.yml").write_text(tfguard_yml.replace("s3://acme-locks/tfguard", f"file://{made.path}/locks"))
+    (made.path / "tfguard.yml").write_text(tfguard_yml)
     written = yaml.safe_load(variables)["variables"]
-    job = {"CI_API_V4_URL": address, "CI_PROJECT_ID": "1", "CI_JOB_TOKEN": "t0ken"}
+    project = str(uuid.uuid4().int)
+    job = {"CI_API_V4_URL": f"{states.endpoint}/api/v4", "CI_PROJECT_ID": project, "CI_JOB_TOKEN": "t0ken"}
     job["TF_HTTP_ADDRESS"] = expanded(written["TF_HTTP_ADDRESS"], job)
+    environ = {name: expanded(text, job) for name, text in written.items()}
 
-    result = made.tfguard(
-        "run", "prod/network", **{name: expanded(text, job) for name, text in written.items()}, TFGUARD_APPROVE="auto"
-    )
+    assert made.tfguard("init", "-input=false", **environ).code == 0
+    result = made.tfguard("apply", "-auto-approve", **environ)
 
     assert result.code == 0, str(result)
-    state = "/api/v4/projects/1/terraform/state/prod-network"
-    assert [call for call in asked if call.endswith("/lock")][:2] == [f"POST {state}/lock", f"DELETE {state}/lock"]
-    assert f"POST {state}" in asked
-    assert "prod/network: locked" in result.err
+    assert "prod-network: locked" in result.err and "lease_s=90" in result.err
+    assert states.serials(job["TF_HTTP_ADDRESS"]) and states.lock_of(job["TF_HTTP_ADDRESS"]) == ""
+    assert states.serials(f"{job['TF_HTTP_ADDRESS']}-tfguard-queue"), "the line and the history are beside it"
 
 
 def expanded(text: object, variables: Mapping[str, str]) -> str:
