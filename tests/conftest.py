@@ -23,8 +23,14 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support import consul_server, emulators
+from tests.support import azure_server, consul_server, emulators
 from tests.support.dispositions import restore_dispositions
+from tfguard.backends.azurerm.client import Client as AzureClient
+from tfguard.backends.azurerm.client import Listed
+from tfguard.backends.azurerm.credentials import Credentials as AzureCredentials
+from tfguard.backends.azurerm.spec import AzureAccess, AzureState
+from tfguard.backends.azurerm.store import StateLease
+from tfguard.lock.lockinfo import LockInfo
 
 ACCESS_KEY = "testkey"
 SECRET_KEY = "testsecret"
@@ -304,6 +310,57 @@ class Gcs:
 @pytest.fixture(scope="session")
 def gcs(shared: Path) -> Gcs:
     return Gcs(_endpoint(shared, "gcs", emulators.gcs_argv) + "/storage/v1/")
+
+
+@dataclass(frozen=True)
+class Azure:
+    """Azure's blobs. `environ` is the way to them: what every program that talks to them needs to be given."""
+
+    environ: dict[str, str]
+    account: str = azure_server.ACCOUNT
+    key: str = azure_server.KEY
+
+    def container(self) -> str:
+        """Create an empty container; gives its name."""
+        name = f"state-{uuid.uuid4().hex[:12]}"
+        with contextlib.closing(self.client(name)) as client:
+            client._ask("PUT", "writing", "", query={"restype": "container"})
+        return name
+
+    def client(self, container: str) -> AzureClient:
+        """Our own client, for looking at what we and Terraform did."""
+        blob = AzureState(container=container, key="", azure=AzureAccess(account=self.account, access_key=self.key))
+        credentials = AzureCredentials(blob.azure)
+        credentials.resolve()
+        return AzureClient(blob, credentials, owns_credentials=True, environ=self.environ)
+
+    def body(self, container: str, key: str) -> bytes | None:
+        """The raw blob, None if there is none."""
+        with contextlib.closing(self.client(container)) as client:
+            found = client.read(key, 1 << 24)
+            return found[1] if found else None
+
+    def put(self, container: str, key: str, body: bytes) -> None:
+        """Write a blob, whatever is there."""
+        with contextlib.closing(self.client(container)) as client:
+            client.write(key, body)
+
+    def holder(self, container: str, key: str) -> LockInfo | None:
+        """Who has Terraform's own lock on a state."""
+        with contextlib.closing(self.client(container)) as client:
+            return StateLease(client, key).read()
+
+    def blobs(self, container: str) -> list[Listed]:
+        """Every blob in the container."""
+        with contextlib.closing(self.client(container)) as client:
+            return list(client.listed(""))
+
+
+@pytest.fixture(scope="session")
+def azure(shared: Path) -> Azure:
+    folder = shared / "azure-authority"
+    proxy = _endpoint(shared, "azure", lambda: emulators.azure_argv(folder))
+    return Azure({"HTTPS_PROXY": proxy, "SSL_CERT_FILE": str(folder / "authority.pem")})
 
 
 @pytest.fixture(scope="session")

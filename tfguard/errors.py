@@ -240,7 +240,13 @@ class Interrupted(TfguardError):
 
 
 class Conflict(Exception):
-    """A conditional write found the record other than expected. Read, then decide."""
+    """
+    A conditional write found the record other than expected. Read, then decide.
+
+    `record` is set where it is not this record but another lock that stands in the way, which a read does not show.
+    """
+
+    record: LockRecord | None = None
 
 
 def assert_never(value: NoReturn) -> NoReturn:

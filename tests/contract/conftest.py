@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import Azure
 from tests.contract.kinds import (
+    AzureKind,
     ConsulKind,
     DynamoDBKind,
     GcsKind,
@@ -18,6 +20,7 @@ from tests.contract.kinds import (
 )
 from tests.support.eventually import patience
 from tfguard.backends.aws import sessions
+from tfguard.backends.azurerm import client as azure_client
 from tfguard.backends.consul import client as consul_client
 from tfguard.backends.gcs import client as gcs_client
 from tfguard.backends.http import client as http_client
@@ -25,7 +28,7 @@ from tfguard.backends.local import store as local_store
 
 _EMULATED = [
     pytest.param(name, marks=pytest.mark.emulator)
-    for name in ("dynamodb", "s3", "s3-versioned", "consul", "gcs", "gitlab")
+    for name in ("dynamodb", "s3", "s3-versioned", "consul", "gcs", "gitlab", "azure", "azure-guarding")
 ]
 
 
@@ -33,7 +36,7 @@ _EMULATED = [
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
     for name in ("CONNECT_SECONDS", "READ_SECONDS"):
-        for module in (sessions, consul_client, gcs_client, http_client):
+        for module in (sessions, azure_client, consul_client, gcs_client, http_client):
             monkeypatch.setattr(module, name, patience(getattr(module, name)))
     monkeypatch.setattr(local_store, "_QUEUE_SECONDS", patience(local_store._QUEUE_SECONDS))
 
@@ -64,6 +67,11 @@ def _make(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
         return DynamoDBKind(request.getfixturevalue("dynamodb"))
     if request.param == "consul":
         return ConsulKind(request.getfixturevalue("consul"))
+    if request.param.startswith("azure"):
+        server: Azure = request.getfixturevalue("azure")
+        for name, value in server.environ.items():
+            request.getfixturevalue("monkeypatch").setenv(name, value)
+        return AzureKind(server, is_guarding=request.param == "azure-guarding")
     if request.param == "gcs":
         return GcsKind(request.getfixturevalue("gcs"))
     if request.param == "gitlab":

@@ -188,7 +188,7 @@ MUTANTS = (
     _in("lock.session", "the first heartbeat is counted from the last request", ("self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime()", "jittered(deadlines.heartbeat)"), tests=("tests/lock/test_session.py",)),
     _in("lock.session", "a loss is kept from the main thread", ("            self._post(protocol.Lost(kind=lost.kind, record=lost.record))\n", "")),
     _in("lock.session", "a lock that may be another's is released as lost", ("        for store in self._stores:\n            record = self._insist(store.read, adopt.base, lambda: self._must_release)", "        for store in self._stores[:1]:\n            record = self._insist(store.read, adopt.base, lambda: self._must_release)")),
-    _in("lock.session", "a successor takes a late copy for its lock", ("record.lease.sent < adopt.base", "record.lease.sent < 0"), tests=("tests/lock/test_session.py",)),
+    _in("lock.protocol", "a successor takes a late copy for its lock", ("record.lease.sent < self.base", "record.lease.sent < 0"), tests=("tests/lock/test_session.py",)),
     _in("guard.keeper_rules", "the child is signalled by everyone who asks", ("        if self.watchdog.interrupt_once():\n", "        if self:\n"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "a child starts after all", ("if self._is_stopping or self.watchdog.lost or self._has_child:", "if self._has_child:"), tests=("tests/guard/test_keeper_rules.py",)),
     _in("guard.keeper_rules", "what a dead keeper was pushing is forgotten", ("        if self._has_child:  # A push", "        if not self:  # A push"), tests=("tests/guard/test_keeper_rules.py",)),

@@ -38,6 +38,7 @@ GITLAB_CI_LOCAL = "gitlab-ci-local@4.61.1"  # the last that runs on Node 20
 PYTHON_LOCK_CLIENT = ("python-dynamodb-lock", "0.9.1")
 NPM_LOCK_CLIENT = ("dynamodb-lock-client", "0.7.3")
 NPM_SDK = "aws-sdk@2"
+AZURITE = "azurite@3.35.0"
 #: What Debian signs its archive with; a machine that is no Debian has consul itself, or none.
 _DEBIANS_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 START_SECONDS = 300.0
@@ -202,6 +203,24 @@ def consul_argv(*, with_acl: bool = False) -> list[str]:
     return [sys.executable, str(Path(__file__).with_name("consul_server.py")), consul(), *(["acl"] if with_acl else [])]
 
 
+def azurite() -> str:
+    """The path of Microsoft's own emulator of Azure's blobs."""
+
+    def install_into(directory: Path) -> None:
+        quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
+        _run([_program("npm"), "install", *quiet, "--prefix", str(directory), AZURITE])
+
+    _program("node")
+    home = _made_once(AZURITE.replace("@", "-"), install_into)
+    return str(home / "node_modules" / ".bin" / "azurite-blob")
+
+
+def azure_argv(folder: Path) -> list[str]:
+    """Azure's blobs behind a proxy, which is the way to them; `folder` gets the authority that certifies them."""
+    start = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from tests.support.azure_server import main; main()"
+    return [sys.executable, "-c", start, azurite(), str(folder)]
+
+
 def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
     """
     Fetch Debian's packages and unpack them, with lists of packages of our own: the machine's may be missing, and are
@@ -230,7 +249,7 @@ def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
 def prefetch() -> list[str]:
     """Fetch everything; gives one line for each thing that could not be had."""
     problems = []
-    packed = (tofu_binary, gitlab_ci_local, rsync, consul, pinned_wheels)
+    packed = (tofu_binary, gitlab_ci_local, rsync, consul, azurite, pinned_wheels)
     for fetch in (lambda: _loopback_class(_dynamodb_home()), *packed):
         try:
             fetch()

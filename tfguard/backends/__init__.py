@@ -33,11 +33,7 @@ BACKENDS: dict[str, str] = {
     "http": "tfguard.backends.http.backend",
     "cloud": "tfguard.backends.hcp.backend",
     "remote": "tfguard.backends.hcp.backend",
-}
-
-#: Why no store of ours can hold the lock of these backends while Terraform runs.
-_WHY_NOT = {
-    "azurerm": "without it Terraform cannot write",
+    "azurerm": "tfguard.backends.azurerm.backend",
 }
 
 
@@ -142,9 +138,8 @@ def locate(
     if backend.type in BACKENDS:
         return load(backend.type).locate(Attributes(backend.config, source), directory, workspace, environ)
     kind = printable(backend.type, 20)
-    why = _WHY_NOT.get(backend.type, "it has no store for it")
     return Unlockable(
-        f"tfguard cannot hold the lock of the {kind} backend: {why}.\n"
+        f"tfguard cannot hold the lock of the {kind} backend: it has no store for it.\n"
         "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: …}",
         needs_lock=True,
     )

@@ -63,6 +63,11 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: Whether it has no room for a lease, as `Store.needs_guard` has it.
     needs_guard: ClassVar[bool] = False
 
+    @property
+    def child_locks(self) -> bool:
+        """Whether Terraform's own lock has to be the child's: what we hold stands beside it (`lock.guarded`)."""
+        return False
+
     def open(self, credentials: Credentials | None = None) -> Store:
         """
         Open the lock's store. Nothing is asked of it yet, but credentials are resolved.

@@ -10,6 +10,7 @@ from typing import Any, Union
 import msgspec
 
 from tfguard.backends.aws.spec import DynamoDBSpec, S3Spec, S3State, WorkspaceProbe
+from tfguard.backends.azurerm.spec import AzureSpec, AzureState
 from tfguard.backends.consul.spec import ConsulSpec, ConsulState
 from tfguard.backends.gcs.spec import GcsSpec, GcsState, StateProbe
 from tfguard.backends.hcp.spec import HcpSpec
@@ -30,9 +31,10 @@ StoreSpec = Union[
     HttpSpec,
     GitLabGuardSpec,
     HcpSpec,
+    AzureSpec,
 ]
 #: Where a state may lie that is not the lock's own file.
-StatePlace = Union[S3State, ConsulState, GcsState]
+StatePlace = Union[S3State, ConsulState, GcsState, AzureState]
 #: How to ask for a workspace that Terraform would create under a lock of its own.
 AnyProbe = Union[WorkspaceProbe, StateProbe]
 
@@ -67,6 +69,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def is_local(self) -> bool:
         """Whether the kernel alone holds the lock, and ends it together with its holder."""
         return all(spec.is_kernel_lock for spec in self.stores)
+
+    @property
+    def child_locks(self) -> bool:
+        """Whether Terraform takes its own lock by itself, with ours beside it."""
+        return self.backend == "named" or any(spec.child_locks for spec in self.stores)
 
     @property
     def state_place(self) -> StateSpec | None:

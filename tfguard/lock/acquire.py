@@ -276,7 +276,9 @@ class Acquirer:
         self._dead[index, self._id] = seen
         try:
             stored = store.replace(seen, record) if seen else store.create(record)
-        except Conflict:
+        except Conflict as conflict:
+            if conflict.record is not None:
+                raise Busy(conflict.record) from conflict
             return self._after_doubt(index, seen)
         except StoreUnavailable:
             lease = self._after_doubt(index, seen)

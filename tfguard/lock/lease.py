@@ -58,7 +58,7 @@ class HeldLease:
         """Never send a beat below `upto`: a predecessor may have, and its answer is lost."""
         self._next_beat = max(self._next_beat, upto)
 
-    def renew(self, *, token: int | None = None) -> bool:
+    def renew(self, *, token: int | None = None, inner: str | None = None) -> bool:
         """
         Write one heartbeat; return whether the lease is now counted from a later instant.
 
@@ -78,7 +78,7 @@ class HeldLease:
             return True
         before = self.base
         sent_at = self._clock.boottime()
-        record = self._next_record(self.record.lease, sent_at, token)
+        record = self._next_record(self.record.lease, sent_at, token, inner)
         try:
             self._found(self.store.replace(self.record, record))
         except Conflict:
@@ -89,7 +89,7 @@ class HeldLease:
                 raise
         return self.base > before
 
-    def _next_record(self, lease: Lease, sent_at: float, token: int | None) -> LockRecord:
+    def _next_record(self, lease: Lease, sent_at: float, token: int | None, inner: str | None) -> LockRecord:
         beat, self._next_beat = self._next_beat, self._next_beat + 1
         self._sent[beat] = sent_at
         lease = msgspec.structs.replace(
@@ -100,6 +100,7 @@ class HeldLease:
             sender=own_mark(),
             beaten_at=created(self._clock.now()),
             token=lease.token if token is None else token,
+            inner=lease.inner if inner is None else inner,
         )
         return msgspec.structs.replace(self.record, lease=lease)
 
@@ -186,13 +187,13 @@ class HeldLock:
         """The record of the dead holder from whom we took the lock over, if we did."""
         return next((lease.dead for lease in self.leases if lease.dead), None)
 
-    def renew(self, *, token: int | None = None) -> bool:
+    def renew(self, *, token: int | None = None, inner: str | None = None) -> bool:
         """Beat every record; return whether `base` moved. A loss is raised at once, an outage after all were tried."""
         before = self.base
         outage: TfguardError | None = None
         for lease in self.leases:
             try:
-                lease.renew(token=token)
+                lease.renew(token=token, inner=inner)
             except LeaseLost:
                 if lease.store.refuses_late_writes:
                     self._release_guards()

@@ -84,6 +84,15 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
     is_nested: bool = False
     force_unlock_id: str = ""
 
+    def loss(self, record: LockRecord | None) -> Lost | None:
+        """Return how the lock that the dead keeper held was lost; None if this record shows it still."""
+        if record is not None and record.id != self.lock_id:
+            return Lost(kind="another's", record=record)
+        # Beats only grow: if it shows less than had landed, it was unlocked, and its first write arrived again, late.
+        if record is None or (record.lease is not None and record.lease.sent < self.base):
+            return Lost(kind="gone")
+        return None
+
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The run is over: release, write history, go. Answered by Released."""

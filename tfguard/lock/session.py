@@ -19,10 +19,11 @@ from tfguard.clock import WaitingClock, created
 from tfguard.lock import protocol, queue_record, refusals
 from tfguard.lock.acquire import Busy
 from tfguard.lock.deadlines import RETRY_SECONDS, Deadlines, jittered
+from tfguard.lock.inner_watch import InnerWatch
 from tfguard.lock.inside import Inside
 from tfguard.lock.lease import HeldLease, HeldLock
 from tfguard.lock.queue import Queue
-from tfguard.lock.store import LockRecord, Store, queue_store
+from tfguard.lock.store import Store, queue_store
 from tfguard.lock.waiting import Failure, Waiter, check_workspace
 
 _T = TypeVar("_T")
@@ -142,6 +143,7 @@ class LockSession:
     def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
+        self._inner = InnerWatch(self._stores)
         leaves_none = not self._request.is_changing
         self._queue = Queue(queue_store(self._stores), self._clock, self._clock.sleep, leaves_none=leaves_none)
         if self._adopt is not None and self._adopt.is_nested:
@@ -158,7 +160,7 @@ class LockSession:
         leases: list[HeldLease] = []
         for store in self._stores:
             record = self._insist(store.read, adopt.base, lambda: self._must_release)
-            if adopt.stage == "held" and (lost := _loss(record, adopt)):
+            if adopt.stage == "held" and (lost := adopt.loss(record)):
                 self._post(lost)
                 return
             if record is None or record.id != adopt.lock_id:
@@ -254,6 +256,10 @@ class LockSession:
             # kept all the same: the deadlines count from the old base, and a child that is unsafe starts frozen.
             with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
                 lock.renew()
+        if self._inner.is_on and lock.dead is not None:
+            self._insist(lambda: self._inner.free(lock), lock.base, lambda: True)
+            with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
+                lock.renew(inner="")
         self._assign_token(lock)
         self._refuse_errored(lock)
         if lock.dead is not None:
@@ -297,21 +303,26 @@ class LockSession:
         tells us of a force-unlock.
         """
         deadlines = self._deadlines
-        pause = None
+        pause, due_at = None, 0.0
         if deadlines and self._lock:
             pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
-        while not self._wake.wait(pause):
-            assert deadlines is not None
-            pause = jittered(deadlines.heartbeat if self._renew() else RETRY_SECONDS)
+            due_at = self._clock.boottime() + pause
+        while not self._wake.wait(self._inner.pause(pause)):
+            assert deadlines is not None and self._lock is not None
+            inner = self._inner.learn(self._lock)
+            if self._inner.is_on and inner is None and (pause := due_at - self._clock.boottime()) > 0:
+                continue
+            pause = jittered(deadlines.heartbeat if self._renew(inner) else RETRY_SECONDS)
+            due_at = self._clock.boottime() + pause
             if self._is_abandoned:
                 return
 
-    def _renew(self) -> bool:
+    def _renew(self, inner: str | None = None) -> bool:
         assert self._lock is not None
         if not self._is_watched():
             return False
         try:
-            landed = self._lock.renew()
+            landed = self._lock.renew(inner=inner)
         except errors.LeaseLost as lost:
             self._is_abandoned = True
             self._post(protocol.Lost(kind=lost.kind, record=lost.record))
@@ -430,16 +441,6 @@ class LockSession:
         # One try is no wait, however long its answer takes.
         waited = self._clock.boottime() - self._started_at if self._request.terms.timeout_seconds > 0 else 0.0
         self._post(protocol.Failed(why=why, waited_seconds=waited))
-
-
-def _loss(record: LockRecord | None, adopt: protocol.Adoption) -> protocol.Lost | None:
-    """Return how the lock that a dead keeper held was lost; None if this record shows it still."""
-    if record is not None and record.id != adopt.lock_id:
-        return protocol.Lost(kind="another's", record=record)
-    # Beats only grow: if it shows less than had landed, it was unlocked, and its first write arrived again, late.
-    if record is None or (record.lease is not None and record.lease.sent < adopt.base):
-        return protocol.Lost(kind="gone")
-    return None
 
 
 def _error_of(state: tenacity.RetryCallState) -> str:

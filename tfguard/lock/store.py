@@ -41,7 +41,8 @@ class Lease(Stranger, frozen=True, kw_only=True, omit_defaults=True):
     `beat` counts heartbeats and only grows. `duration_ms` is the *holder's* lease, as it is written: waiters obey it,
     not their own setting, and read it by `seconds`. `boot` and `sent` (seconds of boottime) let a process on the same
     boot judge the age of a beat exactly, and `sender` (`clock.own_mark`) see whether there can be another; `beaten_at`
-    is for people. `hold_until` (RFC 3339) marks a hold: a lock without a child, taken by hand.
+    is for people. `hold_until` (RFC 3339) marks a hold: a lock without a child, taken by hand. `inner` is the ID
+    of the lock that the child has taken by itself beside this one, once it is known: see `guarded`.
     """
 
     beat: Count
@@ -55,6 +56,7 @@ class Lease(Stranger, frozen=True, kw_only=True, omit_defaults=True):
     beaten_at: str = ""
     hold_until: str = ""
     reason: str = ""
+    inner: str = ""
 
     @property
     def seconds(self) -> float:

@@ -182,11 +182,14 @@ class Waiter:
         watches = self._acquirer.watches
         watch = next((watch for watch in watches if watch.record), watches[0])
         now = self._clock.boottime()
-        expires_in = self._expires_in()
+        record = error.record if isinstance(error, Busy) else watch.record
+        # Of a lock that stands beside the one we watch we know no more than whose it is.
+        is_beside = record is not None and watch.record is not None and record.id != watch.record.id
+        expires_in = float("inf") if is_beside else self._expires_in()
         self._post(
             protocol.Waiting(
-                record=error.record if isinstance(error, Busy) else watch.record,
-                seen_seconds=now - watch.since if watch.record else 0.0,
+                record=record,
+                seen_seconds=now - watch.since if watch.record and not is_beside else 0.0,
                 expires_in_seconds=None if expires_in == float("inf") else expires_in,
                 remaining_seconds=max(0.0, self._remaining()),
                 trouble=str(error) if isinstance(error, errors.TfguardError) else "",

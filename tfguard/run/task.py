@@ -91,7 +91,7 @@ def _push_argv(look: Look, invocation: Invocation) -> tuple[str, ...]:
             return ()
         if not isinstance(own, Target) or (own.path, own.stores) != (target.path, target.stores):
             return ()
-    return (*context.terraform, "state", "push", "-lock=false")
+    return (*context.terraform, "state", "push", "-lock-timeout=60s" if target.child_locks else "-lock=false")
 
 
 def _pushed_file(context: Context, invocation: Invocation) -> str:

@@ -98,14 +98,20 @@ def child_arguments(context: Context, invocation: Invocation, footing: Footing) 
     Return the arguments and the environment of a Terraform that runs under our lock.
 
     Without its own locking where we hold its lock, and with what decides which state it writes pinned; with its own
-    locking in `named` mode.
+    locking where that has to be its own, and in `named` mode.
     """
     if context.settings.lock.mode == "named":
-        left = max(0.0, context.settings.terms.timeout_seconds - footing.held.waited_seconds)
-        return command_line.native_arguments(invocation, left), dict(footing.environ)
+        return command_line.native_arguments(invocation, _left(context, footing)), dict(footing.environ)
     pinned, environ = footing.pin(invocation)
+    if footing.look.target.child_locks:
+        return command_line.native_arguments(pinned, _left(context, footing)), dict(environ)
     lock_id, folder = footing.held.lock_id, footing.folder
     return command_line.child_arguments(*child_backend.given(pinned, environ, footing.look, lock_id, folder))
+
+
+def _left(context: Context, footing: Footing) -> float:
+    """For how long a Terraform that locks by itself may still wait."""
+    return max(0.0, context.settings.terms.timeout_seconds - footing.held.waited_seconds)
 
 
 def _for_pipeline(context: Context) -> Invocation:

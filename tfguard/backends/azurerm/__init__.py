@@ -1,0 +1,1 @@
+"""Terraform's azurerm backend: its own lock on the state's blob, and our record beside it."""

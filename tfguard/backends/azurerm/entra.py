@@ -1,0 +1,273 @@
+"""
+Tokens of Microsoft Entra, in the order in which Terraform asks for them, and the account's key by one of them.
+
+| order | who we are |
+|---|---|
+| 1 | `client_certificate(_path)`: with azure-identity, which the extra `tfguard[azurerm]` brings |
+| 2 | `client_secret`, or its file |
+| 3 | `use_oidc`: a token of the job's own (given, in a file, or asked for at GitHub or Azure DevOps); AKS's in a file |
+| 4 | `use_msi`: the machine's own identity |
+| 5 | `use_cli`: whoever has signed in with `az` |
+
+The first that is complete is taken; if it fails, none of the later ones is tried. All but the certificate are one
+question over plain HTTP, or one call of `az`.
+"""
+
+from __future__ import annotations
+
+import json
+import ssl
+import subprocess
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urlencode
+
+from tfguard.backends.azurerm.answers import WHERE_CREDENTIALS_COME_FROM, lines_of
+from tfguard.backends.net.no_answer import NoAnswer
+from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.transport import Request, Response, Transport
+from tfguard.backends.net.trust import Trust
+from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable
+from tfguard.text import printable
+
+if TYPE_CHECKING:
+    from tfguard.backends.azurerm.spec import AzureAccess
+
+#: Tokens are asked for in a thread of their own, or before anything else: these may take longer than a heartbeat.
+_CONNECT_SECONDS = 5.0
+_READ_SECONDS = 20.0
+_CLI_SECONDS = 60.0
+_MAX_BYTES = 1024 * 1024
+_MAX_FILE_BYTES = 64 * 1024
+_AUDIENCE = "api://AzureADTokenExchange"
+_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+_MSI = "http://169.254.169.254/metadata/identity/oauth2/token"
+Found = tuple[str, datetime | None]
+
+
+class Entra:
+    """One access's tokens. Every method raises StoreDenied, StoreMisconfigured, StoreUnavailable."""
+
+    def __init__(self, access: AzureAccess, environ: Mapping[str, str]) -> None:
+        self._access = access
+        self._environ = environ
+        trust = Trust(environ, advice="Correct SSL_CERT_FILE.")
+        self._transport = Transport(Proxies(environ), trust, _CONNECT_SECONDS, _READ_SECONDS, kept=0)
+
+    def token(self, resource: str) -> Found:
+        """Return a token for a resource (`https://storage.azure.com`), and when it ends."""
+        access = self._access
+        if access.certificate or access.certificate_file:
+            return self._by_certificate(resource)
+        if access.tenant and access.client:
+            if secret := access.client_secret or _read(access.client_secret_file):
+                return self._by_proof(resource, {"client_secret": secret})
+            if (access.use_oidc or access.use_workload_identity) and (assertion := self._assertion()):
+                return self._by_proof(resource, {"client_assertion_type": _ASSERTION, "client_assertion": assertion})
+        if access.use_msi:
+            return self._by_machine(resource)
+        if access.use_cli:
+            return self._by_cli(resource)
+        raise _nobody("There are no credentials for Azure.")
+
+    def account_key(self) -> str:
+        """Ask for the storage account's key, as Terraform does where it was given none."""
+        access = self._access
+        subscription = access.subscription or (self._cli_subscription() if access.use_cli else "")
+        if not access.resource_group or not subscription:
+            raise _nobody("There are no credentials for Azure: no `resource_group_name` to ask for the account's key.")
+        text, _ = self.token(access.management)
+        names = (access.management, "subscriptions", subscription, "resourceGroups", access.resource_group)
+        path = "/".join((names[0], *(quote(name, safe="") for name in names[1:])))
+        url = f"{path}/providers/Microsoft.Storage/storageAccounts/{access.account}/listKeys?api-version=2023-01-01"
+        response = self._send(Request("POST", url, {"Authorization": f"Bearer {text}"}), "the account's key")
+        keys = _fields(response, "the account's key").get("keys")
+        if isinstance(keys, list):
+            for each in keys:
+                if isinstance(each, dict) and isinstance(each.get("value"), str):
+                    return cast("str", each["value"])
+        raise StoreUnavailable("Azure gave no key for the storage account.")
+
+    # --- the ways -----------------------------------------------------------------------------------------------
+
+    def _by_proof(self, resource: str, proof: Mapping[str, str]) -> Found:
+        access = self._access
+        url = f"{access.login}/{quote(access.tenant, safe='')}/oauth2/v2.0/token"
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": access.client,
+            "scope": f"{resource.rstrip('/')}/.default",
+            **proof,
+        }
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._token_of(Request("POST", url, headers, urlencode(form).encode()))
+
+    def _assertion(self) -> str:
+        """The job's own token, which Entra takes for a proof; empty where there is none."""
+        access = self._access
+        if given := access.oidc_token or _read(access.oidc_token_file):
+            return given
+        if not access.oidc_request_url or not access.oidc_request_token:
+            return ""
+        headers = {"Authorization": f"Bearer {access.oidc_request_token}", "Accept": "application/json"}
+        mark = "&" if "?" in access.oidc_request_url else "?"
+        if access.ado_connection:
+            query = urlencode({"api-version": "7.1", "serviceConnectionId": access.ado_connection})
+            request = Request("POST", f"{access.oidc_request_url}{mark}{query}", headers)
+            name = "oidcToken"
+        else:
+            query = urlencode({"audience": _AUDIENCE})
+            request = Request("GET", f"{access.oidc_request_url}{mark}{query}", headers)
+            name = "value"
+        found = _fields(self._send(request, "the job's own token"), "the job's own token").get(name)
+        if not isinstance(found, str) or not found:
+            raise StoreUnavailable("The job's own token cannot be had just now.")
+        return found
+
+    def _by_machine(self, resource: str) -> Found:
+        environ = self._environ
+        query = {"resource": resource, "api-version": "2018-02-01"}
+        headers = {"Metadata": "true"}
+        url = self._access.msi_endpoint or environ.get("IDENTITY_ENDPOINT") or _MSI
+        if environ.get("IDENTITY_ENDPOINT") and environ.get("IDENTITY_HEADER"):
+            headers, query["api-version"] = {"X-IDENTITY-HEADER": environ["IDENTITY_HEADER"]}, "2019-08-01"
+        if self._access.client:
+            query["client_id"] = self._access.client
+        return self._token_of(Request("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", headers))
+
+    def _by_cli(self, resource: str) -> Found:
+        words = ["account", "get-access-token", "--output", "json", "--resource", resource]
+        words += ["--tenant", self._access.tenant] if self._access.tenant else []
+        said = self._cli(words)
+        text, ends = said.get("accessToken"), said.get("expires_on")
+        if not isinstance(text, str) or not text:
+            raise _nobody("The Azure CLI (az) gave no token.")
+        return text, _instant(ends)
+
+    def _by_certificate(self, resource: str) -> Found:
+        try:
+            from azure.identity import CertificateCredential
+        except ImportError as error:
+            raise StoreMisconfigured(
+                "A client certificate for Azure needs more than tfguard was installed with.",
+                "Install it: pip install 'tfguard[azurerm]'. Or use a client secret, OIDC or a managed identity.",
+            ) from error
+        access = self._access
+        try:
+            given = (
+                {"certificate_data": base64_decoded(access.certificate)}
+                if access.certificate
+                else {"certificate_path": access.certificate_file}
+            )
+            credential = CertificateCredential(
+                access.tenant,
+                access.client,
+                password=access.certificate_password or None,
+                authority=access.login.removeprefix("https://"),
+                **cast("Any", given),
+            )
+            found = credential.get_token(f"{resource.rstrip('/')}/.default")
+        except Exception as error:  # noqa: BLE001 - the library's errors have no common root, and may repeat a secret
+            raise _nobody(f"The client certificate for Azure cannot be used ({type(error).__name__}).") from None
+        return str(found.token), datetime.fromtimestamp(found.expires_on, timezone.utc)
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def _token_of(self, request: Request) -> Found:
+        fields = _fields(self._send(request, "a token"), "a token")
+        text = fields.get("access_token")
+        if not isinstance(text, str) or not text:
+            raise StoreUnavailable("No answer from Azure (what came is no token): signing in")
+        if (ends := _instant(fields.get("expires_on"))) is not None:
+            return text, ends
+        try:
+            return text, datetime.now(timezone.utc) + timedelta(seconds=float(str(fields.get("expires_in"))))
+        except (ValueError, OverflowError):
+            return text, None
+
+    def _send(self, request: Request, what: str) -> Response:
+        try:
+            response = self._transport.send(request, _MAX_BYTES)
+        except (NoAnswer, ssl.SSLError) as error:
+            raise StoreUnavailable(lines_of(f"No answer from Azure ({error}): asking for {what}")) from error
+        if response.status == 429 or response.status >= 500:
+            raise StoreUnavailable(lines_of(f"No answer from Azure ({response.status}): asking for {what}"))
+        if response.status >= 300:
+            raise _nobody(f"Azure refuses {what} ({response.status}): {_said(response)}")
+        return response
+
+    def _cli_subscription(self) -> str:
+        found = self._cli(["account", "show", "--output", "json"]).get("id")
+        return found if isinstance(found, str) else ""
+
+    def _cli(self, words: list[str]) -> dict[str, Any]:
+        try:
+            result = subprocess.run(
+                ["az", *words], capture_output=True, stdin=subprocess.DEVNULL, timeout=_CLI_SECONDS, check=False
+            )
+        except FileNotFoundError:
+            raise _nobody("There are no credentials for Azure, and no Azure CLI (az) to ask.") from None
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise StoreUnavailable(f"The Azure CLI (az) did not answer: {type(error).__name__}.") from None
+        if result.returncode:
+            lines = result.stderr.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
+            raise _nobody(f"The Azure CLI (az) gave no token: {lines[0].removeprefix('ERROR: ')}")
+        return _decoded(result.stdout)
+
+
+def base64_decoded(text: str) -> bytes:
+    """Return the bytes of a certificate's bundle. Raises ValueError."""
+    import base64
+
+    return base64.b64decode(text, validate=True)
+
+
+def _read(path: str) -> str:
+    """What a file says, empty where none is named."""
+    if not path:
+        return ""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read(_MAX_FILE_BYTES).strip()
+    except (OSError, UnicodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise StoreMisconfigured(
+            lines_of(f"The credentials in {printable(path, 60)} cannot be read: {why}.", WHERE_CREDENTIALS_COME_FROM)
+        ) from error
+
+
+def _decoded(text: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _fields(response: Response, what: str) -> dict[str, Any]:
+    fields = _decoded(response.body)
+    if not fields:
+        raise StoreUnavailable(f"No answer from Azure (what came is something else): asking for {what}")
+    return fields
+
+
+def _said(response: Response) -> str:
+    """Azure's own words, the first line; they name the application and its tenant, no secret."""
+    fields = _decoded(response.body)
+    error = fields.get("error")
+    words = (
+        fields.get("error_description") or (error.get("message") if isinstance(error, dict) else error) or "no reason"
+    )
+    return str(words).splitlines()[0]
+
+
+def _instant(value: object) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(float(str(value)), timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _nobody(why: str) -> StoreDenied:
+    return StoreDenied(lines_of(why, WHERE_CREDENTIALS_COME_FROM), action="sign in", resource="Azure")

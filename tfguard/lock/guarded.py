@@ -1,0 +1,200 @@
+"""
+A lock that the child has to take by itself (*guarded*): our record stands beside Terraform's own lock.
+
+Terraform's own lock, the *inner* one, keeps every plain Terraform out, and the server accepts no state from anybody
+else. Our record, the *guard*, brings the line, the lease and the takeover among tfguards. All that is particular to
+this is here:
+
+* Where there is no guard, the inner lock is what stands in the way: whoever holds it is shown, and waited for.
+* A guard is taken over from a dead holder only if the inner lock is free or the dead one's; if anybody else has it,
+  that one is in the way (`Conflict.record`). The new guard names the dead one's inner lock until that is freed, so that
+  it is never forgotten, whoever dies next.
+* Before a guard is deleted, by whomever, the inner lock that belongs to it is freed: exactly that ID, or nothing.
+
+*Belongs*: the guard names it, or it has the guard's own ID (of a lock held without a child). If the guard names none,
+its keeper died before it could learn the ID: then one of the same user, host, version and operation which is not older
+than the guard. Not certain: a plain Terraform of the same user on the same host looks the same. Freed wrongly, its next
+write is refused: it fails, and overwrites nothing.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+import msgspec
+
+from tfguard.clock import parse_created
+from tfguard.errors import Conflict, StoreUnavailable
+from tfguard.lock.lockinfo import LockInfo
+from tfguard.lock.store import LockRecord, QueueRecord, Store
+
+#: What Terraform calls its own lock while it creates a state that is not there, whatever the command.
+_IMPLICIT = "init"
+_INNER = "inner/"
+
+
+class InnerLock(Protocol):
+    """Terraform's own lock. Every method raises as a store does."""
+
+    def read(self) -> LockInfo | None:
+        """Return who has it, None if it is free. Somebody who cannot be read has at least the ID `?`."""
+        ...
+
+    def take(self, info: LockInfo) -> None:
+        """Take it as Terraform would. Raises Conflict where it is held."""
+        ...
+
+    def free(self, lock_id: str) -> None:
+        """Free exactly this lock. Raises Conflict where it is another's, or free."""
+        ...
+
+
+class GuardedStore:
+    """A guard's store and the inner lock as one `Store`. Records of the inner lock alone have no lease."""
+
+    has_leases = True
+
+    def __init__(self, guard: Store, inner: InnerLock) -> None:
+        self._guard = guard
+        self._inner = inner
+
+    @property
+    def place(self) -> str:
+        return self._guard.place
+
+    @property
+    def date(self) -> datetime | None:
+        return self._guard.date
+
+    def credentials_expire_at(self) -> datetime | None:
+        return self._guard.credentials_expire_at()
+
+    def prove_conditional(self, record: LockRecord) -> None:
+        self._guard.prove_conditional(record)
+
+    def fileno(self) -> int:
+        return self._guard.fileno()
+
+    def close(self) -> None:
+        self._guard.close()
+
+    def read_queue(self) -> QueueRecord | None:
+        return self._guard.read_queue()
+
+    def write_queue(self, seen: QueueRecord | None, record: QueueRecord) -> QueueRecord:
+        return self._guard.write_queue(seen, record)
+
+    def read(self) -> LockRecord | None:
+        guard = self._guard.read()
+        if guard is not None:
+            return _named(guard)
+        info = self._inner.read()
+        return None if info is None else _alone(info)
+
+    def create(self, record: LockRecord) -> LockRecord:
+        return _named(self._guard.create(record))
+
+    def replace(self, seen: LockRecord, record: LockRecord) -> LockRecord:
+        if _is_inner(seen):
+            raise Conflict("Terraform's own lock cannot be replaced by another's record")
+        if record.text != seen.text:
+            record = self._inheriting(seen, record)
+        return _named(self._guard.replace(seen, record))
+
+    def delete(self, seen: LockRecord) -> None:
+        if _is_inner(seen):
+            self._inner.free(seen.id)
+            return
+        info = self._inner.read()
+        if info is not None and belongs(info, seen) and self._may_free(info, seen):
+            self._free(info.id)
+        self._guard.delete(seen)
+
+    # --- while it is held ---------------------------------------------------------------------------------------
+
+    def take_inner(self, record: LockRecord) -> None:
+        """Keep every Terraform out: for a lock that is held without a child. Raises Conflict where somebody is in."""
+        if record.info is not None:
+            self._inner.take(record.info)
+
+    def find_inner(self, record: LockRecord) -> str:
+        """Return the ID of the inner lock that is held now and belongs to our record, empty if there is none."""
+        info = self._inner.read()
+        if info is None:
+            return ""
+        # By its looks, whatever the record names: a child has one lock after another, the first while it has no state.
+        return info.id if belongs(info, record) or belongs(info, _unnamed(record)) else ""
+
+    def free_inner(self, record: LockRecord) -> None:
+        """Free the inner lock that belongs to our record, now that no child has it: exactly that, or nothing."""
+        if lock_id := self.find_inner(record):
+            self._free(lock_id)
+
+    # --- how ----------------------------------------------------------------------------------------------------
+
+    def _inheriting(self, seen: LockRecord, record: LockRecord) -> LockRecord:
+        info = self._inner.read()
+        if info is None or record.lease is None:
+            return record
+        if not belongs(info, seen):
+            blocker = Conflict("somebody else has Terraform's own lock")
+            blocker.record = _alone(info)
+            raise blocker
+        return msgspec.structs.replace(record, lease=msgspec.structs.replace(record.lease, inner=info.id))
+
+    def _may_free(self, info: LockInfo, seen: LockRecord) -> bool:
+        """One that is known by its looks alone is freed only while the guard is there: else it may be another's."""
+        if info.id in _names(seen):
+            return True
+        now = self._guard.read()
+        return now is not None and now.id == seen.id
+
+    def _free(self, lock_id: str) -> None:
+        try:
+            self._inner.free(lock_id)
+        except Conflict:
+            found = self._inner.read()  # Freed meanwhile, by its child or by a person; or the answer was lost before.
+            if found is not None and found.id == lock_id:
+                raise StoreUnavailable("Terraform's own lock is still held, though we have freed it.") from None
+
+
+def belongs(info: LockInfo, guard: LockRecord) -> bool:
+    """Whether an inner lock is that of a guard's child, as the module says."""
+    if guard.info is None or guard.lease is None:
+        return False
+    if info.id in _names(guard):
+        return True
+    if guard.lease.inner:
+        return False
+    taken, guarded = parse_created(info.created), parse_created(guard.info.created)
+    return (
+        (info.who, info.version) == (guard.info.who, guard.info.version)
+        and info.operation in (guard.info.operation, _IMPLICIT)
+        and taken is not None
+        and guarded is not None
+        and taken >= guarded
+    )
+
+
+def _names(guard: LockRecord) -> tuple[str, ...]:
+    return tuple(filter(None, (guard.id, guard.lease.inner if guard.lease else "")))
+
+
+def _unnamed(record: LockRecord) -> LockRecord:
+    assert record.lease is not None
+    return msgspec.structs.replace(record, lease=msgspec.structs.replace(record.lease, inner=""))
+
+
+def _named(guard: LockRecord) -> LockRecord:
+    """The guard's record; what a person gives to `terraform force-unlock` is the inner lock's ID."""
+    inner = guard.lease.inner if guard.lease else ""
+    return msgspec.structs.replace(guard, force_unlock_id=inner) if inner else guard
+
+
+def _alone(info: LockInfo) -> LockRecord:
+    return LockRecord(text=info.encode(), info=info, version=f"{_INNER}{info.id}")
+
+
+def _is_inner(record: LockRecord) -> bool:
+    return record.version.startswith(_INNER)
