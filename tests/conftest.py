@@ -350,6 +350,12 @@ class Azure:
         with contextlib.closing(self.client(container)) as client:
             return StateLease(client, key).read()
 
+    def delete(self, container: str, key: str) -> None:
+        """Delete a blob, if there is one."""
+        with contextlib.closing(self.client(container)) as client:
+            if (found := client.about(key)) is not None:
+                client.delete(key, found.etag)
+
     def blobs(self, container: str) -> list[Listed]:
         """Every blob in the container."""
         with contextlib.closing(self.client(container)) as client:

@@ -132,7 +132,7 @@ def test_a_copy_is_fetched_by_its_backends_command(place: str, command: str) -> 
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
-        ("azurerm", "without it Terraform cannot write"),
+        ("kubernetes", "it has no store for it"),
         ("oss", "it has no store for it"),
     ],
 )

@@ -22,7 +22,7 @@ from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
 from tests.e2e import forked
 from tests.support.eventually import eventually, patience
 
-Backend = Literal["dynamodb", "s3", "both", "local", "consul", "gcs", "gitlab", "strict", "careless"]
+Backend = Literal["dynamodb", "s3", "both", "local", "consul", "gcs", "gitlab", "strict", "careless", "azurerm"]
 #: Those that most tests are held against; `test_consul` and `test_gcs` have their own, fewer.
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
 _HTTP = ("gitlab", "strict", "careless")
@@ -87,6 +87,7 @@ class Stage:
     consul: Any = None
     states: Any = None
     gcs: Any = None
+    azure: Any = None
 
     def write(self, text: str = WORK, name: str = "main.tf", **extra: str) -> None:
         """Write the configuration, and the backend beside it. `extra`: more of the backend's settings."""
@@ -102,6 +103,8 @@ class Stage:
             return self._gcs_block(**extra)
         if self.backend in _HTTP:
             return _block("http", {**self._http_settings(), **extra})
+        if self.backend == "azurerm":
+            return self._azurerm_block(**extra)
         lines = {
             "bucket": f'"{self.bucket}"',
             "key": f'"{self.key}"',
@@ -124,6 +127,17 @@ class Stage:
         lines = {"address": f'"{self.consul.address}"', "path": f'"{self.key}"', **extra}
         body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
         return f'terraform {{\n  backend "consul" {{\n{body}\n  }}\n}}\n'
+
+    def _azurerm_block(self, **extra: str) -> str:
+        lines = {
+            "storage_account_name": f'"{self.azure.account}"',
+            "container_name": f'"{self.bucket}"',
+            "key": f'"{self.key}"',
+            "access_key": f'"{self.azure.key}"',
+            **extra,
+        }
+        body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
+        return f'terraform {{\n  backend "azurerm" {{\n{body}\n  }}\n}}\n'
 
     def _gcs_block(self, **extra: str) -> str:
         lines = {
@@ -206,6 +220,11 @@ class Stage:
             found += [json.loads(info)] if info else []
         if self.backend in _HTTP and (holder := self.states.lock_of(self.key)):
             found += [{"Who": "gitlab-ci-token", **self._guard(), "ID": holder}]
+        if self.backend == "azurerm":
+            body = self.azure.body(self.bucket, f".tfguard/{self.key}.lock")
+            found += [json.loads(body)] if body else []
+            inner = self.azure.holder(self.bucket, self.key)
+            found += [{"ID": inner.id, "Who": inner.who}] if inner and not body else []
         if self.backend == "gcs":
             body = self.gcs.body(self.bucket, f"{self.key}/default.tflock")
             found += [json.loads(body)] if body else []
@@ -229,6 +248,9 @@ class Stage:
         if self.backend in _HTTP:
             found += [*filter(None, [self.states.lock_of(self.key)]), *map(str, self._guard().values())]
             found += [str(path) for path in self.path.glob(".terraform/tfguard-*")]
+        if self.backend == "azurerm":
+            blobs = self.azure.blobs(self.bucket)
+            found += [blob.name for blob in blobs if blob.is_leased or blob.name.endswith(".lock")]
         if self.backend == "gcs":
             found += [key for key in self.gcs.objects(self.bucket) if key.endswith(".tflock")]
         if self.backend in _AWS:
@@ -275,6 +297,9 @@ class Stage:
         if self.backend in _HTTP:
             status, content = self.states.ask("GET", self.key)
             return json.loads(content) if status == 200 else None
+        if self.backend == "azurerm":
+            stored = self.azure.body(self.bucket, self.key if is_default else f"{self.key}env:{workspace}")
+            return json.loads(stored) if stored else None
         if self.backend == "gcs":
             stored = self.gcs.body(self.bucket, f"{self.key}/{workspace}.tfstate")
             return json.loads(stored) if stored else None
@@ -302,6 +327,10 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         if backend in _HTTP:
             made.states = request.getfixturevalue("states")
             made.key = made.states.gitlab() if backend == "gitlab" else made.states.other(backend)
+        if backend == "azurerm":
+            made.azure = request.getfixturevalue("azure")
+            made.bucket = made.azure.container()
+            made.environ |= made.azure.environ
         if backend == "gcs":
             made.gcs = request.getfixturevalue("gcs")
             made.bucket, made.key = made.gcs.bucket(), "app"

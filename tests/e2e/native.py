@@ -19,6 +19,12 @@ def generation(made: Stage) -> str:
     return number
 
 
+def inner_id(made: Stage) -> str:
+    """The ID of Terraform's own lock on a state in Azure, empty where it is free."""
+    found = made.azure.holder(made.bucket, made.key)
+    return found.id if found else ""
+
+
 def work_beside_each_other(made: Stage, seconds: float) -> tuple[list[Result], list[Result]]:
     """Let two of us and a plain Terraform apply one state again and again; give how ours ended, and the plain ones."""
     until = time.monotonic() + seconds

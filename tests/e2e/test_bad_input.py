@@ -232,7 +232,6 @@ def test_a_broken_backend_cache_is_named_and_left_alone(bare: Stage, content: by
     ("kind", "why"),
     [
         ("http", "only the server knows what it is"),
-        ("azurerm", "without it Terraform cannot write"),
         ("remote", "HCP Terraform keeps it"),
         ("pg", "it has no store for it"),
     ],

@@ -1,7 +1,7 @@
 """
 A real Terraform on the backends whose own lock we hold beyond AWS: what is the same on each, as one test.
 
-`test_gcs` and `test_consul` have what sets them apart.
+`test_gcs`, `test_consul` and `test_azurerm` have what sets them apart.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
-from tests.e2e.native import APPLY, QUICK_BEATS, generation
+from tests.e2e.native import APPLY, QUICK_BEATS, generation, inner_id
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
 from tests.e2e.test_commands import STILL
@@ -41,7 +41,11 @@ class Native:
 CONSUL = Native("consul", lambda made: made.locks()[0]["ID"] if made.consul.holder(made.key) else "")
 GCS = Native("gcs", generation, lambda made: made.gcs.delete(made.bucket, f"{made.key}/default.tfstate"))
 GITLAB = Native("gitlab", lambda made: made.states.lock_of(made.key), is_gitlab=True)
-each = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB], ids=lambda native: native.kind)
+#: There Terraform locks by itself, with our record beside it: `shown` is the ID of Terraform's own lock.
+AZURE = Native("azurerm", inner_id, lambda made: made.azure.delete(made.bucket, made.key))
+each = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB, AZURE], ids=lambda native: native.kind)
+#: Where what Terraform shows of our lock is ours.
+each_of_ours = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB], ids=lambda native: native.kind)
 
 
 @each
@@ -68,7 +72,7 @@ def test_terraforms_commands_run_under_our_lock_from_the_first_run_on(stage: Mak
     assert history.count("succeeded") == len(commands) - 1, f"all but a first plan, which leaves nothing:\n{history}"
 
 
-@each
+@each_of_ours
 def test_a_plain_terraform_is_refused_and_shown_our_run_and_one_that_waits_gets_in(stage: Make, native: Native) -> None:
     made = stage(native.kind, text=GATED)
 
@@ -120,6 +124,8 @@ def test_we_wait_for_a_plain_terraform_show_it_and_then_run(stage: Make, native:
 @pytest.mark.parametrize(
     ("native", "by"),
     [
+        (AZURE, "tfguard, our ID"),
+        (AZURE, "tfguard, Terraform's"),
         *((native, by) for native in (CONSUL, GCS, GITLAB) for by in ("terraform", "tfguard, our ID")),
         (GCS, "tfguard, Terraform's"),  # Consul's is ours.
     ],

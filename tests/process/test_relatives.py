@@ -144,9 +144,10 @@ def test_what_was_there_before_the_program_is_none_of_it(place):
     assert place.relatives(strangers=before).left() == []
 
 
-def test_of_a_terraform_only_who_writes_without_a_lock_is_waited_for(place):
+@pytest.mark.parametrize("flag", ["-lock=false", "-lock-timeout=9s"])
+def test_of_a_terraform_only_who_writes_under_our_lock_is_waited_for(place, flag):
     place.run(*SLEEPER)
-    (shell,) = place.run(*leaving("(sh -c 'sleep 1000; :' sh -lock=false; :) &"))
+    (shell,) = place.run(*leaving(f"(sh -c 'sleep 1000; :' sh {flag}; :) &"))
 
     writer = eventually(shell.children)[0]
 

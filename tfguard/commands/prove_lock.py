@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from tfguard.commands.doctor import UNUSABLE, find, print_findings
 from tfguard.errors import ConfigError
+from tfguard.lock.opened_lock import opened
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.look import Footing, private_folder
@@ -79,6 +80,9 @@ def _prove(session: Session) -> list[Finding] | RunEnded:
 
     def body(footing: Footing) -> int:
         nonlocal answer, log
+        if target.child_locks:
+            with opened(target) as lock:
+                lock.keep_terraform_out()
         bare = {name: value for name, value in footing.environ.items() if not name.startswith("TF_CLI_ARGS")}
         with tempfile.TemporaryDirectory(prefix="log-", dir=private_folder(session.front)) as private:
             path = Path(private) / "log"

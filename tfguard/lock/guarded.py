@@ -87,10 +87,15 @@ class GuardedStore:
 
     def read(self) -> LockRecord | None:
         guard = self._guard.read()
-        if guard is not None:
+        if guard is not None and not (guard.lease and not guard.lease.inner):
             return _named(guard)
         info = self._inner.read()
-        return None if info is None else _alone(info)
+        if guard is None:
+            return None if info is None else _alone(info)
+        # In a run's first second its record does not name the lock yet that a plain Terraform shows to people.
+        if info is None or not belongs(info, guard):
+            return guard
+        return msgspec.structs.replace(guard, force_unlock_id=info.id)
 
     def create(self, record: LockRecord) -> LockRecord:
         return _named(self._guard.create(record))
@@ -115,8 +120,15 @@ class GuardedStore:
 
     def take_inner(self, record: LockRecord) -> None:
         """Keep every Terraform out: for a lock that is held without a child. Raises Conflict where somebody is in."""
-        if record.info is not None:
+        if record.info is None:
+            return
+        try:
             self._inner.take(record.info)
+        except Conflict as conflict:
+            info = self._inner.read()
+            if info is None or info.id != record.id:  # Ours, if the answer was lost before.
+                conflict.record = None if info is None else _alone(info)
+                raise
 
     def find_inner(self, record: LockRecord) -> str:
         """Return the ID of the inner lock that is held now and belongs to our record, empty if there is none."""

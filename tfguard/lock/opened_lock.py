@@ -18,8 +18,9 @@ from typing import Protocol
 from tfguard.clock import Clock, SystemClock
 from tfguard.errors import Conflict, TfguardError
 from tfguard.lock import queue_record
-from tfguard.lock.acquire import Acquirer, Draft
+from tfguard.lock.acquire import Acquirer, Busy, Draft
 from tfguard.lock.deadlines import Deadlines
+from tfguard.lock.guarded import GuardedStore
 from tfguard.lock.lockinfo import LockInfo, new_lock_id
 from tfguard.lock.store import Holder, LockRecord, QueueRecord, Store, queue_store
 from tfguard.lock.verdicts import exact_silence_seconds
@@ -101,7 +102,27 @@ class OpenedLock:
                 acquirer.withdraw()
             raise
         prove(lock)
+        try:
+            self.keep_terraform_out()
+        except BaseException:
+            with contextlib.suppress(TfguardError):
+                lock.release()
+            raise
         return lock.id
+
+    def keep_terraform_out(self) -> None:
+        """
+        Take Terraform's own lock too, where our record stands beside it: for a lock that no child is to take.
+
+        Raises Busy where somebody has it.
+        """
+        for store in self._stores:
+            if not isinstance(store, GuardedStore) or (record := store.read()) is None:
+                continue
+            try:
+                store.take_inner(record)
+            except Conflict as conflict:
+                raise Busy(conflict.record) from conflict
 
     def credentials_expire_at(self) -> datetime | None:
         """When the first of the credentials at hand end; None if they do not, or nobody knows."""

@@ -99,6 +99,10 @@ class LockSession:
         self._release = message
         self._wake.set()
 
+    def free_inner(self) -> None:
+        """The child is gone, and we go on: free the lock that it may have left, when it is next looked for."""
+        self._inner.is_to_be_freed = True
+
     def abandon(self) -> None:
         """The lock is lost: touch nothing, end."""
         self._is_abandoned = True
@@ -256,10 +260,8 @@ class LockSession:
             # kept all the same: the deadlines count from the old base, and a child that is unsafe starts frozen.
             with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
                 lock.renew()
-        if self._inner.is_on and lock.dead is not None:
-            self._insist(lambda: self._inner.free(lock), lock.base, lambda: True)
-            with contextlib.suppress(errors.StoreUnavailable, errors.StoreDenied):
-                lock.renew(inner="")
+        if lock.dead is not None:
+            self._insist(lambda: self._inner.clear_after_dead(lock), lock.base, lambda: True)
         self._assign_token(lock)
         self._refuse_errored(lock)
         if lock.dead is not None:

@@ -113,7 +113,7 @@ class Keeper:
             watchdog=lambda: self._rules.watchdog,
             on_interrupt_heard=lambda: self._rules.on_front(messages.ChildHeard(), self._clock.boottime()),
         )
-        self._pushes = Pushes(self._program, page)
+        self._pushes = Pushes(self._program, page, lease)
         hands = KeeperHands(front=front, lease=lease, child=self._program, rescue=self._pushes, record=record)
         self._rules = KeeperRules(hands, self._clock.boottime())
 

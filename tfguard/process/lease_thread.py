@@ -154,6 +154,10 @@ class Lease:
     def abandon(self) -> None:
         self._session.abandon()
 
+    def free_inner(self) -> None:
+        """Free what the program that has ended has left locked by itself."""
+        self._session.free_inner()
+
     @property
     def _session(self) -> LockSession:
         assert self._thread is not None

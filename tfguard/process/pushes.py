@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tfguard.guard import messages
+from tfguard.process.lease_thread import Lease
 from tfguard.process.page import Page
 from tfguard.process.program import Program
 from tfguard.process.relatives import children_now
@@ -12,8 +13,9 @@ from tfguard.process.rescue import Rescuer
 class Pushes:
     """The rescuer of the run at hand, whose pushes are programs of the keeper's: its `RescuePort`."""
 
-    def __init__(self, program: Program, page: Page) -> None:
+    def __init__(self, program: Program, page: Page, lease: Lease) -> None:
         self._program = program
+        self._lease = lease
         self._page = page
         self._rescuer = Rescuer(None)
 
@@ -37,6 +39,8 @@ class Pushes:
         return self._rescuer.error
 
     def start(self) -> int:
+        # What the program has left locked by itself would keep the push out, which waits for that.
+        self._lease.free_inner()
         strangers = children_now()
         push = self._rescuer.start(self._page)
         self._program.begin(push, self._page.kin, strangers)

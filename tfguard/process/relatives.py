@@ -21,8 +21,9 @@ from typing import NamedTuple
 from tfguard.process import bare, family
 
 NEST = "TFGUARD_NEST"
-#: What we give a Terraform that writes the state under our lock, and under none of its own.
+#: What we give a Terraform that writes the state under our lock, or under one of its own that we free after it.
 _WITHOUT_LOCK = b"-lock=false"
+_OWN_LOCK = b"-lock-timeout="
 #: Who forks while it is stopped or killed is looked for again, this often at most.
 _ROUNDS = 5
 _MAX_BYTES = 1 << 21
@@ -244,7 +245,9 @@ def _pids() -> list[int]:
 
 
 def _is_writer(pid: int) -> bool:
-    return _WITHOUT_LOCK in _words(pid, "cmdline") and not family.is_gone(pid)
+    words = _words(pid, "cmdline")
+    is_ours = _WITHOUT_LOCK in words or any(word.startswith(_OWN_LOCK) for word in words)
+    return is_ours and not family.is_gone(pid)
 
 
 def _words(pid: int, what: str) -> list[bytes]:

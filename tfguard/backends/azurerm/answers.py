@@ -78,7 +78,7 @@ def refusal(response: Response, action: str, resource: str, *, was_good: bool) -
     if status == 403 and code in _PERMISSIONS:
         return ActionDenied(
             lines_of(
-                f"Azure denies {about} ({code}).",
+                f"Azure denies {action} ({code}): {resource}",
                 "Allow it: the role Storage Blob Data Contributor on the container has all that is needed.",
             ),
             action=action,
@@ -87,7 +87,7 @@ def refusal(response: Response, action: str, resource: str, *, was_good: bool) -
     if status in (401, 403):
         first = "The credentials for Azure have expired" if was_good else "Azure does not accept these credentials"
         return StoreDenied(
-            lines_of(f"{first} ({code or status}): {about}", WHERE_CREDENTIALS_COME_FROM),
+            lines_of(f"{first} ({code or status}): {resource}", WHERE_CREDENTIALS_COME_FROM),
             action=action,
             resource=resource,
             is_expired=was_good,

@@ -1,0 +1,241 @@
+"""A real Terraform on Azure: it locks by itself, with our record beside; next to plain ones, after each kind of end."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+
+import psutil
+import pytest
+
+from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
+from tests.e2e.native import APPLY, QUICK_BEATS, inner_id, work_beside_each_other
+from tests.e2e.operated import kill_all_of
+from tests.e2e.running import running
+from tests.e2e.test_chaos import WORK as COUNTED
+from tests.e2e.test_commands import STILL
+from tests.e2e.test_gcs import configure
+from tests.support.eventually import eventually
+
+pytestmark = pytest.mark.e2e
+
+Make = Callable[..., Stage]
+
+
+def named_inner(made: Stage) -> str:
+    """The ID of Terraform's own lock as our record has it, empty before it is known."""
+    body = made.azure.body(made.bucket, f".tfguard/{made.key}.lock")
+    found: str = json.loads(body).get("tfguard", {}).get("inner", "") if body else ""
+    return found
+
+
+def test_a_plain_terraform_is_refused_by_the_childs_own_lock_and_one_that_waits_gets_in(stage: Make) -> None:
+    made = stage("azurerm", text=GATED)
+
+    with running(made.start_tfguard(*APPLY, **QUICK_BEATS)) as ours:
+        ours.wait_for_work(made)
+        shown = inner_id(made)
+        eventually(lambda: named_inner(made) == shown, 30, "the record to name the child's lock")
+        status = json.loads(made.tfguard("status", "--json").out)["locks"][0]
+        refused = made.terraform("plan", "-input=false", "-no-color")
+        busy = made.tfguard("--lock-timeout=0s", "plan")
+        with running(made.start(["terraform", "plan", "-input=false", "-lock-timeout=10m"])) as theirs:
+            theirs.wait_for("Acquiring state lock")
+            made.open_gate()
+            result, waited = ours.end(), theirs.end()
+
+    assert refused.code == 1
+    assert f"ID:        {shown}" in refused.err
+    assert status["force_unlock_id"] == shown != status["id"]
+    assert busy.code == 75 and "heartbeat" in busy.err, str(busy)
+    assert (result.code, waited.code) == (0, 0), f"{result}{waited}"
+    assert made.leftovers() == []
+
+
+def test_a_run_killed_before_its_childs_lock_was_known_is_taken_over_all_the_same(stage: Make) -> None:
+    made = stage("azurerm", text=GATED)
+    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
+    made.wait_for_log("begin")
+    kill_all_of(process)
+    is_known, shown = named_inner(made), inner_id(made)
+    forget_inner(made)
+    refused = made.terraform("plan", "-input=false", "-no-color")
+    made.open_gate()
+
+    result = made.tfguard(*APPLY)
+
+    assert shown, is_known
+    assert refused.code == 1
+    assert result.code == 0, str(result)
+    assert made.leftovers() == []
+
+
+def forget_inner(made: Stage) -> None:
+    """Let the record of a dead run be what it is in the run's first second."""
+    key = f".tfguard/{made.key}.lock"
+    record = json.loads(made.azure.body(made.bucket, key))
+    record["tfguard"].pop("inner", None)
+    made.azure.put(made.bucket, key, json.dumps(record, separators=(",", ":")).encode())
+
+
+def test_a_plain_terraform_that_came_after_a_force_unlock_is_left_alone(stage: Make) -> None:
+    """Our run is dead, a person has unlocked Terraform's own lock, and a plain one works under it now."""
+    made = stage("azurerm", text=GATED)
+    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
+    made.wait_for_log("begin")
+    eventually(lambda: named_inner(made), 30, "the record to name the child's lock")
+    kill_all_of(process)
+    unlocked = made.terraform("force-unlock", "-force", inner_id(made))
+
+    with running(made.start(["terraform", *APPLY])) as theirs:
+        made.wait_for_log("begin", 2)
+        shown = inner_id(made)
+        with running(made.start_tfguard(*APPLY)) as ours:
+            ours.wait_for("plain Terraform, no heartbeat")
+            still = inner_id(made)
+            made.open_gate()
+            result, other = ours.end(), theirs.end()
+
+    assert unlocked.code == 0, str(unlocked)
+    assert still == shown
+    assert (result.code, other.code) == (0, 0), f"{result}{other}"
+    assert made.leftovers() == []
+
+
+def test_what_a_frozen_run_writes_after_it_was_superseded_the_server_refuses(stage: Make) -> None:
+    made = stage("azurerm", text=GATED)
+    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
+    made.wait_for_log("begin")
+    frozen = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    terraform = next(each for each in frozen if os.path.basename(each.exe()).startswith("terraform"))
+    for each in frozen:
+        each.send_signal(signal.SIGSTOP)
+    made.open_gate()
+
+    second = made.tfguard(*APPLY)
+    after = made.state()
+    for each in frozen:
+        if each != terraform:
+            each.send_signal(signal.SIGKILL)
+    terraform.send_signal(signal.SIGCONT)
+    for each in frozen:
+        each.send_signal(signal.SIGCONT) if each.is_running() and each.status() == "stopped" else None
+    process.communicate()
+    eventually(lambda: not terraform.is_running() or terraform.status() == "zombie", 60, "the end of the dead run")
+
+    assert second.code == 0, str(second)
+    assert made.state() == after, "its late write was refused"
+    assert made.leftovers() == []
+
+
+def test_a_state_that_could_not_be_saved_for_a_persons_force_unlock_is_saved_under_our_lock(stage: Make) -> None:
+    made = stage("azurerm", text=GATED)
+
+    with running(made.start_tfguard(*APPLY, **QUICK_BEATS)) as ours:
+        ours.wait_for_work(made)
+        unlocked = made.terraform("force-unlock", "-force", inner_id(made))
+        made.open_gate()
+        result = ours.end()
+
+    assert unlocked.code == 0, str(unlocked)
+    assert result.code == 1, str(result)
+    assert made.resources() == ["terraform_data.work"], str(result)
+    assert made.leftovers() == []
+
+
+def test_ctrl_c_and_a_killed_child_leave_neither_lock(stage: Make) -> None:
+    made = stage("azurerm", text=GATED)
+
+    with running(made.start_tfguard(*APPLY)) as ours:
+        ours.wait_for_work(made)
+        ours.process.send_signal(signal.SIGINT)
+        ours.wait_for("Interrupt received")
+        made.open_gate()
+        stopped = ours.end()
+    after_stop = made.leftovers()
+    (made.path / "gate").unlink()
+    with running(made.start_tfguard(*APPLY)) as ours:
+        made.wait_for_log("begin", 2)
+        tree = psutil.Process(ours.pid).children(recursive=True)
+        terraform = next(each for each in tree if os.path.basename(each.exe()).startswith("terraform"))
+        terraform.kill()
+        made.open_gate()
+        killed = ours.end()
+
+    assert stopped.code == -signal.SIGINT, str(stopped)
+    assert after_stop == []
+    assert killed.code == 137, str(killed)
+    assert made.leftovers() == []
+
+
+def test_a_new_workspace_and_a_saved_plan_need_nothing_of_their_own(stage: Make) -> None:
+    made = stage("azurerm", text=STILL)
+
+    first = made.tfguard(*APPLY, TF_WORKSPACE="new")
+    planned = made.tfguard("plan", "-out=p", TF_WORKSPACE="new")
+    applied = made.tfguard("apply", "p", TF_WORKSPACE="new")
+    listed = made.terraform("workspace", "list")
+
+    assert (first.code, planned.code, applied.code) == (0, 0, 0), f"{first}{planned}{applied}"
+    assert made.resources("new") == ["terraform_data.a", "terraform_data.b"]
+    assert [line.strip("* ") for line in listed.out.split("\n") if line] == ["default", "new"]
+    assert made.leftovers() == []
+
+
+def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
+    made = stage("azurerm", text=COUNTED)
+
+    ours, plain = work_beside_each_other(made, 5)
+
+    assert "OVERLAP" not in (made.path / "log").read_text()
+    assert ours and all(each.code == 0 for each in ours), "\n".join(map(str, ours))
+    assert (made.state() or {})["serial"] >= len(ours) + len([each for each in plain if each.code == 0])
+    assert made.leftovers() == []
+
+
+def test_an_operator_sees_holds_and_examines_it(stage: Make) -> None:
+    made = stage("azurerm", text=STILL)
+    apply = made.tfguard(*APPLY)
+    proof = made.tfguard("doctor", "--prove-lock")
+    hold = made.tfguard("hold", "--for", "10m", "--reason", "maintenance")
+    shown = inner_id(made)
+    around = made.tfguard("status", "--backend")
+    refused = made.terraform("plan", "-input=false", "-no-color")
+    unlocked = made.tfguard("unlock", "--id", shown, "--yes")
+
+    assert apply.code == 0, str(apply)
+    assert proof.code == 0, str(proof)
+    assert "Terraform itself is refused while we hold the lock" in proof.out + proof.err
+    assert "reading, writing, deleting: allowed, and tried on a scratch record" in proof.out
+    assert (hold.code, unlocked.code) == (0, 0), f"{hold}{unlocked}"
+    assert f"{made.bucket}/{made.key}" in around.out
+    assert refused.code == 1 and shown in refused.err
+    assert made.leftovers() == []
+
+
+REFUSED = {
+    "no container": (
+        {"container_name": "no-such-container"},
+        78,
+        r"There is no such container for azblob://tfacct/no-",
+    ),
+    "another key": ({"access_key": "AAAA"}, 77, r"Azure denies reading \(AuthorizationFailure\): azblob://tfacct/"),
+    "no base64": ({"access_key": "?"}, 78, r"The storage account's key is no base64"),
+    "nobody": ({"access_key": None, "use_cli": False}, 77, r"There are no credentials for Azure"),
+    "no cloud": ({"environment": "mars"}, 78, r"`environment` 'mars' is no cloud of Azure's"),
+}
+
+
+@pytest.mark.parametrize(("wrong", "code", "says"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_held_is_said_in_two_lines(stage: Make, wrong: dict[str, str], code: int, says: str) -> None:
+    made = stage("azurerm", text=STILL)
+    configure(made, **wrong)
+
+    result = made.tfguard("--lock-timeout=0s", *APPLY)
+
+    assert result.code == code, str(result)
+    assert re.search(says, result.err), str(result)
+    assert "Traceback" not in result.err
