@@ -7,6 +7,7 @@ import os
 import re
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 
 import psutil
 import pytest
@@ -109,25 +110,28 @@ def test_what_a_frozen_run_writes_after_it_was_superseded_the_server_refuses(sta
     made = stage("azurerm", text=GATED)
     process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
     made.wait_for_log("begin")
-    frozen = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    terraform = next(each for each in frozen if os.path.basename(each.exe()).startswith("terraform"))
-    for each in frozen:
-        each.send_signal(signal.SIGSTOP)
+    tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    terraform = next(each for each in tree if os.path.basename(each.exe()).startswith("terraform"))
+    its = [terraform, *terraform.children(recursive=True)]
+    for each in tree:
+        with suppress(psutil.NoSuchProcess):  # The work's own `sleep`s come and go.
+            each.suspend()
     made.open_gate()
 
     second = made.tfguard(*APPLY)
     after = made.state()
-    for each in frozen:
-        if each != terraform:
-            each.send_signal(signal.SIGKILL)
-    terraform.send_signal(signal.SIGCONT)
-    for each in frozen:
-        each.send_signal(signal.SIGCONT) if each.is_running() and each.status() == "stopped" else None
+    for each in reversed(its):  # Those who would stop it stay frozen.
+        with suppress(psutil.NoSuchProcess):
+            each.resume()
+    eventually(lambda: terraform.status() == psutil.STATUS_ZOMBIE, 60, "the end of the dead run's Terraform")
+    for each in tree:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
     process.communicate()
-    eventually(lambda: not terraform.is_running() or terraform.status() == "zombie", 60, "the end of the dead run")
 
     assert second.code == 0, str(second)
-    assert made.state() == after, "its late write was refused"
+    assert (made.path / "errored.tfstate").exists(), "its late write was refused"
+    assert made.state() == after
     assert made.leftovers() == []
 
 
