@@ -220,6 +220,16 @@ def test_an_operator_sees_holds_and_examines_it(stage: Make) -> None:
     assert made.leftovers() == []
 
 
+def test_the_rights_that_a_state_needs_are_printed(stage: Make) -> None:
+    made = stage("azurerm", text=STILL)
+
+    printed = made.tfguard("bootstrap", "--print", "iam")
+
+    assert printed.code == 0, str(printed)
+    assert set(json.loads(printed.out)) == {"plan", "apply"}
+    assert f"storageAccounts/{made.azure.account}/blobServices/default/containers/{made.bucket}" in printed.out
+
+
 REFUSED = {
     "no container": (
         {"container_name": "no-such-container"},

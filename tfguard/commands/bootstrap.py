@@ -80,7 +80,7 @@ def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     context = make_context(call)
     if form == "acl":
         return _print_acl(context, given)
-    if form == "iam" and (roles := _googles_roles(context, given)) is not None:
+    if form == "iam" and (roles := _roles(context, given)) is not None:
         write_answer(json.dumps(roles, indent=2))
         return 0
     plan = _plan(context, given)
@@ -110,16 +110,17 @@ def _print_acl(context: Context, given: Sequence[str]) -> int:
     return 0
 
 
-def _googles_roles(context: Context, given: Sequence[str]) -> dict[str, Any] | None:
-    """Return what to allow on a gcs backend, None for another."""
-    from tfguard.bootstrap import roles
+def _roles(context: Context, given: Sequence[str]) -> dict[str, Any] | None:
+    """Return what to allow on a gcs or azurerm backend, None for another."""
+    from tfguard.bootstrap import azure_roles, roles
 
     found = intended_backend(context, given, otherwise=wrong_backend)
-    if found.type != roles.KIND:
+    known = {roles.KIND: roles.roles, azure_roles.KIND: azure_roles.roles}
+    if found.type not in known:
         return None
     redaction.register_secrets(redaction.secrets_among(found.config))
     require_plain(found)
-    return roles.roles(found.config)
+    return known[found.type](found.config)
 
 
 def _label(context: Context, plan: Blueprint) -> str:

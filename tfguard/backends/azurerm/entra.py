@@ -23,6 +23,7 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
+from tfguard import programs
 from tfguard.backends.azurerm.answers import WHERE_CREDENTIALS_COME_FROM, lines_of
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
@@ -204,11 +205,16 @@ class Entra:
     def _cli(self, words: list[str]) -> dict[str, Any]:
         try:
             result = subprocess.run(
-                ["az", *words], capture_output=True, stdin=subprocess.DEVNULL, timeout=_CLI_SECONDS, check=False
+                [programs.find("az", self._environ), *words],
+                env={**self._environ},
+                capture_output=True,
+                stdin=subprocess.DEVNULL,
+                timeout=_CLI_SECONDS,
+                start_new_session=True,
             )
         except FileNotFoundError:
             raise _nobody("There are no credentials for Azure, and no Azure CLI (az) to ask.") from None
-        except (OSError, subprocess.TimeoutExpired) as error:
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             raise StoreUnavailable(f"The Azure CLI (az) did not answer: {type(error).__name__}.") from None
         if result.returncode:
             lines = result.stderr.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]

@@ -1,0 +1,241 @@
+"""Who we are to Azure: whose way comes first, what is asked where, and what is said where there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from tests.support.serving import Request, serving
+from tfguard.backends.azurerm.credentials import Credentials
+from tfguard.backends.azurerm.entra import Entra
+from tfguard.backends.azurerm.signing import Unsigned
+from tfguard.backends.azurerm.spec import AzureAccess
+from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
+
+ASKED = Unsigned("GET", "acct", "/c/blob", {"comp": "lease"}, {"x-ms-version": "1"})
+
+
+@dataclass
+class Entras:
+    """Entra, the management, the machine's identity and the job's own tokens, all on one address."""
+
+    address: str = ""
+    says: tuple[int, bytes] | None = None
+    asked: list[tuple[str, str, dict[str, list[str]], Any]] = field(default_factory=list)
+
+    def answer(self, request: Request) -> tuple[int, bytes]:
+        parts = urlsplit(request.path)
+        self.asked.append(
+            (request.method, parts.path, parse_qs(parts.query) | parse_qs(request.body.decode()), request.headers)
+        )
+        if self.says is not None:
+            return self.says
+        if parts.path.endswith("/listKeys"):
+            return 200, json.dumps({"keys": [{"keyName": "key1", "value": "a2V5"}]}).encode()
+        if parts.path == "/job":
+            return 200, json.dumps({"value": "github's", "oidcToken": "devops'"}).encode()
+        return 200, json.dumps({"access_token": f"token-{len(self.asked)}", "expires_in": 3600}).encode()
+
+    def access(self, **changes: Any) -> AzureAccess:
+        where = {"login": self.address, "management": self.address, "msi_endpoint": f"{self.address}/msi"}
+        return AzureAccess(**{"account": "acct", "use_azuread": True, "use_cli": False, **where, **changes})
+
+
+@pytest.fixture
+def entra() -> Iterator[Entras]:
+    made = Entras()
+    with serving(made.answer) as made.address:
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def no_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No identity, and no Azure CLI, of this machine's own."""
+    for name in ("IDENTITY_ENDPOINT", "IDENTITY_HEADER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+
+def resolved(access: AzureAccess) -> Credentials:
+    made = Credentials(access)
+    made.resolve()
+    made.close()
+    return made
+
+
+def signed(access: AzureAccess) -> tuple[str, dict[str, str]]:
+    return resolved(access).sign(ASKED)
+
+
+def az(tmp_path: Path, script: str) -> None:
+    (tmp_path / "az").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "az").chmod(0o755)
+
+
+def test_a_key_is_used_before_all_others_and_the_query_is_signed_with_it(entra: Entras) -> None:
+    question, headers = signed(entra.access(access_key="a2V5", sas_token="sig=x"))
+
+    assert question == "comp=lease"
+    assert headers["Authorization"].startswith("SharedKey acct:")
+    assert entra.asked == []
+
+
+def test_a_signed_query_is_put_behind_ours(entra: Entras) -> None:
+    question, headers = signed(entra.access(sas_token="sv=1&sig=x%3D"))
+
+    assert question == "comp=lease&sv=1&sig=x%3D"
+    assert "Authorization" not in headers
+
+
+APPLICATION = {"tenant": "t", "client": "c"}
+PROOFS: dict[str, tuple[dict[str, Any], dict[str, str]]] = {
+    "a secret": ({"client_secret": "s"}, {"client_secret": "s"}),
+    "a secret before OIDC": ({"client_secret": "s", "use_oidc": True, "oidc_token": "o"}, {"client_secret": "s"}),
+    "a given token": ({"use_oidc": True, "oidc_token": "given"}, {"client_assertion": "given"}),
+    "GitHub's": (
+        {"use_oidc": True, "oidc_request_url": "{}/job?x=1", "oidc_request_token": "r"},
+        {"client_assertion": "github's"},
+    ),
+    "Azure DevOps'": (
+        {"use_oidc": True, "oidc_request_url": "{}/job", "oidc_request_token": "r", "ado_connection": "id"},
+        {"client_assertion": "devops'"},
+    ),
+}
+
+
+@pytest.mark.parametrize(("given", "shown"), PROOFS.values(), ids=PROOFS)
+def test_an_application_proves_itself_and_gets_a_token(
+    entra: Entras, given: dict[str, Any], shown: dict[str, str]
+) -> None:
+    given = {name: value.format(entra.address) if isinstance(value, str) else value for name, value in given.items()}
+
+    made = resolved(entra.access(**APPLICATION, **given))
+
+    method, path, form, _ = entra.asked[-1]
+    assert (method, path) == ("POST", "/t/oauth2/v2.0/token")
+    assert form["scope"] == ["https://storage.azure.com/.default"]
+    assert {name: form[name] for name in shown} == {name: [value] for name, value in shown.items()}
+    assert made.sign(ASKED)[1]["Authorization"] == f"Bearer token-{len(entra.asked)}"
+    assert made.expires_at() is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("client_secret_file", {}),
+        ("oidc_token_file", {"use_oidc": True}),
+        ("oidc_token_file", {"use_workload_identity": True}),
+    ],
+)
+def test_what_is_in_a_file_is_read_anew_each_time(
+    entra: Entras, tmp_path: Path, name: str, extra: dict[str, bool]
+) -> None:
+    path = tmp_path / "proof"
+    access = entra.access(**APPLICATION, **{name: str(path)}, **extra)
+    for word in ("first", "second"):
+        path.write_text(f"{word}\n")
+        Entra(access, os.environ).token("https://storage.azure.com")
+
+    proofs = [form.get("client_secret") or form.get("client_assertion") for _, _, form, _ in entra.asked]
+    assert proofs == [["first"], ["second"]]
+
+
+def test_the_machines_identity_is_asked_with_its_header(entra: Entras, monkeypatch: pytest.MonkeyPatch) -> None:
+    signed(entra.access(use_msi=True, client="c"))
+    monkeypatch.setenv("IDENTITY_ENDPOINT", f"{entra.address}/app-service")
+    monkeypatch.setenv("IDENTITY_HEADER", "h")
+    signed(entra.access(use_msi=True, msi_endpoint=""))
+
+    (_, first, query, headers), (_, second, _, others) = entra.asked
+    assert (first, query["client_id"], headers["Metadata"]) == ("/msi", ["c"], "true")
+    assert (second, others["X-IDENTITY-HEADER"]) == ("/app-service", "h")
+
+
+def test_who_has_signed_in_with_az_is_asked_last(entra: Entras, tmp_path: Path) -> None:
+    az(tmp_path, 'echo "{\\"accessToken\\": \\"of az\\", \\"expires_on\\": 4102444800}"')
+
+    made = resolved(entra.access(use_cli=True))
+
+    assert made.sign(ASKED)[1]["Authorization"] == "Bearer of az"
+    assert made.expires_at().year == 2100
+
+
+def test_without_a_key_the_management_is_asked_for_it(entra: Entras) -> None:
+    access = entra.access(
+        use_azuread=False, **APPLICATION, client_secret="s", resource_group="group one", subscription="sub"
+    )
+
+    assert signed(access)[1]["Authorization"].startswith("SharedKey acct:")
+    _, path, _, headers = entra.asked[-1]
+    group = "/subscriptions/sub/resourceGroups/group%20one"
+    assert path == f"{group}/providers/Microsoft.Storage/storageAccounts/acct/listKeys"
+    assert headers["Authorization"] == "Bearer token-1"
+
+
+SECRET = {"client_secret": "hush-hush", **APPLICATION}
+WRONG: dict[str, tuple[dict[str, Any], tuple[int, bytes] | None, type[TfguardError], str]] = {
+    "nobody": ({}, None, StoreDenied, "There are no credentials for Azure"),
+    "half an application": ({"client_secret": "s"}, None, StoreDenied, "There are no credentials"),
+    "no CLI": ({"use_cli": True}, None, StoreDenied, "no Azure CLI"),
+    "no group": ({"use_azuread": False}, None, StoreDenied, "no `resource_group_name`"),
+    "no base64": ({"access_key": "?"}, None, StoreMisconfigured, "no base64"),
+    "a certificate": ({"certificate_file": "x.pfx", **APPLICATION}, None, TfguardError, "ertificate"),
+    "no file": ({"client_secret_file": "/no/such", **APPLICATION}, None, StoreMisconfigured, "cannot be read"),
+    "refused": (
+        SECRET,
+        (401, b'{"error": "invalid_client", "error_description": "AADSTS7000215: wrong.\\nTrace ID: 1"}'),
+        StoreDenied,
+        "AADSTS7000215: wrong.",
+    ),
+    "out of order": (SECRET, (503, b""), StoreUnavailable, "No answer from Azure (503)"),
+    "a portal": (SECRET, (200, b"<html>Welcome</html>"), StoreUnavailable, "something else"),
+    "no token": (SECRET, (200, b'{"token": 1}'), StoreUnavailable, "no token"),
+}
+
+
+@pytest.mark.parametrize(("given", "says", "kind", "words"), WRONG.values(), ids=WRONG)
+def test_who_is_nobody_hears_why_in_short_lines_without_a_secret(
+    entra: Entras, given: dict[str, Any], says: tuple[int, bytes] | None, kind: type[TfguardError], words: str
+) -> None:
+    entra.says = says
+
+    with pytest.raises(kind) as refused:
+        resolved(entra.access(**given))
+
+    lines = str(refused.value).splitlines()
+    assert words in lines[0]
+    assert len(lines) <= 2 and all(len(line) <= 120 for line in lines)
+    assert "hush" not in str(refused.value)
+
+
+@pytest.mark.parametrize("script", ["echo 'ERROR: Please run az login' >&2; exit 1", "echo nonsense"])
+def test_an_az_that_has_nobody_says_so(entra: Entras, tmp_path: Path, script: str) -> None:
+    az(tmp_path, script)
+
+    with pytest.raises(StoreDenied, match=r"The Azure CLI \(az\) gave no token"):
+        resolved(entra.access(use_cli=True))
+
+
+SECRETS = ("access_key", "sas_token", "client_secret", "certificate", "certificate_password", "oidc_token")
+
+
+@pytest.mark.parametrize("name", [*SECRETS, "oidc_request_token"])
+def test_what_is_secret_is_known_and_never_stands_in_a_file(name: str) -> None:
+    access = AzureAccess(account="acct", **{name: "hush"})
+
+    assert "hush" in access.secrets()
+    assert "hush" not in repr(access)
+    assert getattr(access.bare(), name) == ""
+
+
+def test_other_credentials_have_another_key() -> None:
+    keys: Callable[..., str] = lambda environ, **given: AzureAccess(account="a", **given).key(environ)  # noqa: E731
+
+    assert len({keys({}), keys({}, client="c"), keys({"AZURE_CONFIG_DIR": "x"})}) == 3

@@ -1,0 +1,122 @@
+"""Terraform's own lock on a state's blob, as a real Azure's emulator keeps it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import pytest
+
+from tests.conftest import Azure
+from tests.contract.kinds import record
+from tfguard.backends.azurerm.client import Client
+from tfguard.backends.azurerm.spec import AzureAccess, AzureSpec, AzureState
+from tfguard.backends.azurerm.store import StateLease, holder_of
+from tfguard.errors import Conflict
+from tfguard.lock.guarded import GuardedStore
+from tfguard.lock.lockinfo import LockInfo
+
+pytestmark = pytest.mark.emulator
+
+
+@dataclass
+class Place:
+    client: Client
+    container: str
+    access: AzureAccess
+
+    def lease(self) -> StateLease:
+        return StateLease(self.client, "prod")
+
+
+@pytest.fixture
+def place(azure: Azure, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    for name, value in azure.environ.items():
+        monkeypatch.setenv(name, value)
+    container = azure.container()
+    with closing(azure.client(container)) as client:
+        yield Place(client, container, AzureAccess(account=azure.account, access_key=azure.key))
+
+
+def info() -> LockInfo:
+    made = record().info
+    assert made is not None
+    return made
+
+
+def test_a_lock_is_taken_as_terraform_does_and_freed_by_its_id_alone(place: Place) -> None:
+    lease, ours, other = place.lease(), info(), info()
+    place.client.write("prod", b"{}")
+    place.client.annotate("prod", {"theirs": "kept"}, {})
+
+    lease.take(ours)
+    with pytest.raises(Conflict):
+        lease.take(other)
+    with pytest.raises(Conflict):
+        lease.free(other.id)
+    assert lease.read() == ours
+    with pytest.raises(Conflict):
+        place.client.write("prod", b"late")
+    lease.free(ours.id)
+
+    assert lease.read() is None
+    about = place.client.about("prod")
+    assert about is not None and dict(about.metadata) == {"theirs": "kept"}
+    with pytest.raises(Conflict):
+        lease.free(ours.id)
+
+
+def test_where_there_is_no_state_yet_its_blob_is_made_first(place: Place) -> None:
+    lease, ours = place.lease(), info()
+    assert lease.read() is None
+
+    lease.take(ours)
+
+    assert lease.read() == ours
+
+
+def test_a_lease_that_names_nobody_is_somebodys(place: Place) -> None:
+    place.client.write("prod", b"{}")
+    place.client.acquire("prod", info().id)
+
+    found = place.lease().read()
+
+    assert found is not None and found.id == "?"
+    with pytest.raises(Conflict):
+        place.lease().free("?")
+
+
+@pytest.mark.parametrize("encoded", ["", "?", "e30=", "AAAA", "/" * 9])
+def test_metadata_that_cannot_be_read_name_somebody(encoded: str) -> None:
+    assert holder_of(encoded).id == "?"
+
+
+def test_the_locks_of_a_container_are_ours_and_plain_ones(place: Place) -> None:
+    from tfguard.backends.azurerm.backend import locks_beside
+
+    spec = AzureSpec(container=place.container, key=".tfguard/a.lock", azure=place.access, state_key="a")
+    with closing(spec.open()) as store:
+        assert isinstance(store, GuardedStore)
+        store.create(record())
+    for key in ("free", "plain"):
+        place.client.write(key, b"{}")
+    StateLease(place.client, "plain").take(info())
+
+    found = {name: spec.place for name, spec in locks_beside(spec, None)}
+
+    assert set(found) == {f"{place.container}/a", f"{place.container}/plain"}
+    assert found[f"{place.container}/plain"].endswith("/.tfguard/plain.lock")
+
+
+def test_copies_of_a_state_are_kept_beside_our_record_and_found_again(place: Place, tmp_path) -> None:
+    state = AzureState(container=place.container, key="prod", azure=place.access)
+    file = tmp_path / "errored.tfstate"
+    file.write_bytes(b'{"version": 4}')
+    place.client.write("prod", b"the state")
+
+    kept = state.keep_copy(str(file), "some-id")
+
+    assert state.find_copies() == [kept] == [f"azblob://tfacct/{place.container}/.tfguard/prod.errored.some-id"]
+    assert (state.has_copy(kept), state.has_copy(f"{kept}2")) == (True, False)
+    assert (state.read(100), state.server_date() is None) == (b"the state", False)
