@@ -206,6 +206,7 @@ class Entra:
         try:
             result = subprocess.run(
                 [programs.find("az", self._environ), *words],
+                check=False,
                 env={**self._environ},
                 capture_output=True,
                 stdin=subprocess.DEVNULL,
