@@ -54,6 +54,8 @@ class GuardedStore:
     """A guard's store and the inner lock as one `Store`. Records of the inner lock alone have no lease."""
 
     has_leases = True
+    needs_guard = False
+    refuses_late_writes = True
 
     def __init__(self, guard: Store, inner: InnerLock) -> None:
         self._guard = guard
