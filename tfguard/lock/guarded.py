@@ -55,7 +55,8 @@ class GuardedStore:
 
     has_leases = True
     needs_guard = False
-    refuses_late_writes = True
+    #: A state is written by whoever has the inner lock: to let go of our record early would help nobody.
+    refuses_late_writes = False
 
     def __init__(self, guard: Store, inner: InnerLock) -> None:
         self._guard = guard
