@@ -1,4 +1,4 @@
-# make demo: apply examples/quickstart under its lock.  make check: before each commit.  make test: run all tests.
+# make demo: see three runs in line for one lock.  make check: before each commit.  make test: run all tests.
 # PYTHON=python3.12 chooses the interpreter; otherwise the first one here that is 3.10 or newer.
 
 VENV   := .venv
@@ -26,7 +26,7 @@ MINUTES ?= 60
 .PHONY: help demo check test lint bench soak fuzz peers clean needs-terraform
 
 help:
-	@echo "make demo   run 'tfguard apply' on examples/quickstart (needs terraform or tofu)"
+	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
 	@echo "make check  run lint, unit and contract tests: before each commit, in a minute or so"
 	@echo "make test   run all tests, in some minutes"
 	@echo "make lint   check style and types"
@@ -36,13 +36,12 @@ help:
 	@echo "make peers  put the same failures before other locks, and the table into the README"
 	@echo "make clean  remove .venv and caches"
 
-demo: needs-terraform $(VENV)/.installed
-	$(BIN)/python -m tfguard -chdir=examples/quickstart init -input=false >/dev/null
-	$(BIN)/python -m tfguard -chdir=examples/quickstart apply -auto-approve
+demo: $(VENV)/.installed
+	@$(BIN)/python -m demo
 
 needs-terraform:
 	@command -v terraform >/dev/null || command -v tofu >/dev/null || command -v "$$TFGUARD_TERRAFORM" >/dev/null || { \
-	  echo "make demo needs terraform or tofu on PATH, or TFGUARD_TERRAFORM=/path/to/one. Get one:" >&2; \
+	  echo "This needs terraform or tofu on PATH, or TFGUARD_TERRAFORM=/path/to/one. Get one:" >&2; \
 	  echo "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
 
 check: lint

@@ -1,5 +1,9 @@
 # The smallest thing that takes a lock: a local state, one built-in resource, nothing to download, no account.
-# Each apply replaces the resource, so each apply works for a second while the lock is held.
+# Each apply replaces the resource, so each apply works for a while (`seconds`) while the lock is held.
+
+variable "seconds" {
+  default = 1
+}
 
 resource "terraform_data" "hello" {
   triggers_replace = [timestamp()]
@@ -8,9 +12,8 @@ resource "terraform_data" "hello" {
     quiet       = true
     interpreter = ["/bin/sh", "-c"]
     command     = <<-SHELL
-      echo "Working for a second. Meanwhile a plain terraform in this directory is refused, and told:"
-      cat .terraform.tfstate.lock.info 2>/dev/null || echo "(nothing: this run holds no lock)"
-      sleep 1
+      echo "Working, for ${var.seconds} s. Meanwhile a plain terraform is refused."
+      sleep ${var.seconds}
     SHELL
   }
 }

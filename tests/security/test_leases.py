@@ -14,7 +14,7 @@ from tests.e2e.conftest import ROOT
 from tests.support.fakes import FakeClock, anothers
 from tfguard.lock import verdicts
 from tfguard.lock.acquire import Watch
-from tfguard.lock.deadlines import Deadlines
+from tfguard.lock.deadlines import Deadlines, bounded_lease_seconds
 from tfguard.lock.opened_lock import OpenedLock, Seen, watch_seconds
 from tfguard.lock.store import LockRecord
 
@@ -46,6 +46,17 @@ def test_whoever_reads_a_lease_keeps_it_within_bounds(duration_ms: int, seconds:
     assert watch.expires_in(clock.boottime()) == seconds
     assert verdicts.judge(record, clock, has_leases=True) is not verdicts.Verdict.EXPIRED
     assert f"{seconds:g}" in str(Deadlines.of(record.lease.seconds).takeover)
+
+
+@pytest.mark.parametrize(
+    ("said", "seconds"), [("10s", 10.0), ("1s", 5.0), ("0s", 5.0), ("2m", SHORTEST), ("soon", SHORTEST), ("", SHORTEST)]
+)
+def test_an_operator_lowers_the_shortest_lease_within_bounds(
+    monkeypatch: pytest.MonkeyPatch, said: str, seconds: float
+) -> None:
+    monkeypatch.setenv("TFGUARD_SHORTEST_LEASE", said)
+
+    assert bounded_lease_seconds(2.0) == seconds
 
 
 def test_unlock_watches_no_longer_than_the_longest_lease() -> None:

@@ -16,9 +16,14 @@ from collections.abc import Mapping
 
 import msgspec
 
+from tfguard.durations import parse_duration
+
 #: No lease is shorter or longer, in seconds, whoever wrote it: a shorter one loses runs to a slow network, a longer one
 #: keeps the lock of a dead run for as long.
 SHORTEST_LEASE_SECONDS, LONGEST_LEASE_SECONDS = 30.0, 3600.0
+
+#: What an operator may lower the shortest lease to: three beats missed are a second then.
+_LOWEST_SECONDS = 5.0
 
 #: Whoever enforces a deadline looks at the clock at least this often, in seconds.
 TICK_SECONDS = 0.25
@@ -28,9 +33,20 @@ JITTER = 0.1
 
 
 def shortest_lease_seconds(environ: Mapping[str, str]) -> float:
-    """Return the shortest lease that is taken, in seconds."""
+    """
+    Return the shortest lease that is taken, in seconds.
+
+    `TFGUARD_SHORTEST_LEASE` says less where everybody who takes that lock is on machines of one's own, as in a
+    demonstration: from 5 s. Whoever is not told so keeps a shorter lease for half a minute, which loses nothing.
+    """
     # For our own tests only, which cannot wait half a minute for every takeover.
-    return 0.5 if environ.get("TFGUARD_TEST_SHORT_LEASE") == "1" else SHORTEST_LEASE_SECONDS
+    if environ.get("TFGUARD_TEST_SHORT_LEASE") == "1":
+        return 0.5
+    try:
+        seconds = parse_duration(environ.get("TFGUARD_SHORTEST_LEASE") or "30s")
+    except ValueError:
+        return SHORTEST_LEASE_SECONDS
+    return min(max(seconds, _LOWEST_SECONDS), SHORTEST_LEASE_SECONDS)
 
 
 def bounded_lease_seconds(seconds: float) -> float:
