@@ -62,7 +62,7 @@ def state_of(workspace: Workspace) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["cloud", "remote"])
+@pytest.mark.parametrize("kind", ["cloud", pytest.param("remote", marks=pytest.mark.slow)])
 def test_terraforms_commands_run_under_our_lock_from_the_first_run_on(
     made: Callable[..., tuple[Stage, Workspace]], kind: str
 ) -> None:
@@ -120,6 +120,7 @@ def test_after_a_kill_of_all_of_a_run_the_next_takes_exactly_its_lock_over(
     assert workspace.locked_by == ""
 
 
+@pytest.mark.slow
 def test_the_late_write_of_a_superseded_run_is_taken_while_the_next_one_holds_the_lock(
     made: Callable[..., tuple[Stage, Workspace]],
 ) -> None:

@@ -206,6 +206,21 @@ def test_a_register_that_somebody_has_deleted_comes_back_by_no_heartbeat(states:
     assert states.serials(spec.address + GUARD) == []
 
 
+def test_a_write_that_comes_late_into_a_cleared_place_counts_nothing_and_leaves_nothing(
+    states: States, another: Open
+) -> None:
+    spec = GitLabGuardSpec(address=states.gitlab())
+    store = another(spec)
+    old = store.create(record())
+    mine = store.replace(store.replace(old, old), old)
+
+    with pytest.raises(Conflict):
+        another(spec).replace(old, record())
+
+    assert store.read() == mine
+    assert states.serials(spec.address + GUARD) == [3]
+
+
 def test_a_register_does_not_grow(states: States, another: Open) -> None:
     spec = GitLabGuardSpec(address=states.gitlab())
     store = another(spec)

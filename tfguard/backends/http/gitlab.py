@@ -63,6 +63,7 @@ class _Register:
             raise Conflict(f"{shown(self._address)}: serial {seen + 1} is taken")
         found = self.read()
         if (found.serial, found.content) != (document.serial, content) or not _is_same(found.lease, lease):
+            self._delete(document.serial)  # It came late, into a place that had been cleared.
             raise Conflict(f"{shown(self._address)}: serial {found.serial} is newer")
         if seen and not self._delete(seen):
             # Somebody has deleted the state, and a lock with it: what we wrote must not bring it back.
