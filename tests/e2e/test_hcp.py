@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from tests.support.hcp_server import Hcp, Workspace, hcp_serving
 
 pytestmark = pytest.mark.e2e
 
-Make = Callable[..., Stage]
+long = pytest.mark.skipif(not os.environ.get("TFGUARD_HTTP_SECONDS"), reason="it takes long: see make soak")
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def state_of(workspace: Workspace) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["cloud", pytest.param("remote", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", ["cloud", pytest.param("remote", marks=long)])
 def test_terraforms_commands_run_under_our_lock_from_the_first_run_on(
     made: Callable[..., tuple[Stage, Workspace]], kind: str
 ) -> None:
@@ -120,7 +121,7 @@ def test_after_a_kill_of_all_of_a_run_the_next_takes_exactly_its_lock_over(
     assert workspace.locked_by == ""
 
 
-@pytest.mark.slow
+@long
 def test_the_late_write_of_a_superseded_run_is_taken_while_the_next_one_holds_the_lock(
     made: Callable[..., tuple[Stage, Workspace]],
 ) -> None:

@@ -107,6 +107,8 @@ def one_after_another(minutes: float) -> list[Part]:
         ),
         pytest_part("failures", "tests/faults", f"--ignore={MIXED_FAULTS}", **failures),
         pytest_part("consul", "tests/e2e/test_consul.py", TFGUARD_CONSUL_SECONDS="120"),
+        pytest_part("http", "tests/e2e/test_http.py", TFGUARD_HTTP_SECONDS="120"),
+        pytest_part("hcp", "tests/e2e/test_hcp.py", TFGUARD_HTTP_SECONDS="120"),
         Part("as whom (Terraform)", ["tests.backends.aws.whom"], {}),
         Part("as whom (OpenTofu)", ["tests.backends.aws.whom", "--tofu"], {}),
     ]
