@@ -72,7 +72,7 @@ OTHERS = {
     "another user's": {"who": "bob@ci-7"},
     "another host's": {"who": "ana@ci-8"},
     "another version's": {"version": "1.9.0"},
-    "another command's": {"operation": "OperationTypePlan"},
+    "another command's": {"operation": "state-mv"},
     "older than the guard": {"created": "2026-11-20T09:59:59Z"},
     "of no time": {"created": ""},
 }
@@ -90,6 +90,14 @@ def test_what_looks_like_the_childs_lock_is_its_as_long_as_none_is_named(operati
     assert belongs(found, guard())
     assert not belongs(found, guard(inner="another"))
     assert belongs(found, guard(inner=found.id))
+
+
+@pytest.mark.parametrize("ours", [APPLY, "exec"])
+def test_under_a_lock_for_several_commands_each_of_them_is_its(ours: str) -> None:
+    found = info(operation="OperationTypePlan")
+
+    assert belongs(found, guard(operation=ours))
+    assert not belongs(found, guard(operation=ours, who="bob@ci-7"))
 
 
 def test_where_there_is_no_record_whoever_has_the_inner_lock_is_shown_and_can_be_unlocked(store, inner):

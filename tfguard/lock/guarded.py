@@ -13,8 +13,9 @@ this is here:
 
 *Belongs*: the guard names it, or it has the guard's own ID (of a lock held without a child). If the guard names none,
 its keeper died before it could learn the ID: then one of the same user, host, version and operation which is not older
-than the guard. Not certain: a plain Terraform of the same user on the same host looks the same. Freed wrongly, its next
-write is refused: it fails, and overwrites nothing.
+than the guard; under `exec` of any operation, and a plan under an apply, since `run` has both. Not certain: a plain
+Terraform of the same user on the same host looks the same. Freed wrongly, its next write is refused: it fails, and
+overwrites nothing.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from tfguard.lock.store import LockRecord, QueueRecord, Store
 
 #: What Terraform calls its own lock while it creates a state that is not there, whatever the command.
 _IMPLICIT = "init"
+_PLAN, _APPLY, _ANY = "OperationTypePlan", "OperationTypeApply", "exec"
 _INNER = "inner/"
 
 
@@ -185,11 +187,16 @@ def belongs(info: LockInfo, guard: LockRecord) -> bool:
     taken, guarded = parse_created(info.created), parse_created(guard.info.created)
     return (
         (info.who, info.version) == (guard.info.who, guard.info.version)
-        and info.operation in (guard.info.operation, _IMPLICIT)
+        and _runs_under(info.operation, guard.info.operation)
         and taken is not None
         and guarded is not None
         and taken >= guarded
     )
+
+
+def _runs_under(operation: str, ours: str) -> bool:
+    is_same = operation in (ours, _IMPLICIT) or ours == _ANY
+    return is_same or (operation, ours) == (_PLAN, _APPLY)
 
 
 def _names(guard: LockRecord) -> tuple[str, ...]:

@@ -1,0 +1,89 @@
+"""How a holder comes to know its child's own lock: when it looks, and what its record is to say then."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lock.test_inner_lock import Inner, guard, info
+from tests.support.fakes import FakeClock
+from tests.support.memory import MemoryStore, MemoryTable
+from tfguard.lock.guarded import GuardedStore
+from tfguard.lock.inner_watch import AGAIN_SECONDS, LEARN_SECONDS, InnerWatch
+from tfguard.lock.lease import HeldLease, HeldLock
+
+
+@pytest.fixture
+def inner() -> Inner:
+    return Inner()
+
+
+@pytest.fixture
+def store(inner: Inner) -> GuardedStore:
+    return GuardedStore(MemoryStore(MemoryTable()), inner)
+
+
+@pytest.fixture
+def lock(store: GuardedStore) -> HeldLock:
+    return HeldLock([HeldLease(store, store.create(guard()), 0.0, FakeClock())])
+
+
+def named(lock: HeldLock) -> str:
+    lease = lock.leases[0].record.lease
+    assert lease is not None
+    return lease.inner
+
+
+def test_it_looks_often_until_it_knows_and_says_it_once(store: GuardedStore, inner: Inner, lock: HeldLock) -> None:
+    watch = InnerWatch([store])
+    assert watch.learn(lock) is None
+    assert watch.pause(15.0) == LEARN_SECONDS
+    inner.held = info()
+
+    learned = watch.learn(lock)
+    assert learned == inner.held.id
+    lock.renew(inner=learned)
+
+    assert named(lock) == learned
+    assert watch.learn(lock) is None
+    assert (watch.pause(15.0), watch.pause(3.0)) == (AGAIN_SECONDS, 3.0)
+
+
+def test_a_lock_that_is_gone_is_looked_for_often_again(store: GuardedStore, inner: Inner, lock: HeldLock) -> None:
+    watch = InnerWatch([store])
+    inner.held = info()
+    lock.renew(inner=watch.learn(lock))
+    inner.held = None
+
+    assert watch.learn(lock) is None
+    assert watch.pause(15.0) == LEARN_SECONDS
+
+
+def test_what_a_child_has_left_is_freed_at_the_next_look(store: GuardedStore, inner: Inner, lock: HeldLock) -> None:
+    watch = InnerWatch([store])
+    inner.held = info()
+    left = inner.held.id
+    watch.is_to_be_freed = True
+
+    assert watch.learn(lock) is None
+    assert inner.freed == [left]
+    assert not watch.is_to_be_freed
+
+
+def test_what_a_dead_holder_has_left_is_freed_and_named_no_more(store: GuardedStore, inner: Inner) -> None:
+    dead = store.create(guard())
+    inner.held = info()
+    left = inner.held.id
+    lock = HeldLock([HeldLease(store, store.replace(dead, guard(who="bob@ci-9")), 0.0, FakeClock())])
+    assert named(lock) == left
+
+    InnerWatch([store]).clear_after_dead(lock)
+
+    assert inner.freed == [left]
+    assert named(lock) == ""
+
+
+def test_a_lock_that_is_ours_alone_costs_no_look(lock: HeldLock) -> None:
+    watch = InnerWatch([MemoryStore(MemoryTable())])
+
+    assert not watch.is_on
+    assert (watch.pause(15.0), watch.pause(None), watch.learn(lock)) == (15.0, None, None)
