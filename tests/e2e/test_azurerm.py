@@ -12,7 +12,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
+from tests.e2e.conftest import GATED, SHORT_LEASE, TFGUARD, Stage
 from tests.e2e.native import APPLY, QUICK_BEATS, inner_id, work_beside_each_other
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
@@ -217,6 +217,16 @@ def test_an_operator_sees_holds_and_examines_it(stage: Make) -> None:
     assert (hold.code, unlocked.code) == (0, 0), f"{hold}{unlocked}"
     assert f"{made.bucket}/{made.key}" in around.out
     assert refused.code == 1 and shown in refused.err
+    assert made.leftovers() == []
+
+
+def test_a_tfguard_inside_another_runs_under_its_lock_and_terraform_under_its_own(stage: Make) -> None:
+    made = stage("azurerm", text=STILL)
+
+    result = made.tfguard("exec", "--", *TFGUARD, *APPLY)
+
+    assert result.code == 0, str(result)
+    assert made.resources() == ["terraform_data.a", "terraform_data.b"]
     assert made.leftovers() == []
 
 
