@@ -192,7 +192,7 @@ def test_a_new_workspace_and_a_saved_plan_need_nothing_of_their_own(stage: Make)
 def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
     made = stage("azurerm", text=COUNTED)
 
-    ours, plain = work_beside_each_other(made, 5)
+    ours, plain = work_beside_each_other(made, 3)
 
     assert "OVERLAP" not in (made.path / "log").read_text()
     assert ours and all(each.code == 0 for each in ours), "\n".join(map(str, ours))
