@@ -78,7 +78,7 @@ def test_a_command_prints_its_table_so(tmp_path):
     assert "\x1b[1m" in shown
     assert [line.split() for line in lines_of(shown)] == [
         ["LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST", "RUN"],
-        ["prod/dns", "unknown", "not", "initialised"],
+        ["prod/dns", "unknown", "not", "initialised:", "tfguard", "-p", "prod/dns", "init"],
     ]
 
 
