@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import json
 import os
 import tempfile
@@ -420,6 +421,75 @@ def states(shared: Path) -> States:
 def job_states(shared: Path) -> States:
     """One whose token can be ended, with the job that it is for."""
     return States(_endpoint(shared, "states-of-a-job", emulators.states_argv))
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """A Kubernetes API server."""
+
+    endpoint: str
+
+    def namespace(self) -> str:
+        """Give a namespace that no other test uses."""
+        return f"tf-{uuid.uuid4().hex[:12]}"
+
+    def kubeconfig(self, path: Path, token: str = "token") -> Path:
+        """Write a kubeconfig."""
+        cluster = {"name": "c", "cluster": {"server": self.endpoint}}
+        user = {"name": "u", "user": {"token": token}}
+        context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+        config = {"clusters": [cluster], "users": [user], "contexts": [context], "current-context": "x"}
+        path.write_text(json.dumps(config))
+        return path
+
+    def leases(self, namespace: str) -> dict[str, Any]:
+        """Every Lease there, by its name."""
+        found = self._ask("GET", self._path("leases", namespace))
+        return {each["metadata"]["name"]: each for each in found["items"]}
+
+    def state(self, namespace: str, name: str) -> bytes | None:
+        """The state that is in a Secret."""
+        found = self.read("secrets", namespace, name)
+        return gzip.decompress(base64.b64decode(found["data"]["tfstate"])) if found else None
+
+    def read(self, resource: str, namespace: str, name: str) -> Any:
+        """An object, None if there is none."""
+        return self._ask("GET", f"{self._path(resource, namespace)}/{name}")
+
+    def make(self, resource: str, namespace: str, body: dict[str, Any]) -> Any:
+        """Create an object."""
+        return self._ask("POST", self._path(resource, namespace), body)
+
+    def write(self, resource: str, namespace: str, body: dict[str, Any]) -> Any:
+        """Replace an object."""
+        return self._ask("PUT", f"{self._path(resource, namespace)}/{body['metadata']['name']}", body)
+
+    def delete(self, resource: str, namespace: str, name: str) -> None:
+        """Delete an object, whatever it is."""
+        self._ask("DELETE", f"{self._path(resource, namespace)}/{name}")
+
+    def _ask(self, method: str, path: str, body: Any = None) -> Any:
+        headers = {"Authorization": "Bearer token", "Content-Type": "application/json"}
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.endpoint}{path}", content, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code == 404:
+                    return None
+                raise
+
+    @staticmethod
+    def _path(resource: str, namespace: str) -> str:
+        root = "/apis/coordination.k8s.io/v1" if resource == "leases" else "/api/v1"
+        return f"{root}/namespaces/{namespace}/{resource}"
+
+
+@pytest.fixture(scope="session")
+def kubernetes(shared: Path) -> Kubernetes:
+    return Kubernetes(_endpoint(shared, "kubernetes", emulators.kubernetes_argv))
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from tfguard.backends import BACKENDS, Backend, load, locate
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.gcs.spec import GcsAccess, GcsSpec
+from tfguard.backends.kubernetes.spec import KubernetesAccess, KubernetesSpec
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.target import PlannedBackend, StoreSpec, Target, Unlockable
 from tfguard.backends.urls import fetch_command, parse_store_url
@@ -26,6 +27,7 @@ SPECS = (
     S3Spec(bucket="b", key="k", aws=AwsAccess()),
     GcsSpec(bucket="b", key="k", gcs=GcsAccess()),
     ConsulSpec(path="p", consul=ConsulAccess(address="localhost")),
+    KubernetesSpec(namespace="n", name="lock-x", kubernetes=KubernetesAccess(host="https://localhost")),
 )
 Fake = Callable[..., None]
 
@@ -86,10 +88,10 @@ def test_a_backend_that_cannot_be_imported_for_that_names_its_extra_too(
 
 
 def test_a_module_of_ours_that_is_missing_is_a_defect_and_no_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(BACKENDS, "kubernetes", "tfguard.backends.kubernetes.backend")
+    monkeypatch.setitem(BACKENDS, "swift", "tfguard.backends.swift.backend")
 
     with pytest.raises(ModuleNotFoundError):
-        load("kubernetes")
+        load("swift")
 
 
 def test_a_new_row_is_all_that_a_backend_and_its_urls_need(fake: Fake, tmp_path: Path) -> None:
@@ -132,7 +134,7 @@ def test_a_copy_is_fetched_by_its_backends_command(place: str, command: str) -> 
 @pytest.mark.parametrize(
     ("kind", "why"),
     [
-        ("kubernetes", "it has no store for it"),
+        ("swift", "it has no store for it"),
         ("oss", "it has no store for it"),
     ],
 )

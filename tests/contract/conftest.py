@@ -13,6 +13,7 @@ from tests.contract.kinds import (
     GcsKind,
     GitLabKind,
     Kind,
+    KubernetesKind,
     LocalKind,
     MemoryKind,
     NetworkKind,
@@ -24,11 +25,12 @@ from tfguard.backends.azurerm import client as azure_client
 from tfguard.backends.consul import client as consul_client
 from tfguard.backends.gcs import client as gcs_client
 from tfguard.backends.http import client as http_client
+from tfguard.backends.kubernetes import client as kubernetes_client
 from tfguard.backends.local import store as local_store
 
 _EMULATED = [
     pytest.param(name, marks=pytest.mark.emulator)
-    for name in ("dynamodb", "s3", "s3-versioned", "consul", "gcs", "gitlab", "azure", "azure-guarding")
+    for name in ("dynamodb", "s3", "s3-versioned", "consul", "gcs", "gitlab", "kubernetes", "azure", "azure-guarding")
 ]
 
 
@@ -36,7 +38,7 @@ _EMULATED = [
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
     for name in ("CONNECT_SECONDS", "READ_SECONDS"):
-        for module in (sessions, azure_client, consul_client, gcs_client, http_client):
+        for module in (sessions, azure_client, consul_client, gcs_client, http_client, kubernetes_client):
             monkeypatch.setattr(module, name, patience(getattr(module, name)))
     monkeypatch.setattr(local_store, "_QUEUE_SECONDS", patience(local_store._QUEUE_SECONDS))
 
@@ -76,4 +78,6 @@ def _make(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
         return GcsKind(request.getfixturevalue("gcs"))
     if request.param == "gitlab":
         return GitLabKind(request.getfixturevalue("states"))
+    if request.param == "kubernetes":
+        return KubernetesKind(request.getfixturevalue("kubernetes"))
     return S3Kind(request.getfixturevalue("s3"), versioned=request.param == "s3-versioned")

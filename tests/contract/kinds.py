@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import REGION, S3, Azure, Consul, DynamoDB, Gcs, States
+from tests.conftest import REGION, S3, Azure, Consul, DynamoDB, Gcs, Kubernetes, States
 from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Credentials
@@ -26,6 +26,8 @@ from tfguard.backends.gcs.store import GcsStore
 from tfguard.backends.http.addresses import GUARD
 from tfguard.backends.http.gitlab import GitLabGuardStore
 from tfguard.backends.http.spec import GitLabGuardSpec
+from tfguard.backends.kubernetes.spec import KubernetesAccess, KubernetesSpec
+from tfguard.backends.kubernetes.store import KubernetesStore
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.transport import Request, Response
@@ -225,6 +227,32 @@ class GcsKind(NetworkKind):
         return body
 
 
+class KubernetesKind(NetworkKind):
+    #: More than this, and a little, the annotations of a Lease may not be.
+    MOST = 262_000
+
+    def __init__(self, server: Kubernetes) -> None:
+        super().__init__(queue_version="0aaf67c2-0000-0000-0000-000000000000 7")
+        self.server = server
+        access = KubernetesAccess(host=server.endpoint, token="token")
+        self.spec = KubernetesSpec(namespace=server.namespace(), name="lock-tfstate-default-prod", kubernetes=access)
+
+    def _open(self) -> Store:
+        return open_store(self.spec)
+
+    def plant(self, content: bytes) -> None:
+        text = content.decode("utf-8", "replace")[: self.MOST]
+        info = decode(text)
+        about = {"name": self.spec.name, "annotations": {"app.terraform.io/lock-info": text}}
+        spec = {"holderIdentity": info.id if info else "0aaf67c2-0000-0000-0000-000000000001"}
+        self.server.make("leases", self.spec.namespace, {"metadata": about, "spec": spec})
+
+    def info(self) -> bytes:
+        lease = self.server.read("leases", self.spec.namespace, self.spec.name)
+        text: str = lease["metadata"]["annotations"]["app.terraform.io/lock-info"]
+        return text.encode()
+
+
 class AzureKind(NetworkKind):
     """With `is_guarding` the record stands beside a Terraform's own lock, which is free."""
 
@@ -305,7 +333,7 @@ def sending(store: Any, sender: Sender) -> Iterator[None]:
     is_guarding = isinstance(store, GuardedStore)
     store = store._guard if is_guarding else store
     client = store.client if isinstance(store, AzureStore) else store._client
-    is_ours = isinstance(store, (AzureStore, ConsulStore, GcsStore, GitLabGuardStore))
+    is_ours = isinstance(store, (AzureStore, ConsulStore, GcsStore, GitLabGuardStore, KubernetesStore))
     transport = client.transport if is_ours else client._reach.transport
     send = transport.send
 

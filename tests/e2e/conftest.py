@@ -22,7 +22,9 @@ from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
 from tests.e2e import forked
 from tests.support.eventually import eventually, patience
 
-Backend = Literal["dynamodb", "s3", "both", "local", "consul", "gcs", "gitlab", "strict", "careless", "azurerm"]
+Backend = Literal[
+    "dynamodb", "s3", "both", "local", "consul", "gcs", "gitlab", "strict", "careless", "azurerm", "kubernetes"
+]
 #: Those that most tests are held against; `test_consul` and `test_gcs` have their own, fewer.
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
 _HTTP = ("gitlab", "strict", "careless")
@@ -88,6 +90,7 @@ class Stage:
     states: Any = None
     gcs: Any = None
     azure: Any = None
+    kubernetes: Any = None
 
     def write(self, text: str = WORK, name: str = "main.tf", **extra: str) -> None:
         """Write the configuration, and the backend beside it. `extra`: more of the backend's settings."""
@@ -105,6 +108,8 @@ class Stage:
             return _block("http", {**self._http_settings(), **extra})
         if self.backend == "azurerm":
             return self._azurerm_block(**extra)
+        if self.backend == "kubernetes":
+            return self._kubernetes_block(**extra)
         lines = {
             "bucket": f'"{self.bucket}"',
             "key": f'"{self.key}"',
@@ -155,6 +160,18 @@ class Stage:
             return dict.fromkeys(("address", "lock_address", "unlock_address"), f'"{self.key}"')
         lock = dict.fromkeys(("lock_address", "unlock_address"), f'"{self.key}/lock"')
         return {"address": f'"{self.key}"', **lock, "lock_method": '"POST"', "unlock_method": '"DELETE"'}
+
+    def _kubernetes_block(self, **extra: str) -> str:
+        """The namespace is `bucket`, and the suffix `key`."""
+        config = self.kubernetes.kubeconfig(self.path / "kubeconfig").name
+        settings = {
+            "secret_suffix": f'"{self.key}"',
+            "namespace": f'"{self.bucket}"',
+            "config_path": f'"{config}"',
+            "token": '"token"',  # That of a kubeconfig Terraform does not send where there is no TLS.
+            **extra,
+        }
+        return _block("kubernetes", settings)
 
     def init(self) -> Stage:
         """Initialise with plain Terraform."""
@@ -228,6 +245,10 @@ class Stage:
         if self.backend == "gcs":
             body = self.gcs.body(self.bucket, f"{self.key}/default.tflock")
             found += [json.loads(body)] if body else []
+        if self.backend == "kubernetes":
+            lease = self.kubernetes.read("leases", self.bucket, f"lock-tfstate-default-{self.key}") or {"spec": {}}
+            if "holderIdentity" in lease["spec"]:
+                found.append(json.loads(lease["metadata"]["annotations"]["app.terraform.io/lock-info"]))
         return found
 
     def _guard(self) -> dict[str, Any]:
@@ -253,6 +274,9 @@ class Stage:
             found += [blob.name for blob in blobs if blob.is_leased or blob.name.endswith(".lock")]
         if self.backend == "gcs":
             found += [key for key in self.gcs.objects(self.bucket) if key.endswith(".tflock")]
+        if self.backend == "kubernetes":
+            leases = self.kubernetes.leases(self.bucket)
+            found += [name for name, lease in leases.items() if "holderIdentity" in lease["spec"]]
         if self.backend in _AWS:
             found += [key for key in self.objects() if key.endswith(".tflock")]
         return found
@@ -303,6 +327,9 @@ class Stage:
         if self.backend == "gcs":
             stored = self.gcs.body(self.bucket, f"{self.key}/{workspace}.tfstate")
             return json.loads(stored) if stored else None
+        if self.backend == "kubernetes":
+            stored = self.kubernetes.state(self.bucket, f"tfstate-{workspace}-{self.key}")
+            return json.loads(stored) if stored else None
         body = self.s3.body(self.bucket, self.key if is_default else f"env:/{workspace}/{self.key}")
         return json.loads(body) if body else None
 
@@ -334,6 +361,9 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
         if backend == "gcs":
             made.gcs = request.getfixturevalue("gcs")
             made.bucket, made.key = made.gcs.bucket(), "app"
+        if backend == "kubernetes":
+            made.kubernetes = request.getfixturevalue("kubernetes")
+            made.bucket, made.key = made.kubernetes.namespace(), "prod"
         if backend in _AWS:
             made.s3 = request.getfixturevalue("s3")
             made.bucket = made.s3.bucket()

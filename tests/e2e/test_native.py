@@ -40,12 +40,17 @@ class Native:
 
 CONSUL = Native("consul", lambda made: made.locks()[0]["ID"] if made.consul.holder(made.key) else "")
 GCS = Native("gcs", generation, lambda made: made.gcs.delete(made.bucket, f"{made.key}/default.tfstate"))
+KUBERNETES = Native(
+    "kubernetes",
+    lambda made: made.locks()[0]["ID"] if made.locks() else "",
+    lambda made: made.kubernetes.delete("secrets", made.bucket, f"tfstate-default-{made.key}"),
+)
 GITLAB = Native("gitlab", lambda made: made.states.lock_of(made.key), is_gitlab=True)
 #: There Terraform locks by itself, with our record beside it: `shown` is the ID of Terraform's own lock.
 AZURE = Native("azurerm", inner_id, lambda made: made.azure.delete(made.bucket, made.key))
-each = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB, AZURE], ids=lambda native: native.kind)
+each = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB, KUBERNETES, AZURE], ids=lambda native: native.kind)
 #: Where what Terraform shows of our lock is ours.
-each_of_ours = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB], ids=lambda native: native.kind)
+each_of_ours = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB, KUBERNETES], ids=lambda native: native.kind)
 
 
 @each
@@ -126,8 +131,8 @@ def test_we_wait_for_a_plain_terraform_show_it_and_then_run(stage: Make, native:
     [
         (AZURE, "tfguard, our ID"),
         (AZURE, "tfguard, Terraform's"),
-        *((native, by) for native in (CONSUL, GCS, GITLAB) for by in ("terraform", "tfguard, our ID")),
-        (GCS, "tfguard, Terraform's"),  # Consul's is ours.
+        *((native, by) for native in (CONSUL, GCS, GITLAB, KUBERNETES) for by in ("terraform", "tfguard, our ID")),
+        (GCS, "tfguard, Terraform's"),  # Of the others it is ours.
     ],
     ids=lambda value: value if isinstance(value, str) else value.kind,
 )

@@ -125,6 +125,11 @@ def states_argv(*words: str) -> list[str]:
     return [sys.executable, str(Path(__file__).with_name("gitlab_server.py")), *words]
 
 
+def kubernetes_argv() -> list[str]:
+    """The part of a Kubernetes API server that locks and states stand on."""
+    return [sys.executable, str(Path(__file__).with_name("kubernetes_server.py"))]
+
+
 def tofu_binary() -> str:
     """The path of an OpenTofu 1.6.2."""
     if (platform.system(), platform.machine()) != ("Linux", "x86_64"):

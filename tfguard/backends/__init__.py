@@ -34,6 +34,7 @@ BACKENDS: dict[str, str] = {
     "cloud": "tfguard.backends.hcp.backend",
     "remote": "tfguard.backends.hcp.backend",
     "azurerm": "tfguard.backends.azurerm.backend",
+    "kubernetes": "tfguard.backends.kubernetes.backend",
 }
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 _own: Mapping[str, str] | None = None
 
@@ -31,6 +32,11 @@ def replace_environment(environ: Mapping[str, str]) -> None:
     for name in named(os.environ):
         del os.environ[name]
     os.environ.update(named(environ))
+
+
+def is_in_checkout(path: str) -> bool:
+    """Whether this file is part of a checkout, or of the working directory."""
+    return any((folder / ".git").exists() or folder == Path.cwd() for folder in Path(path).resolve().parents)
 
 
 def named(environ: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from tfguard.backends.gcs.spec import GcsSpec, GcsState, StateProbe
 from tfguard.backends.hcp.spec import HcpSpec
 from tfguard.backends.http.spec import GitLabGuardSpec, HttpSpec
 from tfguard.backends.keyring import Keyring
+from tfguard.backends.kubernetes.spec import KubernetesSpec, KubernetesState, SecretProbe
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.spec import StateSpec
 from tfguard.lock.deadlines import Deadlines
@@ -32,11 +33,12 @@ StoreSpec = Union[
     GitLabGuardSpec,
     HcpSpec,
     AzureSpec,
+    KubernetesSpec,
 ]
 #: Where a state may lie that is not the lock's own file.
-StatePlace = Union[S3State, ConsulState, GcsState, AzureState]
+StatePlace = Union[S3State, ConsulState, GcsState, AzureState, KubernetesState]
 #: How to ask for a workspace that Terraform would create under a lock of its own.
-AnyProbe = Union[WorkspaceProbe, StateProbe]
+AnyProbe = Union[WorkspaceProbe, StateProbe, SecretProbe]
 
 
 @dataclass(frozen=True)

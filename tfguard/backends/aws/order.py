@@ -23,7 +23,6 @@ Nothing is asked and nothing run here; `sources` does that.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -32,7 +31,7 @@ from tfguard.backends.aws.answers import lines_of
 from tfguard.backends.aws.keys import AssumeRole, Keys
 from tfguard.backends.aws.origins import Assumed, Container, Given, Instance, Process, Source, Sso, WebIdentity, told
 from tfguard.backends.aws.profiles import Profiles, Section, expanded, read_profiles
-from tfguard.backends.environ import own_environment
+from tfguard.backends.environ import is_in_checkout, own_environment
 from tfguard.errors import StoreDenied, StoreMisconfigured, TfguardError
 from tfguard.text import printable
 
@@ -414,11 +413,6 @@ def strangers_files(access: AwsAccess, environ: Mapping[str, str]) -> frozenset[
     )
     used = {path for paths in _files_of(access, environ) for path in paths}
     return frozenset(path for path in used - {path for paths in ours for path in paths} if is_in_checkout(path))
-
-
-def is_in_checkout(path: str) -> bool:
-    """Whether this file is part of a checkout, or of the working directory."""
-    return any((folder / ".git").exists() or folder == Path.cwd() for folder in Path(path).resolve().parents)
 
 
 def _misconfigured(what: str, advice: str) -> StoreMisconfigured:

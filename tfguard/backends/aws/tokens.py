@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from tfguard.backends.aws.answers import lines_of
 from tfguard.backends.aws.endpoints import is_aws
-from tfguard.backends.aws.order import is_in_checkout, strangers_files
+from tfguard.backends.aws.order import strangers_files
 from tfguard.backends.aws.origins import WebIdentity
 from tfguard.backends.aws.where import Where
-from tfguard.backends.environ import own_environment
+from tfguard.backends.environ import is_in_checkout, own_environment
 from tfguard.errors import StoreMisconfigured
 
 _FILE = "AWS_WEB_IDENTITY_TOKEN_FILE"

@@ -123,6 +123,29 @@ class Transport:
             connection.close()
         return response
 
+    def follow(self, request: Request, max_bytes: int, wait: Wait, is_last: Callable[[bytes], bool]) -> Response | None:
+        """
+        Make a request whose answer is a line now and then, until one `is_last`, the answer ends, or the wait does.
+
+        Gives an answer that is no success, None otherwise. A line has `max_bytes` at most. Raises as `send` does.
+        """
+        try:
+            connection, target = self._connection(request.url)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NoAnswer(f"cannot connect: {_reason(error)}, {_origin(request.url)}") from error
+        try:
+            sock = connection.sock
+            answer = self._ask(connection, request, target)
+            if answer.status != 200:
+                headers = {name.lower(): value for name, value in answer.getheaders()}
+                return Response(answer.status, headers, answer.read(_MAX_REFUSAL), is_whole=True)
+            _follow_lines(answer, sock, max_bytes, wait, is_last)
+            return None
+        except (OSError, http.client.HTTPException, ValueError, EOFError) as error:
+            raise NoAnswer(_reason(error)) from error
+        finally:
+            connection.close()
+
     def close(self) -> None:
         """Let go of the connections that are kept."""
         for connections in self._idle.values():
@@ -137,17 +160,7 @@ class Transport:
         max_bytes: int,
         wait: Wait | None,
     ) -> tuple[Response, bool]:
-        connection.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
-        if not any(name.lower() == "host" for name in request.headers):
-            connection.putheader("Host", host_of(request.url))
-        for name, value in request.headers.items():
-            connection.putheader(name, as_bytes(value))
-        if request.body or request.method in ("PUT", "POST"):
-            connection.putheader("Content-Length", str(len(request.body)))
-        connection.endheaders(request.body)
-        if wait is not None:
-            _await_answer(connection.sock, wait)
-        answer = connection.getresponse()
+        answer = self._ask(connection, request, target, wait)
         if answer.status >= 300:
             max_bytes = _MAX_REFUSAL
         # A byte more shows whether there is more.
@@ -158,6 +171,22 @@ class Transport:
         headers = {name.lower(): value for name, value in answer.getheaders()}
         is_reusable = is_whole and not answer.will_close and answer.isclosed()
         return Response(answer.status, headers, body[:max_bytes], is_whole), is_reusable
+
+    @staticmethod
+    def _ask(
+        connection: http.client.HTTPConnection, request: Request, target: str, wait: Wait | None = None
+    ) -> http.client.HTTPResponse:
+        connection.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
+        if not any(name.lower() == "host" for name in request.headers):
+            connection.putheader("Host", host_of(request.url))
+        for name, value in request.headers.items():
+            connection.putheader(name, as_bytes(value))
+        if request.body or request.method in ("PUT", "POST"):
+            connection.putheader("Content-Length", str(len(request.body)))
+        connection.endheaders(request.body)
+        if wait is not None:
+            _await_answer(connection.sock, wait)
+        return connection.getresponse()
 
     def _connection(self, url: str) -> tuple[http.client.HTTPConnection, str]:
         """A connection that the request can be written to, and what stands in its first line."""
@@ -270,6 +299,37 @@ def _await_answer(sock: socket.socket, wait: Wait) -> None:
             raise TimeoutError
         if time.monotonic() >= until:
             return
+
+
+def _follow_lines(
+    answer: http.client.HTTPResponse, sock: socket.socket, max_bytes: int, wait: Wait, is_last: Callable[[bytes], bool]
+) -> None:
+    until = time.monotonic() + wait.seconds
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    line = b""
+    while time.monotonic() < until and not wait.is_over():
+        if not _has_bytes(answer, sock) and not (poll.poll(_LOOK_MILLISECONDS) and _has_bytes(answer, sock)):
+            continue
+        read = answer.read1(max_bytes)
+        *lines, line = (line + read).split(b"\n")
+        if not read or len(line) > max_bytes or any(is_last(each) for each in lines):
+            return
+
+
+def _has_bytes(answer: http.client.HTTPResponse, sock: socket.socket) -> bool:
+    """Whether something can be read at once, be it the end."""
+    timeout = sock.gettimeout()
+    sock.settimeout(0)
+    try:
+        # The end of a chunk that has been read stays where it is until the next one comes.
+        read = answer.fp.peek(1)
+        is_more = bool(read) if getattr(answer, "chunk_left", None) else bool(read.lstrip(b"\r\n"))
+        return is_more or bool(select.select([sock], [], [], 0)[0]) or bool(getattr(sock, "pending", int)())
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return False
+    finally:
+        sock.settimeout(timeout)
 
 
 def _has_ended(connection: http.client.HTTPConnection) -> bool:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import ssl
-from collections.abc import Iterable, Mapping
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tfguard.errors import StoreMisconfigured
@@ -35,7 +36,8 @@ class Trust:
     Where that fails, `widen` adds the folders, once: whoever connects tries again if it says that there was something.
 
     `folder`: one whose certificates go instead of all others, where no bundle is named. `certificate`: the files of our
-    own certificate and its key, for a server that wants one. `advice`: what to correct where a file cannot be read.
+    own certificate and its key, for a server that wants one. `bundle_text` and `certificate_text` are the same as PEM.
+    `advice`: what to correct where a file cannot be read.
     """
 
     def __init__(
@@ -46,17 +48,20 @@ class Trust:
         insecure: bool = False,
         folder: str = "",
         certificate: tuple[str, str] | None = None,
+        bundle_text: str = "",
+        certificate_text: tuple[str, str] | None = None,
         advice: str = "Correct `custom_ca_bundle` in the backend, AWS_CA_BUNDLE, or `ca_bundle` of the profile.",
     ) -> None:
         self._bundle, self._folder = bundle, folder
         self._certificate = certificate
+        self._bundle_text, self._certificate_text = bundle_text, certificate_text
         self._advice = advice
         file = environ.get("SSL_CERT_FILE", "")
         self._files = (file,) if file else _FILES
         folders = environ.get("SSL_CERT_DIR", "")
         self._folders = tuple(folders.split(":")) if folders else _FOLDERS
         self._insecure = insecure
-        self._is_wide = bool(bundle or folder) or insecure
+        self._is_wide = bool(bundle or folder or bundle_text) or insecure
         self._context: ssl.SSLContext | None = None
 
     def context(self) -> ssl.SSLContext:
@@ -86,6 +91,8 @@ class Trust:
         if self._insecure:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
+        elif self._bundle_text:
+            self._load_bundle_text(context)
         elif self._bundle:
             self._load_bundle(context)
         elif self._folder:
@@ -94,6 +101,9 @@ class Trust:
             _add_certifi(context)  # No system keeps its certificates without a file, but a small image may have none.
         if self._certificate is not None:
             self._load_own(context, *self._certificate)
+        if self._certificate_text is not None:
+            with _as_file("\n".join(self._certificate_text)) as path:
+                self._load_own(context, path, path)
         return context
 
     def _load_bundle(self, context: ssl.SSLContext) -> None:
@@ -101,6 +111,12 @@ class Trust:
             context.load_verify_locations(cafile=os.path.expanduser(self._bundle))
         except OSError as error:  # an SSLError is one
             raise self._unreadable(f"certificates of {printable(self._bundle, 60)}", error) from error
+
+    def _load_bundle_text(self, context: ssl.SSLContext) -> None:
+        try:
+            context.load_verify_locations(cadata=self._bundle_text)
+        except (ssl.SSLError, ValueError) as error:
+            raise StoreMisconfigured("The server's certificates that are given are none.", self._advice) from error
 
     def _load_own(self, context: ssl.SSLContext, certificate: str, key: str) -> None:
         try:
@@ -111,6 +127,21 @@ class Trust:
     def _unreadable(self, what: str, error: OSError) -> StoreMisconfigured:
         why = error.strerror if error.strerror and not isinstance(error, ssl.SSLError) else "no certificates in it"
         return StoreMisconfigured(f"The {what} cannot be read: {printable(why, 30)}.\n{self._advice}")
+
+
+@contextlib.contextmanager
+def _as_file(text: str) -> Iterator[str]:
+    """Give a text a path that no other user can open, since OpenSSL reads a key from nowhere else."""
+    if hasattr(os, "memfd_create"):
+        with open(os.memfd_create("certificate"), "w", encoding="utf-8", errors="replace") as file:
+            file.write(text)
+            file.flush()
+            yield f"/dev/fd/{file.fileno()}"
+        return
+    with tempfile.NamedTemporaryFile("w", encoding="utf-8", errors="replace") as file:
+        file.write(text)
+        file.flush()
+        yield file.name
 
 
 def _no_password() -> str:
