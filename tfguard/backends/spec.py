@@ -106,6 +106,10 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return a place beside this one where a record harms nobody, each time another; None where there is none."""
         return None
 
+    def of_deleted(self) -> Self:
+        """Return the lock as it is under `workspace delete`, which may take it away with the workspace."""
+        return self
+
     def own_state(self) -> StateSpec | None:
         """Return the state that the lock itself lies on, None where the two are apart."""
         return None

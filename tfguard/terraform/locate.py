@@ -54,7 +54,7 @@ def _of_deleted(workdir: WorkingDirectory, names: tuple[str, ...], environ: Mapp
     if any(spec.makes_workspace() for spec in target.stores):
         return Unlockable(f"there is no workspace {names[0]}")
     # Nor must it be created first: if it is missing, Terraform says so.
-    return structs.replace(target, probe=None)
+    return structs.replace(target, probe=None, stores=tuple(spec.of_deleted() for spec in target.stores))
 
 
 def _of_plan(workdir: WorkingDirectory, name: str, environ: Mapping[str, str]) -> Target | Unlockable:

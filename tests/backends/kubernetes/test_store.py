@@ -43,6 +43,10 @@ def write(kind: KubernetesKind, annotations: dict[str, str], spec: dict[str, Any
     do("leases", kind.spec.namespace, {**body, "metadata": about, "spec": spec})
 
 
+def plain(found: LockRecord | None) -> str:
+    return found.text if found else ""
+
+
 def beaten(seen: LockRecord, beat: int) -> LockRecord:
     return msgspec.structs.replace(seen, lease=lease(beat))
 
@@ -170,6 +174,34 @@ def test_a_scratch_lock_leaves_nothing_behind(kind: KubernetesKind) -> None:
         store.delete(store.create(record(lease=lease())))
 
     assert kind.server.leases(kind.spec.namespace) == {}
+
+
+@pytest.mark.parametrize("is_noticed", [False, True])
+def test_what_workspace_delete_takes_away_is_no_loss(kind: KubernetesKind, is_noticed: bool) -> None:
+    with closing(KubernetesStore(kind.spec.of_deleted())) as store:
+        held = store.create(record(lease=lease()))
+        kind.server.delete("leases", kind.spec.namespace, kind.spec.name)
+
+        if is_noticed:
+            with pytest.raises(Conflict):
+                store.replace(held, beaten(held, 2))
+            assert store.read() == held
+        store.delete(held)
+        assert store.read() is None
+
+
+@pytest.mark.parametrize("is_seen", [False, True])
+def test_what_was_made_anew_after_workspace_delete_is_anothers(kind: KubernetesKind, is_seen: bool) -> None:
+    with closing(KubernetesStore(kind.spec.of_deleted())) as store:
+        held = store.create(record(lease=lease()))
+        kind.server.delete("leases", kind.spec.namespace, kind.spec.name)
+        theirs = kind.open().create(record(lease=lease()))
+
+        assert is_seen is False or plain(store.read()) == plain(theirs)
+        with pytest.raises(Conflict):
+            store.delete(held)
+
+    assert plain(kind.open().read()) == plain(theirs)
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------

@@ -58,7 +58,8 @@ class KubernetesSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True, ta
     """
     A Lease. `labels` are those that it gets where we are the first to lock it.
 
-    `is_scratch`: it is only for trying, and is deleted where Terraform's own would stay, free.
+    `is_scratch`: it is only for trying, and is deleted where Terraform's own would stay, free. `goes_with_workspace`:
+    Terraform deletes the workspace under our lock, and the Lease at the end of that.
     """
 
     backend: ClassVar[str] = "kubernetes"
@@ -67,6 +68,7 @@ class KubernetesSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True, ta
     name: str
     labels: dict[str, str] = {}
     is_scratch: bool = False
+    goes_with_workspace: bool = False
     kubernetes: KubernetesAccess
 
     def __repr__(self) -> str:
@@ -82,6 +84,9 @@ class KubernetesSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True, ta
 
     def bare(self) -> KubernetesSpec:
         return msgspec.structs.replace(self, kubernetes=self.kubernetes.bare())
+
+    def of_deleted(self) -> KubernetesSpec:
+        return msgspec.structs.replace(self, goes_with_workspace=True)
 
     def scratch(self) -> KubernetesSpec:
         # Without Terraform's labels: it is none of its locks.

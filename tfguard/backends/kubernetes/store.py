@@ -14,6 +14,10 @@ Terraform would look like a dead tfguard.
     release          write it without holder and annotations, if it is as it was seen
 
 Each line is one request; where the Lease was not seen before, one more.
+
+Where Terraform deletes the workspace, it deletes our Lease as its last step. Then a Lease that is gone is as we wrote
+it last, until we release it: our deadline comes no later by that, and nobody is told of a loss. One that somebody has
+made anew is his.
 """
 
 from __future__ import annotations
@@ -52,6 +56,8 @@ class KubernetesStore(BaseStore):
         self._client = Client(spec.kubernetes, spec.namespace)
         self._queue = spec.name + QUEUE_SUFFIX
         self._seen: Object | None = None
+        #: What we hold, where Terraform may delete it.
+        self._deletable: LockRecord | None = None
 
     @property
     def place(self) -> str:
@@ -69,14 +75,14 @@ class KubernetesStore(BaseStore):
 
     def read(self) -> LockRecord | None:
         self._seen = self._client.read("leases", self._spec.name)
-        return _record(self._seen) if self._seen else None
+        return _record(self._seen) if self._seen else self._deletable
 
     def create(self, record: LockRecord) -> LockRecord:
         if self._seen is None:
             try:
                 return self._made(record)
             except Conflict:
-                self.read()
+                self._seen = self._client.read("leases", self._spec.name)
         free = self._seen
         if free is None or free.spec.holder is not None:
             raise Conflict("it is held")
@@ -87,12 +93,19 @@ class KubernetesStore(BaseStore):
         return self._write(self._as_seen(seen), record)
 
     def delete(self, seen: LockRecord) -> None:
-        held = self._as_seen(seen)
+        deletable, self._deletable = self._deletable, None
+        try:
+            self._free(self._as_seen(seen))
+        except Conflict:
+            if deletable is None or deletable.text != seen.text or self.read() is not None or self._seen is not None:
+                raise
+
+    def _free(self, held: Object) -> None:
         if self._spec.is_scratch:
             with contextlib.suppress(ActionDenied):  # Then it stays, free, as a lock of Terraform's would.
-                return self._client.delete("leases", self._spec.name, held.meta.uid, held.meta.version)
+                self._client.delete("leases", self._spec.name, held.meta.uid, held.meta.version)
+                return
         self._seen = self._client.replace("leases", _body(held, None, {}))
-        return None
 
     def read_queue(self) -> QueueRecord | None:
         found = self._client.read("leases", self._queue)
@@ -149,13 +162,17 @@ class KubernetesStore(BaseStore):
     def _made(self, record: LockRecord) -> LockRecord:
         about = {"name": self._spec.name, "labels": self._spec.labels, "annotations": _annotations(record)}
         written = self._client.create("leases", {"metadata": about, "spec": {"holderIdentity": record.id}})
-        self._seen = written
-        return msgspec.structs.replace(record, version=_version(written))
+        return self._written(written, record)
 
     def _write(self, seen: Object, record: LockRecord) -> LockRecord:
         written = self._client.replace("leases", _body(seen, record.id, _annotations(record)))
+        return self._written(written, record)
+
+    def _written(self, written: Object, record: LockRecord) -> LockRecord:
         self._seen = written
-        return msgspec.structs.replace(record, version=_version(written))
+        record = msgspec.structs.replace(record, version=_version(written))
+        self._deletable = record if self._spec.goes_with_workspace else None
+        return record
 
 
 def _annotations(record: LockRecord) -> dict[str, str]:
