@@ -93,7 +93,7 @@ def _of_pod(environ: Mapping[str, str]) -> Config:
 
 
 def _url(access: KubernetesAccess, cluster: Cluster, user: User) -> str:
-    server = (access.host or cluster.server or "").rstrip("/")
+    server = access.host or cluster.server or ""
     if not server:
         raise StoreMisconfigured(
             "Neither the kubernetes backend nor a kubeconfig says where the cluster is.",
@@ -110,6 +110,7 @@ def _url(access: KubernetesAccess, cluster: Cluster, user: User) -> str:
             or user.client_certificate_data
         )
         server = f"{'https' if has_tls else 'http'}://{server}"
+    server = server.rstrip("/")
     try:
         parts = urlsplit(server)
         is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
