@@ -135,7 +135,10 @@ def doctor(
 @takes_pipeline
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 @click.option(
-    "--print", "form", type=click.Choice(["terraform", "iam", "acl"]), help="Print it as code instead of creating it."
+    "--print",
+    "form",
+    type=click.Choice(["terraform", "iam", "acl", "rbac"]),
+    help="Print it as code instead of creating it.",
 )
 @click.option(
     "--backend-config", "-backend-config", "given", multiple=True, help="KEY=VALUE or FILE, as for init; repeatable."
@@ -146,7 +149,7 @@ def bootstrap(
     pipeline: str | None,
     *,
     is_sure: bool,
-    form: Literal["terraform", "iam", "acl"] | None,
+    form: Literal["terraform", "iam", "acl", "rbac"] | None,
     given: tuple[str, ...],
 ) -> int:
     """Create what the backend needs, after showing it. What exists is checked, and never changed.

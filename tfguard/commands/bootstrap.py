@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tfguard.bootstrap.site import Site
     from tfguard.findings import Finding
 
-Form = Literal["terraform", "iam", "acl"]
+Form = Literal["terraform", "iam", "acl", "rbac"]
 
 
 def run_bootstrap(call: Call, *, given: Sequence[str] = (), is_sure: bool) -> int:
@@ -72,7 +72,7 @@ def run_bootstrap(call: Call, *, given: Sequence[str] = (), is_sure: bool) -> in
 
 def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     """
-    Print the same as Terraform code, or the policies that runs need, for IAM or for Consul. Asks nobody anything.
+    Print the same as Terraform code, or what runs have to be allowed: IAM, Consul, Kubernetes. Asks nobody anything.
 
     Raises:
         ConfigError: As for `run_bootstrap`.
@@ -80,6 +80,8 @@ def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     context = make_context(call)
     if form == "acl":
         return _print_acl(context, given)
+    if form == "rbac":
+        return _print_rbac(context, given)
     if form == "iam" and (roles := _roles(context, given)) is not None:
         write_answer(json.dumps(roles, indent=2))
         return 0
@@ -95,6 +97,18 @@ def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     lines = [f"{_label(context, plan)}: one policy for those who plan, and one for those who apply."]
     lines += [f"Without {sid}: {lost}." for sid, lost in WITHOUT.items()]
     call.report.say("info", "iam.printed", "\n".join(lines))
+    return 0
+
+
+def _print_rbac(context: Context, given: Sequence[str]) -> int:
+    from tfguard.bootstrap import rbac
+
+    found = intended_backend(context, given, otherwise=rbac.wrong_backend)
+    redaction.register_secrets(redaction.secrets_among(found.config))
+    if found.type != rbac.KIND:
+        raise ConfigError(rbac.wrong_backend(found.type))
+    require_plain(found)
+    write_answer(json.dumps(rbac.roles(found.config, context.environ), indent=2))
     return 0
 
 
