@@ -23,7 +23,7 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test lint bench soak fuzz peers clean needs-terraform
+.PHONY: help demo check test lint bench soak fuzz peers clean needs-terraform parts
 
 help:
 	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
@@ -47,9 +47,13 @@ needs-terraform:
 check: lint
 	$(BIN)/python -m pytest -n $(CHECKERS) --dist worksteal -m 'not (e2e or mutant or fuzz or slow)' $(ARGS)
 
-test: $(VENV)/.installed-test
+test: parts $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+# Before anything heavy is installed.
+parts: $(VENV)/.created
+	@$(BIN)/python -m tests.support.parts
 
 lint: $(VENV)/.installed-test
 	$(BIN)/python -m ruff check .

@@ -16,15 +16,15 @@ import tempfile
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.support import azure_server, consul_server, emulators
+from tests.support import azure_server, consul_server, emulators, parts
 from tests.support.dispositions import restore_dispositions
 from tfguard.backends.azurerm.client import Client as AzureClient
 from tfguard.backends.azurerm.client import Listed
@@ -63,9 +63,6 @@ _FOREIGN_NAMES = (
     "NO_COLOR",
     "FORCE_COLOR",
 )
-_REQUIRED = os.environ.get("TFGUARD_REQUIRE_EMULATORS") == "1"
-
-
 #: Where a run of pytest keeps what all of its workers use.
 SHARED = pytest.StashKey[Path]()
 
@@ -83,11 +80,35 @@ def pytest_configure(config: pytest.Config) -> None:
     given = getattr(config, "workerinput", {}).get("shared")
     if given is not None:
         config.stash[SHARED] = Path(given)
+        parts.stand_in(config.stash[SHARED] / "programs")
         return
     stack = contextlib.ExitStack()
     config.add_cleanup(stack.close)
     config.stash[SHARED] = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfguard-tests-")))
     stack.enter_context(emulators.sharing(config.stash[SHARED]))
+    parts.stand_in(config.stash[SHARED] / "programs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup() -> Generator[None, None, None]:
+    """A fixture that lacks a part skips its test."""
+    with _skipping():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, None, None]:
+    """So does whatever the test itself starts."""
+    with _skipping():
+        return (yield)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """One line for each part that this machine lacks."""
+    skipped = terminalreporter.stats.get("skipped", ())
+    reasons = (report.longrepr[2] for report in skipped if isinstance(report.longrepr, tuple))
+    for line in parts.summary(reasons):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.hookimpl(optionalhook=True)  # xdist's
@@ -495,24 +516,29 @@ def kubernetes(shared: Path) -> Kubernetes:
 @pytest.fixture(scope="session")
 def tofu() -> str:
     """The path of an OpenTofu binary."""
-    try:
-        return emulators.tofu_binary()
-    except emulators.EmulatorMissing as error:
-        cannot(error)
+    return emulators.tofu_binary()
+
+
+@pytest.fixture(scope="session")
+def real_terraform() -> str:
+    """The path of the Terraform that the tests run."""
+    return parts.terraform()
 
 
 def _endpoint(shared: Path, name: str, argv: Callable[[], list[str]]) -> str:
-    try:
-        return emulators.shared_server(shared, name, argv)
-    except emulators.EmulatorMissing as error:
-        cannot(error)
+    return emulators.shared_server(shared, name, argv)
 
 
-def cannot(error: emulators.EmulatorMissing) -> NoReturn:
+@contextlib.contextmanager
+def _skipping() -> Iterator[None]:
     """Skip the test for what this machine has not; fail it where everything has to be there."""
-    if _REQUIRED:
-        pytest.fail(f"emulator missing: {error}")
-    pytest.skip(f"emulator missing: {error}")
+    try:
+        yield
+    except Exception as error:
+        missing = parts.lacking(error)
+        if missing is None:
+            raise
+        (pytest.fail if parts.REQUIRED else pytest.skip)(f"{parts.MISSING}{missing}")
 
 
 def _client(service: str, endpoint: str) -> Any:

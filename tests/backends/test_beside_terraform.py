@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.contract.kinds import AwsKind, DynamoDBKind, S3Kind, lease, record
+from tests.support import parts
 
 pytestmark = [pytest.mark.emulator, pytest.mark.e2e]
 
@@ -42,10 +42,7 @@ def run(binary: str, directory: Path, *arguments: str) -> subprocess.CompletedPr
 
 @pytest.fixture
 def terraform() -> str:
-    found = shutil.which("terraform")
-    if found is None:
-        pytest.skip("no terraform on PATH")
-    return found
+    return parts.terraform()
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ def terraform(directory: Path, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
-needs_terraform = pytest.mark.skipif(shutil.which("terraform") is None, reason="no terraform on PATH")
+needs_terraform = pytest.mark.usefixtures("real_terraform")
 
 
 @pytest.mark.e2e

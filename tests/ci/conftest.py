@@ -14,7 +14,6 @@ from types import ModuleType
 import pytest
 
 from tests.ci.actions import Job
-from tests.conftest import cannot
 from tests.e2e.conftest import ROOT, Stage, base_environ, stage  # noqa: F401 - a fixture
 from tests.support import emulators
 from tests.support.eventually import patience
@@ -41,10 +40,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def index() -> Mapping[str, str]:
     """Variables with which pip and uv take the pinned wheels from a folder, and ask nobody."""
-    try:
-        folder = emulators.pinned_wheels()
-    except emulators.EmulatorMissing as error:
-        cannot(error)
+    folder = emulators.pinned_wheels()
     return {
         "PIP_CONFIG_FILE": "/dev/null",
         "PIP_NO_INDEX": "1",

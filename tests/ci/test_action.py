@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 from tests.ci.actions import Job
 from tests.e2e.conftest import GATED
 from tests.e2e.runners import cancel_on_github
+from tests.support import parts
 from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
@@ -199,7 +199,7 @@ def put_wrapper(job: Job, folder: Path) -> None:
 def test_setup_terraforms_wrapper_is_seen_through(job: Callable[..., Job], tmp_path: Path) -> None:
     made = job({"command": "plan"})
     put_wrapper(made, tmp_path / "setup")
-    (tmp_path / "setup/terraform-bin").symlink_to(shutil.which("terraform") or "")
+    (tmp_path / "setup/terraform-bin").symlink_to(parts.terraform())
 
     code = made.run()
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -132,7 +131,7 @@ def test_ci_is_what_the_variable_says(value, is_ci):
     assert identify({"CI": value}).is_ci == is_ci
 
 
-@pytest.mark.skipif(not shutil.which("terraform"), reason="needs terraform")
+@pytest.mark.usefixtures("real_terraform")
 def test_a_laptop_is_named_as_terraform_names_it(tmp_path):
     """Terraform's own `Who`, read from the lock file that it keeps beside a local state while it runs."""
     (tmp_path / "main.tf").write_text(

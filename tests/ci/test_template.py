@@ -18,7 +18,6 @@ import yaml
 
 import tfguard
 from tests.ci.gitlab import JOB, TEMPLATE, TEMPLATE_FILE, lines_of, lock_file, put_image, run_part, start_part, wheel
-from tests.conftest import cannot
 from tests.e2e.conftest import GATED, ROOT, SHORT_LEASE, Result, Stage
 from tests.e2e.operated import kill_all_of
 from tests.support import emulators
@@ -259,10 +258,7 @@ class Repository:
 @pytest.fixture
 def repository(stage: Callable[..., Stage]) -> Repository:
     """Such a clone, with examples/gitlab in it."""
-    try:
-        program, copier = emulators.gitlab_ci_local(), emulators.rsync()
-    except emulators.EmulatorMissing as error:
-        cannot(error)
+    program, copier = emulators.gitlab_ci_local(), emulators.rsync()
     made = stage("s3", is_initialised=False)
     put_image(made)
     made.environ["PATH"] += f":{Path(copier).parent}"

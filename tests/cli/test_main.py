@@ -91,6 +91,7 @@ def test_the_version_is_told_without_terraform_too(tmp_path):
     assert result.returncode == 0
 
 
+@pytest.mark.usefixtures("real_terraform")
 @pytest.mark.parametrize("words", [["run", "--no"], ["exec"], ["-p"], ["run", "a", "b"], ["plan", "-p", "x"]])
 def test_a_usage_error_is_64_and_never_clicks_2(words, tmp_path):
     result = tfguard(*words, directory=tmp_path)
@@ -103,6 +104,7 @@ def test_a_usage_error_is_64_and_never_clicks_2(words, tmp_path):
 TAKERS = ["run", "status", "history", "doctor", "unlock --id x --yes", "hold --reason x"]
 
 
+@pytest.mark.usefixtures("real_terraform")
 @pytest.mark.parametrize("line", TAKERS)
 def test_a_pipeline_is_the_same_as_argument_and_as_option(line, tmp_path):
     (tmp_path / "tfguard.yml").write_text("version: 1\npipelines: {prod: {}}\n")
@@ -118,6 +120,7 @@ def test_a_pipeline_is_the_same_as_argument_and_as_option(line, tmp_path):
     assert results == [results[0]] * 3
 
 
+@pytest.mark.usefixtures("real_terraform")
 @pytest.mark.parametrize("line", TAKERS)
 def test_two_pipelines_at_once_are_refused(line, tmp_path):
     command, *more = line.split()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,7 +66,7 @@ def test_a_command_of_ours_in_a_directory_that_is_gone_says_so(tmp_path: Path, w
     assert ended.stderr == "tfguard: The directory that we were started in is gone.\nGo to one that is there: cd\n"
 
 
-@pytest.mark.skipif(not shutil.which("terraform"), reason="needs terraform")
+@pytest.mark.usefixtures("real_terraform")
 @pytest.mark.parametrize("words", ["plan", "version", "-chdir=/ plan"])
 def test_terraform_itself_says_so_of_its_commands(tmp_path: Path, words: str) -> None:
     plain = shell(GONE + words, tmp_path, ["terraform"])
@@ -76,6 +75,7 @@ def test_terraform_itself_says_so_of_its_commands(tmp_path: Path, words: str) ->
     assert (ours.returncode, ours.stdout, ours.stderr) == (plain.returncode, plain.stdout, plain.stderr)
 
 
+@pytest.mark.usefixtures("real_terraform")
 @pytest.mark.parametrize("limit", ["ulimit -n 6", "ulimit -n 8", "ulimit -n 10", "ulimit -n 13", "ulimit -f 0"])
 def test_a_limit_that_is_too_low_is_said_and_is_no_defect(tmp_path: Path, limit: str) -> None:
     (tmp_path / "main.tf").write_text("")
@@ -87,6 +87,7 @@ def test_a_limit_that_is_too_low_is_said_and_is_no_defect(tmp_path: Path, limit:
     assert "defect" not in ended.stderr
 
 
+@pytest.mark.usefixtures("real_terraform")
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
 def test_a_letter_that_the_encoding_has_not_is_shown_by_its_number(tmp_path: Path, encoding: str) -> None:
     (tmp_path / "main.tf").write_text("")

@@ -20,6 +20,7 @@ import pytest
 
 from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
 from tests.e2e import forked
+from tests.support import parts
 from tests.support.eventually import eventually, patience
 
 Backend = Literal[
@@ -344,6 +345,9 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
     stages: list[Stage] = []
 
     def make(backend: Backend, *, is_initialised: bool = True, text: str = WORK, name: str = "stage") -> Stage:
+        parts.terraform()
+        if backend in ("s3", "both") and not parts.locks_objects():
+            raise parts.PartMissing("no terraform or tofu of 1.10 or newer on PATH")
         path = tmp_path / name
         path.mkdir()
         made = Stage(path, backend, environ=dict(base_environ(tmp_path)))

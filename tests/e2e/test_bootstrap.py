@@ -23,7 +23,7 @@ from tests.support.eventually import patience
 from tfguard.backends.aws.facts import BucketFacts, TableFacts, bucket_client, read_bucket, read_table, table_client
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("real_terraform")]
 
 REGION = "eu-central-1"
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -16,6 +16,7 @@ import pytest
 
 from demo import bucket, opentofu, runs
 from tests.e2e.conftest import ROOT, base_environ
+from tests.support import parts
 from tests.support.eventually import patience
 
 #: What is seen of it, in this order.
@@ -37,9 +38,11 @@ SEEN = (
 def test_the_demo_shows_the_point(tmp_path: Path, has_terraform: bool) -> None:
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name in ("sh", "sleep", "ps", *(["terraform"] if has_terraform else [])):
+    for name in ("sh", "sleep", "ps"):
         if found := shutil.which(name):
             (programs / name).symlink_to(found)
+    if has_terraform:
+        (programs / "terraform").symlink_to(parts.terraform())
     environ = {**base_environ(tmp_path), "PATH": str(programs)}
 
     done = subprocess.run(

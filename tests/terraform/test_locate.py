@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import S3, DynamoDB
+from tests.support import parts
 from tests.support.eventually import eventually
 from tfguard.backends.aws.locate import state_key
 from tfguard.backends.aws.spec import AssumeRole, AwsAccess, DynamoDBSpec, S3Spec
@@ -370,9 +371,7 @@ def test_a_directory_that_is_not_ready_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.fixture
 def terraform(tmp_path: Path) -> Any:
-    program = shutil.which("terraform")
-    if program is None:
-        pytest.skip("terraform is not installed")
+    program = parts.terraform()
 
     def run(*line: str, cwd: Path = tmp_path, **environ: str) -> str:
         done = subprocess.run([program, *line], cwd=cwd, env={**os.environ, **environ}, capture_output=True, text=True)
@@ -428,8 +427,7 @@ def test_terraform_locks_the_very_file_under_the_very_path(tmp_path: Path, terra
 @pytest.fixture(scope="module")
 def applied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a local state elsewhere than usual, two resources in it, and a second workspace."""
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is not installed")
+    parts.terraform()
     path = tmp_path_factory.mktemp("applied")
     (path / "main.tf").write_text(LOCAL_BACKEND % "deep/x.tfstate" + RESOURCE + RESOURCE.replace('"a"', '"b"'))
     for line in ("init", "apply -auto-approve", "plan -out=tfplan", "workspace new old", "workspace select default"):

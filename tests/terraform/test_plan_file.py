@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import zipfile
 from datetime import datetime, timedelta, timezone
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support import parts
 from tfguard.backends.target import PlannedBackend
 from tfguard.terraform import plan_file
 from tfguard.terraform.plan_file import UnreadablePlan, read_planned_at, read_planned_backend
@@ -43,8 +43,7 @@ def reason(path: Path) -> str:
 
 
 def test_the_backend_and_the_age_of_a_real_plan_are_read(tmp_path: Path) -> None:
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is not installed")
+    parts.terraform()
     (tmp_path / "main.tf").write_text(
         'terraform {\n  backend "local" {\n    path = "deep/x.tfstate"\n  }\n}\nresource "terraform_data" "a" {}\n'
     )

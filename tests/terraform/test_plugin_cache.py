@@ -62,7 +62,7 @@ def test_it_is_found_where_terraform_finds_it(tmp_path: Path, name: str) -> None
     assert find_plugin_cache(given, tmp_path / "here") == (tmp_path / wanted if wanted else None)
 
 
-@pytest.mark.skipif(shutil.which("terraform") is None, reason="needs terraform")
+@pytest.mark.usefixtures("real_terraform")
 def test_terraform_itself_looks_there(tmp_path: Path) -> None:
     for name, (environ, files, wanted) in CASES.items():
         home = tmp_path / name
