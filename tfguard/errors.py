@@ -226,9 +226,10 @@ class ProgramNotExecutable(TfguardError):
 
 
 class Interrupted(TfguardError):
-    """A signal asked us to stop before Terraform was started."""
+    """A signal asked us to stop before Terraform was started. `was_waiting`: while we stood in line for the lock."""
 
     outcome = Outcome.INTERRUPTED
+    was_waiting = False
 
     def __init__(self, what: str, *advice: Advice, signal_number: int, about: str | None = None) -> None:
         super().__init__(what, *advice, about=about)

@@ -208,6 +208,8 @@ def test_an_interrupted_wait_ends_with_its_line_too(stage: Callable[..., Stage])
     result = ended(waiter)
     failed, finished = (json.loads(line) for line in result.err.splitlines())
     assert result.code == -15
-    assert failed["message"].endswith(": stopped by SIGTERM: nothing more is run; the lock, if held, is released.")
+    assert failed["message"].endswith(
+        ": stopped by SIGTERM while waiting: nothing is run, and the place in line is given up."
+    )
     assert (finished["outcome"], finished["exit_code"], finished["lock_id"]) == ("interrupted", 143, None)
     assert len(made.locks()) == 1

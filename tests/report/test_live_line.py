@@ -36,14 +36,36 @@ def test_the_live_line_says_who_holds_it_for_how_long_and_our_place():
 
     assert line == (
         "network/prod · held by ana@ci-7 · apply · GitHub run 4812 · 2m13s · heartbeat 4 s ago · you are 2nd of 5"
+        " · gives up in 10m"
     )
+
+
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (
+            110,
+            "network/prod · held by ana@ci-7 · apply · 2m13s · heartbeat 4 s ago · you are 2nd of 5 · gives up in 10m",
+        ),
+        (80, "network/prod · held by ana@ci-7 · 2m13s · you are 2nd of 5 · gives up in 10m"),
+        (60, "network/prod · held by ana@ci-7 · 2m13s · you are 2nd of 5"),
+        (40, "network/prod · 2m13s · you are 2nd of 5"),
+        (30, "2m13s · you are 2nd of 5"),
+        (5, "2m13s · you are 2nd of 5"),
+    ],
+)
+def test_on_a_narrow_terminal_our_place_and_the_age_stay_longest(columns: int, line: str) -> None:
+    said = live_line("network/prod", message(place=2, length=5, usual_seconds=171.0), NOW, columns)
+
+    assert said == line
+    assert len(said) <= max(columns, 24)
 
 
 def test_the_live_line_of_a_plain_terraform_says_that_it_has_no_heartbeat():
     line = live_line("app", message(record=record(is_leased=False), place=1, length=1), NOW)
 
     assert "plain Terraform, no heartbeat" in line
-    assert line.endswith("you are 1st of 1")
+    assert line.endswith("you are 1st of 1 · gives up in 10m")
 
 
 def test_without_a_line_nothing_is_said_of_places():

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tfguard.clock import created
+from tfguard.errors import Outcome
 from tfguard.guard.messages import Relative
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.protocol import Sibling
@@ -23,6 +24,7 @@ from tfguard.lock.refusals import NotOurTurn
 from tfguard.lock.store import Holder, Lease, LockRecord
 from tfguard.report.messages import phrases, running, starting, waiting
 from tfguard.report.messages.phrases import Subject
+from tfguard.report.run_ended import RunEnded
 
 SNAPSHOTS = Path(__file__).parent / "messages"
 #: Read here: a test finds its environment scrubbed.
@@ -101,6 +103,12 @@ CASES: dict[str, str] = {
     "busy-hold": waiting.busy(SUBJECT, HELD_BY_HAND, NOW, waited_seconds=600.4),
     "took_over-hold": waiting.took_over(SUBJECT, HELD_BY_HAND, NOW),
     "took_over": waiting.took_over(SUBJECT, DEAD, NOW),
+    "released": running.released(
+        RunEnded(label="prod/network", outcome=Outcome.SUCCEEDED, exit_code=0, waited_seconds=35.2, held_seconds=3.4)
+    ),
+    "own_commands": starting.own_commands(["doctor", "run", "status"]),
+    "did_you_mean": starting.did_you_mean("sttaus", "status"),
+    "interrupted-waiting": running.interrupted("prod/network", "SIGTERM", was_waiting=True),
     "interrupted": running.interrupted("prod/network", "SIGTERM"),
     "stopping": running.stopping(SUBJECT, "SIGTERM"),
     "stopping_at_terminal": running.stopping_at_terminal(SUBJECT),

@@ -215,9 +215,9 @@ def azurite() -> str:
 
     def install_into(directory: Path) -> None:
         quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
-        _run([_program("npm"), "install", *quiet, "--prefix", str(directory), AZURITE])
+        _run([program("npm"), "install", *quiet, "--prefix", str(directory), AZURITE])
 
-    _program("node")
+    program("node")
     home = _made_once(AZURITE.replace("@", "-"), install_into)
     return str(home / "node_modules" / ".bin" / "azurite-blob")
 

@@ -31,6 +31,7 @@ PROGRAMS = {
     "java": "a JDK; on Debian and Ubuntu: apt install default-jdk-headless",
     "javac": "a JDK; on Debian and Ubuntu: apt install default-jdk-headless",
     "npm": "Node.js with npm; on Debian and Ubuntu: apt install npm",
+    "node": "Node.js with npm; on Debian and Ubuntu: apt install npm",
     "git": "on Debian and Ubuntu: apt install git",
     "apt-get": "consul or rsync on PATH, or a Debian to take them from",
 }

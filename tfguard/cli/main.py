@@ -8,6 +8,7 @@ Terraform's are not parsed here at all, and pay nothing for it.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
 OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "config", "bootstrap", "unlock", "settle"}) | {
     "completion"
 }
+#: What Terraform answers with its help, as it does no word at all.
+_ASKING_FOR_HELP = frozenset({"help", "-h", "-help", "--help"})
+#: How alike a word must be to one of ours to be a slip of it.
+_ALIKE = 0.7
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -137,17 +142,45 @@ def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> 
         return _print_version(environ)
     if found is None and words[:1] == ["--help"]:
         return _run_own(options.Options(command=("--help",)), environ, teller)
-    found = found or options.parse(words)
+    if found is None:
+        words = options.hoisted(words, own=OWN, ends_with={"exec": ("--name", "--store")})
+        found = _about_a_command_of_ours(options.parse(words))
     teller.address(found)
     teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
     if found.reports or found.report_limit:
         teller.listen(log.choose_format(found.log_format, environ), found.verbosity, _reports(found))
     if not (found.is_raw or found.stands_for) and found.command[:1] and found.command[0] in OWN:
         return _run_own(found, environ, teller)
+    if not (found.is_raw or found.stands_for):
+        _point_to_ours(found.command, teller)
     from tfguard.commands.terraform import run_terraform
     from tfguard.run.call import Call
 
     return run_terraform(Call(found, environ, teller.report))
+
+
+def _about_a_command_of_ours(found: Options) -> Options:
+    """`help status` is `status --help`."""
+    words = found.command
+    if not found.is_raw and words[:1] == ("help",) and words[1:2] and words[1] in OWN:
+        return dataclasses.replace(found, command=(*words[1:], "--help"))
+    return found
+
+
+def _point_to_ours(words: Sequence[str], teller: _Teller) -> None:
+    """Name our own commands to who asks Terraform for help on a terminal, or has misspelt one of them."""
+    if not words or words[0] in _ASKING_FOR_HELP:
+        if teller.report.is_live and len(words) < 2:
+            teller.report.say("info", "help.pointed", starting.own_commands(sorted(OWN)))
+        return
+    from tfguard.terraform.commands import NAMES
+
+    if words[0].startswith("-") or words[0] in NAMES:
+        return
+    import difflib
+
+    for likely in difflib.get_close_matches(words[0], sorted(OWN), n=1, cutoff=_ALIKE):
+        teller.report.say("info", "command.unknown", starting.did_you_mean(words[0], likely), likely=likely)
 
 
 def _reports(found: Options) -> tuple[ReportFile, ...]:

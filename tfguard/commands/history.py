@@ -50,8 +50,9 @@ def _row(run: dict[str, Any]) -> tuple[str, ...]:
         str(run["token"] or ""),
         run["command"],
         run["who"],
-        spoken_duration(run["waited_s"]),
-        spoken_duration(run["held_s"]),
+        # Of a run that an unlock has ended nobody knows them.
+        "" if run["unlocked_by"] else spoken_duration(run["waited_s"]),
+        "" if run["unlocked_by"] else spoken_duration(run["held_s"]),
         ending(run) + took_over,
         " ".join(part for part in (run["run"], run["link"]) if part),
     )

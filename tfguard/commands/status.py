@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from tfguard.wire import printable_json
 _CLOCK = SystemClock()
 #: A lock waits for a person: none of the statuses of an error, nor Terraform's own 2.
 _NEEDS_PERSON = 3
+#: What takes the lock, and changes no state: it must not hide the last apply.
+_NO_RUNS = frozenset({"doctor", "hold"})
 
 
 def run_status(call: Call, *, is_json: bool) -> int:
@@ -90,10 +93,15 @@ def _facts(look: Look) -> dict[str, Any]:
         "places": look.places,
         "locks": [_lock_facts(look.subject, each) for each in without_repetitions(look.seen)],
         "line": [_ticket_facts(place, ticket) for place, ticket in enumerate(look.queue.tickets, start=1)],
-        "last_run": run_facts(runs[-1]) if runs else None,
+        "last_run": run_facts(_last_of(runs)) if runs else None,
         "problem": look.problem,
         "mend": look.mend,
     }
+
+
+def _last_of(runs: Sequence[Run]) -> Run:
+    """Return the last run that may have changed the state; where there is none, the last look or hold."""
+    return next((run for run in reversed(runs) if run.holder.command not in _NO_RUNS), runs[-1])
 
 
 def _ticket_facts(place: int, ticket: Ticket) -> dict[str, Any]:

@@ -8,7 +8,7 @@ belongs to Terraform: `tfguard -version` and `tfguard -help` are answered by Ter
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -143,6 +143,32 @@ def parse(argv: Sequence[str]) -> Options:
             break
     found |= {**switches, "reports": tuple(reports), "key_flags": tuple(keyed.items())}
     return Options(**found, is_raw=is_raw, command=tuple(rest))
+
+
+def hoisted(argv: Sequence[str], *, own: Container[str], ends_with: Mapping[str, Collection[str]]) -> list[str]:
+    """
+    Return the command line with our options before the command, where they stand behind one of our own.
+
+    `ends_with`: the commands after whose options a stranger's words follow, with those of their options that take a
+    value: in front of those words only.
+    """
+    found = parse(argv)
+    command = found.command
+    if found.is_raw or not command or command[0] not in own:
+        return list(argv)
+    before, rest = list(argv[: len(argv) - len(command)]), list(command[1:])
+    moved: list[str] = []
+    kept = [command[0]]
+    takes_value = ends_with.get(command[0])
+    while rest and rest[0] != "--" and (takes_value is None or rest[0].startswith("-")):
+        word = rest.pop(0)
+        name, equals, _ = word.partition("=")
+        is_ours = name in SWITCHES or (name in TAKING_VALUES and not (name == "-chdir" and not equals))
+        into = moved if is_ours else kept
+        into.append(word)
+        if not equals and rest and (name in TAKING_VALUES if is_ours else name in (takes_value or ())):
+            into.append(rest.pop(0))
+    return [*before, *moved, *kept, *rest]
 
 
 def _check_spelling(name: str) -> None:

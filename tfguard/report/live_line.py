@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tfguard.clock import Clock
 
 _REFRESH_PER_SECOND = 2
+#: What stands before the words: a sign of two columns, and a blank.
+_MARK_COLUMNS = 3
 
 
 class _Stderr(io.TextIOBase):
@@ -72,5 +74,6 @@ class LiveLine:
 
         text = ""
         if self._message is not None:
-            text = "⏳ " + redaction.redact(live_line(self._label, self._message, self._clock.now()))
+            columns = self._live.console.width - _MARK_COLUMNS if self._live is not None else 0
+            text = "⏳ " + redaction.redact(live_line(self._label, self._message, self._clock.now(), columns))
         return Text(text, no_wrap=True, overflow="ellipsis")

@@ -33,10 +33,12 @@ class Reporter:
     page: JobPage | None = None
     _is_json = False
     _is_quiet = False
+    _is_verbose = False
 
     def __init__(self, log_format: log.Format, verbosity: int, reports: Sequence[ReportFile] = ()) -> None:
         self._is_json = log_format == "json"
         self._is_quiet = verbosity < 0
+        self._is_verbose = verbosity > 0
         self._log = log.get_logger()
         self.page = _job_page(reports)
 
@@ -76,9 +78,19 @@ class Reporter:
         self.say("error", "run.failed", text, label=subject.label, reason=error.outcome.value, **facts)
 
     def finish(self, ended: RunEnded) -> None:
-        """Write the one canonical line that ends a run; of a run that went wrong, even when quiet."""
-        level = "info" if ended.outcome is Outcome.SUCCEEDED else "warning"
-        getattr(self._log, level)("run.finished", **ended.as_event())
+        """
+        Write the one canonical line that ends a run; of a run that went wrong, even when quiet.
+
+        Who watches on a terminal has seen a run that went well: it ends in a sentence where it has waited, or in none.
+        """
+        if self.is_live and not self._is_verbose and ended.is_plain:
+            from tfguard.report.messages.running import released
+
+            if text := released(ended):
+                write_to_stderr(harmless(text) + "\n")
+        else:
+            level = "info" if ended.outcome is Outcome.SUCCEEDED else "warning"
+            getattr(self._log, level)("run.finished", **ended.as_event())
         self.tell_end(ended)
 
     def tell_end(self, ended: RunEnded) -> None:

@@ -30,6 +30,11 @@ class RunEnded(msgspec.Struct, frozen=True, kw_only=True):
     heartbeats: int = 0
     release: str = ""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing to tell of it: it has done what it should, and its lock is free again."""
+        return self.outcome is Outcome.SUCCEEDED and self.release in ("", "released")
+
     def as_event(self) -> dict[str, Any]:
         """Return the facts of the line `run.finished`, under the keys that logs have."""
         facts: dict[str, Any] = {"label": self.label}

@@ -148,7 +148,9 @@ def _automation(call: Call, found: Settings, identity: Identity) -> dict[str, st
     Elsewhere it is left as it is: what it prints then, and what it reads from a pipe, is what a plain Terraform would.
     """
     is_ours = identity.is_ci or call.report.page is not None or found.pipeline is not None
-    made = {"TF_IN_AUTOMATION": "1"} if is_ours and not os.isatty(0) else {}
+    # In `tfguard run` the next step is ours, whoever watches: Terraform must not advise to apply a plan of ours.
+    applies_itself = call.options.command[:1] == ("run",)
+    made = {"TF_IN_AUTOMATION": "1"} if applies_itself or (is_ours and not os.isatty(0)) else {}
     if identity.is_ci and not has_input():
         made["TF_INPUT"] = "0"
     return made

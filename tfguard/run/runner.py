@@ -97,6 +97,8 @@ class Runner:
                 self._refuse_errored(task)
                 held = self._acquire(task)
             except TfguardError as error:
+                if isinstance(error, errors.Interrupted):
+                    error.was_waiting = True
                 return self._finish(task, self._say_failure(task, error), self._waited_seconds())
             try:
                 look, changed = self._look_again(task)

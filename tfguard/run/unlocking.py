@@ -80,7 +80,8 @@ class Unlocking:
             raise UsageError(operating.needs_force(self._subject), about=NAMED)
         is_named = bool(decision.lock_id) or not seen.record.id
         if not sys.stdin.isatty() and not (is_named and decision.is_sure):
-            raise UsageError(operating.needs_answers(self._subject, seen.record, self._clock.now()), about=NAMED)
+            text = operating.needs_answers(self._subject, seen.record, self._clock.now(), is_sure=decision.is_sure)
+            raise UsageError(text, about=NAMED)
 
     def _watch(self, shown: list[Seen]) -> bool:
         """Whether its silence is known. Raises LockBusy if it is alive, unless that does not matter."""

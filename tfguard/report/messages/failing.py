@@ -13,7 +13,8 @@ def failure(error: TfguardError, subject: Subject) -> str:
     """Say what went wrong and what to do. `subject` is what we were called for, should the error not know better."""
     label = subject.label if error.about is None else error.about
     if isinstance(error, Interrupted):
-        return running.interrupted(label or subject.label, signal.Signals(error.signal_number).name)
+        name = signal.Signals(error.signal_number).name
+        return running.interrupted(label or subject.label, name, was_waiting=error.was_waiting)
     advice = (line.addressed(subject.command) if isinstance(line, TfguardCommand) else line for line in error.advice)
     text = "\n".join((error.what, *advice))
     return text if label == NAMED else about(label, text)

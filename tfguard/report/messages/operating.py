@@ -85,10 +85,11 @@ def is_another(subject: Subject, wanted: str, record: LockRecord, now: datetime)
     return about(subject.label, fit(*lines))
 
 
-def needs_answers(subject: Subject, record: LockRecord, now: datetime) -> str:
-    """There is no terminal to ask on: exit 64."""
+def needs_answers(subject: Subject, record: LockRecord, now: datetime, *, is_sure: bool = False) -> str:
+    """There is no terminal to ask on, or with --yes nobody is to be asked, and nothing says which lock: exit 64."""
+    why = "--yes needs --id" if is_sure else "there is no terminal to ask on"
     return fit(
-        f"{subject.label}: there is no terminal to ask on. Held by {holder(record, now)}.",
+        f"{subject.label}: {why}. Held by {holder(record, now)}.",
         f"To unlock exactly that one: {subject.unlock(record.handle)} --yes",
     )
 

@@ -5,18 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
-from tfguard.durations import format_duration
+from tfguard.durations import format_duration, spoken_duration
 from tfguard.guard.messages import Relative
 from tfguard.lock.store import LockRecord
 from tfguard.report.messages.phrases import Subject, about, do, first_line, fit, held, say
+from tfguard.report.run_ended import RunEnded
 from tfguard.text import printable
 
 #: Of those who outlive a program, so many are named.
 _SHOWN = 2
 
 
-def interrupted(label: str, signal_name: str) -> str:
-    """A signal came before Terraform was started, or between two programs."""
+def released(ended: RunEnded) -> str:
+    """A run went well, and somebody watches; empty where it has waited for nobody."""
+    if (ended.waited_seconds or 0.0) < 1.0:
+        return ""
+    times = f"waited {spoken_duration(ended.waited_seconds or 0.0)}, held {spoken_duration(ended.held_seconds or 0.0)}"
+    return fit(f"{ended.label}: released; {times}.")
+
+
+def interrupted(label: str, signal_name: str, *, was_waiting: bool = False) -> str:
+    """A signal came before Terraform was started, or between two programs; or while we stood in line."""
+    if was_waiting:
+        return say(label, f"stopped by {signal_name} while waiting: nothing is run, and the place in line is given up.")
     return say(label, f"stopped by {signal_name}: nothing more is run; the lock, if held, is released.")
 
 

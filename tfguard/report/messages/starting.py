@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tfguard.report.messages.phrases import first_line, fit, say, word
 from tfguard.text import printable
+
+
+def own_commands(names: Sequence[str]) -> str:
+    """To who has asked Terraform for help: ours are not among what it shows."""
+    return fit(f"tfguard: its own commands: {', '.join(names)}. See: tfguard --help")
+
+
+def did_you_mean(word: str, likely: str) -> str:
+    """A word that is no command of Terraform's that we know, and nearly one of ours."""
+    return fit(f"tfguard: {printable(word, 40)} is no command of its own: did you mean `tfguard {likely}`?")
 
 
 def unlocked(label: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from tfguard.durations import format_duration
@@ -56,7 +57,7 @@ def unavailable(subject: Subject, error: str, *, waited_seconds: float) -> str:
 
 def busy(subject: Subject, record: LockRecord | None, now: datetime, *, waited_seconds: float) -> str:
     """We gave up waiting: exit 75."""
-    waited = f"gave up after {format_duration(round(waited_seconds))}" if round(waited_seconds) else "did not wait"
+    waited = _waited(waited_seconds)
     lines = (
         held(subject, " is held by ", record, now, f"; {waited}."),
         watch(record) or "To wait longer: --lock-timeout=30m before the command.",
@@ -117,13 +118,18 @@ def turn_awaited(subject: Subject, ahead: protocol.Sibling | None, *, remaining_
 
 def not_our_turn(subject: Subject, why: refusals.NotOurTurn, *, waited_seconds: float) -> str:
     """We gave up waiting for our turn: exit 75."""
-    waited = f"gave up after {format_duration(round(waited_seconds))}" if round(waited_seconds) else "did not wait"
+    waited = _waited(waited_seconds)
     ahead = protocol.Sibling(who=why.who, command=why.command, pid=why.pid) if why.pid else None
     return say(
         subject.label,
         f"inside the tfguard around us, {_sibling(ahead)} runs on this state; {waited}.",
         "To wait longer: --lock-timeout=30m before the command.",
     )
+
+
+def _waited(seconds: float) -> str:
+    """Whole seconds that have passed: a timeout of 3 s that took 3.6 s was one of 3 s."""
+    return f"gave up after {format_duration(max(1, int(seconds)))}" if round(seconds) else "did not wait"
 
 
 def _sibling(ahead: protocol.Sibling | None) -> str:
@@ -156,27 +162,42 @@ def standing(message: protocol.Waiting) -> str:
     return text[:1].upper() + text[1:]
 
 
-def live_line(label: str, message: protocol.Waiting, now: datetime) -> str:
-    """Say it in one line: label, holder, what it does, for how long, its last heartbeat, our place."""
+def live_line(label: str, message: protocol.Waiting, now: datetime, columns: int = 0) -> str:
+    """
+    Say it in one line: label, holder, what it does, for how long, its last heartbeat, our place, when we give up.
+
+    In so many columns (0: as many as it takes) what matters least is left out; our place and the age stay longest.
+    """
     record = message.record
-    place = standing(message)
-    place = place[:1].lower() + place[1:]
+    place, _, usual = (part.strip() for part in standing(message).partition(";"))
+    ours = [
+        (place[:1].lower() + place[1:], 0),
+        (usual, 6),
+        (f"gives up in {format_duration(max(0, round(message.remaining_seconds)))}", 3),
+    ]
     if record is None or record.info is None or record.lease is None:
-        return _joined(label, f"held by {holder(record, now)}", place)
+        return _joined([(label, 1), (f"held by {holder(record, now)}", 2), *ours], columns)
     by, beat = record.lease.holder, age(record.lease.beaten_at, now)
-    return _joined(
-        label,
-        f"held by {word(by.who)}",
-        word(by.command),
-        word(by.run),
-        age(record.info.created, now),
-        f"heartbeat {beat} ago" if beat else "",
-        place,
-    )
+    theirs = [
+        (label, 1),
+        (f"held by {word(by.who)}", 2),
+        (word(by.command), 5),
+        (word(by.run), 7),
+        (age(record.info.created, now), 0),
+        (f"heartbeat {beat} ago" if beat else "", 4),
+    ]
+    return _joined([*theirs, *ours], columns)
 
 
-def _joined(*facts: str) -> str:
-    return " · ".join(fact for fact in facts if fact)
+def _joined(facts: Sequence[tuple[str, int]], columns: int) -> str:
+    """Join the facts as far as they fit, without those of the highest number first."""
+    kept = [(fact, number) for fact, number in facts if fact]
+    while True:
+        line = " · ".join(fact for fact, _ in kept)
+        least = max(number for _, number in kept)
+        if not columns or len(line) <= columns or not least:
+            return line
+        kept = [(fact, number) for fact, number in kept if number != least]
 
 
 def ordinal(number: int) -> str:
