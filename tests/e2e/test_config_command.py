@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import ROOT, Stage
+from tfguard.config.file import inspect
+from tfguard.config.named_files import missing_files
 
 pytestmark = pytest.mark.e2e
 
@@ -100,11 +103,37 @@ def test_the_shipped_schema_is_the_printed_one(made: Stage) -> None:
     assert (ROOT / "tfguard" / "tfguard.schema.json").read_text(encoding="utf-8") == printed
 
 
+def make_what_it_names(file: Path) -> None:
+    for missing in missing_files(inspect(file, {})[0], {}):
+        path = file.parent / missing.problem.advice.removeprefix("Looked for ").partition(";")[0]
+        if missing.problem.what == "no such directory":
+            path.mkdir(parents=True, exist_ok=True)
+        elif missing.is_certain:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+def test_validate_tells_of_a_file_that_is_not_there(made: Stage) -> None:
+    text = "version: 1\npipelines:\n  a: {dir: lost}\n  b: {var_files: ['${X:-later}.tfvars']}\n"
+    (made.path / "tfguard.yml").write_text(text)
+
+    wrong = made.tfguard("config", "validate")
+    (made.path / "lost").mkdir()
+    right = made.tfguard("config", "validate")
+
+    assert (wrong.code, right.code) == (78, 0), f"{wrong}{right}"
+    assert "tfguard.yml:3: pipelines.a.dir: no such directory" in wrong.err
+    assert "1 problem." in wrong.err
+    assert "pipelines.b.var_files[0]: no such file" in right.err
+    assert right.out == "tfguard.yml is valid: 2 pipelines.\n"
+
+
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_every_example_is_right_by_the_schema_and_by_validate(made: Stage, text: str) -> None:
     jsonschema = pytest.importorskip("jsonschema")
     yaml = pytest.importorskip("yaml")
     (made.path / "tfguard.yml").write_text(text)
+    make_what_it_names(made.path / "tfguard.yml")
 
     result = made.tfguard("config", "validate")
 

@@ -36,6 +36,7 @@ def test_every_command_about_a_named_lock_works_without_terraform(bare: Stage, g
 
     ran = ask("exec", "--", "sh", "-c", "echo it ran")
     held = ask("hold", "--reason", "moving the subnets")
+    unnamed = ask("unlock", "--yes")
     status = ask("status", "--json")
     unlocked = ask("unlock", "--yes", "--id", json.loads(status.out)["locks"][0]["id"])
     history = ask("history")
@@ -43,6 +44,9 @@ def test_every_command_about_a_named_lock_works_without_terraform(bare: Stage, g
     for result in (ran, held, status, unlocked, history):
         assert result.code == 0, str(result)
     assert ran.out == "it ran\n"
+    assert (unnamed.code, "--yes needs --id" in unnamed.err, "terminal" in unnamed.err) == (64, True, False), (
+        unnamed.err
+    )
     assert "(exit 0)" in history.out
     assert list(bare.path.iterdir()) == []
 

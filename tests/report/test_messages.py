@@ -195,6 +195,13 @@ def test_each_message_is_at_most_three_lines_that_fit_and_starts_with_its_label(
     assert lines[0].startswith(("prod/network", "tf-state/", "network/", "deploy", "sss", "tfguard:"))
 
 
+@pytest.mark.parametrize(
+    ("seconds", "said"), [(0.2, "did not wait"), (0.7, "after 1s"), (3.6, "after 3s"), (61.9, "after 61s")]
+)
+def test_nobody_is_said_to_have_waited_for_longer_than_they_asked(seconds: float, said: str) -> None:
+    assert said in waiting.busy(SUBJECT, OURS, NOW, waited_seconds=seconds).splitlines()[0]
+
+
 def test_every_message_has_a_snapshot_and_every_snapshot_a_message() -> None:
     functions = {
         name

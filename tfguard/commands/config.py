@@ -13,6 +13,7 @@ from tfguard import redaction
 from tfguard.config.changed import changed_since, is_concerned, names_no_commit
 from tfguard.config.document import KeyPath, dotted
 from tfguard.config.file import UNSHOWN, find_config, inspect, load
+from tfguard.config.named_files import missing_files
 from tfguard.config.schema import schema
 from tfguard.config.settings import resolved
 from tfguard.errors import NAMED, ConfigError
@@ -49,7 +50,7 @@ def show(call: Call, *, has_origins: bool, is_json: bool) -> int:
 
 def validate(call: Call) -> int:
     """
-    Check tfguard.yml, whole, and tell of everything that is wrong.
+    Check tfguard.yml, whole, with the files that it names, and tell of everything that is wrong.
 
     Raises:
         ConfigError: Something is; each problem has been said. Or there is no file.
@@ -61,6 +62,9 @@ def validate(call: Call) -> int:
     config, problems = inspect(path, environ)
     for problem in problems:
         call.report.say("error", "config.refused", str(problem))
+    for missing in () if problems else missing_files(config, environ):
+        call.report.say("error" if missing.is_certain else "warning", "config.file_missing", str(missing.problem))
+        problems += [missing.problem] if missing.is_certain else []
     shown = config.document.shown
     if problems:
         raise ConfigError(f"{shown}: {_counted(len(problems), 'problem')}.", about=NAMED)
