@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from tests.support import azure_server, consul_server, emulators, parts
@@ -276,6 +277,50 @@ def consul(shared: Path) -> Consul:
 def guarded_consul(shared: Path) -> Consul:
     """One that refuses whoever has no token."""
     return Consul(_endpoint(shared, "consul-acl", lambda: emulators.consul_argv(with_acl=True)), consul_server.MASTER)
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A PostgreSQL that lets everybody in."""
+
+    endpoint: str
+
+    @property
+    def address(self) -> str:
+        return self.endpoint.removeprefix("http://")
+
+    def database(self) -> str:
+        """Create a database, since some of Terraform's locks are a database's; gives its name."""
+        name = f"state{uuid.uuid4().hex[:12]}"
+        self.ask("postgres", f"CREATE DATABASE {name}")
+        return name
+
+    def connect(self, database: str, name: str = "") -> psycopg.Connection[Any]:
+        """Open a session of one's own."""
+        url = f"postgres://postgres@{self.address}/{database}?sslmode=disable"
+        return psycopg.connect(url, autocommit=True, application_name=name)
+
+    def ask(self, database: str, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Send a statement of one's own; gives its rows."""
+        with self.connect(database) as session:
+            asked = session.execute(statement.encode(), values or None)
+            return asked.fetchall() if asked.description else []
+
+    def make_states(self, database: str, schema: str, *workspaces: str) -> None:
+        """Make what Terraform's `init` makes, and rows for these workspaces."""
+        self.ask(
+            database,
+            f"CREATE SCHEMA {schema}; CREATE SEQUENCE IF NOT EXISTS public.global_states_id_seq AS bigint;"
+            f" CREATE TABLE {schema}.states (id bigint NOT NULL DEFAULT nextval('public.global_states_id_seq')"
+            " PRIMARY KEY, name text UNIQUE, data text)",
+        )
+        for workspace in workspaces:
+            self.ask(database, f"INSERT INTO {schema}.states (name, data) VALUES (%s, '')", workspace)
+
+
+@pytest.fixture(scope="session")
+def postgres(shared: Path) -> Postgres:
+    return Postgres(_endpoint(shared, "postgres", emulators.postgres_argv))
 
 
 @dataclass(frozen=True)

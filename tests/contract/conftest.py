@@ -17,6 +17,7 @@ from tests.contract.kinds import (
     LocalKind,
     MemoryKind,
     NetworkKind,
+    PgKind,
     S3Kind,
 )
 from tests.support.eventually import patience
@@ -27,10 +28,22 @@ from tfguard.backends.gcs import client as gcs_client
 from tfguard.backends.http import client as http_client
 from tfguard.backends.kubernetes import client as kubernetes_client
 from tfguard.backends.local import store as local_store
+from tfguard.backends.pg import client as pg_client
 
 _EMULATED = [
     pytest.param(name, marks=pytest.mark.emulator)
-    for name in ("dynamodb", "s3", "s3-versioned", "consul", "gcs", "gitlab", "kubernetes", "azure", "azure-guarding")
+    for name in (
+        "dynamodb",
+        "s3",
+        "s3-versioned",
+        "consul",
+        "gcs",
+        "gitlab",
+        "kubernetes",
+        "azure",
+        "azure-guarding",
+        "pg",
+    )
 ]
 
 
@@ -38,7 +51,7 @@ _EMULATED = [
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
     for name in ("CONNECT_SECONDS", "READ_SECONDS"):
-        for module in (sessions, azure_client, consul_client, gcs_client, http_client, kubernetes_client):
+        for module in (sessions, azure_client, consul_client, gcs_client, http_client, kubernetes_client, pg_client):
             monkeypatch.setattr(module, name, patience(getattr(module, name)))
     monkeypatch.setattr(local_store, "_QUEUE_SECONDS", patience(local_store._QUEUE_SECONDS))
 
@@ -80,4 +93,6 @@ def _make(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
         return GitLabKind(request.getfixturevalue("states"))
     if request.param == "kubernetes":
         return KubernetesKind(request.getfixturevalue("kubernetes"))
+    if request.param == "pg":
+        return PgKind(request.getfixturevalue("postgres"), is_terraforms=True)
     return S3Kind(request.getfixturevalue("s3"), versioned=request.param == "s3-versioned")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import REGION, S3, Azure, Consul, DynamoDB, Gcs, Kubernetes, States
+from tests.conftest import REGION, S3, Azure, Consul, DynamoDB, Gcs, Kubernetes, Postgres, States
 from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.backends import open_store
 from tfguard.backends.aws.credentials import Credentials
@@ -31,9 +31,12 @@ from tfguard.backends.kubernetes.store import KubernetesStore
 from tfguard.backends.local.spec import LocalSpec
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.transport import Request, Response
+from tfguard.backends.pg.client import Row
+from tfguard.backends.pg.spec import PgAccess, PgSpec
+from tfguard.errors import StoreUnavailable
 from tfguard.lock.guarded import GuardedStore
 from tfguard.lock.lockinfo import LockInfo, decode
-from tfguard.lock.store import Holder, Lease, LockRecord, Store
+from tfguard.lock.store import Holder, Lease, LockRecord, QueueRecord, Store
 
 ACCESS = AwsAccess(region=REGION, access_key="testkey", secret_key="testsecret")
 _SERIAL = itertools.count(1)
@@ -66,6 +69,8 @@ class Kind:
     """One lock in one kind of store. `open` gives another instance on the same lock, as another process would have."""
 
     has_leases: bool = True
+    #: Whether a descriptor carries the lock.
+    has_descriptor: bool = False
     #: Whether one instance may replace or delete what another created: not where the kernel ties a lock to its holder.
     is_shared: bool = True
     #: What the store's own would be for a queue record that was stored.
@@ -306,9 +311,68 @@ class GitLabKind(NetworkKind):
         return content.encode()
 
 
+class PgKind(NetworkKind):
+    """`is_terraforms`: a workspace's lock; otherwise one under a name of the user's own."""
+
+    def __init__(self, server: Postgres, *, is_terraforms: bool) -> None:
+        super().__init__(has_descriptor=is_terraforms)
+        self.server = server
+        self.database = server.database()
+        host, _, port = server.address.partition(":")
+        server.make_states(self.database, "tf", "prod")
+        access = PgAccess(host=host, port=port, user="postgres", database=self.database, sslmode="disable")
+        self.spec = PgSpec(name="prod", schema="tf", pg=access, is_terraforms=is_terraforms)
+
+    def _open(self) -> Store:
+        return open_store(self.spec)
+
+    def plant(self, content: bytes) -> None:
+        store = self._open()
+        store.write_queue(None, QueueRecord(text="{}"))
+        store.close()
+        text = content.decode("utf-8", "replace")
+        self.server.ask(self.database, "UPDATE tf.tfguard SET lock = %s", text)
+
+    def info(self) -> bytes:
+        text: str = self.server.ask(self.database, "SELECT lock FROM tf.tfguard")[0][0]
+        return text.encode()
+
+    @contextlib.contextmanager
+    def lost_answers(self, store: Any) -> Iterator[None]:
+        with self._asking(
+            store, lambda ask, statement, values, about: ask(statement, values, about=about) and _unheard()
+        ):
+            yield
+
+    @contextlib.contextmanager
+    def lost_requests(self, store: Any) -> Iterator[None]:
+        with self._asking(store, lambda *_: _unheard()):
+            yield
+
+    @contextlib.contextmanager
+    def _asking(self, store: Any, instead: Callable[..., list[Row]]) -> Iterator[None]:
+        ask = store._client.ask
+
+        def asked(statement: str, values: Any = (), *, about: str = "") -> list[Row]:
+            # That the table is there is nothing yet: what a test loses is the write.
+            if statement.startswith(("CREATE", "SELECT to_regclass")):
+                return ask(statement, values, about=about)  # type: ignore[no-any-return]  # it is Any
+            return instead(ask, statement, values, about)
+
+        store._client.ask = asked
+        try:
+            yield
+        finally:
+            store._client.ask = ask
+
+
+def _unheard() -> list[Row]:
+    raise StoreUnavailable("it took too long")
+
+
 class LocalKind(Kind):
     def __init__(self, directory: Path) -> None:
-        super().__init__(has_leases=False, is_shared=False)
+        super().__init__(has_leases=False, is_shared=False, has_descriptor=True)
         self.path = directory / "terraform.tfstate.d" / "prod" / "terraform.tfstate"
         self.info_path = self.path.with_name(".terraform.tfstate.lock.info")
 

@@ -53,13 +53,13 @@ def test_says_whether_it_has_leases_and_where_it_is(kind: Kind) -> None:
     assert store.place
 
 
-def test_a_descriptor_carries_the_lock_where_the_kernel_keeps_it_and_nowhere_else(kind: Kind) -> None:
+def test_a_descriptor_carries_the_lock_where_it_ends_with_its_holders_and_nowhere_else(kind: Kind) -> None:
     store = kind.open()
     before = store.fileno()
 
     held = store.create(record(lease=lease()))
 
-    assert (before, store.fileno() >= 0) == (-1, not kind.has_leases)
+    assert (before, store.fileno() >= 0) == (-1, kind.has_descriptor)
     store.delete(held)
     assert store.fileno() == -1
 

@@ -6,6 +6,7 @@ Each test gets a state of its own. Terraform's work is `terraform_data` with a `
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import psycopg
 import pytest
 
 from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
@@ -24,7 +26,7 @@ from tests.support import parts
 from tests.support.eventually import eventually, patience
 
 Backend = Literal[
-    "dynamodb", "s3", "both", "local", "consul", "gcs", "gitlab", "strict", "careless", "azurerm", "kubernetes"
+    "dynamodb", "s3", "both", "local", "consul", "gcs", "gitlab", "strict", "careless", "azurerm", "kubernetes", "pg"
 ]
 #: Those that most tests are held against; `test_consul` and `test_gcs` have their own, fewer.
 BACKENDS: tuple[Backend, ...] = ("dynamodb", "s3", "both", "local")
@@ -92,6 +94,7 @@ class Stage:
     gcs: Any = None
     azure: Any = None
     kubernetes: Any = None
+    postgres: Any = None
 
     def write(self, text: str = WORK, name: str = "main.tf", **extra: str) -> None:
         """Write the configuration, and the backend beside it. `extra`: more of the backend's settings."""
@@ -111,6 +114,8 @@ class Stage:
             return self._azurerm_block(**extra)
         if self.backend == "kubernetes":
             return self._kubernetes_block(**extra)
+        if self.backend == "pg":
+            return self._pg_block(**extra)
         lines = {
             "bucket": f'"{self.bucket}"',
             "key": f'"{self.key}"',
@@ -173,6 +178,22 @@ class Stage:
             **extra,
         }
         return _block("kubernetes", settings)
+
+    def _pg_block(self, **extra: str) -> str:
+        lines = {
+            "conn_str": f'"postgres://postgres@{self.postgres.address}/{self.bucket}?sslmode=disable"',
+            "schema_name": f'"{self.key}"',
+            **extra,
+        }
+        body = "\n".join(f"    {name} = {value}" for name, value in lines.items())
+        return f'terraform {{\n  backend "pg" {{\n{body}\n  }}\n}}\n'
+
+    def rows(self, statement: str) -> list[tuple[Any, ...]]:
+        """What a statement gives in the database of ours, in the schema's place `{}`; nothing without a table."""
+        with contextlib.suppress(psycopg.errors.UndefinedTable):
+            found: list[tuple[Any, ...]] = self.postgres.ask(self.bucket, statement.format(self.key))
+            return found
+        return []
 
     def init(self) -> Stage:
         """Initialise with plain Terraform."""
@@ -250,6 +271,9 @@ class Stage:
             lease = self.kubernetes.read("leases", self.bucket, f"lock-tfstate-default-{self.key}") or {"spec": {}}
             if "holderIdentity" in lease["spec"]:
                 found.append(json.loads(lease["metadata"]["annotations"]["app.terraform.io/lock-info"]))
+        if self.backend == "pg":
+            rows = self.rows("SELECT lock FROM {}.tfguard WHERE name = 'default' AND lock IS NOT NULL")
+            found += [json.loads(row[0]) for row in rows]
         return found
 
     def _guard(self) -> dict[str, Any]:
@@ -278,6 +302,10 @@ class Stage:
         if self.backend == "kubernetes":
             leases = self.kubernetes.leases(self.bucket)
             found += [name for name, lease in leases.items() if "holderIdentity" in lease["spec"]]
+        if self.backend == "pg":
+            found += [row[0] for row in self.rows("SELECT name FROM {}.tfguard WHERE lock IS NOT NULL")]
+            locks = "pg_locks l JOIN pg_database d ON d.oid = l.database WHERE locktype = 'advisory'"
+            found += [str(row) for row in self.rows(f"SELECT objid FROM {locks} AND datname = current_database()")]
         if self.backend in _AWS:
             found += [key for key in self.objects() if key.endswith(".tflock")]
         return found
@@ -325,6 +353,9 @@ class Stage:
         if self.backend == "azurerm":
             stored = self.azure.body(self.bucket, self.key if is_default else f"{self.key}env:{workspace}")
             return json.loads(stored) if stored else None
+        if self.backend == "pg":
+            rows = self.rows(f"SELECT data FROM {{}}.states WHERE name = '{workspace}'")
+            return json.loads(rows[0][0]) if rows and rows[0][0] else None
         if self.backend == "gcs":
             stored = self.gcs.body(self.bucket, f"{self.key}/{workspace}.tfstate")
             return json.loads(stored) if stored else None
@@ -362,6 +393,10 @@ def stage(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[.
             made.azure = request.getfixturevalue("azure")
             made.bucket = made.azure.container()
             made.environ |= made.azure.environ
+        if backend == "pg":
+            made.postgres = request.getfixturevalue("postgres")
+            made.bucket, made.key = made.postgres.database(), "tf"
+            made.postgres.make_states(made.bucket, made.key)  # As `init` does, which another stage may have run.
         if backend == "gcs":
             made.gcs = request.getfixturevalue("gcs")
             made.bucket, made.key = made.gcs.bucket(), "app"

@@ -1,7 +1,7 @@
 """
 A real Terraform on the backends whose own lock we hold beyond AWS: what is the same on each, as one test.
 
-`test_gcs`, `test_consul` and `test_azurerm` have what sets them apart.
+`test_gcs`, `test_consul`, `test_azurerm` and `test_pg` have what sets them apart.
 """
 
 from __future__ import annotations
@@ -48,7 +48,12 @@ KUBERNETES = Native(
 GITLAB = Native("gitlab", lambda made: made.states.lock_of(made.key), is_gitlab=True)
 #: There Terraform locks by itself, with our record beside it: `shown` is the ID of Terraform's own lock.
 AZURE = Native("azurerm", inner_id, lambda made: made.azure.delete(made.bucket, made.key))
-each = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB, KUBERNETES, AZURE], ids=lambda native: native.kind)
+PG = Native("pg", lambda made: "".join(lock["ID"] for lock in made.locks()))
+each = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB, KUBERNETES, AZURE, PG], ids=lambda native: native.kind)
+#: Where a lock says who holds it, also a plain Terraform's.
+each_with_its_own_info = pytest.mark.parametrize(
+    "native", [CONSUL, GCS, GITLAB, KUBERNETES, AZURE], ids=lambda native: native.kind
+)
 #: Where what Terraform shows of our lock is ours.
 each_of_ours = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB, KUBERNETES], ids=lambda native: native.kind)
 
@@ -103,7 +108,7 @@ def test_a_plain_terraform_is_refused_and_shown_our_run_and_one_that_waits_gets_
     assert made.leftovers() == []
 
 
-@each
+@each_with_its_own_info
 def test_we_wait_for_a_plain_terraform_show_it_and_then_run(stage: Make, native: Native) -> None:
     made = stage(native.kind, text=GATED)
 
@@ -133,6 +138,7 @@ def test_we_wait_for_a_plain_terraform_show_it_and_then_run(stage: Make, native:
         (AZURE, "tfguard, Terraform's"),
         *((native, by) for native in (CONSUL, GCS, GITLAB, KUBERNETES) for by in ("terraform", "tfguard, our ID")),
         (GCS, "tfguard, Terraform's"),  # Of the others it is ours.
+        (PG, "tfguard, our ID"),  # Terraform's own does nothing there.
     ],
     ids=lambda value: value if isinstance(value, str) else value.kind,
 )

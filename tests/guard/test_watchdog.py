@@ -271,3 +271,40 @@ def test_whatever_happens_the_child_writes_only_while_it_is_safe(events):
         assert Action.FREEZE in actions or (now < dog.safe_until and dog.lost != "another's")
         assert dog.is_frozen == (Action.FREEZE in actions)
     assert done.count(Action.INTERRUPT) <= 1
+
+
+# --- a lock that may have ended without a word --------------------------------------------------------------------
+
+
+def test_a_doubt_freezes_at_once_until_the_next_beat_lands(dog):
+    dog.doubt()
+    frozen, unsafe = after(dog, 1), dog.safe_until
+    dog.landed(BASE + 2)
+
+    assert frozen == [Action.FREEZE]
+    assert unsafe == BASE
+    assert after(dog, 3) == [Action.THAW]
+    assert dog.safe_until > BASE + 100
+
+
+def test_a_beat_from_before_that_we_knew_of_ends_no_doubt(dog):
+    dog.doubt()
+    dog.landed(BASE)
+
+    assert after(dog, 1) == [Action.FREEZE]
+
+
+def test_a_lock_that_was_unlocked_ends_the_doubt_with_the_one_signal(dog):
+    """It is asked to stop, as after any unlock, and has to run for that."""
+    dog.doubt()
+    after(dog, 1)
+    dog.lose("gone")
+
+    assert after(dog, 2) == [Action.THAW, Action.INTERRUPT]
+
+
+def test_a_doubt_that_proves_true_kills(dog):
+    dog.doubt()
+    dog.lose("another's")
+
+    assert after(dog, 1) == [Action.FREEZE, Action.KILL]

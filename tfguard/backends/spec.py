@@ -68,6 +68,11 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether Terraform's own lock has to be the child's: what we hold stands beside it (`lock.guarded`)."""
         return False
 
+    @property
+    def has_descriptor(self) -> bool:
+        """Whether a descriptor carries the lock, which is held for as long as any process has it."""
+        return self.is_kernel_lock
+
     def open(self, credentials: Credentials | None = None) -> Store:
         """
         Open the lock's store. Nothing is asked of it yet, but credentials are resolved.
@@ -83,7 +88,7 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         raise NotImplementedError
 
     def adopt(self, descriptor: int) -> Store:
-        """Open the store of a lock that another process took on `descriptor`, and own that. For a kernel lock only."""
+        """Open the store of a lock that another process took on `descriptor`, and own that. Only where there is one."""
         raise NotImplementedError
 
     def credentials_key(self, environ: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from tfguard.backends.http.spec import GitLabGuardSpec, HttpSpec
 from tfguard.backends.keyring import Keyring
 from tfguard.backends.kubernetes.spec import KubernetesSpec, KubernetesState, SecretProbe
 from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.pg.spec import PgProbe, PgSpec
 from tfguard.backends.spec import StateSpec
 from tfguard.lock.deadlines import Deadlines
 from tfguard.lock.store import Store
@@ -34,11 +35,12 @@ StoreSpec = Union[
     HcpSpec,
     AzureSpec,
     KubernetesSpec,
+    PgSpec,
 ]
 #: Where a state may lie that is not the lock's own file.
 StatePlace = Union[S3State, ConsulState, GcsState, AzureState, KubernetesState]
 #: How to ask for a workspace that Terraform would create under a lock of its own.
-AnyProbe = Union[WorkspaceProbe, StateProbe, SecretProbe]
+AnyProbe = Union[WorkspaceProbe, StateProbe, SecretProbe, PgProbe]
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def child_locks(self) -> bool:
         """Whether Terraform takes its own lock by itself, with ours beside it."""
         return self.backend == "named" or any(spec.child_locks for spec in self.stores)
+
+    @property
+    def ends_with_process(self) -> bool:
+        """Whether Terraform's lock ends with the last process that carries it, so that nobody can leave it taken."""
+        return any(spec.has_descriptor for spec in self.stores)
 
     @property
     def state_place(self) -> StateSpec | None:

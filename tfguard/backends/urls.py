@@ -18,7 +18,7 @@ from tfguard.errors import ConfigError
 from tfguard.text import printable, valid
 
 #: Schemes that are not Terraform's word for their backend.
-_SCHEMES = {"dynamodb": "s3", "file": "local", "gs": "gcs", "azblob": "azurerm", "k8s": "kubernetes"}
+_SCHEMES = {"dynamodb": "s3", "file": "local", "gs": "gcs", "azblob": "azurerm", "k8s": "kubernetes", "postgres": "pg"}
 
 
 class StoreUrl(msgspec.Struct, frozen=True):

@@ -60,7 +60,8 @@ def takes_named_lock(command: Command) -> Command:
     """Let a command be about a named lock: both options or neither, as `Call.about` sees to."""
     store = click.option(
         "--store",
-        help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR, consul://HOST/PREFIX, gs://BUCKET/PREFIX.",
+        help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR, consul://HOST/PREFIX, gs://BUCKET/PREFIX,"
+        " postgres://HOST/DATABASE.",
     )
     name = click.option("--name", help="A named lock instead of this directory's; with --store.")
     return name(store(command))
@@ -137,7 +138,7 @@ def doctor(
 @click.option(
     "--print",
     "form",
-    type=click.Choice(["terraform", "iam", "acl", "rbac"]),
+    type=click.Choice(["terraform", "iam", "acl", "rbac", "grants"]),
     help="Print it as code instead of creating it.",
 )
 @click.option(
@@ -149,7 +150,7 @@ def bootstrap(
     pipeline: str | None,
     *,
     is_sure: bool,
-    form: Literal["terraform", "iam", "acl", "rbac"] | None,
+    form: Literal["terraform", "iam", "acl", "rbac", "grants"] | None,
     given: tuple[str, ...],
 ) -> int:
     """Create what the backend needs, after showing it. What exists is checked, and never changed.

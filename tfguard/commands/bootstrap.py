@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tfguard.bootstrap.site import Site
     from tfguard.findings import Finding
 
-Form = Literal["terraform", "iam", "acl", "rbac"]
+Form = Literal["terraform", "iam", "acl", "rbac", "grants"]
 
 
 def run_bootstrap(call: Call, *, given: Sequence[str] = (), is_sure: bool) -> int:
@@ -72,7 +72,7 @@ def run_bootstrap(call: Call, *, given: Sequence[str] = (), is_sure: bool) -> in
 
 def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
     """
-    Print the same as Terraform code, or what runs have to be allowed: IAM, Consul, Kubernetes. Asks nobody anything.
+    Print the same as Terraform code, or the rights that runs need: IAM, Consul, Kubernetes, PostgreSQL. Asks nobody.
 
     Raises:
         ConfigError: As for `run_bootstrap`.
@@ -82,6 +82,8 @@ def print_as(form: Form, call: Call, *, given: Sequence[str] = ()) -> int:
         return _print_acl(context, given)
     if form == "rbac":
         return _print_rbac(context, given)
+    if form == "grants":
+        return _print_grants(context, given)
     if form == "iam" and (roles := _roles(context, given)) is not None:
         write_answer(json.dumps(roles, indent=2))
         return 0
@@ -121,6 +123,18 @@ def _print_acl(context: Context, given: Sequence[str]) -> int:
         raise ConfigError(acl.wrong_backend(found.type))
     require_plain(found)
     write_answer(acl.rules(found.config), end="")
+    return 0
+
+
+def _print_grants(context: Context, given: Sequence[str]) -> int:
+    from tfguard.bootstrap import grants
+
+    found = intended_backend(context, given, otherwise=grants.wrong_backend)
+    redaction.register_secrets(redaction.secrets_among(found.config))
+    if found.type != grants.KIND:
+        raise ConfigError(grants.wrong_backend(found.type))
+    require_plain(found)
+    write_answer(grants.grants(found.config, context.environ), end="")
     return 0
 
 

@@ -37,11 +37,11 @@ def run_hold(call: Call, *, reason: str, duration: str) -> int:
     Raises:
         LockBusy: Somebody else has it.
 
-        UsageError: No reason or time that can be used; or the lock is local, and would end with us.
+        UsageError: No reason or time that can be used; or the lock would end with us.
     """
     seconds = _checked(reason, duration)
     subject, target = operated_target(call)
-    if subject.is_local:
+    if target.ends_with_process:
         raise UsageError(operating.nothing_to_hold_locally(subject), about=NAMED)
     clock = SystemClock()
     with opened(target) as lock:

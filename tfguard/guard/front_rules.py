@@ -79,12 +79,10 @@ class FrontRules:
         match message:
             case messages.Ready():
                 self.is_keeper_starting = False
-            case protocol.Beaten():
-                self.watchdog.landed(message.base)
+            case protocol.Beaten() | protocol.Doubted() | protocol.Lost():
+                self.watchdog.hear(message)
             case messages.Told(event="child.signalled"):
                 self.watchdog.is_interrupted = True
-            case protocol.Lost():
-                self.watchdog.lose(message.kind)
             case messages.Started():
                 self.find_child()
             case messages.Pushing(pid=pid) if pid:

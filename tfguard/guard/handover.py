@@ -63,6 +63,7 @@ class Handover(msgspec.Struct):
                 | messages.Told()
                 | messages.Pushing()
                 | protocol.Waiting()
+                | protocol.Doubted()
                 | protocol.Troubled()
                 | protocol.Lost()
                 | protocol.Rescued()

@@ -259,10 +259,8 @@ class KeeperRules:
         match message:
             case protocol.Held():
                 self._on_held(message)
-            case protocol.Beaten():
-                self.watchdog.landed(message.base)
-            case protocol.Lost():
-                self.watchdog.lose(message.kind)
+            case protocol.Beaten() | protocol.Doubted() | protocol.Lost():
+                self.watchdog.hear(message)
             case protocol.Failed() if self._lock_id:
                 # A successor whose store cannot be opened, say. What is held is not failed to be had: nobody beats it.
                 self.on_session(protocol.Lost(kind="expired"), now)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from enum import Enum
 
 from tfguard.errors import LostKind
+from tfguard.lock import protocol
 from tfguard.lock.deadlines import Deadlines
 
 
@@ -43,12 +44,15 @@ class Watchdog:
         self.lost: LostKind | None = None
         self.is_frozen = False
         self.is_interrupted = False
+        self.is_doubted = False
         self._is_warned = False
         self.frozen_at = base
 
     @property
     def safe_until(self) -> float:
         """The instant (boottime) at which the child must have stopped writing."""
+        if self.is_doubted:
+            return self.base
         return self.base + self.deadlines.freeze if self.deadlines else float("inf")
 
     @property
@@ -65,12 +69,27 @@ class Watchdog:
         """A beat sent at `base` is known to have landed. Nothing extends a lease that is lost."""
         if self.lost is None and base > self.base:
             self.base = base
-            self._is_warned = False
+            self.is_doubted = self._is_warned = False
+
+    def doubt(self) -> None:
+        """What carries the lock has ended: others may have it, until the next beat lands. Unsafe at once."""
+        self.is_doubted = self.lost is None
 
     def lose(self, kind: LostKind) -> None:
         """The lock is no longer ours; the first finding stands, save that *another's* outranks *gone*."""
         if self.lost is None or kind == "another's":
             self.lost = kind
+            self.is_doubted = False
+
+    def hear(self, message: protocol.Beaten | protocol.Doubted | protocol.Lost) -> None:
+        """The lease's thread has found out how the lease stands."""
+        match message:
+            case protocol.Beaten():
+                self.landed(message.base)
+            case protocol.Doubted():
+                self.doubt()
+            case protocol.Lost():
+                self.lose(message.kind)
 
     def start_child(self) -> None:
         """
@@ -99,7 +118,7 @@ class Watchdog:
             return [*self._freeze(now), Action.KILL]
         is_unsafe = now >= self.safe_until
         if self.lost is not None:
-            return [*self._freeze(now), Action.KILL] if is_unsafe else self._interrupt()
+            return [*self._freeze(now), Action.KILL] if is_unsafe else self._thaw() + self._interrupt()
         if is_unsafe:
             return self._freeze(now)
         return self._thaw() + self._by_silence(now - self.base)

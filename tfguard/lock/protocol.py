@@ -220,6 +220,10 @@ class Beaten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     base: float
 
 
+class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What carries the lock has ended: others may have it, unless the next beat lands."""
+
+
 class Troubled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The store did not do what was asked, for the reason `error`; it is asked again."""
 
@@ -278,4 +282,6 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 #: What a session says while it serves, and at its end.
-Word = Union[Waiting, Trying, Held, Beaten, Troubled, Lost, Rescued, DigestDiffers, Releasing, Released, Failed]
+Word = Union[
+    Waiting, Trying, Held, Beaten, Doubted, Troubled, Lost, Rescued, DigestDiffers, Releasing, Released, Failed
+]

@@ -23,6 +23,7 @@ from tfguard.lock.inner_watch import InnerWatch
 from tfguard.lock.inside import Inside
 from tfguard.lock.lease import HeldLease, HeldLock
 from tfguard.lock.queue import Queue
+from tfguard.lock.resting import Rest
 from tfguard.lock.store import Store, queue_store
 from tfguard.lock.waiting import Failure, Waiter, check_workspace
 
@@ -72,7 +73,7 @@ class LockSession:
         self._gone: tuple[str, ...] = ()
         self._token = adopt.token if adopt else 0
         self._cancel = clock.event()
-        self._wake = clock.event()
+        self._wake = Rest(clock.event())
         self._release: protocol.Release | None = None
         self._is_abandoned = False
         self._errored = ""
@@ -97,7 +98,7 @@ class LockSession:
         """
         self._errored, self._push_error = errored, error
         self._release = message
-        self._wake.set()
+        self._wake.end()
 
     def free_inner(self) -> None:
         """The child is gone, and we go on: free the lock that it may have left, when it is next looked for."""
@@ -106,7 +107,7 @@ class LockSession:
     def abandon(self) -> None:
         """The lock is lost: touch nothing, end."""
         self._is_abandoned = True
-        self._wake.set()
+        self._wake.end()
 
     # --- the thread ---------------------------------------------------------------------------------------------
 
@@ -309,6 +310,7 @@ class LockSession:
         if deadlines and self._lock:
             pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
             due_at = self._clock.boottime() + pause
+        self._wake.stir_at_end_of(self._stores, lambda: self._post(protocol.Doubted()))
         while not self._wake.wait(self._inner.pause(pause)):
             assert deadlines is not None and self._lock is not None
             inner = self._inner.learn(self._lock)
@@ -370,7 +372,9 @@ class LockSession:
             stop=lambda _: self._clock.boottime() >= until,
             wait=tenacity.wait_random_exponential(multiplier=0.5, max=10),
             sleep=self._clock.sleep,
-            before_sleep=lambda state: self._post(protocol.Troubled(during="releasing", error=_error_of(state))),
+            before_sleep=lambda state: self._post(
+                protocol.Troubled(during="releasing", error=str(state.outcome and state.outcome.exception()))
+            ),
             reraise=True,
         )
         try:
@@ -443,8 +447,3 @@ class LockSession:
         # One try is no wait, however long its answer takes.
         waited = self._clock.boottime() - self._started_at if self._request.terms.timeout_seconds > 0 else 0.0
         self._post(protocol.Failed(why=why, waited_seconds=waited))
-
-
-def _error_of(state: tenacity.RetryCallState) -> str:
-    error = state.outcome.exception() if state.outcome else None
-    return str(error)

@@ -220,6 +220,15 @@ def queue_store(stores: Sequence[Store]) -> Store:
     return [store for store in stores if not store.needs_guard][-1]
 
 
+@runtime_checkable
+class Carried(Protocol):
+    """A store whose lock ends with a connection, and that hears of that end."""
+
+    def on_end(self, tell: Callable[[], None]) -> None:
+        """Call `tell` from a thread of its own whenever what carries the lock ends, unless we have ended it."""
+        ...
+
+
 class BaseStore:
     """What most stores are, of what a `Store` may be: no date, no end, nothing to prove, no descriptor."""
 

@@ -305,6 +305,7 @@ class Front:
                 | protocol.Waiting()
                 | protocol.Trying()
                 | protocol.Beaten()
+                | protocol.Doubted()
                 | protocol.Troubled()
                 | protocol.Rescued()
                 | protocol.DigestDiffers()

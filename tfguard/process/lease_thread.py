@@ -76,7 +76,7 @@ class LeaseThread:
 
     def _open(self, spec: StoreSpec) -> Store:
         try:
-            if self._lock_fd >= 0 and spec.is_kernel_lock:
+            if self._lock_fd >= 0 and spec.has_descriptor:
                 return spec.adopt(self._lock_fd)
             return open_store(spec)
         finally:  # All is imported now: what is left will live as long as we, and need not be looked at again.

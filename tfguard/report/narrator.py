@@ -55,6 +55,8 @@ class Narrator:
             case protocol.Beaten():
                 self._is_warned, self._error = False, ""
                 self._report.detail("lease.renewed", label=self.subject.label, beat=message.beat)
+            case protocol.Doubted():
+                self._report.detail("lease.doubted", label=self.subject.label)
             case protocol.Troubled():
                 self._on_troubled(message)
             case protocol.Lost():

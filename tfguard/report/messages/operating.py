@@ -25,9 +25,9 @@ def nothing_to_unlock_locally(subject: Subject) -> str:
 
 
 def nothing_to_hold_locally(subject: Subject) -> str:
-    """A local lock: exit 64."""
+    """A local lock, or one that is a connection's: exit 64."""
     return fit(
-        f"{subject.label}: a lock in a file ends with the process that has it: it cannot be held by hand.",
+        f"{subject.label}: this lock ends with the process that has it: it cannot be held by hand.",
         do("Keep it while a shell of yours runs", f"{subject.exec_} -- sh"),
     )
 

@@ -1,0 +1,419 @@
+"""
+Terraform's lock in PostgreSQL: an advisory lock of the session `tfguard <lock ID>`, and a row of our own table.
+
+The number of the lock is the ID of the workspace's row among Terraform's states; while there is none, -1, which keeps
+everybody in the database from locking anything, and is given back once the row is there. Both are tried as Terraform
+tries them.
+
+    create    claim the row, if it is free · open a carrier, take the advisory lock; else give the row back
+    beat      the row is still as it was seen, and a session of our name holds an advisory lock · write the beat
+    takeover  claim the row, if it is as it was seen, and end the dead one's session · then as after a claim
+    release   empty the row, if it is still ours, and end our session
+
+A line up to the dot is one statement. Among us the row decides: a claim without the advisory lock keeps us out until
+its lease has expired. So a carrier that ended while its row stands is taken again by its owner, as it beats or looks.
+
+Who holds a lock without a row of ours is a plain Terraform, of which there is nothing to show but its session.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Callable
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from tfguard import threads
+from tfguard.backends.pg.answers import Missing
+from tfguard.backends.pg.client import Connection, Row
+from tfguard.backends.pg.table import NO_LEASE, PgTable
+from tfguard.errors import Conflict, StoreMisconfigured, StoreUnavailable, TfguardError
+from tfguard.lock import lockinfo
+from tfguard.lock.store import BaseStore, Lease, LockRecord
+from tfguard.wire import publish
+
+if TYPE_CHECKING:
+    from tfguard.backends.pg.spec import PgSpec
+
+_NAME = "tfguard "
+#: How long the server keeps a session of which it hears nothing, where no lease says so.
+_UNLEASED_SECONDS = 3600.0
+#: How long a session that was ended may take to let its lock go, in seconds.
+_END_SECONDS = 2.0
+#: How long a statement may take on the connection that carries the lock: to give it up would give up the lock.
+_CARRIER_SECONDS = 60.0
+#: A session's advisory locks of one number, as Terraform's are.
+_LOCKS = (
+    "pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
+    " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+)
+_NUMBER = "((l.classid::bigint << 32) | l.objid::bigint)"
+#: A server that no longer hears of us lets go no sooner than after a lease, and not much later.
+_PROBES = 4
+
+
+class PgStore(PgTable, BaseStore):
+    """A lock in PostgreSQL. `descriptor` is the socket of a carrier that a predecessor has left to us."""
+
+    has_leases = True
+
+    def __init__(self, spec: PgSpec, descriptor: int = -1) -> None:
+        super().__init__(spec)
+        self._carrier: Connection | None = None
+        self._tell: Callable[[], None] | None = None
+        self._is_creating = False
+        self._left = descriptor
+        self._text: str | None = None
+        self._seconds = 0.0  # how long the lease lasts that was written last
+        self._date: datetime | None = None
+
+    @property
+    def date(self) -> datetime | None:
+        return self._date
+
+    def fileno(self) -> int:
+        if self._left >= 0:
+            return self._left
+        return self._carrier.fileno() if self._carrier is not None else -1
+
+    def close(self) -> None:
+        self._drop_carrier()
+        self._client.close()
+
+    # --- the lock -----------------------------------------------------------------------------------------------
+
+    def read(self) -> LockRecord | None:
+        for _ in range(2):
+            record, text, is_carried, is_anothers = self._look()
+            is_ours = text is not None and text == self._text
+            if not self._spec.is_terraforms or is_carried or not is_ours or is_anothers:
+                return record
+            # The connection ended, or the answer to our claim was lost: nobody but us may have been in since.
+            with contextlib.suppress(Conflict):
+                self._carry(_id_of(text or ""))
+        raise StoreUnavailable(f"{self.place} keeps changing while we look.")
+
+    def create(self, record: LockRecord) -> LockRecord:
+        self._remember(record)
+        statement = (
+            f"INSERT INTO {self._table} AS t (name, lock, beat, lease) VALUES ($1, $2, $3, $4)"
+            " ON CONFLICT (name) DO UPDATE SET lock = EXCLUDED.lock, beat = EXCLUDED.beat, lease = EXCLUDED.lease"
+            " WHERE t.lock IS NULL RETURNING 1"
+        )
+        self._make_table()
+        if not self._ask(statement, [self._spec.name, record.text, *_lease_of(record)]):
+            raise Conflict(self.place)
+        return self._claimed(record)
+
+    def replace(self, seen: LockRecord, record: LockRecord) -> LockRecord:
+        if seen.text == record.text:
+            return self._beat(seen, record)
+        self._remember(record)
+        claimed = self._ask(
+            f"WITH claimed AS (UPDATE {self._table} SET lock = $3, beat = $4, lease = $5"
+            " WHERE name = $1 AND lock = $2 AND beat = $6 RETURNING 1)"
+            f" SELECT (SELECT count(*) FROM claimed), {self._ended('$7', 'claimed')}",
+            [self._spec.name, seen.text, record.text, *_lease_of(record), _beat_of(seen), _NAME + seen.id],
+            about="pg_terminate_backend",
+        )
+        if claimed[0][0] == "0":
+            raise Conflict(self.place)
+        return self._claimed(record, is_ending=claimed[0][1] != "0")
+
+    def delete(self, seen: LockRecord) -> None:
+        if seen.version:
+            self._end_stranger(seen)
+            return
+        carrier, self._carrier = self._carrier, None  # That it ends is no news.
+        try:
+            emptied = self._empty(seen)
+        except BaseException:
+            self._carrier = carrier
+            raise
+        if carrier is not None:
+            carrier.close()
+        self._drop_carrier()
+        if emptied[0][0] == "0":
+            raise Conflict(self.place)
+        self._await_end(_NAME + seen.id)
+
+    def _empty(self, seen: LockRecord) -> list[Row]:
+        """Empty the row if it is still as it was seen, and end the session of its name."""
+        return self._ask(
+            f"WITH emptied AS (UPDATE {self._table} SET lock = NULL, beat = {NO_LEASE}, lease = NULL"
+            " WHERE name = $1 AND lock = $2 RETURNING 1)"
+            f" SELECT (SELECT count(*) FROM emptied), {self._ended('$3', 'emptied')}",
+            [self._spec.name, seen.text, _NAME + seen.id],
+            about="pg_terminate_backend",
+        )
+
+    def _beat(self, seen: LockRecord, record: LockRecord) -> LockRecord:
+        self._remember(record)
+        is_carried = ""
+        values = [self._spec.name, seen.text, _beat_of(seen), *_lease_of(record)]
+        if self._spec.is_terraforms:
+            is_carried = f" AND EXISTS (SELECT FROM {_LOCKS} AND a.application_name = $6)"
+            values.append(_NAME + seen.id)
+        statement = (
+            f"UPDATE {self._table} SET beat = $4, lease = $5 WHERE name = $1 AND lock = $2 AND beat = $3"
+            f"{is_carried} RETURNING 1"
+        )
+        if not self._ask(statement, values):
+            self.read()  # If only the connection has ended, that takes the lock again.
+            if not self._ask(statement, values):
+                raise Conflict(self.place)
+        self._give_back_creation()
+        return msgspec.structs.replace(record, version="")
+
+    def _remember(self, record: LockRecord) -> None:
+        self._text = record.text
+        self._seconds = record.lease.seconds if record.lease is not None else _UNLEASED_SECONDS
+
+    def _claimed(self, record: LockRecord, *, is_ending: bool = False) -> LockRecord:
+        """Take Terraform's lock as well, or give the row back."""
+        if self._spec.is_terraforms:
+            try:
+                self._carry(record.id, is_ending=is_ending)
+            except (Conflict, StoreMisconfigured):
+                self._ask(
+                    f"UPDATE {self._table} SET lock = NULL, beat = {NO_LEASE}, lease = NULL"
+                    " WHERE name = $1 AND lock = $2",
+                    [self._spec.name, record.text],
+                )
+                self._text = None
+                raise
+        return msgspec.structs.replace(record, version="")
+
+    # --- the connection that carries it -------------------------------------------------------------------------
+
+    def _carry(self, lock_id: str, *, is_ending: bool = False) -> None:
+        """
+        Take the advisory lock on a new connection. `is_ending`: who holds it was told to end just now.
+
+        Raises Conflict, and as a store does.
+        """
+        self._drop_carrier()
+        carrier = Connection(self._spec.pg, _NAME + lock_id, _kept_for(self._seconds), is_one=True)
+        try:
+            if carrier.is_pooled():
+                raise StoreMisconfigured(
+                    f"A pooler answers at {self._spec.pg.place}: there Terraform's own lock may keep nobody out.",
+                    "Name the server itself in `conn_str`, by its own port.",
+                )
+            until = time.monotonic() + (_END_SECONDS if is_ending else 0.0)
+            while not self._try_lock(carrier):
+                if time.monotonic() >= until:
+                    raise Conflict(self.place)
+                time.sleep(0.02)
+        except BaseException:
+            carrier.close()
+            raise
+        self._carrier = carrier
+        self._watch()
+
+    def on_end(self, tell: Callable[[], None]) -> None:
+        self._tell = tell
+        self._watch()
+
+    def _watch(self) -> None:
+        """Let a thread wait for the end of the connection that carries the lock."""
+        tell, descriptor, carrier, left = self._tell, self.fileno(), self._carrier, self._left
+        if tell is None or descriptor < 0:
+            return
+        watched = os.dup(descriptor)
+
+        def wait() -> None:
+            try:
+                poll = select.poll()
+                # Not for something to read: a server tells of settings that have changed.
+                poll.register(watched, getattr(select, "POLLRDHUP", 0))
+                poll.poll()
+            finally:
+                os.close(watched)
+            if self._carrier is carrier and self._left == left:
+                tell()
+
+        threads.start("carrier", wait, on_defect=lambda _: tell())
+
+    def _try_lock(self, carrier: Connection) -> bool:
+        """Try as Terraform does; look for the row once more while nobody can make it."""
+        if carrier.ask("SELECT pg_try_advisory_lock(-1)")[0][0] != "t":
+            return False
+        number = self._number(carrier)
+        self._is_creating = number is None
+        if number is None:
+            if self._spec.name == "default":
+                return True
+            carrier.ask("SELECT pg_advisory_unlock(-1)")
+            raise StoreMisconfigured(
+                f"{self.place}: there is no such workspace.", "Make it: tfguard workspace new, then try again."
+            )
+        got = carrier.ask("SELECT pg_try_advisory_lock($1::bigint), pg_advisory_unlock(-1)", [number])
+        return got[0][0] == "t"
+
+    def _give_back_creation(self) -> None:
+        """Once our child has made the row, take its number and let the others create theirs."""
+        carrier = self._carrier
+        if not self._is_creating or carrier is None:
+            return
+        with contextlib.suppress(TfguardError):  # It is held as it was.
+            number = self._number(self._client)
+            if number is not None:
+                asked = "SELECT pg_try_advisory_lock($1::bigint)"
+                if carrier.ask(asked, [number], seconds=_CARRIER_SECONDS)[0][0] == "t":
+                    self._is_creating = False
+                    carrier.ask("SELECT pg_advisory_unlock(-1)", seconds=_CARRIER_SECONDS)
+
+    def _number(self, connection: Connection) -> str | None:
+        found = connection.ask(f"SELECT id FROM {self._states} WHERE name = $1", [self._spec.name], about="states")
+        return found[0][0] if found else None
+
+    def _drop_carrier(self) -> None:
+        carrier, self._carrier = self._carrier, None
+        self._is_creating = False
+        if carrier is not None:
+            carrier.close()
+        if self._left >= 0:
+            os.close(self._left)
+            self._left = -1
+
+    def _ended(self, name: str, condition: str) -> str:
+        """An expression that ends the sessions of a name if `condition` has rows, and counts them."""
+        if not self._spec.is_terraforms:
+            return f"{name}::text IS NULL"
+        return (
+            "(SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            f" WHERE application_name = {name} AND datname = current_database() AND EXISTS (SELECT FROM {condition}))"
+        )
+
+    def _await_end(self, name: str) -> None:
+        """Wait until a session that was told to end has let its lock go, for a while."""
+        until = time.monotonic() + _END_SECONDS
+        while self._spec.is_terraforms and time.monotonic() < until:
+            if not self._ask(f"SELECT 1 FROM {_LOCKS} AND a.application_name = $1", [name]):
+                return
+            time.sleep(0.01)
+
+    def _end_stranger(self, seen: LockRecord) -> None:
+        ended = self._ask(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1::int AND"
+            " coalesce(extract(epoch FROM backend_start)::text, '') = $2",
+            seen.version.split(" ", 1),
+            about="pg_terminate_backend",
+        )
+        if not ended:
+            raise Conflict(self.place)
+        until = time.monotonic() + _END_SECONDS
+        while time.monotonic() < until and self._ask(
+            "SELECT 1 FROM pg_stat_activity WHERE pid = $1::int", [seen.version.split(" ")[0]]
+        ):
+            time.sleep(0.01)
+
+    # --- looking ------------------------------------------------------------------------------------------------
+
+    def _look(self) -> tuple[LockRecord | None, str | None, bool, bool]:
+        """Return the record, our row's text, whether its own session carries it, and whether another holds the lock."""
+        row, sessions = self._row_and_sessions()
+        text = row[0] if row else None
+        name = _NAME + _id_of(text) if text is not None else None
+        is_carried = any(session[1] == name for session in sessions)
+        others = [session for session in sessions if session[1] != name]
+        if is_carried or not others:
+            return (_record(row) if row and text is not None else None), text, is_carried, False
+        return _stranger(others[0]), text, False, True
+
+    def _row_and_sessions(self) -> tuple[Row | None, list[Row]]:
+        sessions = ""
+        if self._spec.is_terraforms:
+            sessions = (
+                " LEFT JOIN LATERAL (SELECT a.pid, a.application_name, a.usename, a.client_addr,"
+                f" extract(epoch FROM a.backend_start)::text AS since FROM {_LOCKS} AND {_NUMBER} IN (-1, n.number)) h"
+                " ON true"
+            )
+        number = f"(SELECT id FROM {self._states} WHERE name = $1)" if self._spec.is_terraforms else "NULL::bigint"
+        seen = "h.pid, h.application_name, h.usename, h.client_addr, h.since" if sessions else "NULL"
+        row = f"LEFT JOIN {self._table} r ON r.name = $1 AND r.lock IS NOT NULL"
+        fields = "r.lock, r.beat, r.lease"
+        if not self._has_table:
+            row, fields = "", "NULL, NULL, NULL"
+        try:
+            found = self._ask(
+                f"SELECT extract(epoch FROM clock_timestamp()), {fields}, {seen}"
+                f" FROM (SELECT coalesce({number}, -1) AS number, $1::text AS name) n {row}{sessions}",
+                [self._spec.name],
+            )
+        except Missing:
+            if not self._has_table:
+                if self._spec.is_terraforms:
+                    raise
+                return None, []
+            self._has_table = self._ask("SELECT to_regclass($1)", [self._table])[0][0] is not None
+            if self._has_table:
+                raise
+            return self._row_and_sessions()
+        self._date = datetime.fromtimestamp(float(found[0][0] or 0), timezone.utc)
+        first = found[0][1:4]
+        return (first if first[0] is not None else None), [line[4:] for line in found if line[4] is not None]
+
+    def has_workspace(self) -> bool:
+        """Whether Terraform has a row for the workspace."""
+        return self._spec.name == "default" or self._number(self._client) is not None
+
+    def is_pooled(self) -> bool:
+        """Whether a pooler answers for the server."""
+        return self._client.is_pooled()
+
+
+def _id_of(text: str | None) -> str:
+    info = lockinfo.decode(text or "")
+    return info.id if info else ""
+
+
+def _lease_of(record: LockRecord) -> tuple[str, str | None]:
+    """What the columns `beat` and `lease` hold."""
+    return _beat_of(record), publish(record.lease).decode() if record.lease is not None else None
+
+
+def _beat_of(record: LockRecord) -> str:
+    return str(record.beat) if record.lease is not None else NO_LEASE
+
+
+def _record(row: Row) -> LockRecord:
+    text, beat, ours = row[0] or "", row[1], row[2]
+    lease: Lease | None = None
+    with contextlib.suppress(msgspec.DecodeError, RecursionError):
+        lease = msgspec.json.decode(ours or "", type=Lease)
+    if lease is not None and str(lease.beat) != beat:
+        lease = None  # Somebody has been at it by hand.
+    return LockRecord(text=text, info=lockinfo.decode(text), lease=lease)
+
+
+def _stranger(session: Row) -> LockRecord:
+    """What there is to show of a plain Terraform: its session."""
+    pid, name, role, address, since = (field or "" for field in session)
+    started = datetime.fromtimestamp(float(since), timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ") if since else ""
+    info = lockinfo.LockInfo(
+        id=f"pid-{pid}",
+        who=f"{role}@{address or 'the server itself'}" if since else f"role {role}",
+        info=name,
+        created=started,
+    )
+    text = info.encode()
+    return LockRecord(text=text, info=lockinfo.decode(text), version=f"{pid} {since}")
+
+
+def _kept_for(seconds: float) -> dict[str, str]:
+    """Settings by which the server lets a session go that it no longer hears of: not before a lease has passed."""
+    idle = max(1, round(seconds / 2))
+    return {
+        "tcp_keepalives_idle": str(idle),
+        "tcp_keepalives_interval": str(max(1, -(-round(seconds) // (2 * _PROBES)))),
+        "tcp_keepalives_count": str(_PROBES),
+        "tcp_user_timeout": str(round(seconds * 1000)),
+        "idle_session_timeout": "0",
+    }
