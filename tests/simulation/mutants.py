@@ -170,7 +170,7 @@ MUTANTS = (
     _in("guard.watchdog", "nobody freezes", ("        if is_unsafe:\n            return self._freeze(now)", "        if is_unsafe:\n            return []")),
     _in("guard.watchdog", "another's lock is no reason to stop", ('if self.lost == "another\'s":', "if not self:"), tests=("tests/guard/test_watchdog.py",)),
     _in("guard.watchdog", "a lost lease is extended", ("if self.lost is None and base > self.base:", "if base > self.base or True:"), tests=("tests/guard/test_watchdog.py",)),
-    _in("guard.watchdog", "an unlocked child may go on", ("return [*self._freeze(now), Action.KILL] if is_unsafe else self._interrupt()", "return []")),
+    _in("guard.watchdog", "an unlocked child may go on", ("return [*self._freeze(now), Action.KILL] if is_unsafe else self._thaw() + self._interrupt()", "return []")),
     _in("guard.watchdog", "a second signal is sent", ("claimed = not self.is_interrupted", "claimed = True"), tests=("tests/guard/test_watchdog.py",)),
     _in("guard.watchdog", "a child is frozen once, whoever thaws it", ("= True, now\n        return [Action.FREEZE]", "= True, now\n            return [Action.FREEZE]\n        return []"), tests=("tests/guard/test_watchdog.py",)),
     _in("guard.watchdog", "safe_until is the takeover itself", ("self.base + self.deadlines.freeze", "self.base + self.deadlines.takeover")),

@@ -81,6 +81,9 @@ class Event:
         if self._waiter is not None:
             self._waiter.wake()
 
+    def clear(self) -> None:
+        self._is_set = False
+
     def wait(self, timeout: float | None = None) -> bool:
         if not self._is_set:
             self._waiter = current()
