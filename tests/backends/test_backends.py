@@ -17,6 +17,7 @@ from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.gcs.spec import GcsAccess, GcsSpec
 from tfguard.backends.kubernetes.spec import KubernetesAccess, KubernetesSpec
 from tfguard.backends.local.spec import LocalSpec
+from tfguard.backends.pg.spec import PgAccess, PgSpec
 from tfguard.backends.target import PlannedBackend, StoreSpec, Target, Unlockable
 from tfguard.backends.urls import fetch_command, parse_store_url
 from tfguard.errors import ConfigError
@@ -26,6 +27,7 @@ SPECS = (
     DynamoDBSpec(table="t", lock_id="l", aws=AwsAccess()),
     S3Spec(bucket="b", key="k", aws=AwsAccess()),
     GcsSpec(bucket="b", key="k", gcs=GcsAccess()),
+    PgSpec(name="default", schema="s", pg=PgAccess(host="localhost")),
     ConsulSpec(path="p", consul=ConsulAccess(address="localhost")),
     KubernetesSpec(namespace="n", name="lock-x", kubernetes=KubernetesAccess(host="https://localhost")),
 )

@@ -241,6 +241,14 @@ def postgres() -> tuple[str, str]:
     return str(home / "usr/lib/postgresql/15/bin"), os.pathsep.join(libraries)
 
 
+def pgbouncer() -> tuple[str, str]:
+    """The path of Debian's pgbouncer, and where its libraries are."""
+    home = _made_once("pgbouncer-1", lambda directory: _unpack(directory, "pgbouncer", "libc-ares2"))
+    home.chmod(0o755)
+    libraries = sorted({str(path.parent) for path in home.glob("usr/lib/*/lib*.so.*")})
+    return str(home / "usr/sbin/pgbouncer"), os.pathsep.join(libraries)
+
+
 def postgres_argv() -> list[str]:
     """A PostgreSQL that lets everybody in, and has the role `postgres`."""
     return [sys.executable, str(Path(__file__).with_name("postgres_server.py")), *postgres()]
@@ -274,7 +282,7 @@ def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
 def prefetch() -> list[str]:
     """Fetch everything; gives one line for each thing that could not be had."""
     problems = []
-    packed = (tofu_binary, gitlab_ci_local, rsync, consul, azurite, postgres, pinned_wheels)
+    packed = (tofu_binary, gitlab_ci_local, rsync, consul, azurite, postgres, pgbouncer, pinned_wheels)
     for fetch in (lambda: _loopback_class(_dynamodb_home()), *packed):
         try:
             fetch()

@@ -40,7 +40,7 @@ def main(programs: str, libraries: str = "") -> int:
         made = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         _start([f"{programs}/initdb", *made], directory).wait()
         for _ in range(_TRIES):  # A port that was free may be another's by then.
-            port = _free_port()
+            port = free_port()
             settings = [word for name, value in _SETTINGS.items() for word in ("-c", f"{name}={value}")]
             server = _start([f"{programs}/postgres", "-D", data, "-p", str(port), *settings], directory)
             try:
@@ -57,10 +57,10 @@ def main(programs: str, libraries: str = "") -> int:
 
 
 def _start(argv: list[str], directory: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd=directory, preexec_fn=_be_nobody)  # noqa: PLW1509 - there is one thread
+    return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr, cwd=directory, preexec_fn=as_nobody)  # noqa: PLW1509 - there is one thread
 
 
-def _be_nobody() -> None:
+def as_nobody() -> None:
     """Be no root, and end as our parent does: its other processes end with the first of them."""
     if os.geteuid() == 0:
         os.setgroups([])
@@ -69,7 +69,7 @@ def _be_nobody() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGQUIT)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
