@@ -150,12 +150,12 @@ def test_a_table_in_another_region_is_missing_in_this_one(
     assert made.locks() == []
 
 
-@pytest.mark.parametrize("command", ["unlock", "hold"])
-def test_a_local_lock_is_the_kernels_business(stage: Make, command: str) -> None:
+@pytest.mark.parametrize(("command", "says"), [("unlock", "a lock in a file "), ("hold", "this lock ends with ")])
+def test_a_local_lock_is_the_kernels_business(stage: Make, command: str, says: str) -> None:
     made = stage("local", is_initialised=False)
     files: Any = sorted(made.path.rglob("*"))
 
     result = made.tfguard(*COMMANDS[command])
 
-    assert_says(result, 64, "stage/terraform.tfstate: a lock in a file ", "ends with ")
+    assert_says(result, 64, f"stage/terraform.tfstate: {says}", "ends with ")
     assert sorted(made.path.rglob("*")) == files

@@ -344,7 +344,7 @@ def test_deleting_a_local_workspace_that_is_not_there_locks_nothing(tmp_path: Pa
     assert target(tmp_path, "workspace", "delete", "old").workspace == "old"
 
 
-@pytest.mark.parametrize("kind", ["pg", "swift", "new"])
+@pytest.mark.parametrize("kind", ["oss", "swift", "new"])
 def test_other_backends_name_the_way_out_in_two_lines(tmp_path: Path, kind: str) -> None:
     found = unlockable(initialised(tmp_path, kind))
 

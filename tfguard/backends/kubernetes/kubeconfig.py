@@ -123,7 +123,8 @@ def _load(path: str) -> _File | None:
 
     try:
         with open(path, "rb") as file:
-            found = yaml.load(file.read(_MAX_BYTES), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe
+            loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(file.read(_MAX_BYTES))
+        found = loader.get_single_data()
     except FileNotFoundError:
         return None
     except OSError as error:
