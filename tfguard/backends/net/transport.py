@@ -135,12 +135,12 @@ class Transport:
             raise NoAnswer(f"cannot connect: {_reason(error)}, {_origin(request.url)}") from error
         try:
             sock = connection.sock
-            answer = self._ask(connection, request, target)
-            if answer.status != 200:
-                headers = {name.lower(): value for name, value in answer.getheaders()}
-                return Response(answer.status, headers, answer.read(_MAX_REFUSAL), is_whole=True)
-            _follow_lines(answer, sock, max_bytes, wait, is_last)
-            return None
+            with contextlib.closing(self._ask(connection, request, target)) as answer:  # as in `_exchange`
+                if answer.status != 200:
+                    headers = {name.lower(): value for name, value in answer.getheaders()}
+                    return Response(answer.status, headers, answer.read(_MAX_REFUSAL), is_whole=True)
+                _follow_lines(answer, sock, max_bytes, wait, is_last)
+                return None
         except (OSError, http.client.HTTPException, ValueError, EOFError) as error:
             raise NoAnswer(_reason(error)) from error
         finally:
@@ -160,17 +160,18 @@ class Transport:
         max_bytes: int,
         wait: Wait | None,
     ) -> tuple[Response, bool]:
-        answer = self._ask(connection, request, target, wait)
-        if answer.status >= 300:
-            max_bytes = _MAX_REFUSAL
-        # A byte more shows whether there is more.
-        body = answer.read(max_bytes + 1)
-        is_whole = len(body) <= max_bytes
-        if is_whole and answer.length:
-            raise http.client.IncompleteRead(body, answer.length)
-        headers = {name.lower(): value for name, value in answer.getheaders()}
-        is_reusable = is_whole and not answer.will_close and answer.isclosed()
-        return Response(answer.status, headers, body[:max_bytes], is_whole), is_reusable
+        # An answer that ends with its connection has taken that over: to close the connection closes nothing.
+        with contextlib.closing(self._ask(connection, request, target, wait)) as answer:
+            if answer.status >= 300:
+                max_bytes = _MAX_REFUSAL
+            # A byte more shows whether there is more.
+            body = answer.read(max_bytes + 1)
+            is_whole = len(body) <= max_bytes
+            if is_whole and answer.length:
+                raise http.client.IncompleteRead(body, answer.length)
+            headers = {name.lower(): value for name, value in answer.getheaders()}
+            is_reusable = is_whole and not answer.will_close and answer.isclosed()
+            return Response(answer.status, headers, body[:max_bytes], is_whole), is_reusable
 
     @staticmethod
     def _ask(
