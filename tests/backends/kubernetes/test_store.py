@@ -22,8 +22,8 @@ from tfguard.lock.store import LockRecord, QueueRecord
 
 pytestmark = [
     pytest.mark.emulator,
-    # Two whole runs saw a socket here that was let go of unclosed, before a watch closed its answer by itself; alone the
-    # tests never showed it.
+    # Two whole runs saw a socket here that was let go of unclosed, before a watch closed its answer by itself; alone
+    # the tests never showed it.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
