@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,7 +21,7 @@ from tfguard.backends.aws.answers import AwsError, NotAws, answers, page_in
 from tfguard.backends.aws.endpoints import address, bucket_url, is_address, is_aws, is_for_botocore
 from tfguard.backends.aws.keys import Keys
 from tfguard.backends.aws.signing import signed
-from tfguard.backends.net.transport import Request, Response, Transport
+from tfguard.backends.net.transport import Request, Response, Transport, parsed_date
 from tfguard.errors import StoreDenied
 
 if TYPE_CHECKING:
@@ -167,7 +166,7 @@ class Client:
             # Refused for its time, so it has done nothing: ask again, by the server's clock.
             response = self._send(method, parameters, max_body)
             answer = self._read(method, parameters, response)
-        self.date = _date(response)
+        self.date = response.date
         return answer
 
     def _send(self, method: str, parameters: Mapping[str, Any], max_body: int) -> Response:
@@ -216,7 +215,7 @@ class Client:
 
     def _has_set_clock(self, response: Response) -> bool:
         """Whether the server's clock is so far from ours that this alone was the reason; from now on it counts."""
-        date = _date(response)
+        date = response.date
         if date is None:
             return False
         skew, before = date - datetime.now(timezone.utc), self._skew
@@ -226,19 +225,8 @@ class Client:
     def _ask_botocore(self, method: str, parameters: Mapping[str, Any], max_body: int) -> dict[str, Any]:
         answer: dict[str, Any] = getattr(self.botocore, method)(**parameters)
         headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        self.date = _parsed(headers.get("date", ""))
+        self.date = parsed_date(headers.get("date", ""))
         if max_body:
             with contextlib.closing(answer["Body"]) as body:
                 answer["Body"] = body.read(max_body)
         return answer
-
-
-def _date(response: Response) -> datetime | None:
-    return _parsed(response.headers.get("date", ""))
-
-
-def _parsed(text: str) -> datetime | None:
-    try:
-        return parsedate_to_datetime(text).astimezone(timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -14,8 +14,7 @@ import ssl
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 from xml.parsers import expat
@@ -201,11 +200,11 @@ class Client:
         if not 200 <= response.status < 300:
             refused = refusal(response, action, place, was_good=self._was_good)
             if isinstance(refused, Conflict):
-                self.date = _date(response)
+                self.date = response.date
             elif isinstance(refused, StoreDenied) and refused.is_expired:
                 self._credentials.renew_soon()
             raise refused
-        self.date = _date(response)
+        self.date = response.date
         self._was_good = True
         return response
 
@@ -287,10 +286,3 @@ def _page(response: Response, place: str) -> tuple[list[Listed], str]:
     if not response.is_whole:
         raise not_azures("listing", place, "it does not end")
     return found, marker
-
-
-def _date(response: Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -11,8 +11,7 @@ import base64
 import os
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -236,7 +235,7 @@ class Client:
             raise StoreMisconfigured(f"Consul's answer about {resource} is larger than a lock's can be.")
         if method == "GET" and "x-consul-index" not in response.headers:
             raise not_consul(self._access.url)
-        self.date = _date(response)
+        self.date = response.date
         return response
 
     def _headers(self) -> dict[str, str]:
@@ -280,10 +279,3 @@ def _read_token(path: str) -> str:
 
 def _quoted(key: str) -> str:
     return quote(key, safe="/")
-
-
-def _date(response: Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -14,8 +14,7 @@ import os
 import ssl
 import uuid
 from collections.abc import Iterator, Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode, urljoin, urlsplit
 
@@ -253,11 +252,11 @@ class Client:
         if not 200 <= response.status < 300:
             refused = refusal(response, action, place, was_good=self._was_good)
             if isinstance(refused, Conflict):
-                self.date = _date(response)
+                self.date = response.date
             elif isinstance(refused, StoreDenied) and refused.is_expired:
                 self._credentials.renew_soon()
             raise refused
-        self.date = _date(response)
+        self.date = response.date
         self._was_good = True
         return response
 
@@ -333,10 +332,3 @@ def _is_body_of(about: About, body: bytes) -> bool:
         return not about.size or about.size == str(len(body))
     # Google tells MD5 to show whether an object arrived whole; nothing is kept secret by it.
     return about.md5 == base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
-
-
-def _date(response: Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None

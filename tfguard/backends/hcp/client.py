@@ -16,8 +16,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urljoin
 
@@ -141,7 +140,7 @@ class Client:
             raise Conflict(f"{path}: 409")
         if response.status != 200:
             raise self._refusal(response.status, f"{method} {path}")
-        self.date = _date(response)
+        self.date = response.date
         return response
 
     def _discover(self) -> str:
@@ -193,10 +192,3 @@ class Client:
             text = f"{host} has no answer to {action} ({status})."
             return StoreUnavailable(text, is_throttled=status == 429)
         return StoreMisconfigured(f"{host} cannot do {action} ({status}).")
-
-
-def _date(response: Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None

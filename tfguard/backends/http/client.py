@@ -16,10 +16,8 @@ from __future__ import annotations
 import base64
 import os
 import ssl
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -78,7 +76,7 @@ class Client:
             raise self._refusal(response.status, method, where)
         if not response.is_whole:
             raise StoreMisconfigured(f"The answer of {where} is larger than a lock's can be.")
-        self.date = _date(response)
+        self.date = response.date
         return response
 
     def _headers(self, address: str, body: bytes) -> dict[str, str]:
@@ -114,31 +112,13 @@ def _login(address: str, access: HttpAccess, environ: Mapping[str, str]) -> tupl
 
 
 def _trust(access: HttpAccess, key: str, environ: Mapping[str, str]) -> Trust:
-    """Read the certificates, which Python takes from files alone, from files that have no name."""
-    advice = "Correct `client_ca_certificate_pem`, `client_certificate_pem` and `client_private_key_pem`."
-    with ExitStack() as stack:
-        ca = stack.enter_context(_unnamed(access.ca)) if access.ca else ""
-        own = None
-        if access.certificate and key:
-            own = stack.enter_context(_unnamed(access.certificate)), stack.enter_context(_unnamed(key))
-        trust = Trust(environ, ca, insecure=access.insecure, certificate=own, advice=advice)
-        if ca or own:
-            trust.context()
-        return trust
-
-
-@contextmanager
-def _unnamed(text: str) -> Iterator[str]:
-    descriptor = os.memfd_create("tfguard")
-    try:
-        os.write(descriptor, text.encode())
-        yield f"/proc/self/fd/{descriptor}"
-    finally:
-        os.close(descriptor)
-
-
-def _date(response: Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None
+    trust = Trust(
+        environ,
+        insecure=access.insecure,
+        bundle_text=access.ca,
+        certificate_text=(access.certificate, key) if access.certificate and key else None,
+        advice="Correct `client_ca_certificate_pem`, `client_certificate_pem` and `client_private_key_pem`.",
+    )
+    if access.ca or (access.certificate and key):
+        trust.context()
+    return trust

@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote, urlencode
 
@@ -266,7 +265,7 @@ class Client:
         if not response.is_whole:
             raise StoreMisconfigured(f"Kubernetes' answer about {resource} {name} is larger than a lock's can be.")
         self._was_good = True
-        self.date = _date(response)
+        self.date = response.date
         return response
 
     def _headers(self) -> dict[str, str]:
@@ -294,10 +293,3 @@ class Client:
             return msgspec.json.decode(response.body, type=kind)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise not_kubernetes(self._url) from error
-
-
-def _date(response: Response) -> datetime | None:
-    try:
-        return parsedate_to_datetime(response.headers.get("date", "")).astimezone(timezone.utc)
-    except (TypeError, ValueError, OverflowError):
-        return None

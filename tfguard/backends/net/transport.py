@@ -16,6 +16,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -58,6 +60,19 @@ class Response(msgspec.Struct, frozen=True):
     headers: Mapping[str, str]
     body: bytes
     is_whole: bool = True
+
+    @property
+    def date(self) -> datetime | None:
+        """What the server's clock said; None if it did not, or if that is no date."""
+        return parsed_date(self.headers.get("date", ""))
+
+
+def parsed_date(text: str) -> datetime | None:
+    """Read the `Date` of an answer, in UTC; None where it is none."""
+    try:
+        return parsedate_to_datetime(text).astimezone(timezone.utc)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 @dataclass(frozen=True)
