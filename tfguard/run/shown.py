@@ -22,6 +22,8 @@ from tfguard.run.context import Context
 from tfguard.terraform.command_line import Invocation
 
 _CHANGES = 2
+#: What these are with `-destroy`.
+_DESTROYING = {"plan": "plan -destroy", "apply": "destroy"}
 
 
 def has_page_for(context: Context, invocation: Invocation) -> bool:
@@ -66,12 +68,8 @@ def run_on_page(
 
 def _command(invocation: Invocation) -> str:
     """What Terraform is asked for, as a page names it."""
-    is_destroying = invocation.is_set("destroy")
-    return (
-        {"plan": "plan -destroy", "apply": "destroy"}.get(invocation.display, invocation.display)
-        if is_destroying
-        else invocation.display
-    )
+    asked = invocation.display
+    return _DESTROYING.get(asked, asked) if invocation.is_set("destroy") else asked
 
 
 def _is_for_people(invocation: Invocation) -> bool:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -144,16 +144,33 @@ def _closing(sums: _Sums) -> PlannedChanges:
 
 def _sums(text: str) -> _Sums | None:
     """The counts of the last message that tells some."""
-    for line in reversed(text.splitlines()):
-        if '"change_summary"' not in line:
+    found = (message.changes for message in read_messages(reversed(text.splitlines()), "change_summary", _Message))
+    return next(filter(None, found), None)
+
+
+class Typed(Protocol):
+    """A message of Terraform's JSON stream, of which each says what it is."""
+
+    @property
+    def type(self) -> str:
+        """Terraform's word for it."""
+        ...
+
+
+Message = TypeVar("Message", bound=Typed)
+
+
+def read_messages(lines: Iterable[str], name: str, kind: type[Message]) -> Iterator[Message]:
+    """Give the messages of this type among lines that may be anything."""
+    for line in lines:
+        if f'"{name}"' not in line:
             continue
         try:
-            message = msgspec.json.decode(line, type=_Message)
+            message = msgspec.json.decode(line, type=kind)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             continue
-        if message.type == "change_summary" and message.changes is not None:
-            return message.changes
-    return None
+        if message.type == name:
+            yield message
 
 
 def _rows(resources: list[_Resource]) -> Iterator[tuple[tuple[str, ...], str]]:

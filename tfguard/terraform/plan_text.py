@@ -13,6 +13,8 @@ from collections.abc import Iterator
 
 import msgspec
 
+from tfguard.terraform.plan_json import read_messages
+
 #: `  # aws_instance.web["a b"] will be destroyed`. What follows an address is one of these.
 _HEADER = re.compile(
     r"^  # (\S.*?) (?:will (?:be|no longer)|must be|is tainted|has (?:moved|been|changed))\b", re.MULTILINE
@@ -63,16 +65,9 @@ def read_done(text: str) -> tuple[tuple[str, str], ...]:
 
 
 def _done_messages(text: str) -> Iterator[tuple[str, str]]:
-    for line in text.splitlines():
-        if '"apply_complete"' not in line:
-            continue
-        try:
-            message = msgspec.json.decode(line, type=_Message)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
-            continue
-        hook = message.hook
-        if message.type == "apply_complete" and hook is not None and hook.action in _DONE_JSON:
-            yield hook.action, hook.resource.addr
+    for message in read_messages(text.splitlines(), "apply_complete", _Message):
+        if message.hook is not None and message.hook.action in _DONE_JSON:
+            yield message.hook.action, message.hook.resource.addr
 
 
 def _as_diff(line: str) -> str:
