@@ -20,12 +20,7 @@ from tfguard.backends.kubernetes.store import INFO, LEASE, KubernetesStore
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.lock.store import LockRecord, QueueRecord
 
-pytestmark = [
-    pytest.mark.emulator,
-    # Two whole runs saw a socket here that was let go of unclosed, before a watch closed its answer by itself; alone
-    # the tests never showed it.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = pytest.mark.emulator
 
 
 @pytest.fixture
@@ -140,11 +135,13 @@ def test_who_waits_is_woken_by_a_release(kind: KubernetesKind) -> None:
     held = (holder := kind.open()).create(record(lease=lease()))
     waiter = kind.open()
     waiter.read()
-    threading.Timer(0.2, lambda: holder.delete(held)).start()
+    release = threading.Timer(0.2, lambda: holder.delete(held))
+    release.start()
     started_at = time.monotonic()
 
     waiter.await_change(patience(20), lambda: False)
 
+    release.join()
     assert waiter.read() is None
     assert time.monotonic() - started_at < patience(10)
 

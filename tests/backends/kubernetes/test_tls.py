@@ -82,8 +82,10 @@ def test_a_client_certificate_opens_the_lock_and_its_watch(server: str, authorit
     with opened(form, path) as holder, opened(form, path) as waiter:
         held = holder.create(record(lease=lease()))
         assert waiter.read() == held
-        threading.Timer(0.2, lambda: holder.delete(held)).start()
+        release = threading.Timer(0.2, lambda: holder.delete(held))
+        release.start()
         waiter.await_change(patience(20), lambda: False)
+        release.join()
         assert waiter.read() is None
 
 

@@ -81,6 +81,18 @@ def test_a_connection_is_kept_for_the_next_request(scripted: Callable[..., tuple
     assert len(connections) == 1
 
 
+def test_nothing_is_kept_once_it_is_closed(scripted: Callable[..., tuple[str, list[int]]]) -> None:
+    """A request of another thread may have been under way: nobody would close its connection."""
+    url, connections = scripted(OK, OK)
+    through = transport()
+    through.close()
+
+    answers = [ask(through, url) for _ in range(2)]
+
+    assert answers == [(200, b"ok")] * 2
+    assert len(connections) == 2
+
+
 def test_a_connection_that_has_ended_is_not_used_again(scripted: Callable[..., tuple[str, list[int]]]) -> None:
     url, connections = scripted(OK.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"), OK)
 

@@ -162,7 +162,8 @@ class Transport:
             connection.close()
 
     def close(self) -> None:
-        """Let go of the connections that are kept."""
+        """Let go of the connections that are kept, and from now on keep none: a request may still be under way."""
+        self._most = 0
         for connections in self._idle.values():
             while connections:
                 connections.pop().close()
