@@ -1,4 +1,4 @@
-# make demo: see three runs in line for one lock.  make check: before each commit.  make test: run all tests.
+# make demo: see three runs in line for one lock.  make check: before each commit.  make test: run the tests.
 # PYTHON=python3.12 chooses the interpreter; otherwise the first one here that is 3.10 or newer.
 
 VENV   := .venv
@@ -23,12 +23,13 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test lint bench soak fuzz peers clean needs-terraform parts
+.PHONY: help demo check test long lint bench soak fuzz peers clean needs-terraform parts
 
 help:
 	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
 	@echo "make check  run lint, unit and contract tests: before each commit, in a minute or so"
-	@echo "make test   run all tests, in some minutes"
+	@echo "make test   run the tests, in some minutes"
+	@echo "make long   run those that make test leaves out: more deliberate faults of the code's own"
 	@echo "make lint   check style and types"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
 	@echo "make soak   simulate, hold, kill and contend for long (MINUTES=60), and tell the figures"
@@ -45,11 +46,14 @@ needs-terraform:
 	  echo "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install" >&2; exit 1; }
 
 check: lint
-	$(BIN)/python -m pytest -n $(CHECKERS) --dist worksteal -m 'not (e2e or mutant or fuzz or slow)' $(ARGS)
+	$(BIN)/python -m pytest -n $(CHECKERS) --dist worksteal -m 'not (e2e or mutant or fuzz or slow or long)' $(ARGS)
 
 test: parts $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators || [ -z "$$TFGUARD_REQUIRE_EMULATORS" ]
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not long' $(ARGS)
+
+long: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m long $(ARGS)
 
 # Before anything heavy is installed.
 parts: $(VENV)/.created

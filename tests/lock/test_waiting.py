@@ -55,8 +55,8 @@ def test_a_newcomer_that_finds_the_lock_free_does_not_overtake():
     world = World()
     world.tfguard("holder", hold=60)
     world.tfguard("veteran", at=1, hold=60)
-    for number in range(200):  # All through the moments around the release.
-        world.tfguard(f"newcomer-{number}", at=59.5 + number * 0.005, hold=1)
+    for number in range(80):  # All through the moments around the release.
+        world.tfguard(f"newcomer-{number}", at=59.5 + number * 0.0125, hold=1)
 
     world.run(until=400)
 
@@ -108,7 +108,7 @@ def test_who_died_long_ago_is_out_of_the_line_before_his_turn():
 def test_who_waits_for_long_is_not_taken_for_dead():
     world = World()
     world.tfguard("holder", hold=7200)
-    names = arrivals(world, 20)
+    names = arrivals(world, 7)
 
     world.run(until=7000)
 
@@ -262,7 +262,7 @@ def test_a_hundred_waiters_ask_for_less_than_sixty_requests_a_second():
     arrivals(world, 101, hold=30, every=0.1)
     world.run(until=60)
 
-    seconds = 600
+    seconds = 150
     rate = _requests_within(world, seconds) / seconds
 
     assert rate <= 60
@@ -274,7 +274,7 @@ def test_requests_grow_more_slowly_than_the_line():
         world = World()
         arrivals(world, count + 1, hold=1e6, every=0.1)
         world.run(until=60)
-        rates.append(_requests_within(world, 300))
+        rates.append(_requests_within(world, 150))
 
     assert rates[1] < rates[0] * 4 * 0.75
 

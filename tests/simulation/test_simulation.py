@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -71,8 +72,17 @@ def test_every_deliberate_fault_quotes_the_source_as_it_is():
     assert [edit for mutant in MUTANTS for edit in mutant.edits if not edit.is_possible()] == []
 
 
+def _each_mutant() -> Iterator[object]:
+    """Those that the dice find, and one for each set of unit tests; all others are of the long form."""
+    sets: set[tuple[str, ...]] = set()
+    for mutant in MUTANTS:
+        is_long = mutant.tests and mutant.tests in sets
+        sets.add(mutant.tests)
+        yield pytest.param(mutant, id=mutant.name.replace(" ", "-"), marks=[pytest.mark.long] if is_long else [])
+
+
 @pytest.mark.mutant
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "-"))
+@pytest.mark.parametrize("mutant", [*_each_mutant()])
 def test_a_deliberate_fault_is_found(mutant):
     """Or the checks above prove nothing."""
     assert is_killed(mutant)
