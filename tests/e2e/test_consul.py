@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Consul
-from tests.e2e.conftest import GATED, Stage
+from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
 from tests.e2e.native import APPLY, work_beside_each_other
 from tests.e2e.operated import kill_all_of
 from tests.e2e.test_chaos import WORK as COUNTED
+from tests.e2e.test_commands import STILL
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
@@ -60,22 +61,70 @@ def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
     assert made.leftovers() == []
 
 
-def test_another_workspace_is_refused_and_guarded_under_a_name_in_consul_itself(stage: Make) -> None:
-    made = stage("consul")
+def test_in_another_workspace_a_run_holds_terraforms_own_lock(stage: Make) -> None:
+    """There Terraform locks also with `-lock=false`. Also after a kill."""
+    made = stage("consul", text=GATED)
     created = made.terraform("workspace", "new", "blue")
+    process = made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
+    made.wait_for_log("begin")
+    refused, shown = made.terraform("plan", "-input=false", "-no-color"), made.tfguard("status")
+    linked = list(made.path.glob(".terraform/tfguard-*"))
+    kill_all_of(process)
+    made.open_gate()
 
-    refused = made.tfguard("plan", "-input=false")
-    store = f"consul://{made.consul.address}/{made.key}-locks"
-    lock = f"lock: {{mode: named, name: blue, store: '{store}'}}"
-    (made.path / "tfguard.yml").write_text(f"version: 1\npipelines: {{app: {{dir: ., workspace: blue, {lock}}}}}\n")
-    guarded = made.tfguard("-p", "app", "apply", "-auto-approve", "-input=false")
+    taken_over = made.tfguard(*APPLY)
+    planned = made.tfguard("plan", "-input=false", "-detailed-exitcode")
+    cache = (made.path / ".terraform/terraform.tfstate").read_text()
 
     assert created.code == 0, str(created)
-    assert refused.code == 78
-    assert "only the default workspace's lock can be held; in blue" in refused.err
-    assert "mode: named" in refused.err
+    assert refused.code == 1 and "failed to lock state in Consul" in refused.err, str(refused)
+    assert f"{made.key}-env:blue" in refused.err and f"{made.key}-env:blue" in shown.out
+    assert len(linked) == 1
+    assert taken_over.code == 0 and "took the lock over" in taken_over.err, str(taken_over)
+    assert planned.code in {0, 2}, str(planned)
+    assert made.state("blue") is not None and made.state() is None
+    assert '"lock": false' not in cache
+    assert list(made.path.glob(".terraform/tfguard-*")) == []
+    assert made.leftovers() == []
+
+
+def test_in_another_workspace_a_plan_is_saved_by_terraform_and_applied_by_us(stage: Make) -> None:
+    """What `plan -out` saves under our lock would let anybody apply it without one."""
+    made = stage("consul", text=STILL)
+    (made.path / "tfguard.yml").write_text("version: 1\npipelines: {app: {dir: ., workspace: blue, approve: auto}}\n")
+    for words in (("new", "blue"), ("new", "red"), ("select", "blue")):
+        assert made.terraform("workspace", *words).code == 0
+
+    refused = made.tfguard("plan", "-input=false", "-out=p")
+    saved = made.terraform("plan", "-input=false", "-out=p")
+    applied = made.tfguard("apply", "-input=false", "p")
+    # Its plan leaves the run's own folder as little as the run leaves anything else.
+    (made.path / "main.tf").write_text(STILL.replace('"b"', '"c"'))
+    ran = made.tfguard("run", "app")
+    proved = made.tfguard("doctor", "--prove-lock")
+    in_use, deleted = made.tfguard("workspace", "delete", "blue"), made.tfguard("workspace", "delete", "red")
+
+    assert refused.code == 78, str(refused)
+    assert "would say lock = false to whoever applies it" in refused.err
+    assert "terraform plan -out=FILE" in refused.err
+    assert (saved.code, applied.code, ran.code) == (0, 0, 0), f"{saved}{applied}{ran}"
+    assert (made.state("blue") or {})["serial"] >= 2
+    assert "Terraform itself is refused while we hold the lock" in proved.out, str(proved)
+    assert in_use.code == 1 and "is your active workspace" in in_use.err, str(in_use)
+    assert deleted.code == 0, str(deleted)
+    assert made.state("red") is None
+    assert made.leftovers() == []
+
+
+def test_a_lock_of_the_users_own_name_lies_in_consul_too(stage: Make) -> None:
+    made = stage("consul")
+    lock = f"lock: {{mode: named, name: blue, store: 'consul://{made.consul.address}/{made.key}-locks'}}"
+    (made.path / "tfguard.yml").write_text(f"version: 1\npipelines: {{app: {{dir: ., {lock}}}}}\n")
+
+    guarded = made.tfguard("-p", "app", *APPLY)
+
     assert guarded.code == 0, str(guarded)
-    assert made.state("blue") is not None
+    assert made.state() is not None
     assert made.consul.value(f"{made.key}-locks/blue/.tfguard") is not None
     assert made.leftovers() == []
 

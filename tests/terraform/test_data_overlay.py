@@ -17,6 +17,7 @@ def initialised(path: Path) -> WorkingDirectory:
     data = path / "app" / ".terraform"
     (data / "providers").mkdir(parents=True)
     (data / "terraform.tfstate").write_text(json.dumps(CACHE))
+    (data / "environment").write_text("blue")
     return WorkingDirectory.at(path / "app", None, {})
 
 
@@ -28,6 +29,7 @@ def test_it_has_a_cache_of_its_own_and_links_to_all_else(tmp_path: Path) -> None
     cache = json.loads((place / "terraform.tfstate").read_text())
     assert cache["backend"] == {"type": "http", "config": {"address": "a?ID=0-1", "username": None}, "hash": 7}
     assert (place / "providers").samefile(workdir.data_dir / "providers")
+    assert (place / "environment").read_text() == "blue", "`workspace delete` must know which one is in use"
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert json.loads(workdir.cache_path.read_text()) == CACHE
 
@@ -47,4 +49,4 @@ def test_it_is_found_from_its_own_directory_alone_and_leaves_no_link(tmp_path: P
     data_overlay.unlink(workdir, "../providers")
     data_overlay.unlink(workdir, "0-1")
     data_overlay.unlink(workdir, "0-1")
-    assert sorted(path.name for path in workdir.data_dir.iterdir()) == ["providers", "terraform.tfstate"]
+    assert sorted(path.name for path in workdir.data_dir.iterdir()) == ["environment", "providers", "terraform.tfstate"]

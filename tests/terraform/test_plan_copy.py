@@ -47,7 +47,7 @@ def test_one_attribute_is_another_and_all_else_is_as_it_was(tmp_path: Path) -> N
     ids=["cut", "cut inside", "no config", "no number", "no field"],
 )
 def test_what_cannot_be_read_is_refused_in_two_lines(tmp_path: Path, plan: bytes) -> None:
-    with pytest.raises(ConfigError, match="cannot be given the ID of the lock"):
+    with pytest.raises(ConfigError, match="cannot be copied for a run under our lock"):
         copy_with(write_plan(tmp_path / "p", plan), tmp_path / "copy", {"address": "a"})
 
 

@@ -40,12 +40,14 @@ class ChildSettings(msgspec.Struct, frozen=True):
     """
     The attribute of its backend that a Terraform under a lock of ours has to be given, and the `value`.
 
-    `variable` sets it where the configuration does not.
+    `variable` sets it where the configuration does not; without one the configuration always does. `is_for_plans`: a
+    Terraform that only plans needs it as well, so a plan that it saves says it too, and is not to leave this run.
     """
 
     attribute: str
-    value: str
-    variable: str
+    value: str | bool
+    variable: str = ""
+    is_for_plans: bool = False
 
     def __repr__(self) -> str:
         return f"ChildSettings({self.attribute}, …)"

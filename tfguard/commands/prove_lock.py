@@ -24,6 +24,8 @@ _NOT_PROVED = (
     "tfguard does not protect this state, so do not use state mode here:"
     " set lock.mode: named in tfguard.yml, and tell us."
 )
+#: What Terraform says of a lock that is held; the second where it takes Consul's before any command, for a workspace.
+_REFUSED = ("Error acquiring the state lock", "failed to lock state in Consul")
 #: Takes the lock, reads neither configuration nor providers, and changes nothing even where it gets in.
 _PROBE = ("state", "rm", "-dry-run", "-lock=true", "-lock-timeout=0s", "terraform_data.tfguard_prove_lock")
 
@@ -93,7 +95,7 @@ def _prove(session: Session) -> list[Finding] | RunEnded:
             if path.exists():
                 log = path.read_text(encoding="utf-8", errors="replace")
         handle = footing.held.handle
-        is_refused = status != 0 and handle in output and "Error acquiring the state lock" in output
+        is_refused = status != 0 and handle in output and any(words in output for words in _REFUSED)
         answer = ok(f"Terraform itself is refused while we hold the lock ({handle})")
         if not is_refused:
             answer = failure(f"Terraform was not refused by our lock; it said: {_last_words(output)}", _NOT_PROVED)

@@ -141,6 +141,7 @@ def _run(session: Session, invocation: Invocation) -> RunEnded | int:
     target = find_target(context, invocation)
     if isinstance(target, Unlockable):
         return _run_unlockable(session, invocation, target)
+    child_backend.check_plan(invocation, target)
 
     def body(footing: Footing) -> int:
         argv, environ = child_arguments(context, invocation, footing)

@@ -20,13 +20,14 @@ from tfguard.files import write
 from tfguard.terraform.workdir import WorkingDirectory
 from tfguard.wire import publish
 
-#: What Terraform keeps there beside the cache, and beside the workspace that is selected: that one is pinned.
-_LINKED = ("modules", "providers", "plugins", "plugin_path")
+#: What Terraform keeps there beside the cache. The workspace that is selected counts for `workspace delete` alone: for
+#: any other command it is pinned.
+_LINKED = ("environment", "modules", "providers", "plugins", "plugin_path")
 #: The link in the real data directory that leads to a run's own.
 _LINK = "tfguard-"
 
 
-def make(workdir: WorkingDirectory, folder: str, attributes: Mapping[str, str] | None = None) -> str:
+def make(workdir: WorkingDirectory, folder: str, attributes: Mapping[str, str | bool] | None = None) -> str:
     """
     Make a data directory in `folder`, which only we can enter, of a directory as it was read; return its path.
 
@@ -41,7 +42,7 @@ def make(workdir: WorkingDirectory, folder: str, attributes: Mapping[str, str] |
     return place
 
 
-def write_cache(workdir: WorkingDirectory, place: str, attributes: Mapping[str, str]) -> None:
+def write_cache(workdir: WorkingDirectory, place: str, attributes: Mapping[str, str | bool]) -> None:
     """Write the backend's cache into `place`, these attributes in place of its own. Raises OSError."""
     text = workdir.cache_text
     if text is None:

@@ -22,7 +22,7 @@ _MEMBER = "tfplan"
 _PATH = (13, 2, 1)
 
 
-def copy_with(plan: Path, place: Path, attributes: Mapping[str, str]) -> None:
+def copy_with(plan: Path, place: Path, attributes: Mapping[str, str | bool]) -> None:
     """
     Write a copy of a plan that `plan_file` could read, these attributes of its backend in place of its own.
 
@@ -38,7 +38,8 @@ def copy_with(plan: Path, place: Path, attributes: Mapping[str, str]) -> None:
                 new.writestr(member, content, zipfile.ZIP_DEFLATED)
     except (OSError, zipfile.BadZipFile, _Unexpected, msgspec.DecodeError) as error:
         raise ConfigError(
-            f"the plan cannot be given the ID of the lock: {error}.", "Make the plan again, or make room in TMPDIR."
+            f"the plan cannot be copied for a run under our lock: {error}.",
+            "Make the plan again, or make room in TMPDIR.",
         ) from error
 
 
@@ -46,7 +47,7 @@ class _Unexpected(Exception):
     """It is no message as `plan_file` has read it."""
 
 
-def _changed(message: bytes, path: tuple[int, ...], attributes: Mapping[str, str]) -> bytes:
+def _changed(message: bytes, path: tuple[int, ...], attributes: Mapping[str, str | bool]) -> bytes:
     """Return the message with the field at `path` written anew."""
     if not path:
         config = msgspec.msgpack.decode(message, type=dict[str, Any], ext_hook=msgspec.msgpack.Ext)

@@ -9,7 +9,8 @@ import pytest
 
 from tfguard.backends import locate
 from tfguard.backends.consul.client import Client
-from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
+from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec, ConsulState
+from tfguard.backends.spec import ChildSettings
 from tfguard.backends.target import PlannedBackend, Target, Unlockable, without_secrets
 from tfguard.backends.urls import parse_store_url
 from tfguard.errors import ConfigError, StoreMisconfigured
@@ -120,13 +121,20 @@ def test_a_path_at_which_terraform_itself_gets_no_lock_is_refused() -> None:
     assert "starts with a slash" in target.reason
 
 
-def test_other_workspaces_are_not_held_and_the_reason_says_what_to_do() -> None:
-    target = found(workspace="prod")
+@pytest.mark.parametrize(
+    ("path", "state", "lock"),
+    [("app", "app-env:blue", "app-env:blue"), ("app/", "app/-env:blue", "app/-env:blue")],
+)
+def test_in_other_workspaces_terraform_is_told_of_no_lock_once_we_hold_it(path: str, state: str, lock: str) -> None:
+    """There it takes its lock whatever its command, and also with `-lock=false`."""
+    target = found(workspace="blue", path=path)
 
-    assert isinstance(target, Unlockable)
-    assert target.needs_lock
-    assert "in prod Terraform takes its own" in target.reason
-    assert "mode: named" in target.reason
+    assert isinstance(target, Target) and isinstance(target.state, ConsulState)
+    (only,) = target.stores
+    assert isinstance(only, ConsulSpec)
+    assert (target.path, target.state.path, only.path) == (state, state, lock)
+    assert only.child_settings("0-1") == ChildSettings("lock", False, is_for_plans=True)
+    assert spec().child_settings("0-1") is None
 
 
 def test_a_url_names_a_prefix_and_what_it_leaves_out_is_the_environments() -> None:

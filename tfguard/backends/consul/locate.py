@@ -34,13 +34,9 @@ def consul_lock(
             "Take it off in its backend block and run: tfguard init -migrate-state",
             needs_lock=True,
         )
-    if workspace != "default":
-        return Unlockable(
-            "on Consul only the default workspace's lock can be held;"
-            f" in {printable(workspace, 30)} Terraform takes its own.\n"
-            "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: consul://…}",
-            needs_lock=True,
-        )
+    is_default = workspace == "default"
+    if not is_default:
+        path += f"-env:{workspace}"
     access = access_of(settings, environ, directory)
     return Target(
         label=printable(path),
@@ -48,7 +44,7 @@ def consul_lock(
         backend="consul",
         workspace=workspace,
         # Terraform takes the slash off the end before it adds `/.lock`; the state's own key keeps it.
-        stores=(ConsulSpec(path=path.rstrip("/"), consul=access),),
+        stores=(ConsulSpec(path=path.rstrip("/"), consul=access, child_always_locks=not is_default),),
         state=ConsulState(path=path, consul=access),
     )
 

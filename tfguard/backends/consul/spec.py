@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import msgspec
 
-from tfguard.backends.spec import LockSpec, StateSpec
+from tfguard.backends.spec import ChildSettings, LockSpec, StateSpec
 from tfguard.lock.names import probe_suffix
 from tfguard.lock.store import Store
 
@@ -56,12 +56,18 @@ class ConsulAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
 
 
 class ConsulSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag="consul"):
-    """A lock in Consul. `path` is the key of the state; the lock's keys lie below it."""
+    """
+    A lock in Consul. `path` is the key of the state; the lock's keys lie below it.
+
+    `child_always_locks`: every Terraform takes this lock, whatever its command and also with `-lock=false`, unless its
+    backend says `lock = false`. So it is in all workspaces but the default one.
+    """
 
     backend: ClassVar[str] = "consul"
 
     path: str
     consul: ConsulAccess
+    child_always_locks: bool = False
 
     def open(self, credentials: spec.Credentials | None = None) -> Store:
         from tfguard.backends.consul.store import ConsulStore
@@ -73,6 +79,9 @@ class ConsulSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag="c
 
     def bare(self) -> ConsulSpec:
         return msgspec.structs.replace(self, consul=self.consul.bare())
+
+    def child_settings(self, lock_id: str) -> ChildSettings | None:
+        return ChildSettings("lock", False, is_for_plans=True) if self.child_always_locks else None
 
     def scratch(self) -> ConsulSpec:
         return msgspec.structs.replace(self, path=f"{self.path}/{probe_suffix()}")
