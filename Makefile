@@ -23,7 +23,7 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test long lint bench soak fuzz peers clean needs-terraform parts
+.PHONY: help demo check test long lint docs bench soak fuzz peers clean needs-terraform parts
 
 help:
 	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
@@ -31,10 +31,11 @@ help:
 	@echo "make test   run the tests, in some minutes"
 	@echo "make long   run those that make test leaves out: more deliberate faults of the code's own"
 	@echo "make lint   check style and types"
+	@echo "make docs   build the pages of docs/ into site/; a link that leads nowhere is an error"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
 	@echo "make soak   simulate, hold, kill and contend for long (MINUTES=60), and tell the figures"
 	@echo "make fuzz   give every parser of strangers' bytes what it does not expect (MINUTES=60)"
-	@echo "make peers  put the same failures before other locks, and the table into the README"
+	@echo "make peers  put the same failures before other locks, and the table into the docs"
 	@echo "make clean  remove .venv and caches"
 
 demo: $(VENV)/.installed
@@ -65,6 +66,9 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 	$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive tfguard action
 
+docs: $(VENV)/.installed-docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+
 bench: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -94,6 +98,10 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
 	@# Compiled once here, the tests need not be compiled by each of pytest's workers at the same time.
 	@$(BIN)/python -m pytest --collect-only --quiet --quiet >/dev/null || true
 	@touch $(VENV)/.installed $@
+
+$(VENV)/.installed-docs: pyproject.toml $(VENV)/.created
+	$(PIP_INSTALL) "mkdocs-material>=9.5,<10"
+	@touch $@
 
 # A .venv that is there already, half made or somebody's own, is completed and never cleared.
 $(VENV)/.created:

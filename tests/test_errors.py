@@ -12,7 +12,7 @@ import pytest
 from tfguard import errors
 from tfguard.errors import Outcome, TfguardError
 
-#: What the README promises. 2 is Terraform's (`-detailed-exitcode`), and 0 and 1 are too.
+#: What docs/reference/exit-codes.md promises. 2 is Terraform's (`-detailed-exitcode`), and 0 and 1 are too.
 EXIT_CODES = {
     "UsageError": (64, "usage-error"),
     "StoreUnavailable": (69, "store-error"),

@@ -1,4 +1,4 @@
-"""action.yml, its program, the README and the command line say the same."""
+"""action.yml, its program, the reference and the command line say the same."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from tests.ci.actions import ACTION
 from tests.e2e.conftest import ROOT, TFGUARD
+from tests.support.pages import page
 from tfguard.cli import main
 
-README = (ROOT / "README.md").read_text()
-SECTION = README[README.index("\n## The action\n") :].partition("\n## Permissions\n")[0]
+SECTION = page("reference/action")
 
 
 def first_cells(table: str) -> Iterator[str]:
-    """The names in the first column of the README's table with that heading, in order."""
+    """The names in the first column of the reference's table with that heading, in order."""
     rows = SECTION[SECTION.index(f"| {table} |") :].partition("\n\n")[0].splitlines()[2:]
     return (name for row in rows for name in re.findall(r"`([\w-]+)`", row.split("|")[1]))
 

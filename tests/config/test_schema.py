@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.pages import page
 from tfguard.config.document import read_document
 from tfguard.config.file import inspect
 from tfguard.config.keys import keys
@@ -78,18 +79,18 @@ def test_schema_and_tfguard_refuse_the_same_files(tmp_path: Path, name: str) -> 
     assert verdicts(tmp_path, BAD[name]) == (False, False)
 
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+REFERENCE = page("reference/configuration")
 
 
 @pytest.mark.parametrize("path", [path for path, key in keys().items() if key.flag or key.environment or key.default])
-def test_the_readme_has_every_key_with_a_default_a_variable_or_a_flag(path: tuple[str, ...]) -> None:
+def test_the_reference_has_every_key_with_a_default_a_variable_or_a_flag(path: tuple[str, ...]) -> None:
     key = keys()[path]
-    row = next(line for line in README.splitlines() if line.startswith("|") and names_key(line.split("|")[1], path))
+    row = next(line for line in REFERENCE.splitlines() if line.startswith("|") and names_key(line.split("|")[1], path))
     default = key.default if isinstance(key.default, str) else str(key.default or "").replace("'", "")
 
     assert default in row.split("|")[2]
-    assert key.environment in README
-    assert key.flag is None or key.flag.name in README
+    assert key.environment in REFERENCE
+    assert key.flag is None or key.flag.name in REFERENCE + page("reference/cli")
 
 
 def names_key(cell: str, path: tuple[str, ...]) -> bool:

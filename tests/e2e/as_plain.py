@@ -116,7 +116,7 @@ WHOLE: Sequence[Case] = tuple(
     for row, command in enumerate(COMMANDS)
     for column, descriptors in enumerate(DESCRIPTORS)
 )
-#: What remains, and is meant to: the README gives the reasons.
+#: What remains, and is meant to: docs/reference/cli.md gives the reasons.
 HISTORY = ".tfguard"
 _BEHIND_A_WRONG_FLAG = re.compile(rb"\nError: Too many command line arguments\n\n[^\n]+\n")
 #: Terraform writes to a pipe of ours, which is never full.
@@ -219,7 +219,7 @@ def _without_varying(data: bytes) -> bytes:
 
 
 def _without_what_is_meant(case: Case, ours: Shown, plain: Shown) -> Shown:
-    """Give `ours` without what the README says of it."""
+    """Give `ours` without what the docs say of it."""
     if case[:2] == NEVER_FULL:
         return plain
     command, is_in_job = COMMANDS[case[0]], case[2] == "in a job"

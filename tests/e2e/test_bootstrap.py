@@ -20,13 +20,14 @@ from tests.e2e.conftest import WORK, Backend, Result, Stage, base_environ
 from tests.e2e.policed import Permission, Policed, policed
 from tests.e2e.test_provider import MIRROR, needs_provider
 from tests.support.eventually import patience
+from tests.support.pages import page
 from tfguard.backends.aws.facts import BucketFacts, TableFacts, bucket_client, read_bucket, read_table, table_client
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("real_terraform")]
 
 REGION = "eu-central-1"
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+SHOWN = page("how-to/bootstrap")
 
 
 @dataclass
@@ -40,7 +41,7 @@ class Ground:
         return self.stage.tfguard("bootstrap", *words, stdin=stdin)
 
     def as_in_readme(self, result: Result) -> list[str]:
-        """What was printed, under the README's names."""
+        """What was printed, under the docs' names."""
         label = f"{self.stage.bucket}/{self.stage.key}"
         names = {label: "prod/network", self.stage.bucket: "acme-prod-state", self.stage.table: "tf-locks"}
         text = result.out + result.err.replace("tfguard init", "tfguard -p prod/network init")
@@ -181,14 +182,14 @@ def test_on_a_terminal_it_asks(ground: Callable[..., Ground], answer: str, code:
 
 
 def test_over_tls_the_bucket_refuses_everything_else(guarded_ground: Callable[..., tuple[Ground, Policed]]) -> None:
-    """It is also how the README shows it."""
+    """It is also how the docs show it."""
     made, _ = guarded_ground(over_tls=True, insecure="true")
 
     result = made.bootstrap("--yes")
 
     assert result.code == 0, str(result)
     shown = made.as_in_readme(result)
-    assert shown and all(f"{line}\n" in README for line in shown)
+    assert shown and all(f"{line}\n" in SHOWN for line in shown)
     bucket = made.bucket()
     assert bucket is not None and bucket.is_tls_only is True
     assert bucket.is_unfinished is False

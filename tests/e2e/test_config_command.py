@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.e2e.conftest import ROOT, Stage
+from tests.support.pages import blocks, pages
 from tfguard.config.file import inspect
 from tfguard.config.named_files import missing_files
 
@@ -28,7 +28,7 @@ pipelines:
     run_timeout: ${LIMIT}
 """
 EXAMPLES = [
-    *re.findall(r"```yaml\n(version: 1\n.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL),
+    *[block for text in pages().values() for block in blocks(text, "yaml") if block.startswith("version: 1\n")],
     *[path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("tfguard.yml")],
 ]
 

@@ -125,7 +125,7 @@ def test_after_a_kill_of_all_of_a_run_the_next_takes_exactly_its_lock_over(
 def test_the_late_write_of_a_superseded_run_is_taken_while_the_next_one_holds_the_lock(
     made: Callable[..., tuple[Stage, Workspace]],
 ) -> None:
-    """As it is: HCP Terraform knows tokens, not lock IDs. README says so."""
+    """As it is: HCP Terraform knows tokens, not lock IDs. docs/reference/backends.md says so."""
     stage, workspace = made(GATED)
     process = stage.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)
     stage.wait_for_log("begin")

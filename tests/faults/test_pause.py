@@ -133,7 +133,7 @@ def test_p3_on_waking_the_freeze_comes_first_and_a_beat_that_lands_ends_it(scene
 
 
 def test_p4_a_machine_whose_clock_stood_still_learns_of_the_rival_at_its_next_beat(scene: Scene) -> None:
-    """Nothing inside shows the pause, so nothing is frozen: exposed for one heartbeat, as the README says."""
+    """Nothing inside shows the pause, so nothing is frozen: exposed for one heartbeat, as the docs say."""
     held, watchdog, clock = slept(scene, 0)
     outside = FakeClock()
     rival = Acquirer([scene.through()], draft(), outside)

@@ -1,7 +1,7 @@
 """
 Peers, side by side: `python -m tests.peers` puts the same failures before plain Terraform, lock clients and tfguard.
 
-All on DynamoDB Local behind a fault proxy, with a lease of six seconds. `--write` puts the table into the README;
+All on DynamoDB Local behind a fault proxy, with a lease of six seconds. `--write` puts the table into the docs;
 `--only WORD` plays the rows, `--client WORD` the clients, whose names have that word. A client that cannot be had here
 is left out, and said so.
 """
@@ -24,7 +24,7 @@ from tests.peers.clients import Client, NpmClient, PythonClient, Terraform, Tfgu
 from tests.peers.rows import ROWS, Cell, scene
 from tests.support import emulators
 
-README = ROOT / "README.md"
+PAGE = ROOT / "docs/explanation/side-by-side.md"
 _MARKED = re.compile(r"(<!-- peers -->\n).*?(<!-- /peers -->)", re.DOTALL)
 Table = dict[str, dict[str, Cell]]
 
@@ -77,7 +77,7 @@ def as_markdown(table: Table) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.peers")
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--write", action="store_true", help="put the table into the docs")
     parser.add_argument("--only", default="", help="play the rows whose title has this word")
     parser.add_argument("--client", default="", help="play the clients whose name has this word")
     options = parser.parse_args()
@@ -85,8 +85,8 @@ def main() -> int:
     text = as_markdown(play(options.only, options.client))
     print(text)
     if options.write:
-        before = README.read_text(encoding="utf-8")
-        README.write_text(_MARKED.sub(lambda match: f"{match[1]}{text}{match[2]}", before), encoding="utf-8")
+        before = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(_MARKED.sub(lambda match: f"{match[1]}{text}{match[2]}", before), encoding="utf-8")
     return 0
 
 

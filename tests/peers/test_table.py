@@ -1,13 +1,13 @@
-"""The README's table is the one that the script writes."""
+"""The docs' table is the one that the script writes."""
 
 from __future__ import annotations
 
-from tests.peers.__main__ import README
+from tests.peers.__main__ import PAGE
 from tests.peers.rows import ROWS
 
 
 def test_the_readme_has_every_row_and_every_client() -> None:
-    written = README.read_text(encoding="utf-8").partition("<!-- peers -->")[2].partition("<!-- /peers -->")[0]
+    written = PAGE.read_text(encoding="utf-8").partition("<!-- peers -->")[2].partition("<!-- /peers -->")[0]
     heading, _, *rows = [line.strip("| ").split(" | ") for line in written.strip().splitlines()]
 
     assert heading[1] == "plain Terraform" and heading[-1] == "tfguard"

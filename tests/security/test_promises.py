@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from tests.e2e.conftest import ROOT
+from tests.support.pages import README, page
 
 PAGE = (ROOT / "SECURITY.md").read_text()
 
@@ -17,10 +18,10 @@ def test_it_says_how_to_report_what_is_trusted_and_what_a_pull_requests_job_may_
         "What a pull request's job may be given",
         "What is not promised",
     ]
-    assert "SECURITY.md" in (ROOT / "README.md").read_text()
+    assert "SECURITY.md" in README
 
 
 def test_the_commands_that_no_mark_surrounds_are_documented() -> None:
-    for page in (PAGE, (ROOT / "README.md").read_text()):
+    for text in (PAGE, README, page("reference/action")):
         for word in ("`output`", "`show`", "`state pull`", "-json"):
-            assert word in page
+            assert word in text

@@ -136,7 +136,7 @@ def test_no_variable_and_no_file_reaches_botocores_session(monkeypatch: pytest.M
 
 
 def test_the_documentation_has_the_steps_in_their_order(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "credentials.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "reference" / "credentials.md").read_text(encoding="utf-8")
     environ = {"HOME": str(tmp_path), "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_PROFILE": "p"}
     (tmp_path / ".aws").mkdir()
     (tmp_path / ".aws" / "config").write_text("[profile p]\n")

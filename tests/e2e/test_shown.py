@@ -1,4 +1,4 @@
-"""What the README shows of our commands is what they print: its sessions are run, and compared line by line."""
+"""What the docs show of our commands is what they print: their sessions are run, and compared line by line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import click
 import pytest
 
 from tests.conftest import ACCESS_KEY, SECRET_KEY
-from tests.e2e.conftest import ROOT, TFGUARD, WORK, Stage
+from tests.e2e.conftest import TFGUARD, WORK, Stage
+from tests.support.pages import blocks, page, pages
 from tfguard.backends.aws.dynamodb import DynamoDBStore
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec
 from tfguard.cli.main import OWN
@@ -26,10 +27,9 @@ from tfguard.terraform.commands import NAMES
 
 pytestmark = pytest.mark.e2e
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 TABLE, BUCKET, REGION = "tf-locks", "acme-prod-state", "eu-central-1"
 DEAD_LOCK = "0aaf67c2-1d04-4ce4-bbf7-d284f7c9b100"
-#: A line of the README that stands for any number of lines.
+#: A line of a page that stands for any number of lines.
 SKIPPED = "…"
 #: What differs from run to run, and what stands for it.
 VARYING = (
@@ -48,16 +48,6 @@ VARYING = (
 )
 
 
-def section(title: str) -> str:
-    found = re.search(rf"^## {title}$(.*?)^## ", README, re.MULTILINE | re.DOTALL)
-    assert found, title
-    return found[1]
-
-
-def blocks(text: str) -> list[str]:
-    return re.findall(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
-
-
 def sessions(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each `$ command` of the text's blocks, with the lines that it shows."""
     for block in blocks(text):
@@ -67,9 +57,9 @@ def sessions(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def command_lines() -> list[str]:
-    """Each call of tfguard in the README's blocks, less what is shell's."""
+    """Each call of tfguard in the blocks of a page, less what is shell's."""
     found = []
-    for block in blocks(README):
+    for block in (block for text in pages().values() for block in blocks(text)):
         for line in block.splitlines():
             match = re.match(r"^(?:\$ |- run: )?(?:exec )?(tfguard [a-z-][^…|>]*)$", line)
             if match:
@@ -100,7 +90,7 @@ def assert_as_shown(made: Stage, text: str) -> None:
 
 @pytest.fixture
 def acme(stage: Callable[..., Stage]) -> Iterator[Stage]:
-    """The README's own table and bucket, under the names that it prints."""
+    """The docs' own table and bucket, under the names that it prints."""
     made = stage("dynamodb", is_initialised=False)
     build(made)
     yield made
@@ -110,16 +100,16 @@ def acme(stage: Callable[..., Stage]) -> Iterator[Stage]:
     made.s3.client.delete_bucket(Bucket=BUCKET)
 
 
-def test_the_readmes_sessions_go_as_it_shows_them(acme: Stage) -> None:
-    assert_as_shown(acme, section("Commands"))
-    assert_as_shown(acme, section("Configuration"))
+def test_the_sessions_of_the_docs_go_as_they_are_shown(acme: Stage) -> None:
+    assert_as_shown(acme, page("reference/cli"))
+    assert_as_shown(acme, page("reference/configuration"))
     break_digest(acme)
     leave_dead_lock(acme)
-    assert_as_shown(acme, section("When something is stuck"))
+    assert_as_shown(acme, page("how-to/stuck"))
 
 
-@pytest.mark.parametrize("line", command_lines())
-def test_every_command_line_of_the_readme_is_one_that_tfguard_takes(line: str) -> None:
+@pytest.mark.parametrize("line", sorted(set(command_lines())))
+def test_every_command_line_of_the_docs_is_one_that_tfguard_takes(line: str) -> None:
     found = parse(shlex.split(line, comments=True)[1:])
     command, words = group, list(found.command)
 

@@ -1,0 +1,60 @@
+"""The pages hold together: no link leads nowhere, and no page is forgotten. `make docs` builds them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.pages import DOCS, README, ROOT, pages
+
+REPOSITORY = "https://github.com/example/tfguard"
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+
+
+def home(name: str) -> Path:
+    return ROOT if name == "README" else (DOCS / name).parent
+
+
+def anchors(text: str) -> set[str]:
+    """The names of a page's headings, as both GitHub and mkdocs make them of plain words."""
+    titles = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("name", pages())
+def test_no_link_leads_nowhere(name: str) -> None:
+    text = pages()[name]
+    lost = []
+    for link in LINK.findall(text):
+        place, _, anchor = link.partition("#")
+        if place.startswith(f"{REPOSITORY}/"):
+            there = ROOT / re.sub(r"^/(tree|blob)/main/", "", place.removeprefix(REPOSITORY))
+            is_there = place == f"{REPOSITORY}/issues" or there.exists()
+        elif place.startswith("https://"):
+            continue
+        else:
+            there = home(name) / place if place else None
+            is_there = there is None or there.exists()
+            is_there = is_there and (not anchor or anchor in anchors(there.read_text() if there else text))
+        lost += [] if is_there else [link]
+
+    assert lost == []
+
+
+def test_every_page_is_in_the_menu_once() -> None:
+    def leaves(node: Any) -> list[str]:
+        if isinstance(node, str):
+            return [node]
+        return [leaf for part in (node.values() if isinstance(node, dict) else node) for leaf in leaves(part)]
+
+    menu = leaves(yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"])
+
+    assert sorted(menu) == sorted(f"{name}.md" for name in pages() if name != "README")
+
+
+def test_the_readme_is_read_in_a_few_minutes() -> None:
+    assert len(README.splitlines()) <= 150
