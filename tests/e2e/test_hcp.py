@@ -121,6 +121,36 @@ def test_after_a_kill_of_all_of_a_run_the_next_takes_exactly_its_lock_over(
     assert workspace.locked_by == ""
 
 
+def test_an_operator_sees_holds_and_examines_it(made: Callable[..., tuple[Stage, Workspace]], hcp: Hcp) -> None:
+    stage, workspace = made(STILL)
+
+    held = stage.tfguard("hold", "--for", "1h", "--reason", "maintenance")
+    reason = workspace.reason
+    shown = json.loads(stage.tfguard("status", "--json").out)["locks"]
+    around = stage.tfguard("status", "--backend", "--json")
+    plain = stage.terraform("plan", "-input=false", "-no-color")
+    busy = stage.tfguard("--lock-timeout=0s", "plan", "-input=false")
+    unlocked = stage.tfguard("unlock", "--id", shown[0]["id"], "--yes", "--reason", "done")
+    applied = stage.tfguard(*APPLY)
+    proved = stage.tfguard("doctor", "--prove-lock", "--json")
+    findings = {each["check"]: each for each in json.loads(proved.out)["findings"]}
+    bootstrap, history = stage.tfguard("bootstrap"), stage.tfguard("history")
+
+    assert (held.code, unlocked.code, applied.code) == (0, 0, 0), f"{held}{unlocked}{applied}"
+    assert [each["verdict"] for each in shown] == ["hold"]
+    assert shown[0]["id"] in reason and "maintenance" in reason
+    assert around.code == 0, str(around)
+    assert "acme/app-prod" in {each["label"] for each in json.loads(around.out)}
+    assert (plain.code, busy.code) == (1, 75), f"{plain}{busy}"
+    assert proved.code == 0, str(proved)
+    names = ("token", "API", "workspace", "permissions", "store", "store queue", "proof")
+    assert {findings[name]["mark"] for name in names} == {"ok"}, str(proved)
+    assert str(stage.path.parent / "terraformrc") in findings["token"]["says"]
+    assert (bootstrap.code, "there is nothing to create" in bootstrap.out) == (0, True), str(bootstrap)
+    assert "succeeded" in history.out and "unlocked by" in history.out, str(history)
+    assert workspace.locked_by == ""
+
+
 @long
 def test_the_late_write_of_a_superseded_run_is_taken_while_the_next_one_holds_the_lock(
     made: Callable[..., tuple[Stage, Workspace]],
@@ -175,8 +205,10 @@ def test_runs_that_hcp_executes_are_passed_through_and_never_locked(
 
     result = stage.tfguard("state", "list")
     listed = stage.tfguard("taint", "terraform_data.a")
+    doctor = stage.tfguard("doctor")
 
     assert "HCP Terraform runs this, one run after the other" in listed.err, str(listed)
+    assert (doctor.code, "HCP Terraform runs this" in doctor.out) == (0, True), str(doctor)
     assert workspace.reason == ""
     assert not any("tfguard" in request for request in hcp.log)
     assert result.code in (0, 1)

@@ -23,10 +23,13 @@ from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
 from tests.support.eventually import eventually
+from tests.support.gitlab_server import ACCESS_TOKEN
 
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
+#: Somebody with an access token, which lists a project's states.
+PERSON = {"TF_HTTP_USERNAME": "ana", "TF_HTTP_PASSWORD": ACCESS_TOKEN}
 #: How long several work beside each other, where that is to be long.
 SECONDS = float(os.environ.get("TFGUARD_HTTP_SECONDS", "0"))
 
@@ -195,7 +198,11 @@ def test_on_another_server_a_store_of_ones_own_has_the_lease(stage: Make, reques
         refused = made.terraform("plan", "-input=false", "-no-color")
         made.open_gate()
         result = ours.end()
+    proved = made.tfguard("doctor", "--prove-lock", "--json")
+    marks = {each["check"]: each["mark"] for each in json.loads(proved.out)["findings"]}
 
+    assert proved.code == 0, str(proved)
+    assert {marks[name] for name in ("permissions", "lock IDs", "store", "store queue", "proof")} == {"ok"}, str(proved)
     assert without.code == 78
     assert "    lock:\n      store: s3://my-bucket/tfguard" in without.err, str(without)
     assert len(guard) == 1
@@ -273,13 +280,15 @@ def test_hold_unlock_history_and_doctor_know_both_halves_as_one_lock(stage: Make
 
     held = made.tfguard("hold", "--for", "1h", "--reason", "maintenance")
     shown = json.loads(made.tfguard("status", "--json").out)["locks"]
+    listed = json.loads(made.tfguard("status", "--backend", "--json", **PERSON).out)
     plain = made.terraform("plan", "-input=false", "-no-color")
     busy = made.tfguard("--lock-timeout=0s", "plan", "-input=false")
     unlocked = made.tfguard("unlock", "--id", shown[0]["id"], "--yes", "--reason", "done")
     applied = made.tfguard(*APPLY)
     doctor = made.tfguard("doctor")
     proved = made.tfguard("doctor", "--prove-lock")
-    others = [made.tfguard(*words) for words in (("status", "--backend"), ("bootstrap", "--print", "iam"))]
+    bootstrap, rights = made.tfguard("bootstrap"), made.tfguard("bootstrap", "--print", "iam")
+    of_a_job = made.tfguard("status", "--backend", TF_HTTP_USERNAME="gitlab-ci-token", TF_HTTP_PASSWORD="job")
     history = made.tfguard("history").out
 
     assert (held.code, unlocked.code, applied.code) == (0, 0, 0), f"{held}{unlocked}{applied}"
@@ -288,8 +297,11 @@ def test_hold_unlock_history_and_doctor_know_both_halves_as_one_lock(stage: Make
     assert busy.code == 75, str(busy)
     assert doctor.code == 0 and "✗" not in doctor.out, str(doctor)
     assert proved.code == 0, str(proved)
-    assert [each.code for each in others] == [78, 78], "\n".join(map(str, others))
-    assert not any("Traceback" in each.err for each in others)
+    mine = [each for each in listed if made.key.endswith(f"/{each['label']}")]
+    assert [each["locks"][0]["verdict"] for each in mine] == ["hold"], listed
+    assert (of_a_job.code, "CI_JOB_TOKEN" in of_a_job.err) == (77, True), str(of_a_job)
+    assert (bootstrap.code, "there is nothing to create" in bootstrap.out) == (0, True), str(bootstrap)
+    assert (rights.code, "there is nothing to create" in rights.err) == (78, True), str(rights)
     assert "succeeded" in history
     assert made.leftovers() == []
 

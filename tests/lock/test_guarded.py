@@ -260,3 +260,14 @@ def test_another_lock_under_a_dead_guard_is_shown_beside_it(pair):
     seen = without_repetitions(OpenedLock(pair.stores, Deadlines.of).read())
 
     assert [each.record.id for each in seen] == [dead.id, theirs.id]
+
+
+def test_what_is_told_to_unlock_by_force_is_what_is_guarded_never_the_guard(pair, monkeypatch):
+    create = LockStore.create
+    monkeypatch.setattr(
+        LockStore, "create", lambda *asked: msgspec.structs.replace(create(*asked), force_unlock_id="acme/app")
+    )
+
+    held = pair.acquirer.try_acquire()
+
+    assert held.force_unlock_id == "acme/app"

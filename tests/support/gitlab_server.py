@@ -11,6 +11,9 @@ app/services/terraform/remote_state_handler.rb of gitlabhq; its page "GitLab-man
               error here. No `serial`: 400. One that exists: 422. (handle_with_lock; the unique index of versions)
     read      GET: the highest serial; 404 where there is no version.
     version   DELETE …/versions/SERIAL.
+    list      POST /api/graphql, `projects(ids)` or `project(fullPath)`, `terraformStates`: name and lockedAt, here in
+              pages of two. By an access token (Bearer); for a job's own no project is there. (page "GraphQL API
+              resources", `TerraformState`; page "CI/CD job token": it has no access to GraphQL)
     tokens    `--auth USER:PASSWORD`: 401 for any other. `POST /end-of-job`: none counts from now on, as CI_JOB_TOKEN
               when its job has ended; `POST /new-job`: it does again.
 
@@ -40,6 +43,8 @@ from urllib.parse import parse_qs, urlsplit
 _GITLAB = re.compile(r"(/api/v4/projects/[^/]+/terraform/state/[^/]+)(/lock|/versions/(\d+))?")
 _FIELDS = ("ID", "Operation", "Info", "Who", "Version", "Created", "Path")
 _USER = "gitlab-ci-token"
+#: What a person may have, of whatever project there is.
+ACCESS_TOKEN = "glpat-of-ana"
 
 
 @dataclass
@@ -104,6 +109,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if path.startswith("/fail/"):
             self._state(path.removeprefix("/fail")).failures = 3
             return HTTPStatus.OK, b"{}"
+        if path == "/api/graphql":
+            return HTTPStatus.OK, json.dumps({"data": self._listed(json.loads(body))}).encode()
         if not self._is_known():
             return HTTPStatus.UNAUTHORIZED, b'{"message":"401 Unauthorized"}'
         gitlab = _GITLAB.fullmatch(path)
@@ -121,6 +128,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return False
         wanted = "Basic " + base64.b64encode(self.server.login.encode()).decode()
         return not self.server.login or self.headers.get("Authorization") == wanted
+
+    def _listed(self, asked: dict[str, Any]) -> dict[str, Any]:
+        kind, _, token = self.headers.get("Authorization", "").partition(" ")
+        is_known = (kind, token) == ("Bearer", ACCESS_TOKEN)
+        project, after = asked["variables"]["project"], int(asked["variables"]["after"] or 0)
+        named = project[0].rpartition("/")[2] if isinstance(project, list) else project.replace("/", "%2F")
+        prefix = f"/api/v4/projects/{named}/terraform/state/"
+        states = [
+            (path.removeprefix(prefix), state)
+            for path, state in sorted(self.server.states.items())
+            if path.startswith(prefix) and (state.versions or state.lock)
+        ]
+        page = [
+            {"name": name, "lockedAt": (state.lock or {}).get("Created")} for name, state in states[after : after + 2]
+        ]
+        info = {"hasNextPage": after + 2 < len(states), "endCursor": str(after + 2)}
+        found = {"terraformStates": {"nodes": page, "pageInfo": info}} if is_known else None
+        return {"projects": {"nodes": [found] if found else []}} if isinstance(project, list) else {"project": found}
 
     # --- GitLab's rules -----------------------------------------------------------------------------------------
 

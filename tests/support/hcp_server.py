@@ -7,10 +7,13 @@ Each rule with its source:
                        "Remote Service Discovery"); `ping` answers with TFP-API-Version (go-tfe, `NewClient`)
     lock               409 if it is locked, be it by the same principal (API page "Workspaces", "Lock a Workspace")
     unlock             409 if it is not locked, or by another principal (the same page); `force-unlock` by whoever may
+                       while its latest state version is pending: 409 too (go-tfe, `Workspaces.Unlock`)
     reason             `locked-reason` of the workspace (hashicorp's OpenAPI description of the API)
     state-versions     only from who has locked the workspace, else 409 ("State Versions": "The workspace must be locked
                        by the user creating a state version"); its serial has to be greater (the same page)
     execution-mode     local, remote or agent (API page "Workspaces")
+    list               `organizations/O/workspaces`, in pages, each with `meta.pagination.next-page` (the same page)
+    permissions        what the token may do with the workspace: `can-lock`, `can-unlock`… (the same page)
 
 `principals` are users by their tokens; `log` has each request.
 """
@@ -31,6 +34,7 @@ from typing import Any
 from tests.support.authority import Authority
 
 _JSON_API = "application/vnd.api+json"
+_PERMISSIONS = ("can-update", "can-lock", "can-unlock", "can-force-unlock", "can-create-state-versions")
 
 
 @dataclass
@@ -44,6 +48,10 @@ class Workspace:
     reason: str = ""
     versions: list[dict[str, Any]] = field(default_factory=list)
     states: dict[str, bytes] = field(default_factory=dict)
+    #: So many unlocks come too early.
+    pending: int = 0
+    #: What every token may do there; None: the service does not say.
+    permissions: dict[str, bool] | None = field(default_factory=lambda: dict.fromkeys(_PERMISSIONS, True))
 
 
 class Hcp:
@@ -56,6 +64,7 @@ class Hcp:
         self.principals = {"token-of-ana": "user-ana", "token-of-bob": "user-bob"}
         self.workspaces: dict[str, Workspace] = {}
         self.log: list[str] = []
+        self.api_version = "2.6"
         self.turn = threading.Lock()
 
     def add(self, name: str, mode: str = "local") -> Workspace:
@@ -87,6 +96,8 @@ class Hcp:
         if found := re.fullmatch(rf"organizations/{self.organization}/workspaces/([^/?]+)(\?.*)?", path):
             made = self.workspaces.get(found[1])
             return (200, {"data": self._described(made)}) if made else _error(404)
+        if found := re.fullmatch(rf"organizations/{self.organization}/workspaces\?page%5Bnumber%5D=(\d+)&.*", path):
+            return 200, self._page(int(found[1]))
         if found := re.fullmatch(r"workspaces/([^/]+)/(.+?)(\?.*)?", path):
             made = next((each for each in self.workspaces.values() if each.id == found[1]), None)
             return self._of_workspace(made, method, found[2], who, body) if made else _error(404)
@@ -95,6 +106,12 @@ class Hcp:
             return (200, {"data": each[0]}) if each else _error(404)
         return _error(404)
 
+    def _page(self, number: int) -> dict[str, Any]:
+        """Of two: a token sees all of them here."""
+        shown = [*map(self._described, self.workspaces.values())]
+        next_page = number + 1 if len(shown) > 2 * number else None
+        return {"data": shown[2 * number - 2 : 2 * number], "meta": {"pagination": {"next-page": next_page}}}
+
     def _of_workspace(self, made: Workspace, method: str, what: str, who: str, body: bytes) -> tuple[int, Any]:
         if what == "actions/lock":
             if made.locked_by:
@@ -102,6 +119,9 @@ class Hcp:
             made.locked_by, given = who, json.loads(body or b"{}")
             made.reason = given.get("reason") or given.get("data", {}).get("attributes", {}).get("reason", "")
         elif what == "actions/unlock":
+            made.pending, is_pending = max(0, made.pending - 1), made.pending > 0
+            if is_pending:
+                return _error(409, "Unable to unlock workspace. The latest state version is still pending.")
             if made.locked_by != who:
                 return _error(409, "not locked, or by another")
             made.locked_by = made.reason = ""
@@ -143,15 +163,16 @@ class Hcp:
         return (200, made.states[name], "application/json") if name in made.states else (404, b"", "text/plain")
 
     def _described(self, made: Workspace) -> dict[str, Any]:
-        attributes = {
+        attributes: dict[str, Any] = {
             "name": made.name,
             "locked": bool(made.locked_by),
             "locked-reason": made.reason,
             "execution-mode": made.mode,
             "operations": made.mode != "local",
             "terraform-version": "1.11.4",
-            "permissions": dict.fromkeys(("can-update", "can-lock", "can-unlock", "can-force-unlock"), True),
         }
+        if made.permissions is not None:
+            attributes["permissions"] = dict.fromkeys(_PERMISSIONS, True) | made.permissions
         by = {"data": {"id": made.locked_by, "type": "users"}} if made.locked_by else {"data": None}
         related = {"organization": {"data": {"id": self.organization, "type": "organizations"}}, "locked-by": by}
         return {"id": made.id, "type": "workspaces", "attributes": attributes, "relationships": related}
@@ -175,7 +196,8 @@ def hcp_serving(authority: Authority) -> Iterator[Hcp]:
                 status, content, kind = hcp.answer(self.command, self.path, token, body)
             self.send_response(status)
             self.send_header("Content-Type", kind)
-            self.send_header("TFP-API-Version", "2.6")
+            if hcp.api_version:
+                self.send_header("TFP-API-Version", hcp.api_version)
             self.send_header("TFP-AppName", "HCP Terraform")
             self.send_header("ETag", hashlib.md5(content).hexdigest())
             if status != 204:

@@ -122,6 +122,13 @@ def backend_of(target: Target) -> Backend:
     return load(target.stores[-1].backend)
 
 
+def backends_beside(target: Target) -> Sequence[Backend]:
+    """Return the other backends in which some of a target's stores are: of a guard in a store of the user's."""
+    own = BACKENDS[target.stores[-1].backend]
+    kinds = dict.fromkeys(spec.backend for spec in target.stores if BACKENDS[spec.backend] != own)
+    return [load(kind) for kind in kinds]
+
+
 def open_store(spec: StoreSpec, credentials: Credentials | None = None) -> Store:
     """Open one lock's store, as `spec.open` does."""
     return spec.open(credentials)

@@ -113,6 +113,10 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return a place beside this one where a record harms nobody, each time another; None where there is none."""
         return None
 
+    def as_guard(self) -> Self:
+        """Return the place as one of a guard: what `terraform force-unlock` takes is what it guards, never itself."""
+        return self
+
     def of_deleted(self) -> Self:
         """Return the lock as it is under `workspace delete`, which may take it away with the workspace."""
         return self

@@ -16,6 +16,7 @@ from tfguard.backends.attributes import Attributes
 from tfguard.backends.aws.attributes import endpoint
 from tfguard.backends.aws.locate import DEFAULT_PREFIX, lock_object, state_key
 from tfguard.backends.aws.spec import DynamoDBSpec, S3State
+from tfguard.bootstrap.nothing import nothing_to_make
 from tfguard.errors import ConfigError
 from tfguard.text import printable
 
@@ -112,7 +113,7 @@ def draw(config: Mapping[str, Any], directory: Path, workspace: str, environ: Ma
 
 def wrong_backend(kind: str) -> str:
     """Say that there is nothing that could be created for this type of backend."""
-    return (
+    return nothing_to_make(kind) or (
         f"The backend is {printable(kind, 20)}, and bootstrap creates what an s3 backend needs.\n"
         'First write terraform { backend "s3" { … } }, with its bucket and key.'
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from tfguard import redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.bootstrap.blueprint import KIND, Blueprint, draw, wrong_backend
+from tfguard.bootstrap.nothing import nothing_to_make
 from tfguard.errors import ConfigError, UsageError
 from tfguard.outlet import write_answer, write_to_stderr
 from tfguard.run.call import Call
@@ -42,6 +43,9 @@ def run_bootstrap(call: Call, *, given: Sequence[str] = (), is_sure: bool) -> in
         StoreDenied, StoreUnavailable: The cloud says no, or nothing.
     """
     context = make_context(call)
+    if nothing := nothing_to_make(_declared(context)):
+        write_answer(nothing)
+        return 0
     plan = _plan(context, given)
     from tfguard.bootstrap.site import visited
 
@@ -149,6 +153,12 @@ def _roles(context: Context, given: Sequence[str]) -> dict[str, Any] | None:
     redaction.register_secrets(redaction.secrets_among(found.config))
     require_plain(found)
     return known[found.type](found.config)
+
+
+def _declared(context: Context) -> str:
+    """The type of backend that the configuration names, or the directory's cache; empty where neither names one."""
+    workdir = context.workdir()
+    return workdir.declared[0] if workdir.declared else workdir.backend.type if workdir.backend else ""
 
 
 def _label(context: Context, plan: Blueprint) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tfguard.findings import Finding
 
 #: Of the column of checks: their longest name.
-_WIDTH = len("errored copies")
+_WIDTH = len("store heartbeat")
 
 #: After this nothing more can be looked at.
 UNUSABLE = ("directory", "failure")
@@ -51,7 +51,8 @@ def find(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:
     # Like its Terraform, this process is to find credentials where the pipeline says.
     extend_environment(context.environ)
     target = find_target(context, command_line.parse(("apply",), {}))
-    assert isinstance(target, Target)  # The check of the directory has seen it.
+    if not isinstance(target, Target):
+        return  # The check of the directory has said why, and there is no lock to look at.
     try:
         lock = OpenedLock(target.open(), target.deadlines)
     except TfguardError as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 
-from tfguard.backends import backend_of
+from tfguard.backends import backend_of, backends_beside
 from tfguard.backends.checks import Check
 from tfguard.backends.state import find_copies
 from tfguard.clock import SystemClock
@@ -103,15 +103,27 @@ def stale_line(patient: StatePatient) -> Answer | None:
 
 
 def checks_of(patient: StatePatient) -> Mapping[str, Check | Callable[[StatePatient], Answer | None]]:
-    """Return the checks of this lock, in their order: those of every lock, and those that its backend adds."""
+    """
+    Return the checks of this lock, in their order: those of every lock, and those that its backend adds.
+
+    Where its lease lies in a store of the user's, the checks of that are added too, as those of the `store`.
+    """
     added = backend_of(patient.target).checks()
+    beside = [backend.checks() for backend in backends_beside(patient.target)]
     return {
         **added.before,
+        **{_of_store(name): check for each in beside for name, check in each.before.items()},
         "lock": lock_record,
         **added.rights,
+        **{_of_store(name): check for each in beside for name, check in each.rights.items()},
         "credentials": credentials,
         "clock": clock,
         **added.places,
+        **{_of_store(name): check for each in beside for name, check in each.places.items()},
         "errored copies": errored_copies,
         "line": stale_line,
     }
+
+
+def _of_store(check: str) -> str:
+    return "store" if check == "permissions" else f"store {check}"

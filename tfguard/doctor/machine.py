@@ -42,7 +42,8 @@ def directory(patient: Patient) -> Answer:
     target = find_target(patient.context, command_line.parse(("apply",), {}))
     if isinstance(target, Unlockable):
         first, *rest = target.reason.splitlines()
-        return failure(first, " ".join(rest))
+        # Where the backend has a line of its own, there is nothing to mend.
+        return ok(first) if target.is_told else failure(first, " ".join(rest))
     initialised = f"initialised for {pipeline}: " if pipeline else ""
     where = f"(backend {target.backend}, workspace {target.workspace or 'default'})"
     return ok(f"{initialised}the lock is {target.path} {where}")

@@ -175,6 +175,12 @@ class HeldLock:
         return self.leases[0].record.id
 
     @property
+    def force_unlock_id(self) -> str:
+        """As `LockRecord` has it: that of Terraform's own lock, where ours is its guard."""
+        lease = next((lease for lease in self.leases if lease.is_guarded), self.leases[0])
+        return lease.record.force_unlock_id
+
+    @property
     def base(self) -> float:
         return min((lease.base for lease in self.leases if not lease.is_guarded), default=self.leases[0].base)
 

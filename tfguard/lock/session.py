@@ -271,7 +271,7 @@ class LockSession:
         self._post(
             protocol.Held(
                 lock_id=lock.id,
-                force_unlock_id=lock.leases[0].record.force_unlock_id,
+                force_unlock_id=lock.force_unlock_id,
                 beat=lock.beat,
                 base=lock.base,
                 token=self._token,

@@ -217,7 +217,7 @@ class Watchable(Protocol):
 
 def queue_store(stores: Sequence[Store]) -> Store:
     """Return the one of a lock's stores that keeps its line and its history."""
-    return [store for store in stores if not store.needs_guard][-1]
+    return ([store for store in stores if not store.needs_guard] or stores)[-1]
 
 
 @runtime_checkable

@@ -199,7 +199,7 @@ def _guarded(context: Context, target: Target) -> Target:
             about=context.label(target),
         )
     redaction.register_secrets(guard.secrets())
-    return structs.replace(target, stores=(guard, lock))
+    return structs.replace(target, stores=(guard.as_guard(), lock))
 
 
 def named_target(context: Context, lock: NamedLock) -> Target:

@@ -74,7 +74,20 @@ def look_around(target: Target) -> list[Look]:
         for spec in target.stores:
             for name, other in load(spec.backend).locks_beside(spec, keyring.credentials(spec)):
                 found.append((Subject(name), _open_stores(_alone(name, other), keyring, stack)))
-        return _look_at(found)
+        return _joined(_look_at(found))
+
+
+def _joined(looks: list[Look]) -> list[Look]:
+    """Show a guard and what it guards, which have one ID, as one lock: by the name of this, with what that says."""
+    guards = {seen.record.id: look for look in looks for seen in look.seen if not seen.is_guarded}
+    guarded = {seen.record.id for look in looks for seen in look.seen if seen.is_guarded} & guards.keys()
+    joined = []
+    for look in looks:
+        if not look.seen or look.seen[0].record.id not in guarded:
+            joined.append(look)
+        elif look.seen[0].is_guarded:
+            joined.append(replace(guards[look.seen[0].record.id], subject=look.subject))
+    return joined
 
 
 def _alone(name: str, spec: StoreSpec) -> Target:

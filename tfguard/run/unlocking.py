@@ -68,7 +68,8 @@ class Unlocking:
     def _chosen(self, there: list[Seen]) -> list[Seen]:
         """The records of one lock ID: the one named, else the first; both stores may hold it."""
         wanted = self._decision.lock_id or there[0].record.id
-        chosen = [seen for seen in there if wanted in (seen.record.id, seen.record.handle)]
+        ids = {seen.record.id for seen in there if wanted in (seen.record.id, seen.record.handle)}
+        chosen = [seen for seen in there if seen.record.id in ids]
         if not chosen:
             text = operating.is_another(self._subject, wanted, there[0].record, self._clock.now())
             raise LockBusy(text, about=NAMED, record=there[0].record)

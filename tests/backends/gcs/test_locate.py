@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Gcs
+from tests.contract.kinds import lease, record
 from tfguard.backends import load
 from tfguard.backends.attributes import Attributes
 from tfguard.backends.gcs.locate import gcs_lock, object_name
@@ -125,3 +128,16 @@ def test_a_url_names_a_bucket_and_a_prefix() -> None:
     assert load("gcs").fetch == "gcloud storage cp"
     with pytest.raises(ConfigError, match="names no bucket"):
         parse_store_url("gs:///locks", "x", {})
+
+
+@pytest.mark.emulator
+def test_a_lock_is_known_by_its_generation_unless_it_is_a_guard(gcs: Gcs) -> None:
+    access = GcsAccess(access_token="token", endpoint=gcs.endpoint)
+    spec = GcsSpec(bucket=gcs.bucket(), key="app.tflock", gcs=access)
+    with closing(spec.open()) as store, closing(spec.as_guard().open()) as guard:
+        created = store.create(record(lease=lease()))
+
+        read = guard.read()
+
+    assert created.handle.isdecimal()
+    assert read is not None and read.handle == read.id

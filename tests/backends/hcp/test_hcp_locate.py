@@ -121,15 +121,15 @@ def test_the_token_is_the_backends_then_the_environments_then_that_of_the_files(
     host, tokens = "h-1.example.com", []
 
     (tmp_path / ".terraformrc").write_text('credentials_helper "vault" {\n  args = []\n}\n')
-    tokens.append(find_token(host, "", environ))
+    tokens.append(find_token(host, "", environ).text)
     (files / "credentials.tfrc.json").write_text(json.dumps({"credentials": {host: {"token": "stored"}}}))
-    tokens.append(find_token(host, "", environ))
+    tokens.append(find_token(host, "", environ).text)
     blocks = ('# x\ncredentials "other" {\n token = "o"\n}\n', f'credentials "{host}" {{\n  token = "written"\n}}\n')
     (tmp_path / ".terraformrc").write_text("".join(blocks))
-    tokens.append(find_token(host, "", environ))
+    tokens.append(find_token(host, "", environ).text)
     environ["TF_TOKEN_h__1_example_com"] = "set"
-    tokens.append(find_token(host, "", environ))
-    tokens.append(find_token(host, "given", environ))
+    tokens.append(find_token(host, "", environ).text)
+    tokens.append(find_token(host, "given", environ).text)
 
     assert tokens == ["helped", "stored", "written", "set", "given"]
 

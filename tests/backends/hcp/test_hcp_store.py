@@ -7,11 +7,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from tests.contract.kinds import lease, record
 from tests.support.authority import Authority
 from tests.support.hcp_server import Hcp, Workspace, hcp_serving
+from tfguard.backends.hcp.backend import locks_beside
 from tfguard.backends.hcp.spec import HcpAccess, HcpSpec
 from tfguard.backends.net.transport import Response
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
@@ -80,6 +82,41 @@ def test_what_an_operator_unlocks_by_its_name_is_forced(store: Any, workspace: W
     assert workspace.locked_by == ""
 
 
+def test_an_operator_unlocks_what_another_token_holds_for_a_run_of_ours_by_force(
+    store: Any, hcp: Hcp, workspace: Workspace
+) -> None:
+    theirs = HcpAccess(host=hcp.host, token="token-of-bob")
+    with closing(HcpSpec(organization="acme", workspace=workspace.name, hcp=theirs).open()) as other:
+        other.create(record(lease=lease()))
+
+    store.delete(store.read())
+
+    assert workspace.locked_by == ""
+    assert [line.rpartition("/")[2] for line in hcp.log if "actions/" in line] == ["lock", "unlock", "force-unlock"]
+
+
+def test_an_unlock_that_comes_while_a_state_is_still_being_saved_is_made_again_and_never_by_force(
+    store: Any, hcp: Hcp, workspace: Workspace
+) -> None:
+    mine = store.create(record())
+    workspace.pending = 1
+
+    with pytest.raises(StoreUnavailable, match="still saving"):
+        store.delete(mine)
+    store.delete(mine)
+
+    assert workspace.locked_by == ""
+    assert not [line for line in hcp.log if "force" in line]
+
+
+def test_until_when_and_why_it_is_held_by_hand_stands_in_the_reason(store: Any, workspace: Workspace) -> None:
+    by_hand = msgspec.structs.replace(lease(), hold_until="2026-11-20T12:00:00Z", reason="moving the subnets")
+
+    store.create(record(lease=by_hand))
+
+    assert workspace.reason.endswith(", until 2026-11-20T12:00:00Z: moving the subnets")
+
+
 def test_a_release_spares_the_next_holder(store: Any, workspace: Workspace) -> None:
     mine = store.create(record())
     store.delete(mine)
@@ -122,3 +159,18 @@ def test_a_token_goes_to_its_own_host_alone(store: Any) -> None:
         store.read()
 
     assert len(asked) == 1
+
+
+def test_the_locked_workspaces_of_an_organization_are_listed_page_by_page(hcp: Hcp) -> None:
+    for number in range(5):
+        hcp.add(f"app-{number}")
+    for number in (0, 3, 4):
+        hcp.workspaces[f"app-{number}"].locked_by = "user-bob"
+    spec = HcpSpec(organization="acme", workspace="app-1", hcp=HcpAccess(host=hcp.host, token="token-of-ana"))
+
+    found = list(locks_beside(spec, None))
+
+    assert [name for name, _ in found] == ["acme/app-0", "acme/app-3", "acme/app-4"]
+    with closing(found[0][1].open()) as store:
+        held: Any = store.read()
+        assert held.info.who == "user-bob"

@@ -62,6 +62,8 @@ def keeping(lock: Examined) -> Answer | None:
     if facts.retention:
         says = f"bucket {spec.bucket} has a retention policy: no lock can be released there, nor Terraform's own"
         return failure(says, "Take the retention policy off, or keep states in another bucket.")
+    if not isinstance(lock.target.state_place, GcsState):
+        return None  # The state is elsewhere.
     if facts.versioning.get("enabled"):
         return ok(f"bucket {spec.bucket} keeps old versions")
     seconds = facts.soft_delete.get("retentionDurationSeconds", "0")

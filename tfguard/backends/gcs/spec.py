@@ -80,9 +80,14 @@ class GcsObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class GcsSpec(GcsObject, LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag="gcs"):
-    """A `.tflock` object. `key` is the lock object's own name, suffix included."""
+    """
+    A `.tflock` object. `key` is the lock object's own name, suffix included.
+
+    `is_guard`: it is no lock of Terraform's, which would know it by its generation.
+    """
 
     backend: ClassVar[str] = "gcs"
+    is_guard: bool = False
 
     def open(self, credentials: spec.Credentials | None = None) -> Store:
         from tfguard.backends.gcs.store import GcsStore
@@ -100,6 +105,9 @@ class GcsSpec(GcsObject, LockSpec, frozen=True, kw_only=True, omit_defaults=True
 
     def bare(self) -> GcsSpec:
         return msgspec.structs.replace(self, gcs=self.gcs.bare())
+
+    def as_guard(self) -> GcsSpec:
+        return msgspec.structs.replace(self, is_guard=True)
 
     def scratch(self) -> GcsSpec:
         return msgspec.structs.replace(self, key=beside_lock(self.key, probe_suffix()))

@@ -74,7 +74,7 @@ class GcsStore(BaseStore):
             if about is None:
                 return None
             try:
-                return _record(about, self._text(about))
+                return self._record(about, self._text(about))
             except Conflict:
                 continue  # It has been written anew in between.
         raise StoreUnavailable(f"{self.place} keeps changing while we read it.")
@@ -89,7 +89,7 @@ class GcsStore(BaseStore):
             lease = _encoded(record.lease)
             try:
                 about = self._client.annotate(self._spec.key, {_LEASE_KEY: lease or None}, conditions)
-                return _record(about, record.text)
+                return self._record(about, record.text)
             except ActionDenied:
                 self._may_annotate = False
         return self._write(record, conditions)
@@ -155,17 +155,16 @@ class GcsStore(BaseStore):
         lease = _encoded(record.lease)
         metadata = {_LEASE_KEY: lease} if lease else {}
         body = record.text.encode()
-        return _record(self._client.write(self._spec.key, body, conditions, metadata=metadata), record.text)
+        return self._record(self._client.write(self._spec.key, body, conditions, metadata=metadata), record.text)
 
-
-def _record(about: About, text: str) -> LockRecord:
-    return LockRecord(
-        text=text,
-        info=lockinfo.decode(text),
-        lease=_decoded(about.metadata.get(_LEASE_KEY, "")),
-        version=f"{about.generation}/{about.metageneration}",
-        force_unlock_id=about.generation,
-    )
+    def _record(self, about: About, text: str) -> LockRecord:
+        return LockRecord(
+            text=text,
+            info=lockinfo.decode(text),
+            lease=_decoded(about.metadata.get(_LEASE_KEY, "")),
+            version=f"{about.generation}/{about.metageneration}",
+            force_unlock_id="" if self._spec.is_guard else about.generation,
+        )
 
 
 def _taken_apart(seen: LockRecord) -> tuple[str, str]:

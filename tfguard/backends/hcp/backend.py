@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
+
+import msgspec
 
 from tfguard.backends.attributes import Attributes
 from tfguard.backends.checks import Checks
 from tfguard.backends.hcp.locate import hcp_lock
+from tfguard.backends.hcp.spec import HcpSpec
 from tfguard.backends.spec import Credentials
 from tfguard.backends.target import StoreSpec, Target, Unlockable
 from tfguard.backends.urls import StoreUrl
-from tfguard.errors import ConfigError
+from tfguard.text import printable
 
 requires = ()
 #: A workspace takes no names of ours.
@@ -29,11 +33,20 @@ def from_url(url: StoreUrl, name: str, environ: Mapping[str, str]) -> StoreSpec:
     raise url.wrong("is no store.")
 
 
-def locks_beside(spec: StoreSpec, credentials: Credentials | None) -> Iterator[tuple[str, StoreSpec]]:  # noqa: ARG001 - nobody is asked
-    """Refuse: which workspaces are locked is shown by HCP Terraform itself."""
-    raise ConfigError("HCP Terraform itself shows which workspaces are locked.", "Ask for one's: tfguard status")
+def locks_beside(spec: StoreSpec, credentials: Credentials | None) -> Iterator[tuple[str, StoreSpec]]:  # noqa: ARG001 - it has its own
+    """Return the workspaces of the same organization that are locked, each by `<organization>/<workspace>`."""
+    from tfguard.backends.hcp.client import Client
+
+    assert isinstance(spec, HcpSpec)
+    with closing(Client(spec.hcp)) as client:
+        for each in client.workspaces(spec.organization):
+            if each.attributes.locked:
+                name = each.attributes.name
+                yield printable(f"{spec.organization}/{name}"), msgspec.structs.replace(spec, workspace=name)
 
 
 def checks() -> Checks:
-    """Return no checks of its own: that it answers is seen by what every lock is asked."""
-    return Checks()
+    """Return the checks of the workspace, and of who we are there."""
+    from tfguard.backends.hcp.checks import CHECKS
+
+    return CHECKS

@@ -3,7 +3,7 @@ The API of HCP Terraform, as far as a workspace's lock needs it.
 
     answer                                             becomes
     -------------------------------------------------  -------------------------------------------------------------
-    409 to a lock or an unlock                         Conflict
+    409 to a lock or an unlock                         Conflict; StoreUnavailable while a state is still being saved
     401                                                StoreDenied
     403                                                ActionDenied
     404                                                StoreMisconfigured: nothing there, or nothing that we may see
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, urljoin
@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 
 CONNECT_SECONDS = 2.0
 READ_SECONDS = 3.0
-_MAX_BYTES = 1024 * 1024
+_MAX_BYTES = 4 * 1024 * 1024
+#: In the answer to an unlock that comes too early; go-tfe knows it by the same words.
+_PENDING = b"still pending"
+#: More pages than any organization has.
+_MAX_PAGES = 1000
 _T = TypeVar("_T")
 
 
@@ -47,6 +51,8 @@ class Attributes(msgspec.Struct, frozen=True, rename="kebab"):
     locked: bool
     execution_mode: str = "remote"
     locked_reason: str | None = None
+    #: What our token may do there, by HCP Terraform's own names (`can-lock`); None where it does not say.
+    permissions: dict[str, bool] | None = None
 
 
 class _Reference(msgspec.Struct, frozen=True):
@@ -80,6 +86,19 @@ class _Document(msgspec.Struct, frozen=True):
     data: Workspace
 
 
+class _Pagination(msgspec.Struct, frozen=True, rename="kebab"):
+    next_page: int | None = None
+
+
+class _Meta(msgspec.Struct, frozen=True):
+    pagination: _Pagination = _Pagination()
+
+
+class _Workspaces(msgspec.Struct, frozen=True):
+    data: list[Workspace]
+    meta: _Meta = _Meta()
+
+
 class Client:
     """
     One host, by the environment of this process.
@@ -90,7 +109,7 @@ class Client:
     def __init__(self, access: HcpAccess, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
         self._host = access.host
-        self._token = find_token(access.host, access.token, environ)
+        self._token, self.token_source = find_token(access.host, access.token, environ)
         self._base = ""
         self.transport = Transport(Proxies(environ), Trust(environ), CONNECT_SECONDS, READ_SECONDS)
         #: What the server's clock said with its last good answer, None if it did not.
@@ -105,6 +124,17 @@ class Client:
         path = f"organizations/{quote(organization, safe='')}/workspaces/{quote(name, safe='')}"
         return self._read(self._ask("GET", path, b""), _Document).data
 
+    def workspaces(self, organization: str) -> Iterator[Workspace]:
+        """Give all workspaces that our token sees, page by page. Raises as a store does."""
+        page: int | None = 1
+        for _ in range(_MAX_PAGES):
+            path = f"organizations/{quote(organization, safe='')}/workspaces?page%5Bnumber%5D={page}&page%5Bsize%5D=100"
+            found = self._read(self._ask("GET", path, b""), _Workspaces)
+            yield from found.data
+            page = found.meta.pagination.next_page
+            if page is None:
+                return
+
     def may_run(self, organization: str) -> bool:
         """Whether the organization's plan has runs on HCP Terraform at all. Raises as a store does."""
         response = self._ask("GET", f"organizations/{quote(organization, safe='')}/entitlement-set", b"")
@@ -113,6 +143,10 @@ class Client:
             return bool(found["data"]["attributes"]["operations"])
         except (KeyError, TypeError):
             return True
+
+    def api_version(self) -> str:
+        """Return which version of the API is spoken, empty where it does not say. Raises as a store does."""
+        return self._ask("GET", "ping", b"", (200, 204)).headers.get("tfp-api-version", "")
 
     def lock(self, workspace_id: str, reason: str) -> Workspace:
         """Lock a workspace. Raises Conflict, and as a store does."""
@@ -129,16 +163,18 @@ class Client:
             raise self._foreign()
         return found
 
-    def _ask(self, method: str, path: str, body: bytes) -> Response:
+    def _ask(self, method: str, path: str, body: bytes, expected: tuple[int, ...] = (200,)) -> Response:
         if not self._base:
             self._base = self._discover()
         headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/vnd.api+json"}
         if body:
             headers["Content-Type"] = "application/vnd.api+json"
         response = self._send(Request(method, urljoin(self._base, path), headers, body))
+        if response.status == 409 and _PENDING in response.body:
+            raise StoreUnavailable("HCP Terraform is still saving the workspace's last state.")
         if response.status == 409:
             raise Conflict(f"{path}: 409")
-        if response.status != 200:
+        if response.status not in expected:
             raise self._refusal(response.status, f"{method} {path}")
         self.date = response.date
         return response

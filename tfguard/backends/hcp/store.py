@@ -9,6 +9,7 @@ it is a window of one request, as wide as its own unlock has it.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -69,7 +70,16 @@ class HcpLockStore(BaseStore):
         found = self._record(workspace)
         if found is None or found.id != seen.id:
             raise Conflict(f"{self.place}: another's, or nobody's")
-        self._client.unlock(workspace.id, is_forced=seen.id == self._name)
+        if seen.id != self._name:
+            with suppress(Conflict):
+                self._client.unlock(workspace.id)
+                return
+            workspace = self._workspace()
+            found = self._record(workspace)
+            if found is None or found.id != seen.id:
+                raise Conflict(f"{self.place}: another's, or nobody's")
+        # Another token's: whoever unlocks it needs the right to do so by force.
+        self._client.unlock(workspace.id, is_forced=True)
 
     def read_queue(self) -> QueueRecord | None:
         return None
@@ -99,6 +109,7 @@ def _reason(record: LockRecord) -> str:
     words = [record.info.who if record.info else ""]
     if record.lease is not None:
         holder = record.lease.holder
-        words = [holder.who, holder.command, holder.run, holder.link]
+        held = f"until {record.lease.hold_until}: {record.lease.reason}" if record.lease.hold_until else ""
+        words = [holder.who, holder.command, holder.run, holder.link, held]
     said = printable(", ".join(word for word in words if word), _MAX_REASON)
     return f"tfguard {record.id}: {said}"

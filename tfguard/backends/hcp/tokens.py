@@ -12,7 +12,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -24,25 +24,45 @@ _MAX_BYTES = 1024 * 1024
 _HELPER_SECONDS = 20.0
 
 
-def find_token(host: str, given: str, environ: Mapping[str, str]) -> str:
+class Token(NamedTuple):
+    """A token, and for people where it was found."""
+
+    text: str
+    source: str
+
+    def __repr__(self) -> str:
+        return f"Token(…, {self.source!r})"
+
+
+def find_token(host: str, given: str, environ: Mapping[str, str]) -> Token:
     """
-    Return the token for a host. `given` is the backend's own.
+    Return the token for a host, and where it was. `given` is the backend's own.
 
     Raises StoreDenied: There is none.
     """
     named = "TF_TOKEN_" + host.replace("-", "__").replace(".", "_")
-    token = given or environ.get(named, "")
+    if found := next(_found(host, given, named, environ), None):
+        return found
+    raise StoreDenied(
+        f"There is no token for {printable(host, 60)}.",
+        f"Run: terraform login {printable(host, 60)}   Or set {printable(named, 80)}.",
+        action="",
+        resource=host,
+    )
+
+
+def _found(host: str, given: str, named: str, environ: Mapping[str, str]) -> Iterator[Token]:
+    """Give what there is, in Terraform's order; a helper is asked last."""
+    if given:
+        yield Token(given, "`token` of the backend")
+    if text := environ.get(named, ""):
+        yield Token(text, printable(named, 80))
     for path in _files(environ):
-        token = token or _token_in(path, host)
-    token = token or next(filter(None, (_helped(path, host, environ) for path in _files(environ))), "")
-    if not token:
-        raise StoreDenied(
-            f"There is no token for {printable(host, 60)}.",
-            f"Run: terraform login {printable(host, 60)}   Or set {printable(named, 80)}.",
-            action="",
-            resource=host,
-        )
-    return token
+        if text := _token_in(path, host):
+            yield Token(text, printable(str(path), 120))
+    for path in _files(environ):
+        if found := _helped(path, host, environ):
+            yield found
 
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -80,15 +100,15 @@ def _token_in(path: Path, host: str) -> str:
     return ""
 
 
-def _helped(path: Path, host: str, environ: Mapping[str, str]) -> str:
+def _helped(path: Path, host: str, environ: Mapping[str, str]) -> Token | None:
     words = [word for _, word in hcl.tokens(_read(path))] if not path.name.endswith(".json") else []
     if "credentials_helper" not in words:
-        return ""
+        return None
     name = "".join(words[words.index("credentials_helper") + 1 :][:1]).strip('"')
     folder = Path(environ.get("HOME") or "/") / ".terraform.d" / "plugins"
     program = folder / f"terraform-credentials-{name}"
     if "/" in name or not program.is_file():
-        return ""
+        return None
     try:
         done = subprocess.run(
             [program, "get", host],
@@ -100,5 +120,5 @@ def _helped(path: Path, host: str, environ: Mapping[str, str]) -> str:
         )
         found: Any = msgspec.json.decode(done.stdout)["token"]
     except (OSError, subprocess.SubprocessError, msgspec.DecodeError, KeyError, TypeError):
-        return ""
-    return found if isinstance(found, str) else ""
+        return None
+    return Token(found, f"what {printable(program.name, 80)} says") if isinstance(found, str) and found else None

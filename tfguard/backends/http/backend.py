@@ -11,7 +11,6 @@ from tfguard.backends.http.locate import http_lock
 from tfguard.backends.spec import Credentials
 from tfguard.backends.target import StoreSpec, Target, Unlockable
 from tfguard.backends.urls import StoreUrl
-from tfguard.errors import ConfigError
 
 requires = ()
 #: A server of states takes no names of ours.
@@ -29,9 +28,13 @@ def from_url(url: StoreUrl, name: str, environ: Mapping[str, str]) -> StoreSpec:
     raise url.wrong("is no store.")
 
 
-def locks_beside(spec: StoreSpec, credentials: Credentials | None) -> Iterator[tuple[str, StoreSpec]]:  # noqa: ARG001 - nobody is asked
-    """Refuse: a server of states does not tell which there are."""
-    raise ConfigError("A server of the http backend does not list its locks.", "Ask for one state's: tfguard status")
+def locks_beside(spec: StoreSpec, credentials: Credentials | None) -> Iterator[tuple[str, StoreSpec]]:  # noqa: ARG001 - it has its own
+    """Return the locks that are held in the same project of GitLab's; no other server tells which there are."""
+    from tfguard.backends.http.listing import locks_in_project
+    from tfguard.backends.http.spec import GitLabGuardSpec, HttpSpec
+
+    assert isinstance(spec, HttpSpec | GitLabGuardSpec)
+    yield from locks_in_project(spec)
 
 
 def checks() -> Checks:

@@ -63,21 +63,44 @@ class Client:
 
         Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
         """
-        self.date = None
+        response = self._send(Request(method, address, self._headers(address, body), body))
         where = shown(address)
-        try:
-            response = self.transport.send(Request(method, address, self._headers(address, body), body), MAX_BYTES)
-        except (NoAnswer, ssl.SSLError) as error:
-            raise StoreUnavailable(
-                f"No answer from {where}: {printable(str(error), 160)}.",
-                "See `address` in the backend or TF_HTTP_ADDRESS, and whether that server can be reached from here.",
-            ) from error
         if response.status not in expected:
             raise self._refusal(response.status, method, where)
         if not response.is_whole:
             raise StoreMisconfigured(f"The answer of {where} is larger than a lock's can be.")
         self.date = response.date
         return response
+
+    def query(self, address: str, body: bytes, advice: str) -> Response:
+        """
+        Ask GitLab's GraphQL API, for which the password is a token by itself. `advice`: what to do where it is none.
+
+        Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
+        """
+        _, token = _login(address, self._access, self._environ)
+        headers = {"User-Agent": "tfguard", "Accept-Encoding": "identity", "Content-Type": "application/json"}
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
+        response = self._send(Request("POST", address, headers, body))
+        where = shown(address)
+        if response.status in (401, 403):
+            what = f"GitLab does not take this token for its list of states ({response.status}): {where}."
+            raise StoreDenied(what, advice, action="listing", resource=where)
+        if response.status != 200:
+            raise self._refusal(response.status, "POST", where)
+        return response
+
+    def _send(self, request: Request) -> Response:
+        self.date = None
+        where = shown(request.url)
+        try:
+            return self.transport.send(request, MAX_BYTES)
+        except (NoAnswer, ssl.SSLError) as error:
+            raise StoreUnavailable(
+                f"No answer from {where}: {printable(str(error), 160)}.",
+                "See `address` in the backend or TF_HTTP_ADDRESS, and whether that server can be reached from here.",
+            ) from error
 
     def _headers(self, address: str, body: bytes) -> dict[str, str]:
         headers = {"User-Agent": "tfguard", "Accept-Encoding": "identity"}
