@@ -47,6 +47,7 @@ class Backend(Protocol):
     `requires` names the packages that its extra brings. `urls` are the URLs that name a place for a lock in
     `lock.store`, each by its scheme as it is written for people. `fetch` is the command that copies a file from there,
     to be followed by its place and a file's; where `{}` is in it, that is for the path, and the file's follows alone.
+    So it does after `{place}`, and after `{host}`, `{first}` and `{rest}`, the parts of its URL.
     """
 
     requires: Sequence[str]

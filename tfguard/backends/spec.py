@@ -125,6 +125,13 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Return the state that the lock itself lies on, None where the two are apart."""
         return None
 
+    def copies(self) -> StateSpec | None:
+        """
+        Return where a copy may be kept of a state that Terraform could not save, for a guard whose state has no such
+        place itself; None where there is no room for one.
+        """
+        return self.own_state()
+
     def child_settings(self, lock_id: str) -> ChildSettings | None:
         """Return what else than its configuration says a Terraform under the lock of this ID needs; mostly nothing."""
         return None

@@ -111,11 +111,11 @@ def repair_digest(target: Target, found: Digest) -> None:
 
 def keep_copy(target: Target, path: str, lock_id: str) -> str:
     """
-    Copy the file at `path` beside the state, encrypted as the state is, and return where it is.
+    Copy the file at `path` beside the state, encrypted as the state is, or beside its lock's guard; return where it is.
 
     Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
     """
-    state = target.state_place
+    state = target.copies_place
     if state is None:
         raise StoreUnavailable("There is no place for a copy of it beside this lock.")
     try:
@@ -130,13 +130,13 @@ def find_copies(target: Target) -> list[str]:
 
     Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
     """
-    state = target.state_place
+    state = target.copies_place
     return [] if state is None else state.find_copies()
 
 
 def is_there(target: Target, place: str) -> bool:
     """Whether a copy that `keep_copy` made is still there; where that cannot be told, it is."""
-    state = target.state_place
+    state = target.copies_place
     if state is None:
         return os.path.exists(place)
     try:

@@ -89,6 +89,14 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Where the state lies, None for a lock under a name of the user's own that is no state's."""
         return self.state or next(filter(None, (spec.own_state() for spec in self.stores)), None)
 
+    @property
+    def copies_place(self) -> StateSpec | None:
+        """Where copies of the state are kept that could not be saved: beside it, or else beside the lock's guard."""
+        if self.state_place is not None:
+            return self.state_place
+        is_guarded = any(spec.needs_guard for spec in self.stores)
+        return next(filter(None, (spec.copies() for spec in self.stores)), None) if is_guarded else None
+
     def deadlines(self, lease_seconds: float) -> Deadlines | None:
         """Return the deadlines of such a lease on this lock, None where the kernel ends it: there are no leases."""
         if self.is_local:

@@ -68,6 +68,8 @@ def parse_store_url(url: str, name: str, environ: Mapping[str, str]) -> StoreSpe
 def fetch_command(place: str) -> str:
     """Return the command that copies the file at `place` (a path, or a URL) to this machine."""
     with contextlib.suppress(ConfigError):
+        if _parse(place).scheme in ("http", "https"):
+            return load("http").fetch  # It is no store, but copies may lie there.
         if (backend := _backend_for(_parse(place).scheme)) is not None:
             return backend.fetch
     return "cp"

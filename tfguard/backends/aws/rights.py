@@ -38,8 +38,8 @@ def queue_rights(lock: Examined) -> Answer | None:
 
 
 def copy_rights(lock: Examined) -> Answer | None:
-    """Whether a state that Terraform could not save may be kept beside the state."""
-    state = lock.target.state_place
+    """Whether a state that Terraform could not save may be kept beside the state, or beside its lock's guard."""
+    state = lock.target.copies_place
     if not isinstance(state, S3State):
         return None
     tried = try_copy(state)

@@ -176,6 +176,9 @@ class S3Spec(S3Object, LockSpec, frozen=True, kw_only=True, omit_defaults=True, 
     def scratch(self) -> S3Spec:
         return msgspec.structs.replace(self, key=beside_lock(self.key, probe_suffix()))
 
+    def copies(self) -> S3State:
+        return self.state(beside_lock(self.key, ""))
+
     def state(self, key: str) -> S3State:
         """Return the state that is the object `key` of the same bucket, reached and written in the same way."""
         fields = {name: getattr(self, name) for name in S3Object.__struct_fields__}

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 #: What the extra brings is needed by whoever has a client certificate: who needs it says so.
 requires = ()
 urls = {"azblob": "azblob://ACCOUNT/CONTAINER/PREFIX"}
-fetch = "az storage blob download --auth-mode login --blob-url"
+fetch = "az storage blob download --auth-mode login --account-name {host} -c {first} -n {rest} -f"
 
 
 def locate(attributes: Attributes, directory: Path, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:

@@ -152,6 +152,10 @@ class AzureSpec(AzureBlob, LockSpec, frozen=True, kw_only=True, omit_defaults=Tr
     def bare(self) -> AzureSpec:
         return msgspec.structs.replace(self, azure=self.azure.bare())
 
+    def copies(self) -> AzureState:
+        key = self.key.removesuffix(GUARD_SUFFIX)
+        return AzureState(container=self.container, key=key, azure=self.azure)
+
     def scratch(self) -> AzureSpec:
         return msgspec.structs.replace(self, key=self.key.removesuffix(GUARD_SUFFIX) + probe_suffix(), state_key="")
 

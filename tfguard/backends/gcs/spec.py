@@ -109,6 +109,9 @@ class GcsSpec(GcsObject, LockSpec, frozen=True, kw_only=True, omit_defaults=True
     def as_guard(self) -> GcsSpec:
         return msgspec.structs.replace(self, is_guard=True)
 
+    def copies(self) -> GcsState:
+        return GcsState(bucket=self.bucket, key=beside_lock(self.key, ""), gcs=self.gcs)
+
     def scratch(self) -> GcsSpec:
         return msgspec.structs.replace(self, key=beside_lock(self.key, probe_suffix()))
 

@@ -8,6 +8,8 @@ from tfguard.text import printable
 
 #: What is added to the name of a state on GitLab, for the guard and for the queue.
 GUARD, QUEUE = "-tfguard", "-tfguard-queue"
+#: And for a copy that Terraform could not save, followed by the lock's ID.
+COPY = "-tfguard-errored-"
 
 
 def without_login(address: str) -> str:
@@ -16,7 +18,7 @@ def without_login(address: str) -> str:
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
-def shown(address: str) -> str:
+def shown(address: str, at_most: int = 100) -> str:
     """Return an address for people: what might hold a secret is left out."""
     parts = urlsplit(without_login(address))
-    return printable(urlunsplit(parts._replace(query="", fragment="")), 100)
+    return printable(urlunsplit(parts._replace(query="", fragment="")), at_most)

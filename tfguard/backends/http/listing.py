@@ -10,15 +10,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing
-from urllib.parse import quote, unquote
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import msgspec
 
-from tfguard.backends.http.addresses import GUARD, QUEUE, shown
+from tfguard.backends.http.addresses import shown
 from tfguard.backends.http.client import Client
-from tfguard.backends.http.spec import GitLabGuardSpec, HttpSpec
 from tfguard.errors import ConfigError, StoreDenied, StoreUnavailable
 from tfguard.wire import publish
+
+if TYPE_CHECKING:
+    from tfguard.backends.http.spec import HttpAccess
 
 _PLACE = re.compile(r"(?P<api>.*/api/)v4/projects/(?P<project>[^/]+)/terraform/state/[^/?]+")
 _FIELDS = "terraformStates(first: 100, after: $after) { nodes { name lockedAt } pageInfo { hasNextPage endCursor } }"
@@ -66,46 +69,20 @@ class _Answer(msgspec.Struct, frozen=True):
     data: _Data
 
 
-def locks_in_project(spec: HttpSpec | GitLabGuardSpec) -> Iterator[tuple[str, HttpSpec | GitLabGuardSpec]]:
+def states_beside(address: str, access: HttpAccess) -> dict[str, bool]:
     """
-    Return what is held in the same project: guards for a guard, for a lock what GitLab says to be locked.
+    Return the states of the same project by their names, and whether each is locked. Ours are among them.
 
     Raises as `Backend.locks_beside` does. ConfigError: The server is not GitLab.
     """
-    place = _PLACE.fullmatch(spec.address.partition("?")[0])
+    place = _PLACE.fullmatch(address.partition("?")[0])
     if place is None:
         raise ConfigError(
             "A server of the http backend does not list its locks.", "Ask for one state's: tfguard status"
         )
-    with closing(Client(spec.http)) as client:
-        states = {each.name: each for each in _listed(client, place["api"], unquote(place["project"]))}
-    base = spec.address.partition("?")[0].rpartition("/")[0]
-    for name, state in states.items():
-        if _is_ours(name, states):
-            continue
-        address = f"{base}/{quote(name, safe='')}"
-        if isinstance(spec, GitLabGuardSpec):
-            guard = msgspec.structs.replace(spec, address=address)
-            if f"{name}{GUARD}" in states and _is_held(guard):
-                yield name, guard
-        elif state.locked_at:
-            yield name, _beside(spec, address)
-
-
-def _is_ours(name: str, states: dict[str, _Listed]) -> bool:
-    """Whether it is no state, but a guard or a queue of ours beside one."""
-    return any(name.endswith(end) and name.removesuffix(end) in states for end in (QUEUE, GUARD))
-
-
-def _is_held(guard: GitLabGuardSpec) -> bool:
-    with closing(guard.open()) as store:
-        return store.read() is not None
-
-
-def _beside(spec: HttpSpec, address: str) -> HttpSpec:
-    """The lock of another state, as GitLab names it beside the state."""
-    lock = f"{address}/lock"
-    return msgspec.structs.replace(spec, address=address, lock_address=lock, unlock_address=lock)
+    with closing(Client(access)) as client:
+        listed = _listed(client, place["api"], unquote(place["project"]))
+        return {each.name: each.locked_at is not None for each in listed}
 
 
 def _listed(client: Client, api: str, project: str) -> Iterator[_Listed]:

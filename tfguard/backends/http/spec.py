@@ -7,17 +7,21 @@ a state of its own (`GitLabGuardSpec`), with any other server in a store of the 
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, ClassVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import msgspec
 
-from tfguard.backends.http.addresses import shown, without_login
-from tfguard.backends.spec import ChildSettings, LockSpec
+from tfguard.backends.http.addresses import COPY, shown, without_login
+from tfguard.backends.spec import ChildSettings, LockSpec, StateSpec
 from tfguard.lock.store import Store
 
 if TYPE_CHECKING:
     from tfguard.backends import spec
+
+
+_MAX_ADDRESS = 2000
 
 
 class HttpAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -104,5 +108,59 @@ class GitLabGuardSpec(_Reached, frozen=True, kw_only=True, omit_defaults=True, t
 
         return GitLabGuardStore(self)
 
+    def copies(self) -> GitLabCopies:
+        return GitLabCopies(address=self.address, http=self.http)
+
     def bare(self) -> GitLabGuardSpec:
         return msgspec.structs.replace(self, http=self.http.bare(), address=without_login(self.address))
+
+
+class GitLabCopies(StateSpec, frozen=True, kw_only=True, omit_defaults=True, tag="gitlab"):
+    """
+    Copies of a state on GitLab: states beside it, which whoever may read it can read, and nobody else.
+
+    To `find_copies` needs what a list of states needs: an access token (see `listing`).
+    """
+
+    address: str
+    http: HttpAccess = HttpAccess()
+
+    @property
+    def place(self) -> str:
+        return _whole(self.address)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(address={self.place!r}, …)"
+
+    def keep_copy(self, path: str, lock_id: str) -> str:
+        from tfguard.backends.http.client import Client
+
+        with open(path, "rb") as file:
+            body = file.read()
+        address = f"{self.address}{COPY}{lock_id}"
+        with closing(Client(self.http)) as client:
+            client.ask("POST", address, body, (200, 422))  # 422: it is there, and its answer was lost.
+        return _whole(address)
+
+    def find_copies(self) -> list[str]:
+        from tfguard.backends.http.listing import states_beside
+
+        base, _, name = self.address.rpartition("/")
+        start = f"{unquote(name)}{COPY}"
+        found = (each for each in states_beside(self.address, self.http) if each.startswith(start))
+        return [_whole(f"{base}/{quote(each, safe='')}") for each in found]
+
+    def has_copy(self, place: str) -> bool:
+        from tfguard.backends.http.client import Client
+
+        base, _, name = place.rpartition("/")
+        own, _, _ = self.address.rpartition("/")
+        if base != _whole(own):
+            return True
+        with closing(Client(self.http)) as client:
+            return client.ask("GET", f"{own}/{name}", b"", (200, 204, 404)).status == 200
+
+
+def _whole(address: str) -> str:
+    """Return an address for people as `shown` does, but all of it: a command is made of it."""
+    return shown(address, at_most=_MAX_ADDRESS)

@@ -27,9 +27,10 @@ def pushed(subject: Subject, path: str) -> str:
 def kept(subject: Subject, place: str, error: str) -> str:
     """Neither Terraform nor we could save it; a copy is beside the state."""
     first = printable(error.partition("\n")[0].rstrip("."), 60)
-    return fit(
-        about(subject.label, f"Terraform could not save its state, nor could it be pushed: {first}."),
-        f"A copy is kept: {place}",
+    return about(
+        subject.label,
+        f"Terraform could not save its state, nor could it be pushed: {first}.\n"
+        f"A copy is kept: {place}\n"
         f"To finish the job: {subject.command} {_PUSH}",
     )
 
@@ -64,16 +65,22 @@ def is_here(subject: Subject, path: str) -> str:
 def fetching(place: str) -> str:
     """The command that fetches a copy from beside the state."""
     command = fetch_command(place)
-    if "{}" in command:
-        return f"{command.format(shlex.quote(urlsplit(place).path.lstrip('/')))} errored.tfstate"
+    if "{" in command:
+        url = urlsplit(place)
+        path = url.path.lstrip("/")
+        first, _, rest = path.partition("/")
+        parts = {"place": place, "host": url.netloc, "first": first, "rest": rest}
+        quoted = {name: shlex.quote(part) for name, part in parts.items()}
+        return f"{command.format(shlex.quote(path), **quoted)} errored.tfstate"
     return f"{command} {shlex.quote(place)} errored.tfstate"
 
 
 def is_pending(subject: Subject, place: str) -> str:
     """A copy of a former run's errored state waits beside the state: exit 78."""
-    return fit(
-        about(subject.label, "a former run could not save its state; running now may undo what it did."),
-        fetching(place),
+    return about(
+        subject.label,
+        "a former run could not save its state; running now may undo what it did.\n"
+        f"{fetching(place)}\n"
         f"Then: {subject.command} {_PUSH}  (or, to run all the same: --ignore-errored-state)",
     )
 
