@@ -112,7 +112,10 @@ COMMAND_LINES: dict[str, tuple[int, str]] = {
     ),
     "-p x plan": (
         78,
-        "There is no tfguard.yml here or above, so no pipeline x.|Write one, or name it with --config FILE.",
+        (
+            "There is no tfguard.yml here or above, so no pipeline x."
+            "|Write one with `tfguard config init`, or name it with --config FILE."
+        ),
     ),
     "--terraform=/no/such plan": (
         127,

@@ -103,6 +103,21 @@ def test_the_shipped_schema_is_the_printed_one(made: Stage) -> None:
     assert (ROOT / "tfguard" / "tfguard.schema.json").read_text(encoding="utf-8") == printed
 
 
+def test_a_first_file_is_written_and_is_right(stage: Make) -> None:
+    made = stage("local", is_initialised=False)
+    (made.path / "backend.tf").write_text('terraform {\n  backend "s3" {}\n}\n')
+
+    written = made.tfguard("config", "init")
+    checked = made.tfguard("config", "validate")
+    again = made.tfguard("config", "init")
+
+    assert written.out == "Wrote tfguard.yml: 1 directory with a backend.\n", str(written)
+    assert (checked.code, checked.out) == (0, "tfguard.yml is valid: 1 pipeline.\n"), str(checked)
+    assert again.code == 78
+    assert "tfguard.yml is there already" in again.err
+    assert "tfguard config validate" in again.err
+
+
 def make_what_it_names(file: Path) -> None:
     for missing in missing_files(inspect(file, {})[0], {}):
         path = file.parent / missing.problem.advice.removeprefix("Looked for ").partition(";")[0]

@@ -295,12 +295,24 @@ def completion(shell: str | None) -> int:
     return print_script(shell)
 
 
-@group.group(short_help="Show and check tfguard.yml.", context_settings=_SETTINGS)
+@group.group(short_help="Write, show and check tfguard.yml.", context_settings=_SETTINGS)
 def config() -> None:
-    """Show and check tfguard.yml.
+    """Write, show and check tfguard.yml.
 
     For example: tfguard config show prod/network --origin
     """
+
+
+@config.command(short_help="Write a first tfguard.yml.", context_settings=_SETTINGS)
+@click.pass_obj
+def init(call: Call) -> int:
+    """Write a first tfguard.yml, from the Terraform directories below; never over a file.
+
+    For example: tfguard config init
+    """
+    from tfguard.commands import config_init as command
+
+    return command.init(call)
 
 
 @config.command(short_help="Show the settings in effect.", context_settings=_SETTINGS)

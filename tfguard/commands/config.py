@@ -12,7 +12,7 @@ from typing import Any
 from tfguard import redaction
 from tfguard.config.changed import changed_since, is_concerned, names_no_commit
 from tfguard.config.document import KeyPath, dotted
-from tfguard.config.file import UNSHOWN, find_config, inspect, load
+from tfguard.config.file import HOW_TO_HAVE_ONE, UNSHOWN, find_config, inspect, load
 from tfguard.config.named_files import missing_files
 from tfguard.config.schema import schema
 from tfguard.config.settings import resolved
@@ -56,9 +56,7 @@ def validate(call: Call) -> int:
         ConfigError: Something is; each problem has been said. Or there is no file.
     """
     options, environ = call.options, call.environ
-    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
-    if path is None:
-        raise ConfigError("there is no tfguard.yml here or above.", "Write one, or name it with --config FILE.")
+    path = _the_file(call)
     config, problems = inspect(path, environ)
     for problem in problems:
         call.report.say("error", "config.refused", str(problem))
@@ -82,10 +80,8 @@ def list_pipelines(call: Call, *, since: str, is_json: bool) -> int:
     Raises:
         ConfigError: There is no file, or git cannot compare with that commit.
     """
-    options, environ = call.options, call.environ
-    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
-    if path is None:
-        raise ConfigError("there is no tfguard.yml here or above.", "Write one, or name it with --config FILE.")
+    environ = call.environ
+    path = _the_file(call)
     config = load(path, environ)
     names = config.names
     if names_no_commit(since):
@@ -103,6 +99,15 @@ def print_schema() -> int:
     """Print the JSON Schema of tfguard.yml, the same as `tfguard.schema.json` in the package."""
     write_answer(printable_json(schema()))
     return 0
+
+
+def _the_file(call: Call) -> Path:
+    """Return the tfguard.yml that the call is about. Raises ConfigError: There is none."""
+    options = call.options
+    path = find_config(Path.cwd() / (options.chdir or ""), options.config, call.environ)
+    if path is None:
+        raise ConfigError("there is no tfguard.yml here or above.", HOW_TO_HAVE_ONE)
+    return path
 
 
 def _counted(number: int, what: str) -> str:

@@ -25,6 +25,8 @@ from tfguard.lock.deadlines import shortest_lease_seconds
 from tfguard.text import valid
 
 FILE_NAME = "tfguard.yml"
+#: Advice where there is none.
+HOW_TO_HAVE_ONE = "Write one with `tfguard config init`, or name it with --config FILE."
 
 #: Nobody mends more at once.
 _MAX_FINDINGS = 100

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from tfguard import SCHEMA
 from tfguard.config.document import KeyPath, clip
 from tfguard.config.keys import FileKeys, PipelineKeys, type_of
 from tfguard.config.variables import has_variables, malformed_reference
@@ -61,6 +62,7 @@ def schema() -> dict[str, Any]:
     root["properties"]["version"] = {"const": 1, "description": "The version of this format."}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA,
         **root,
         "title": "tfguard.yml",
         "$defs": definitions,

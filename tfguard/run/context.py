@@ -19,7 +19,7 @@ from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target, Unlockable
 from tfguard.ci.identity import Identity, identify
 from tfguard.config import settings
-from tfguard.config.file import Config, find_config, load
+from tfguard.config.file import HOW_TO_HAVE_ONE, Config, find_config, load
 from tfguard.config.options import Options
 from tfguard.config.settings import Settings
 from tfguard.errors import ConfigError, TfguardError
@@ -128,7 +128,7 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
     if options.pipeline and config is None:
         raise ConfigError(
             f"There is no tfguard.yml here or above, so no pipeline {options.pipeline}.",
-            "Write one, or name it with --config FILE.",
+            HOW_TO_HAVE_ONE,
         )
     found = settings.resolve(config, options.pipeline, directory=directory, environ=environ, flags=options.flags)
     redaction.register_secrets(redaction.secrets_among({**found.environment, **found.backend_config}))
