@@ -7,7 +7,6 @@ import os
 import re
 import signal
 from collections.abc import Callable
-from contextlib import suppress
 
 import psutil
 import pytest
@@ -19,6 +18,7 @@ from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
 from tests.e2e.test_gcs import configure
+from tests.support import trees
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
@@ -113,20 +113,14 @@ def test_what_a_frozen_run_writes_after_it_was_superseded_the_server_refuses(sta
     tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
     terraform = next(each for each in tree if os.path.basename(each.exe()).startswith("terraform"))
     its = [terraform, *terraform.children(recursive=True)]
-    for each in tree:
-        with suppress(psutil.NoSuchProcess):  # The work's own `sleep`s come and go.
-            each.suspend()
+    trees.suspend(tree)
     made.open_gate()
 
     second = made.tfguard(*APPLY)
     after = made.state()
-    for each in reversed(its):  # Those who would stop it stay frozen.
-        with suppress(psutil.NoSuchProcess):
-            each.resume()
+    trees.resume(reversed(its))  # Those who would stop it stay frozen.
     eventually(lambda: terraform.status() == psutil.STATUS_ZOMBIE, 60, "the end of the dead run's Terraform")
-    for each in tree:
-        with suppress(psutil.NoSuchProcess):
-            each.kill()
+    trees.kill(tree)
     process.communicate()
 
     assert second.code == 0, str(second)

@@ -15,6 +15,7 @@ from tests.e2e.native import APPLY, QUICK_BEATS
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
 from tests.e2e.test_commands import STILL
+from tests.support import trees
 from tests.support.authority import Authority
 from tests.support.eventually import eventually
 from tests.support.hcp_server import Hcp, Workspace, hcp_serving
@@ -162,16 +163,13 @@ def test_the_late_write_of_a_superseded_run_is_taken_while_the_next_one_holds_th
     front = psutil.Process(process.pid)
     tree = [front, *front.children(recursive=True)]
     terraform = next(each for each in tree if each.name() == "terraform")
-    for each in tree:
-        each.suspend()
+    trees.suspend(tree)
     frozen = workspace.reason
 
     with running(stage.start_tfguard(*APPLY)) as second:
         stage.wait_for_log("begin", 2, 60)
         taken = workspace.reason
-        for each in tree:
-            if each != terraform:
-                each.kill()  # Nobody is left who would keep it from writing.
+        trees.kill(each for each in tree if each != terraform)  # Nobody is left who would keep it from writing.
         stage.open_gate()
         terraform.resume()
         eventually(lambda: workspace.versions, 60, "a late write")

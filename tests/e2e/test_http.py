@@ -22,6 +22,7 @@ from tests.e2e.native import APPLY, QUICK_BEATS, work_beside_each_other
 from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
+from tests.support import trees
 from tests.support.eventually import eventually
 from tests.support.gitlab_server import ACCESS_TOKEN
 
@@ -106,15 +107,12 @@ def test_a_run_that_was_frozen_and_superseded_is_refused_when_it_goes_on(stage: 
     front = psutil.Process(process.pid)
     tree = [front, *front.children(recursive=True)]
     terraform = next(each for each in tree if each.name() == "terraform")
-    for each in tree:
-        each.suspend()
+    trees.suspend(tree)
     made.open_gate()
 
     second = made.tfguard(*APPLY)
     state = made.state()
-    for each in tree:
-        if each != terraform:
-            each.kill()  # Nobody is left who would keep it from writing.
+    trees.kill(each for each in tree if each != terraform)  # Nobody is left who would keep it from writing.
     terraform.resume()
     eventually(lambda: not terraform.is_running() or terraform.status() == psutil.STATUS_ZOMBIE, 60, "its end")
     process.communicate(timeout=60)
