@@ -31,7 +31,7 @@ help:
 	@echo "make test   run the tests, in some minutes"
 	@echo "make long   run those that make test leaves out: more deliberate faults of the code's own"
 	@echo "make lint   check style and types"
-	@echo "make docs   build the pages of docs/ into site/; a link that leads nowhere is an error"
+	@echo "make docs   make the tables of docs/ anew, and build its pages into site/; a lost link is an error"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
 	@echo "make soak   simulate, hold, kill and contend for long (MINUTES=60), and tell the figures"
 	@echo "make fuzz   give every parser of strangers' bytes what it does not expect (MINUTES=60)"
@@ -66,7 +66,8 @@ lint: $(VENV)/.installed-test
 	$(BIN)/python -m mypy
 	$(BIN)/python -m bandit --quiet --configfile pyproject.toml --recursive tfguard action
 
-docs: $(VENV)/.installed-docs
+docs: $(VENV)/.installed $(VENV)/.installed-docs
+	@$(BIN)/python -m tools.reference
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
 
 bench: needs-terraform $(VENV)/.installed-test

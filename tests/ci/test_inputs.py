@@ -20,7 +20,7 @@ SECTION = page("reference/action")
 def first_cells(table: str) -> Iterator[str]:
     """The names in the first column of the reference's table with that heading, in order."""
     rows = SECTION[SECTION.index(f"| {table} |") :].partition("\n\n")[0].splitlines()[2:]
-    return (name for row in rows for name in re.findall(r"`([\w-]+)`", row.split("|")[1]))
+    return (name for row in rows if row[0] == "|" for name in re.findall(r"`([\w-]+)`", row.split("|")[1]))
 
 
 def row_of(name: str) -> str:
@@ -36,16 +36,16 @@ def help_text() -> str:
     return subprocess.run([*TFGUARD, "--help"], capture_output=True, text=True, check=True, cwd=ROOT).stdout
 
 
-def test_the_readme_lists_the_inputs() -> None:
+def test_the_reference_lists_the_inputs() -> None:
     assert list(first_cells("input")) == list(ACTION["inputs"])
 
 
-def test_the_readme_lists_the_outputs() -> None:
+def test_the_reference_lists_the_outputs() -> None:
     assert sorted(first_cells("output")) == sorted(ACTION["outputs"])
 
 
 @pytest.mark.parametrize("name", ACTION["inputs"])
-def test_the_readme_has_an_inputs_default(name: str) -> None:
+def test_the_reference_has_an_inputs_default(name: str) -> None:
     default = str(ACTION["inputs"][name].get("default", ""))
 
     assert row_of(name).split("|")[2].strip().strip("`") == default

@@ -24,8 +24,8 @@ Duration = Annotated[
     str,
     Meta(
         pattern=r"^[-+]?(0|(([0-9]+(\.[0-9]*)?|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h))+)$",
-        description="A duration as Terraform writes it: 90s, 10m, 1h30m.",
         extra={"is_duration": True},
+        extra_json_schema={"examples": ["90s", "10m", "1h30m"]},  # no description: it would stand in front of the key's
     ),
 ]
 Step = Literal["init", "plan", "apply"]
@@ -109,7 +109,7 @@ class LockKeys(_Keys, frozen=True, kw_only=True):
     lease: Annotated[
         Duration | UnsetType,
         key(
-            "Silence after which others may take over; from 30s to 1h.",
+            "The silence after which a holder counts as dead; from 30s to 1h.",
             default="180s",
             environment="TFGUARD_LOCK_LEASE",
         ),
@@ -117,7 +117,7 @@ class LockKeys(_Keys, frozen=True, kw_only=True):
     freeze_timeout: Annotated[
         Duration | UnsetType,
         key(
-            "How long a frozen Terraform is kept while no heartbeat lands; then it is killed.",
+            "How long Terraform is kept frozen while nobody can tell whose the lock is; then it is killed.",
             default="30m",
             environment="TFGUARD_LOCK_FREEZE_TIMEOUT",
             rule=values.positive,
@@ -126,7 +126,7 @@ class LockKeys(_Keys, frozen=True, kw_only=True):
     takeover: Annotated[
         TakeoverPolicy | UnsetType,
         key(
-            "Which runs may take over the lock of a dead holder.",
+            "Whether a dead run's lock is taken over. plan-only: only that of a run which could not change anything.",
             default="always",
             environment="TFGUARD_LOCK_TAKEOVER",
         ),
@@ -137,14 +137,19 @@ class LockKeys(_Keys, frozen=True, kw_only=True):
     ] = UNSET
     order: Annotated[
         Order | UnsetType,
-        key("fifo: first come, first served.", default="fifo", environment="TFGUARD_LOCK_ORDER"),
+        key(
+            "fifo: a line, first come, first served. none: the quickest gets it.",
+            default="fifo",
+            environment="TFGUARD_LOCK_ORDER",
+        ),
     ] = UNSET
 
 
 class InitRetryKeys(_Keys, frozen=True, kw_only=True):
-    attempts: Annotated[Annotated[int, Meta(ge=1, le=10)] | UnsetType, key("How often `init` is tried.", default=3)] = (
-        UNSET
-    )
+    attempts: Annotated[
+        Annotated[int, Meta(ge=1, le=10)] | UnsetType,
+        key("How often `init` is tried: again after errors of the network, a registry or a plugin cache.", default=3),
+    ] = UNSET
     patterns: Annotated[
         list[str] | UnsetType,
         key(
@@ -165,13 +170,13 @@ class PipelineKeys(_Keys, frozen=True, kw_only=True):
         key("Terraform's directory, relative to this file.", default=".", rule=values.not_empty),
     ] = UNSET
     workspace: Annotated[str | UnsetType, key("Terraform's workspace.", rule=values.workspace)] = UNSET
-    binary: Annotated[Literal["terraform", "tofu"] | UnsetType, key("Which program to run.", holds_everywhere=True)] = (
-        UNSET
-    )
+    binary: Annotated[
+        Literal["terraform", "tofu"] | UnsetType, key("Which program to run, from PATH.", holds_everywhere=True)
+    ] = UNSET
     init: Annotated[
         Literal["auto", "never"] | UnsetType,
         key(
-            "Whether to initialise the directory where it is needed.",
+            "auto: initialise the directory where it is needed. never: one that is not initialised is an error.",
             default="auto",
             environment="TFGUARD_INIT",
             holds_everywhere=True,
@@ -192,7 +197,7 @@ class PipelineKeys(_Keys, frozen=True, kw_only=True):
     vars: Annotated[
         dict[str, Any] | UnsetType,
         key(
-            "Terraform variables; they travel as TF_VAR_*.",
+            "Terraform variables; they travel as TF_VAR_*, never on a command line.",
             name_rule=values.variable_name,
             is_secret=True,
             is_one_value=True,
@@ -212,7 +217,7 @@ class PipelineKeys(_Keys, frozen=True, kw_only=True):
     approve: Annotated[
         Literal["prompt", "auto"] | UnsetType,
         key(
-            "Whether `tfguard run` asks before it applies.",
+            "prompt: `tfguard run` asks before it applies. auto: it does not.",
             default="prompt",
             environment="TFGUARD_APPROVE",
             holds_everywhere=True,
