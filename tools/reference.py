@@ -110,9 +110,9 @@ def _told(group: click.Group, context: click.Context) -> Iterator[str]:
         yield f"### {inside.command_path}\n"
         text = command.help or ""
         example = _EXAMPLE.search(text)
-        usage = " ".join([inside.command_path, *command.collect_usage_pieces(inside)])
-        yield "\n".join(["```", usage, *([f"{example['line'].partition(',')[0]}  # for example"] if example else [])])
-        yield "```\n"
+        yield f"{_code(' '.join([inside.command_path, *command.collect_usage_pieces(inside)]))}\n"
+        if example:
+            yield f"```\n{example['line'].partition(', as ')[0]}\n```\n"
         yield from (f"{' '.join(part.split())}\n" for part in _EXAMPLE.sub("", text).split("\n\n") if part.strip())
         options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
         records = [record for option in options if (record := option.get_help_record(inside))]
