@@ -23,7 +23,7 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test long lint docs bench soak fuzz peers clean needs-terraform parts
+.PHONY: help demo check test long lint docs picture bench soak fuzz peers clean needs-terraform parts
 
 help:
 	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
@@ -32,6 +32,7 @@ help:
 	@echo "make long   run those that make test leaves out: more deliberate faults of the code's own"
 	@echo "make lint   check style and types"
 	@echo "make docs   make the tables of docs/ anew, and build its pages into site/; a lost link is an error"
+	@echo "make picture play make demo, and draw what it shows as docs/picture.svg"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
 	@echo "make soak   simulate, hold, kill and contend for long (MINUTES=60), and tell the figures"
 	@echo "make fuzz   give every parser of strangers' bytes what it does not expect (MINUTES=60)"
@@ -69,6 +70,9 @@ lint: $(VENV)/.installed-test
 docs: $(VENV)/.installed $(VENV)/.installed-docs
 	@$(BIN)/python -m tools.reference
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs --quiet build --strict
+
+picture: needs-terraform $(VENV)/.installed
+	$(BIN)/python -m tools.picture
 
 bench: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators

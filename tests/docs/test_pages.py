@@ -12,6 +12,7 @@ import yaml
 from tests.support.pages import DOCS, README, ROOT, pages
 
 REPOSITORY = "https://github.com/example/tfguard"
+RAW = "https://raw.githubusercontent.com/example/tfguard/main/"
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 
@@ -34,6 +35,8 @@ def test_no_link_leads_nowhere(name: str) -> None:
         if place.startswith(f"{REPOSITORY}/"):
             there = ROOT / re.sub(r"^/(tree|blob)/main/", "", place.removeprefix(REPOSITORY))
             is_there = place == f"{REPOSITORY}/issues" or there.exists()
+        elif place.startswith(RAW):
+            is_there = (ROOT / place.removeprefix(RAW)).exists()
         elif place.startswith("https://"):
             continue
         else:
@@ -58,3 +61,7 @@ def test_every_page_is_in_the_menu_once() -> None:
 
 def test_the_readme_is_read_in_a_few_minutes() -> None:
     assert len(README.splitlines()) <= 150
+
+
+def test_the_readmes_links_work_on_a_package_page_too() -> None:
+    assert [link for link in LINK.findall(README) if not link.startswith("https://")] == []

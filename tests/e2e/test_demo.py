@@ -18,6 +18,7 @@ from demo import bucket, opentofu, runs
 from tests.e2e.conftest import ROOT, base_environ
 from tests.support import parts
 from tests.support.eventually import patience
+from tools import picture
 
 #: What is seen of it, in this order.
 SEEN = (
@@ -56,6 +57,9 @@ def test_the_demo_shows_the_point(tmp_path: Path, has_terraform: bool) -> None:
         assert match, f"{pattern} is not to be seen after {done.stdout[:at]!r}:\n{done.stdout}"
         at = match.end()
     assert "applies of examples/quickstart" in done.stdout or not has_terraform
+    if has_terraform:
+        drawn = picture.shown(picture.PICTURE.read_text(encoding="utf-8"))
+        assert picture.shape(picture.scene(done.stdout)) == picture.shape(drawn), "make picture draws it anew"
     assert ("opentofu.org/docs/intro/install" in done.stdout) is not has_terraform
 
 
