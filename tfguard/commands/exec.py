@@ -1,7 +1,9 @@
 """
 `tfguard exec -- PROGRAM …`: any program while this directory's state lock, or a named lock, is held.
 
-Inside, scripts call tfguard, which finds the lock held by the one around it; a plain Terraform is refused by it.
+Inside, scripts call tfguard, which finds the lock held by the one around it; a plain Terraform is refused by it. Where
+the lock has to be each Terraform's own (azurerm), a plain one inside takes it by itself: every tfguard elsewhere is
+kept out all the time, and a plain Terraform elsewhere while one of these runs.
 """
 
 from __future__ import annotations

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
 
 from tests.support.serving import Request, serving
 from tfguard.backends.azurerm.credentials import Credentials
@@ -126,6 +135,95 @@ def test_an_application_proves_itself_and_gets_a_token(
     assert made.expires_at() is not None
 
 
+@dataclass(frozen=True)
+class Bundle:
+    """A certificate of an application's, and its key, as Azure's portal is given the one and Terraform both."""
+
+    key: rsa.RSAPrivateKey
+    certificate: x509.Certificate
+
+    def pfx(self, password: str = "", key: Any = None) -> bytes:
+        secret = serialization.BestAvailableEncryption(password.encode()) if password else serialization.NoEncryption()
+        return pkcs12.serialize_key_and_certificates(b"app", key or self.key, self.certificate, None, secret)
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    key, name = rsa.generate_private_key(65537, 2048), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "app")])
+    now = datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+    return Bundle(key, builder.sign(key, hashes.SHA256()))
+
+
+@pytest.mark.parametrize("given", ["path", "text"])
+def test_a_certificate_signs_a_proof_for_exactly_where_it_is_sent(
+    entra: Entras, bundle: Bundle, tmp_path: Path, given: str
+) -> None:
+    (tmp_path / "app.pfx").write_bytes(bundle.pfx("hush"))
+    text = base64.b64encode(bundle.pfx("hush")).decode()
+    how = {"certificate": text} if given == "text" else {"certificate_file": str(tmp_path / "app.pfx")}
+
+    made = resolved(entra.access(**APPLICATION, **how, certificate_password="hush", client_secret="for later"))
+
+    form = entra.asked[-1][2]
+    header, claims, signature = form["client_assertion"][0].split(".")
+    thumbprint = bundle.certificate.fingerprint(hashes.SHA1())
+    said, asked = decoded(header), decoded(claims)
+    signed = base64.urlsafe_b64decode(signature + "==")
+    bundle.key.public_key().verify(signed, f"{header}.{claims}".encode(), padding.PKCS1v15(), hashes.SHA256())
+    assert (said["alg"], base64.urlsafe_b64decode(said["x5t"] + "==")) == ("RS256", thumbprint)
+    assert base64.urlsafe_b64decode(said["kid"]) == thumbprint
+    assert (asked["aud"], asked["iss"], asked["sub"]) == (f"{entra.address}/t/oauth2/v2.0/token", "c", "c")
+    assert asked["nbf"] <= time.time() < asked["exp"]
+    assert "client_secret" not in form
+    assert made.sign(ASKED)[1]["Authorization"] == "Bearer token-1"
+
+
+def decoded(part: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(base64.urlsafe_b64decode(part + "=="))
+    return found
+
+
+def test_a_certificate_with_another_password_or_key_is_named_as_such(entra: Entras, bundle: Bundle) -> None:
+    curve = ec.generate_private_key(ec.SECP256R1())
+    named = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "app")])
+    now = datetime.now(timezone.utc)
+    builder = x509.CertificateBuilder(named, named, curve.public_key(), 1, now, now + timedelta(days=1))
+    other = Bundle(bundle.key, builder.sign(curve, hashes.SHA256()))
+
+    for pfx in (bundle.pfx("hush"), other.pfx(key=curve)):
+        with pytest.raises(StoreMisconfigured, match="no PKCS#12 bundle with an RSA key") as refused:
+            resolved(entra.access(**APPLICATION, certificate=base64.b64encode(pfx).decode()))
+        assert all(len(line) <= 120 for line in str(refused.value).splitlines())
+    assert entra.asked == []
+
+
+def test_without_the_extra_it_is_said_what_to_install(
+    entra: Entras, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives", None)
+
+    with pytest.raises(StoreMisconfigured, match=r"pip install 'tfguard\[azurerm\]'"):
+        resolved(entra.access(**APPLICATION, certificate=base64.b64encode(bundle.pfx()).decode()))
+
+
+def test_a_certificate_without_an_application_is_passed_over_as_terraform_does(entra: Entras, bundle: Bundle) -> None:
+    signed(entra.access(certificate=base64.b64encode(bundle.pfx()).decode(), use_msi=True))
+
+    assert entra.asked[-1][1] == "/msi"
+
+
+def test_a_client_id_may_come_from_a_file_and_no_two_are_taken_for_one(entra: Entras, tmp_path: Path) -> None:
+    (tmp_path / "id").write_text("from the file\n")
+    given = {"tenant": "t", "client_secret": "s", "client_file": str(tmp_path / "id")}
+
+    signed(entra.access(**given))
+
+    assert entra.asked[-1][2]["client_id"] == ["from the file"]
+    with pytest.raises(StoreMisconfigured, match="`client_id` and what `client_id_file_path` names"):
+        signed(entra.access(**given, client="another"))
+
+
 @pytest.mark.parametrize(
     ("name", "extra"),
     [
@@ -186,7 +284,9 @@ WRONG: dict[str, tuple[dict[str, Any], tuple[int, bytes] | None, type[TfguardErr
     "no CLI": ({"use_cli": True}, None, StoreDenied, "no Azure CLI"),
     "no group": ({"use_azuread": False}, None, StoreDenied, "no `resource_group_name`"),
     "no base64": ({"access_key": "?"}, None, StoreMisconfigured, "no base64"),
-    "a certificate": ({"certificate_file": "x.pfx", **APPLICATION}, None, TfguardError, "ertificate"),
+    "no certificate": ({"certificate_file": "/no.pfx", **APPLICATION}, None, StoreMisconfigured, "cannot be read"),
+    "no bundle": ({"certificate": "eA==", **APPLICATION}, None, StoreMisconfigured, "no PKCS#12 bundle"),
+    "no base64 of one": ({**APPLICATION, "certificate": "?"}, None, StoreMisconfigured, "base64"),
     "no file": ({"client_secret_file": "/no/such", **APPLICATION}, None, StoreMisconfigured, "cannot be read"),
     "refused": (
         SECRET,

@@ -85,7 +85,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "no container": {"container_name": ""},
     "no key": {"key": None},
     "mars": {"environment": "mars"},
-    "another host": {"metadata_host": "x"},
+    "no host": {"metadata_host": "https://x"},
     "a looked up endpoint": {"lookup_blob_endpoint": True},
     "a number": {"access_key": 1},
 }

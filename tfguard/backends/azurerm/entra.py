@@ -3,18 +3,19 @@ Tokens of Microsoft Entra, in the order in which Terraform asks for them, and th
 
 | order | who we are |
 |---|---|
-| 1 | `client_certificate(_path)`: with azure-identity, which the extra `tfguard[azurerm]` brings |
+| 1 | `client_certificate(_path)`: with what the extra `tfguard[azurerm]` brings |
 | 2 | `client_secret`, or its file |
 | 3 | `use_oidc`: a token of the job's own (given, in a file, or asked for at GitHub or Azure DevOps); AKS's in a file |
 | 4 | `use_msi`: the machine's own identity |
 | 5 | `use_cli`: whoever has signed in with `az` |
 
 The first that is complete is taken; if it fails, none of the later ones is tried. All but the certificate are one
-question over plain HTTP, or one call of `az`.
+question over plain HTTP, or one call of `az`; and the certificate is only how its proof is signed.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import ssl
 import subprocess
@@ -25,6 +26,7 @@ from urllib.parse import quote, urlencode
 
 from tfguard import programs
 from tfguard.backends.azurerm.answers import WHERE_CREDENTIALS_COME_FROM, lines_of
+from tfguard.backends.azurerm.certificate import assertion
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.transport import Request, Response, Transport
@@ -59,15 +61,16 @@ class Entra:
     def token(self, resource: str) -> Found:
         """Return a token for a resource (`https://storage.azure.com`), and when it ends."""
         access = self._access
-        if access.certificate or access.certificate_file:
-            return self._by_certificate(resource)
-        if access.tenant and access.client:
-            if secret := access.client_secret or _read(access.client_secret_file):
-                return self._by_proof(resource, {"client_secret": secret})
-            if (access.use_oidc or access.use_workload_identity) and (assertion := self._assertion()):
-                return self._by_proof(resource, {"client_assertion_type": _ASSERTION, "client_assertion": assertion})
+        client = _only(access.client, access.client_file, "client_id")
+        if access.tenant and client:
+            if access.certificate or access.certificate_file:
+                return self._by_proof(resource, client, self._certified(client))
+            if secret := _only(access.client_secret, access.client_secret_file, "client_secret"):
+                return self._by_proof(resource, client, {"client_secret": secret})
+            if (access.use_oidc or access.use_workload_identity) and (proof := self._assertion()):
+                return self._by_proof(resource, client, _asserted(proof))
         if access.use_msi:
-            return self._by_machine(resource)
+            return self._by_machine(resource, client)
         if access.use_cli:
             return self._by_cli(resource)
         raise _nobody("There are no credentials for Azure.")
@@ -92,22 +95,30 @@ class Entra:
 
     # --- the ways -----------------------------------------------------------------------------------------------
 
-    def _by_proof(self, resource: str, proof: Mapping[str, str]) -> Found:
-        access = self._access
-        url = f"{access.login}/{quote(access.tenant, safe='')}/oauth2/v2.0/token"
+    def _by_proof(self, resource: str, client: str, proof: Mapping[str, str]) -> Found:
         form = {
             "grant_type": "client_credentials",
-            "client_id": access.client,
+            "client_id": client,
             "scope": f"{resource.rstrip('/')}/.default",
             **proof,
         }
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        return self._token_of(Request("POST", url, headers, urlencode(form).encode()))
+        return self._token_of(Request("POST", self._sign_in, headers, urlencode(form).encode()))
+
+    @property
+    def _sign_in(self) -> str:
+        """Where an application of the tenant proves itself."""
+        return f"{self._access.login}/{quote(self._access.tenant, safe='')}/oauth2/v2.0/token"
+
+    def _certified(self, client: str) -> Mapping[str, str]:
+        access = self._access
+        bundle = _bytes_of(access.certificate) if access.certificate else _read_bytes(access.certificate_file)
+        return _asserted(assertion(bundle, access.certificate_password, client, self._sign_in))
 
     def _assertion(self) -> str:
         """The job's own token, which Entra takes for a proof; empty where there is none."""
         access = self._access
-        if given := access.oidc_token or _read(access.oidc_token_file):
+        if given := _only(access.oidc_token, access.oidc_token_file, "oidc_token"):
             return given
         if not access.oidc_request_url or not access.oidc_request_token:
             return ""
@@ -126,15 +137,15 @@ class Entra:
             raise StoreUnavailable("The job's own token cannot be had just now.")
         return found
 
-    def _by_machine(self, resource: str) -> Found:
+    def _by_machine(self, resource: str, client: str) -> Found:
         environ = self._environ
         query = {"resource": resource, "api-version": "2018-02-01"}
         headers = {"Metadata": "true"}
         url = self._access.msi_endpoint or environ.get("IDENTITY_ENDPOINT") or _MSI
         if environ.get("IDENTITY_ENDPOINT") and environ.get("IDENTITY_HEADER"):
             headers, query["api-version"] = {"X-IDENTITY-HEADER": environ["IDENTITY_HEADER"]}, "2019-08-01"
-        if self._access.client:
-            query["client_id"] = self._access.client
+        if client:
+            query["client_id"] = client
         return self._token_of(Request("GET", f"{url}{'&' if '?' in url else '?'}{urlencode(query)}", headers))
 
     def _by_cli(self, resource: str) -> Found:
@@ -145,33 +156,6 @@ class Entra:
         if not isinstance(text, str) or not text:
             raise _nobody("The Azure CLI (az) gave no token.")
         return text, _instant(ends)
-
-    def _by_certificate(self, resource: str) -> Found:
-        try:
-            from azure.identity import CertificateCredential
-        except ImportError as error:
-            raise StoreMisconfigured(
-                "A client certificate for Azure needs more than tfguard was installed with.",
-                "Install it: pip install 'tfguard[azurerm]'. Or use a client secret, OIDC or a managed identity.",
-            ) from error
-        access = self._access
-        try:
-            given = (
-                {"certificate_data": base64_decoded(access.certificate)}
-                if access.certificate
-                else {"certificate_path": access.certificate_file}
-            )
-            credential = CertificateCredential(
-                access.tenant,
-                access.client,
-                password=access.certificate_password or None,
-                authority=access.login.removeprefix("https://"),
-                **cast("Any", given),
-            )
-            found = credential.get_token(f"{resource.rstrip('/')}/.default")
-        except Exception as error:  # noqa: BLE001 - the library's errors have no common root, and may repeat a secret
-            raise _nobody(f"The client certificate for Azure cannot be used ({type(error).__name__}).") from None
-        return str(found.token), datetime.fromtimestamp(found.expires_on, timezone.utc)
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -223,25 +207,45 @@ class Entra:
         return _decoded(result.stdout)
 
 
-def base64_decoded(text: str) -> bytes:
-    """Return the bytes of a certificate's bundle. Raises ValueError."""
-    import base64
+def _asserted(proof: str) -> dict[str, str]:
+    return {"client_assertion_type": _ASSERTION, "client_assertion": proof}
 
-    return base64.b64decode(text, validate=True)
+
+def _only(given: str, path: str, name: str) -> str:
+    """Return what is given, or what its file says, empty where neither is. As Terraform, take no two for one."""
+    read = _read(path)
+    if given and read and given.strip() != read:
+        raise StoreMisconfigured(f"`{name}` and what `{name}_file_path` names are not the same.", "Remove one of them.")
+    return given.strip() or read
 
 
 def _read(path: str) -> str:
     """What a file says, empty where none is named."""
-    if not path:
-        return ""
     try:
-        with open(path, encoding="utf-8") as file:
-            return file.read(_MAX_FILE_BYTES).strip()
-    except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is no text"
-        raise StoreMisconfigured(
-            lines_of(f"The credentials in {printable(path, 60)} cannot be read: {why}.", WHERE_CREDENTIALS_COME_FROM)
-        ) from error
+        return _read_bytes(path).decode().strip() if path else ""
+    except UnicodeError:
+        raise _unreadable(path, "it is no text") from None
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(_MAX_FILE_BYTES)
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "") from error
+
+
+def _unreadable(path: str, why: str) -> StoreMisconfigured:
+    text = f"The credentials in {printable(path, 60)} cannot be read: {why}."
+    return StoreMisconfigured(lines_of(text, WHERE_CREDENTIALS_COME_FROM))
+
+
+def _bytes_of(certificate: str) -> bytes:
+    try:
+        return base64.b64decode(certificate, validate=True)
+    except ValueError:
+        text = "`client_certificate` of the azurerm backend is no base64."
+        raise StoreMisconfigured(lines_of(text, WHERE_CREDENTIALS_COME_FROM)) from None
 
 
 def _decoded(text: bytes) -> dict[str, Any]:

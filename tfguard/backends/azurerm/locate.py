@@ -7,22 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tfguard.backends.attributes import Attributes
+from tfguard.backends.azurerm.clouds import cloud_of
 from tfguard.backends.azurerm.names import FOLDER, GUARD_SUFFIX
 from tfguard.backends.azurerm.spec import AzureAccess, AzureSpec, AzureState
 from tfguard.backends.target import Target
 from tfguard.errors import ConfigError
 from tfguard.text import printable
 
-#: Of each of Azure's clouds: where storage is, who signs in there, and who manages it.
-_CLOUDS = {
-    "public": ("core.windows.net", "https://login.microsoftonline.com", "https://management.azure.com"),
-    "usgovernment": (
-        "core.usgovcloudapi.net",
-        "https://login.microsoftonline.us",
-        "https://management.usgovcloudapi.net",
-    ),
-    "china": ("core.chinacloudapi.cn", "https://login.chinacloudapi.cn", "https://management.chinacloudapi.cn"),
-}
 _TRUE = {"1", "t", "T", "true", "TRUE", "True"}
 
 
@@ -49,6 +40,8 @@ def azure_access(settings: Attributes, directory: Path, environ: Mapping[str, st
 
     Raises:
         ConfigError: No account, or a cloud that nobody knows.
+
+        StoreUnavailable: The `metadata_host` does not say where the cloud is.
     """
 
     def said(name: str, *variables: str) -> str:
@@ -65,29 +58,19 @@ def azure_access(settings: Attributes, directory: Path, environ: Mapping[str, st
         text = said(name, *variables)
         return os.path.join(directory, text) if text else ""
 
-    cloud = (said("environment", "ARM_ENVIRONMENT") or "public").lower()
-    if cloud not in _CLOUDS:
+    if is_on("lookup_blob_endpoint", "ARM_USE_LOOKUP_BLOB_ENDPOINT"):
         raise ConfigError(
-            f"`environment` {printable(cloud, 40)!r} is no cloud of Azure's that tfguard knows.",
-            f"One of: {', '.join(_CLOUDS)}. Another cloud's state can be guarded in named mode.",
-        )
-    suffix, login, management = _CLOUDS[cloud]
-    unknown = {
-        "lookup_blob_endpoint": is_on("lookup_blob_endpoint", "ARM_USE_LOOKUP_BLOB_ENDPOINT"),
-        "metadata_host": bool(said("metadata_host", "ARM_METADATA_HOSTNAME", "ARM_METADATA_HOST")),
-        "client_id_file_path": bool(said("client_id_file_path", "ARM_CLIENT_ID_FILE_PATH")),
-    }
-    for name in (name for name, is_set in unknown.items() if is_set):
-        raise ConfigError(
-            f"`{name}` of the azurerm backend is nothing that tfguard can follow.",
+            "`lookup_blob_endpoint` of the azurerm backend names a blob endpoint that tfguard does not look up.",
             "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: …}",
         )
+    host = said("metadata_host", "ARM_METADATA_HOSTNAME", "ARM_METADATA_HOST")
+    cloud = cloud_of(said("environment", "ARM_ENVIRONMENT") or "public", host, environ)
     is_workload = is_on("use_aks_workload_identity", "ARM_USE_AKS_WORKLOAD_IDENTITY")
     return AzureAccess(
         account=account or settings.required("storage_account_name"),
-        suffix=suffix,
-        login=login,
-        management=management,
+        suffix=cloud.suffix,
+        login=cloud.login,
+        management=cloud.management,
         access_key=said("access_key", "ARM_ACCESS_KEY"),
         sas_token=said("sas_token", "ARM_SAS_TOKEN").removeprefix("?"),
         use_azuread=is_on("use_azuread_auth", "ARM_USE_AZUREAD"),
@@ -95,6 +78,7 @@ def azure_access(settings: Attributes, directory: Path, environ: Mapping[str, st
         subscription=said("subscription_id", "ARM_SUBSCRIPTION_ID"),
         tenant=said("tenant_id", "ARM_TENANT_ID") or (environ.get("AZURE_TENANT_ID", "") if is_workload else ""),
         client=said("client_id", "ARM_CLIENT_ID") or (environ.get("AZURE_CLIENT_ID", "") if is_workload else ""),
+        client_file=path("client_id_file_path", "ARM_CLIENT_ID_FILE_PATH"),
         client_secret=said("client_secret", "ARM_CLIENT_SECRET"),
         client_secret_file=path("client_secret_file_path", "ARM_CLIENT_SECRET_FILE_PATH"),
         certificate=said("client_certificate", "ARM_CLIENT_CERTIFICATE"),

@@ -40,6 +40,7 @@ class AzureAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     subscription: str = ""
     tenant: str = ""
     client: str = ""
+    client_file: str = ""
     client_secret: str = ""
     client_secret_file: str = ""
     certificate: str = ""
