@@ -131,6 +131,35 @@ def test_a_guard_stays_until_what_it_guarded_is_freed(pair, clock, fate):
     assert pair.ids() == [held.id, held.id]
 
 
+@pytest.mark.parametrize("fate", ["before", "after", "throttled"])
+def test_a_takeover_that_had_to_be_begun_anew_still_tells_who_is_dead(pair, clock, fate):
+    dead = pair.leave_behind()
+    expire(pair.acquirer, clock)
+    pair.lock.on("create", fate)
+    for _ in range(4):
+        try:
+            held = pair.acquirer.try_acquire()
+            break
+        except (Busy, StoreUnavailable):
+            pass
+
+    assert held.dead is not None and held.dead.id == dead.id
+
+
+def test_who_came_and_went_in_between_is_the_last_that_matters(pair, clock):
+    pair.leave_behind()
+    expire(pair.acquirer, clock)
+    pair.lock.on("create", "before")
+    with pytest.raises(StoreUnavailable):
+        pair.acquirer.try_acquire()
+    other = Acquirer(pair.stores, draft(), clock).try_acquire()
+    with pytest.raises(Busy):
+        pair.acquirer.try_acquire()
+    other.release()
+
+    assert pair.acquirer.try_acquire().dead is None
+
+
 def test_who_died_between_the_two_halves_of_a_takeover_is_taken_over_in_turn(pair, clock):
     pair.leave_behind()
     expire(pair.acquirer, clock)

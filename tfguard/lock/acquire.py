@@ -119,6 +119,8 @@ class Acquirer:
         self._sent: dict[tuple[int, str], float] = {}
         self._dead: dict[tuple[int, str], LockRecord | None] = {}
         self._doubtful: int | None = None
+        #: From whom we had taken half a lock that we gave back since: if nobody else comes, it is told with the next.
+        self._given_back: LockRecord | None = None
 
     def recall(self, lock_id: str, base: float) -> None:
         """
@@ -151,6 +153,7 @@ class Acquirer:
         except (Busy, TfguardError):
             self._undo(held or self._leftovers())
             raise
+        held[0].dead = next((lease.dead for lease in held if lease.dead), self._given_back)
         return HeldLock(held)
 
     def _leftovers(self) -> list[HeldLease]:
@@ -163,6 +166,7 @@ class Acquirer:
 
     def _undo(self, held: list[HeldLease]) -> None:
         """Give back half a lock. What cannot be deleted now is found and cleared in a later round."""
+        self._given_back = next((lease.dead for lease in held if lease.dead), self._given_back)
         if self._doubtful is not None and self._stores[self._doubtful].needs_guard:
             return  # It may be ours, and nobody else could tell that it is dead: the guard stays, under the same ID.
         for lease in reversed(held):
@@ -257,6 +261,7 @@ class Acquirer:
         if record is None or (index, record.id) in self._sent or self._dies_with_guard(index, record):
             return
         if not self.watches[index].is_expired(self._clock.boottime()):
+            self._given_back = None
             raise Busy(record)
         if not may_take_over(self._policy, record, is_changing=self._draft.is_changing):
             raise Busy(record, is_expired=True)
