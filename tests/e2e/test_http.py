@@ -19,6 +19,7 @@ import pytest
 from tests.conftest import States
 from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
 from tests.e2e.native import APPLY, QUICK_BEATS, work_beside_each_other
+from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
@@ -145,6 +146,31 @@ def test_after_its_job_a_token_can_release_nothing_and_the_next_job_takes_over(s
     assert "The server does not accept this user and password (401)" in result.err, str(result)
     assert held, "nobody could release it"
     assert second.code == 0, str(second)
+    assert made.leftovers() == []
+
+
+def test_a_last_step_frees_what_a_killed_run_has_left_as_long_as_the_jobs_token_counts(
+    stage: Make, job_states: States
+) -> None:
+    """GitLab's after_script has the job's own token; where that counts no more (a job that is over), it is said."""
+    made = stage("gitlab", text=GATED, is_initialised=False)
+    made.states, made.key = job_states, job_states.gitlab()
+    made.write(GATED)
+    made.init()
+    process = made.start_tfguard(*APPLY)
+    made.wait_for_log("begin")
+    kill_all_of(process)
+    made.open_gate()
+
+    job_states.ask("POST", f"{job_states.endpoint}/end-of-job", b"")
+    over = made.tfguard("settle")
+    job_states.ask("POST", f"{job_states.endpoint}/new-job", b"")
+    held = job_states.lock_of(made.key)
+    settled = made.tfguard("settle")
+
+    assert held, "nobody could release it"
+    assert (over.code, "401" in over.err) == (77, True), str(over)
+    assert settled.code == 0, str(settled)
     assert made.leftovers() == []
 
 

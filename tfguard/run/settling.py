@@ -21,7 +21,7 @@ from tfguard.config.options import Options
 from tfguard.git import is_tracked
 from tfguard.jobfiles import own_file, run_record, story
 from tfguard.jobfiles.run_record import RunRecord
-from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, opened
+from tfguard.lock.opened_lock import Changed, OpenedLock, Seen, is_silent, opened, without_repetitions
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder, LockRecord
 from tfguard.process.program import kin_of
@@ -32,7 +32,7 @@ from tfguard.report.reporter import Level, Reporter
 from tfguard.report.run_ended import RunEnded
 from tfguard.run import context
 from tfguard.run.call import Call
-from tfguard.terraform import command_line
+from tfguard.terraform import command_line, data_overlay
 from tfguard.terraform.locate import resolve_target
 from tfguard.terraform.workdir import WorkingDirectory
 
@@ -103,7 +103,8 @@ class Settling:
         shown = [seen for seen in lock.read() if seen.record.id == record.lock_id]
         if not shown:
             return True
-        for seen in shown:
+        # What has no room for a lease lives and dies with its guard, which has one.
+        for seen in without_repetitions(shown):
             if seen.record.lease is None or seen.record.lease.hold_until:
                 raise self._too_late(record, seen.record, "that lock carries no lease of a run")
         try:
@@ -162,6 +163,9 @@ class Settling:
             self._notes.append(text)
             self._report.say("info", "settle.finished", text, lock=self.subject.label, outcome=record.outcome)
         self._tell(record)
+        with contextlib.suppress(errors.TfguardError):
+            environ = {**self._environ, **record.choosers}
+            data_overlay.unlink(WorkingDirectory.at(Path(record.directory), None, environ), record.lock_id)
         run_record.remove(self._path)
 
     def _tell(self, record: RunRecord) -> None:
