@@ -7,11 +7,14 @@ form.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 
 import psutil
 import pytest
@@ -24,8 +27,10 @@ from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
 from tests.support import trees
+from tests.support.authority import Authority
 from tests.support.eventually import eventually
 from tests.support.gitlab_server import ACCESS_TOKEN
+from tests.support.serving import Request, replying
 
 pytestmark = pytest.mark.e2e
 
@@ -204,6 +209,61 @@ def test_what_terraform_could_not_save_is_pushed_under_the_same_lock(stage: Make
     assert made.resources() == ["terraform_data.work"], str(result)
     assert "errored.tfstate" in result.err
     assert not (made.path / "errored.tfstate").exists()
+    assert made.leftovers() == []
+
+
+def test_opentofu_is_held_the_same_and_its_saved_plan_is_given_the_locks_id(stage: Make, tofu: str) -> None:
+    made = stage("gitlab", text=STILL, is_initialised=False)
+    made.environ["TFGUARD_TERRAFORM"] = tofu
+
+    commands = [("init", "-input=false"), ("plan", "-input=false", "-out=p"), ("apply", "-input=false", "p")]
+    results = [made.tfguard(*words) for words in (*commands, ("destroy", "-auto-approve"))]
+    plain = made.run([tofu, "plan", "-input=false", "-no-color"])
+
+    assert [result.code for result in results] == [0] * 4, "\n".join(map(str, results))
+    assert plain.code == 0, str(plain)
+    assert made.leftovers() == []
+
+
+@contextlib.contextmanager
+def knowing_clients(states: States, authority: Authority) -> Iterator[str]:
+    """Let the server be reached over TLS by who has a certificate of this authority's; gives its start of a URL."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.chain("localhost"))
+    context.load_verify_locations(authority.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+
+    def reply(request: Request) -> tuple[int, dict[str, str], bytes]:
+        status, body = states.ask(request.method, states.endpoint + request.path, request.body or None)
+        return status, {"Content-Type": "application/json"}, body
+
+    with replying(reply, context) as address:
+        yield address.replace("http://127.0.0.1", "https://localhost")
+
+
+def test_a_client_certificate_from_the_variables_is_shown_by_both_of_us(
+    stage: Make, states: States, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    key, _, certificate = authority.chain("ci").read_text().partition("-----BEGIN CERTIFICATE")
+    shown = {
+        "TF_HTTP_CLIENT_CA_CERTIFICATE_PEM": authority.file.read_text(),
+        "TF_HTTP_CLIENT_CERTIFICATE_PEM": f"-----BEGIN CERTIFICATE{certificate}",
+        "TF_HTTP_CLIENT_PRIVATE_KEY_PEM": key,
+    }
+    made = stage("gitlab", text=STILL, is_initialised=False)
+    with knowing_clients(states, authority) as address:
+        variables = given_by_environment(made)
+        variables = {name: text.replace(states.endpoint, address) for name, text in variables.items()}
+        made.environ |= variables
+
+        initialised = made.tfguard("init", "-input=false", **shown)
+        applied = made.tfguard(*APPLY, **shown)
+        nobody = made.tfguard("status")
+
+    assert (initialised.code, applied.code) == (0, 0), f"{initialised}{applied}"
+    assert (nobody.code, "Traceback" in nobody.err) == (69, False), str(nobody)
+    assert len(made.resources()) == 2
     assert made.leftovers() == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -37,8 +38,8 @@ def serving(answer: Answer) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def replying(answer: Reply) -> Iterator[str]:
-    """The same with headers."""
+def replying(answer: Reply, context: ssl.SSLContext | None = None) -> Iterator[str]:
+    """The same with headers; with a `context` over TLS, though the address that is given does not say so."""
 
     class Handler(BaseHTTPRequestHandler):
         def serve(self) -> None:
@@ -59,7 +60,13 @@ def replying(answer: Reply) -> Iterator[str]:
         def log_message(self, *facts: object) -> None:
             """Say nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, request: object, client_address: object) -> None:
+            """A client that goes away, or is not let in, is none of our business."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        if context is not None:
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         try:
             yield f"http://127.0.0.1:{server.server_port}"
