@@ -2,7 +2,19 @@
 Azure's blobs as a process of its own: azurite, Microsoft's emulator, behind a proxy that leads nowhere else.
 
 An unmodified Terraform talks to `ACCOUNT.blob.core.windows.net` with TLS: by HTTPS_PROXY it comes here, and by
-SSL_CERT_FILE (`authority.pem` in the folder) it believes what it finds. Prints `LISTENING <port>` of the proxy; ends
+SSL_CERT_FILE (`authority.pem` in the folder) it believes what it finds.
+
+What locks stand on is azurite's own, and documented by Microsoft so (its pages of the Blob service's REST API):
+
+    lease      "Lease Blob": acquire with `x-ms-proposed-lease-id`, 409 where another's is active; freed by its ID alone
+    writes     "Put Blob", "Set Blob Metadata": 412 without the active lease's ID, or with another
+    conditions "Specifying conditional headers": If-Match, If-None-Match: 412; `*` on a blob that is there: azurite 409
+    metadata   "Set Blob Metadata": all of it at once; names have no case
+    signing    "Authorize with Shared Key"
+
+Not azurite's, and so in no test: rights (RBAC), what a lifecycle rule deletes, accounts with a DNS zone of their own.
+
+Prints `LISTENING <port>` of the proxy; ends
 when stdin does. It is started with two words: the path of azurite, and the folder.
 """
 

@@ -1,6 +1,14 @@
 """
 Google Cloud Storage as a process of its own: gcp-storage-emulator, and what it lacks of what locks stand on.
 
+Each rule with its source, of Google's documentation of Cloud Storage:
+
+    conditions  `ifGenerationMatch`, `ifMetagenerationMatch`: else 412 ("Request preconditions")
+    generation  each write gives another, a change of metadata another metageneration ("Object versioning")
+    metadata    a PATCH merges them, null takes one away ("Objects: patch")
+    rights      `storage.objects.…`, 403 where one is denied, 401 for an expired token ("IAM permissions")
+    writes      one a second to one object, else 429 ("Quotas & limits")
+
 The emulator ignores preconditions, serves one request at a time, and answers what is not there with nothing. Here
 preconditions are decided and met under one lock, refusals are Google's, and metadata are merged as Google merges them.
 

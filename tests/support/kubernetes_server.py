@@ -4,6 +4,14 @@ The part of a Kubernetes apiserver that Terraform's locks and states stand on: L
 It answers as kube-apiserver 1.20 was seen to: each change has a new resourceVersion, a write with an old one or with
 another uid is refused, what is refused is told in a Status. Namespaces that begin with `missing` are not there.
 
+Each rule with its source:
+
+    writes     409 Conflict for an old resourceVersion or another uid, AlreadyExists for a second one (Kubernetes' page
+               "API Concepts", "Resource versions"; its API conventions, "Concurrency Control and Consistency")
+    refusals   a Status with reason and code (API conventions, "Response status kind")
+    watch      events from a resourceVersion on ("API Concepts", "Efficient detection of changes")
+    rights     RBAC by verb, resource and name, asked by a SelfSubjectAccessReview ("Authorization Overview")
+
 What a token may do is in the token: `without:update/leases,watch/leases` is denied that, `without:get/leases/NAME` that
 of one name, `expired` everything. Nobody may do nothing; anybody may ask what it may do, and watch one Lease. Prints
 `LISTENING <port>`; ends when stdin does.

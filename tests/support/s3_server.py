@@ -2,7 +2,8 @@
 moto's S3 as a process of its own, with conditional writes that are atomic.
 
 moto checks a condition and then writes, with nothing in between to stop another thread: two creators can win. One lock
-around the writes makes it behave as S3 does. Prints `LISTENING <port>`; ends when stdin does. STS is served too.
+around the writes makes it behave as S3 does (its page "Conditional writes": If-None-Match: * and If-Match, else 412).
+Prints `LISTENING <port>`; ends when stdin does. STS is served too.
 """
 
 from __future__ import annotations
