@@ -38,6 +38,7 @@ TERRAFORMS = frozenset(_TERRAFORMS.split())
 #: tfguard's own options, and the inputs that are handed on by them; one that may be given again has a value a line.
 FLAGS = {
     "--config": "CONFIG",
+    "--expect": "EXPECT",
     "--lock-timeout": "LOCK_TIMEOUT",
     "--report": "REPORT",
     "--report-limit": "REPORT_LIMIT",

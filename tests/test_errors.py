@@ -24,6 +24,7 @@ EXIT_CODES = {
     "ActionDenied": (77, "store-error"),
     "ConfigError": (78, "config-error"),
     "NotInitialised": (78, "config-error"),
+    "PlanChanged": (78, "plan-changed"),
     "SurroundingsError": (78, "config-error"),
     "StoreMisconfigured": (78, "config-error"),
     "RunTimeout": (124, "run-timeout"),
@@ -62,12 +63,13 @@ def test_every_outcome_is_an_errors_or_a_runs():
 
 
 def test_one_status_means_one_outcome():
-    """A script that sees the status knows the outcome; why a lock was not to be had is told apart."""
+    """A script that sees the status knows the outcome; why nothing was begun is told apart."""
     outcomes: dict[int, set[str]] = {}
     for code, outcome in EXIT_CODES.values():
         outcomes.setdefault(code, set()).add(outcome)
 
     assert outcomes.pop(75) == {"lock-timeout", "takeover-refused"}
+    assert outcomes.pop(78) == {"config-error", "plan-changed"}
     assert all(len(names) == 1 for names in outcomes.values())
 
 

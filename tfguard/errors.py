@@ -5,6 +5,7 @@ Everything that can go wrong, one class per thing that a caller or a person does
     ├── UsageError                     64  usage-error     the command line is wrong
     ├── ConfigError                    78  config-error    tfguard.yml, or the directory, cannot be used as it is
     │   ├── NotInitialised             78  config-error    `init` has not been run in the directory
+    │   ├── PlanChanged                78  plan-changed    it is not the plan that `--expect` names
     │   ├── SurroundingsError          78  config-error    a full disk, a limit, a folder that may not be entered
     │   └── StoreMisconfigured         78  config-error    the table or bucket is missing or of another shape
     ├── StoreUnavailable               69  store-error     no usable answer: network, throttling, 5xx
@@ -43,6 +44,7 @@ class Outcome(str, Enum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     PLAN_STALE = "plan-stale"
+    PLAN_CHANGED = "plan-changed"
     LOCK_TIMEOUT = "lock-timeout"
     TAKEOVER_REFUSED = "takeover-refused"
     LOCK_LOST = "lock-lost"
@@ -117,6 +119,12 @@ class ConfigError(TfguardError):
 
 class NotInitialised(ConfigError):
     """`init` has not been run in this directory."""
+
+
+class PlanChanged(ConfigError):
+    """What would be done is not what was reviewed: nothing of it has been done, and somebody has to look again."""
+
+    outcome = Outcome.PLAN_CHANGED
 
 
 class SurroundingsError(ConfigError):

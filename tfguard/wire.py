@@ -64,6 +64,11 @@ def publish(value: object, enc_hook: Callable[[Any], Any] | None = None) -> byte
         return msgspec.json.encode(_each_text(msgspec.to_builtins(value, enc_hook=enc_hook), valid))
 
 
+def canonical(value: object) -> bytes:
+    """Return the one line of JSON that stands for a value, whatever the order of the names in it. Of true text only."""
+    return msgspec.json.encode(value, order="deterministic")
+
+
 def printable_json(value: object, *, is_compact: bool = False) -> str:
     """Return JSON for people and programs, harmless to a terminal and to a CI's log on its way; indented, or a line."""
     line = publish(value)

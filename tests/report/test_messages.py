@@ -25,6 +25,7 @@ from tfguard.lock.store import Holder, Lease, LockRecord
 from tfguard.report.messages import phrases, running, starting, waiting
 from tfguard.report.messages.phrases import Subject
 from tfguard.report.run_ended import RunEnded
+from tfguard.terraform.fingerprint import Difference
 
 SNAPSHOTS = Path(__file__).parent / "messages"
 #: Read here: a test finds its environment scrubbed.
@@ -158,6 +159,17 @@ CASES: dict[str, str] = {
     "workspace_not_found": starting.workspace_not_found("prod/network", "blue"),
     "init_retried": starting.init_retried("prod/network"),
     "patterns_left_out": starting.patterns_left_out("prod/network"),
+    "plan_changed": starting.plan_changed(
+        "prod/network",
+        f"p1-{'0' * 40}",
+        Difference(gone=("aws_vpc.old",), new=("aws_vpc.new",), changed=("aws_a.b", "aws_a.c", "aws_a.d", "aws_a.e")),
+        (),
+    ),
+    "plan_changed-unnamed": starting.plan_changed(
+        "prod/network", f"p1-{'0' * 40}", None, ("aws_vpc.main", "output.id")
+    ),
+    "plan_changed-to-none": starting.plan_changed("prod/network", f"p1-{'0' * 40}", None, ()),
+    "plan_unreadable": starting.plan_unreadable("prod/network"),
     "nothing_to_apply": starting.nothing_to_apply("prod/network"),
     "not_approved": starting.not_approved("prod/network"),
     "unexpected": starting.unexpected(ValueError("not\nexpected")),

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 OWN = frozenset({"run", "exec", "doctor", "status", "history", "hold", "config", "bootstrap", "unlock", "settle"}) | {
     "completion"
 }
+#: What applies a plan that may have been reviewed.
+_EXPECTING = (("apply",), ("destroy",), ("run",))
 #: What Terraform answers with its help, as it does no word at all.
 _ASKING_FOR_HELP = frozenset({"help", "-h", "-help", "--help"})
 #: How alike a word must be to one of ours to be a slip of it.
@@ -149,6 +151,8 @@ def _dispatch(words: list[str], environ: Mapping[str, str], teller: _Teller) -> 
     teller.listen(log.choose_format(found.log_format, environ), found.verbosity)
     if found.reports or found.report_limit:
         teller.listen(log.choose_format(found.log_format, environ), found.verbosity, _reports(found))
+    if found.expect and (found.is_raw or found.command[:1] not in _EXPECTING):
+        raise UsageError("--expect goes with apply, destroy and run.", "For example: tfguard --expect plan.json apply")
     if not (found.is_raw or found.stands_for) and found.command[:1] and found.command[0] in OWN:
         return _run_own(found, environ, teller)
     if not (found.is_raw or found.stands_for):

@@ -38,6 +38,8 @@ Options, before the command:
   --log-format FORMAT      console or json
   --report FILE            write a report of the run to FILE.md or FILE.json
   --report-limit BYTES     its largest size: 65000 fits a comment
+  --expect FINGERPRINT     apply only what was reviewed: its plan's fingerprint, or its
+                           report (FILE.json)
   --ignore-errored-state   run even if an earlier run's state is still to be saved
   --verbose, --quiet       say more, or less
   --version                show tfguard's and Terraform's

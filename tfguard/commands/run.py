@@ -6,16 +6,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
-from collections.abc import Iterator
-from pathlib import Path
-
 from tfguard.errors import ConfigError, Outcome, TfguardCommand, UsageError
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
+from tfguard.run.expected import plan_file, read_expectation
 from tfguard.run.initialise import initialise, pinned
-from tfguard.run.look import Footing, private_folder
+from tfguard.run.look import Footing
 from tfguard.run.session import Session, guarded
 from tfguard.run.steps import Steps, check_arguments
 from tfguard.terraform import command_line
@@ -61,17 +57,14 @@ def _run_steps(session: Session) -> RunEnded:
     steps: list[str] = [step for step in context.settings.steps if step != "init"]
     for step in steps:
         check_arguments(context, step)
+    given = session.context.options.expect
+    expected = read_expectation(given) if given else None
+    if expected and "apply" not in steps:
+        raise UsageError("--expect is for what is applied, and the pipeline's steps have no apply.")
     invocation = command_line.parse(("apply",) if "apply" in steps else ("plan",), context.environ)
 
     def body(footing: Footing) -> int:
-        with _plan_file(session) as path:
-            return Steps(session.front, footing, path).run(steps)
+        with plan_file(session.front) as path:
+            return Steps(session.front, footing, path, expected).run(steps)
 
     return session.run(lambda: session.task(invocation, is_plan="apply" not in steps), body)
-
-
-@contextlib.contextmanager
-def _plan_file(session: Session) -> Iterator[Path]:
-    """A place for the plan in a folder that only we can enter: a plan holds secrets in clear."""
-    with tempfile.TemporaryDirectory(prefix="plan-", dir=private_folder(session.front)) as folder:
-        yield Path(folder, "tfplan")

@@ -30,6 +30,7 @@ VALUED = {
     "--log-format": "log_format",
     "--terraform": "terraform",
     "--report-limit": "report_limit",
+    "--expect": "expect",
 }
 #: The one that may be given again, as often as one likes.
 REPORT = "--report"
@@ -55,6 +56,7 @@ _EXAMPLES = {
     "--terraform": "--terraform /usr/bin/terraform",
     "--report": "--report plan.md",
     "--report-limit": "--report plan.md --report-limit 65000",
+    "--expect": "--expect plan.json",
     **{name: f"{name} {flag.example}" for name, (_, flag) in KEY_FLAGS.items()},
 }
 #: Behind a command they are out of place. Terraform itself has flags with the names of the others.
@@ -84,6 +86,7 @@ class Options:
     ignores_errored: bool = False
     reports: tuple[str, ...] = ()
     report_limit: str | None = None
+    expect: str | None = None
     key_flags: tuple[tuple[str, str], ...] = ()
     command: tuple[str, ...] = field(default=())
 

@@ -15,6 +15,7 @@ import msgspec
 
 from tfguard.jobfiles import own_file, run_record
 from tfguard.jobfiles.run_record import STORY_SUFFIX, ProcessMark
+from tfguard.terraform.fingerprint import Fingerprint
 from tfguard.terraform.plan_json import PlannedChanges
 from tfguard.wire import pack, unpack
 
@@ -47,6 +48,7 @@ class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     notes: list[str] = []
     queued: list[str] = []
     changes: PlannedChanges | None = None
+    fingerprint: Fingerprint | None = None
     files: PlanFiles | None = None
     reports: tuple[ReportFile, ...] = ()
     holder: str = ""

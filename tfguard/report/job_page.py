@@ -34,6 +34,7 @@ from tfguard.outlet import outlet
 from tfguard.report import log, summary
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
+from tfguard.terraform.fingerprint import Fingerprint
 from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
 from tfguard.text import valid
 from tfguard.wire import publish
@@ -239,6 +240,7 @@ class JobPage:
             notes=tuple(self.story.notes),
             holder=self.story.holder,
             files=self.story.files,
+            fingerprint=self.story.fingerprint,
         )
 
     def _changes(self, text: str) -> PlannedChanges | None:
@@ -281,6 +283,12 @@ class JobPage:
         if self.platform is not None and self.story.files is not None and changes is not None:
             folder = Path(self.story.files.shown).parent
             self.platform.show_changes(changes.add, changes.change, changes.destroy, folder)
+
+    @_harmless(_nothing)
+    def take_fingerprint(self, found: Fingerprint | None) -> None:
+        """Take the fingerprint of the plan that has just been made, or is to be applied."""
+        self.story.fingerprint = found
+        self._keep()
 
 
 def is_data(words: Sequence[str]) -> bool:

@@ -44,6 +44,7 @@ OUTPUTS: Mapping[str, Callable[[summary.Page], object]] = {
     "fencing-token": lambda page: page.token,
     "waited-seconds": lambda page: page.waited_seconds,
     "held-seconds": lambda page: page.held_seconds,
+    "fingerprint": lambda page: page.fingerprint and page.fingerprint.text,
 }
 
 

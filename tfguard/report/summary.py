@@ -24,6 +24,7 @@ from tfguard.jobfiles.story import PlanFiles
 from tfguard.jobfiles.transcript import left_out
 from tfguard.report.headline import counts, headline
 from tfguard.report.resources import listed
+from tfguard.terraform.fingerprint import Fingerprint
 from tfguard.terraform.plan_json import PlannedChanges
 from tfguard.terraform.plan_text import read_blocks, read_done
 from tfguard.text import printable, valid
@@ -66,6 +67,7 @@ class Page(msgspec.Struct, frozen=True):
     holder: str = ""
     files: PlanFiles | None = None
     command: str = ""
+    fingerprint: Fingerprint | None = None
 
 
 def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
@@ -73,7 +75,7 @@ def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
     text = plain(page.text)
     parts = [_head(page)]
     # Half of what is left: a huge part must not push out the next.
-    for make, share in ((_notes, 2), (_counts, 2), (_resources, 2), (_error, 2), (_output, 1)):
+    for make, share in ((_notes, 2), (_counts, 2), (_fingerprint, 1), (_resources, 2), (_error, 2), (_output, 1)):
         part = make(page, text, _room(parts, limit_bytes) // share)
         if part and _size(_joined([*parts, part])) <= limit_bytes:
             parts.append(part)
@@ -97,6 +99,8 @@ def render_json(page: Page, limit_bytes: int = LIMIT_BYTES) -> bytes:
 
     text, notes, error, changes = facts["text"], facts["notes"], facts["first_error"], facts["changes"]
     shorten(facts, "text", _size(text), lambda limit: cut(text, limit))
+    parts = list(facts["fingerprint_parts"].items())
+    shorten(facts, "fingerprint_parts", len(parts), lambda count: dict(parts[:count]) if count == len(parts) else {})
     if changes is not None:
         resources = changes["resources"]
         shorten(changes, "resources", len(resources), lambda count: resources[:count])
@@ -213,6 +217,10 @@ def _counts(page: Page, text: str, _room: int) -> str:
     return f"{_told(changes)}." if changes.has_changes or changes.is_done else "No changes."
 
 
+def _fingerprint(page: Page, _text: str, _room: int) -> str:
+    return f"<p>Fingerprint: {_code(page.fingerprint.text)}</p>" if page.fingerprint else ""
+
+
 def _told(changes: PlannedChanges) -> str:
     lost, rest = counts(changes)
     return ", ".join(filter(None, [f"**{lost}**" if lost else "", rest])) or "nothing to add, change or destroy"
@@ -316,6 +324,8 @@ def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
         "fencing_token": page.token,
         "waited_seconds": page.waited_seconds,
         "held_seconds": page.held_seconds,
+        "fingerprint": page.fingerprint.text if page.fingerprint else "",
+        "fingerprint_parts": dict(page.fingerprint.parts) if page.fingerprint else {},
         "changes": _changes(page.changes),
         "notes": [plain(note) for note in page.notes[-_MAX_NOTES:]],
         "first_error": cut(first_error(text), limit_bytes // 4) if page.outcome != "succeeded" else "",

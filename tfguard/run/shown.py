@@ -10,6 +10,7 @@ import contextlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from msgspec import structs
 
@@ -20,6 +21,8 @@ from tfguard.report.job_page import JobPage, is_data
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.context import Context
 from tfguard.terraform.command_line import Invocation
+from tfguard.terraform.fingerprint import read_fingerprint
+from tfguard.terraform.plan_file import read_lineage
 
 _CHANGES = 2
 #: What these are with `-destroy`.
@@ -115,6 +118,20 @@ def _reachable(path: str) -> str | None:
     return os.path.realpath(path) if path.startswith(("/dev/", "/proc/")) else path
 
 
+def show(front: Front, context: Context, plan: str, environ: Mapping[str, str], target: int) -> bytes:
+    """
+    Let Terraform show a saved plan as JSON into an open file of ours; return that, empty where it cannot.
+
+    Raises OSError, TfguardError, Refused.
+    """
+    bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
+    words = [*context.terraform, "show", "-json", plan]
+    shown = front.run(words, directory=str(context.directory), environ=bare, stdout=target)
+    os.lseek(target, 0, os.SEEK_SET)
+    with open(target, "rb", closefd=False) as file:  # Not by its name: others may write to a job's folder.
+        return file.read() if shown == 0 else b""
+
+
 def _read(
     front: Front,
     context: Context,
@@ -125,19 +142,15 @@ def _read(
     *,
     is_refresh_only: bool,
 ) -> None:
-    """Let Terraform show the saved plan as JSON into a file of ours. What cannot be read is left out."""
-    bare = {name: value for name, value in environ.items() if not name.startswith("TF_CLI_ARGS")}
-    words = [*context.terraform, "show", "-json", files.plan]
+    """Take from a saved plan what it will do. What cannot be read is left out."""
     with contextlib.suppress(OSError, TfguardError, Refused):
         if page.platform is not None:
             os.chmod(files.plan, 0o600)
         target = os.open(files.shown, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
         try:
             os.fchmod(target, 0o600)  # It may have been there.
-            shown = front.run(words, directory=str(context.directory), environ=bare, stdout=target)
-            os.lseek(target, 0, os.SEEK_SET)
-            with open(target, "rb", closefd=False) as file:  # Not by its name: others may write to a job's folder.
-                text = file.read() if shown == 0 else b""
+            text = show(front, context, files.plan, environ, target)
         finally:
             os.close(target)
         page.take_changes(text, status=status, is_refresh_only=is_refresh_only)
+        page.take_fingerprint(read_fingerprint(text, read_lineage(Path(files.plan))))

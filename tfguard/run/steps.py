@@ -12,6 +12,7 @@ from tfguard.process.front import Front
 from tfguard.report.messages import starting
 from tfguard.report.reporter import Level
 from tfguard.run.context import Context
+from tfguard.run.expected import Expected, check
 from tfguard.run.look import Footing
 from tfguard.run.shown import run_on_page
 from tfguard.run.terraform_command import child_arguments
@@ -37,22 +38,26 @@ def check_arguments(context: Context, step: str) -> None:
 
 
 class Steps:
-    """The steps that run under the lock."""
+    """The steps that run under the lock. With an `expected` plan, an apply is planned first, and is that plan's."""
 
-    def __init__(self, front: Front, footing: Footing, plan_file: Path) -> None:
+    def __init__(self, front: Front, footing: Footing, plan_file: Path, expected: Expected | None = None) -> None:
         self._front = front
         self._context = footing.context
         self._footing = footing
         self._plan_file = plan_file
+        self._expected = expected
         self._has_run = False
 
     def run(self, steps: list[str]) -> int:
         """Run them in their order, as long as there is a reason to; return the exit status of the last."""
-        if "plan" not in steps:
+        if "plan" not in steps and self._expected is None:
             return self._apply_unplanned()
         status = self._plan(is_last="apply" not in steps)
         if "apply" not in steps:
             return 0 if status == _CHANGES else status
+        if self._expected is not None and status in (0, _CHANGES):
+            self._footing.check()
+            check(self._front, self._footing, self._plan_file, self._footing.environ, self._expected)
         if status == 0:
             self._say("info", starting.nothing_to_apply(self._context.label()))
             return 0
@@ -92,7 +97,7 @@ class Steps:
         return run_on_page(self._front, self._context, invocation, argv, environ, is_last=is_last)
 
     def _is_approved(self) -> bool:
-        if self._context.settings.approve == "auto":
+        if self._context.settings.approve == "auto" or self._expected is not None:
             return True
         return self._front.ask(starting.approval_question(self._context.label())) == "yes"
 

@@ -55,7 +55,7 @@ def run_command(call: Call) -> RunEnded | int:
             _tell_of_no_lock(context, invocation)
             become_terraform(context, invocation.argv, _environ(context))
     with guarded(call, context) as session:
-        return _run(session, _for_pipeline(session.context))
+        return _run(session, for_pipeline(session.context))
 
 
 def become_terraform(
@@ -114,7 +114,7 @@ def _left(context: Context, footing: Footing) -> float:
     return max(0.0, context.settings.terms.timeout_seconds - footing.held.waited_seconds)
 
 
-def _for_pipeline(context: Context) -> Invocation:
+def for_pipeline(context: Context) -> Invocation:
     """The command line with the pipeline's own arguments put first, so that the user's win."""
     found = command_line.parse(context.options.command, context.environ)
     if not context.settings.pipeline or not found.words:

@@ -8,7 +8,9 @@ What we cannot read — a cloud plan, an encrypted one, anything else — comes 
 
 from __future__ import annotations
 
+import contextlib
 import stat
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -26,12 +28,18 @@ _MAX_BACKEND_BYTES = 1024 * 1024
 _PLAN_BACKEND, _PLAN_TIMESTAMP = 13, 21
 _BACKEND_TYPE, _BACKEND_CONFIG, _BACKEND_WORKSPACE = 1, 2, 3
 _DYNAMIC_VALUE_MSGPACK = 1
+#: The members of the zip: the plan, and the state that it was made on.
+_PLAN, _STATE = "tfplan", "tfstate"
 
 
 class UnreadablePlan(msgspec.Struct, frozen=True):
     """Why a file is not a plan that we can read, for people."""
 
     reason: str
+
+
+class _State(msgspec.Struct):
+    lineage: str = ""
 
 
 class _Malformed(Exception):
@@ -66,6 +74,16 @@ def read_planned_at(path: Path) -> datetime | None:
         return None
 
 
+def read_lineage(path: Path) -> str:
+    """The lineage of the state that the plan at `path` was made on; empty where that was none, or it does not say."""
+    try:
+        with path.open("rb") as file:
+            state = msgspec.json.decode(_read_member(file, _STATE), type=_State)
+    except (_Malformed, OSError, msgspec.DecodeError, UnicodeError, RecursionError):
+        return ""
+    return state.lineage
+
+
 def _foreign(path: Path) -> str:
     with path.open("rb") as file:
         head = file.read(4096)
@@ -75,15 +93,30 @@ def _foreign(path: Path) -> str:
 
 
 def _read_field(file: IO[bytes], wanted: int) -> bytes:
-    # Only `apply FILE` needs these: every other start of tfguard goes without.
+    with _opened(file, _PLAN) as member:
+        return _find_field(_Reader(member), wanted)
+
+
+def _read_member(file: IO[bytes], name: str) -> bytes:
+    with _opened(file, name) as member:
+        content = member.read(_MAX_PLAN_BYTES + 1)
+        if len(content) > _MAX_PLAN_BYTES:
+            raise _Malformed("too large")
+        return content
+
+
+@contextlib.contextmanager
+def _opened(file: IO[bytes], name: str) -> Iterator[IO[bytes]]:
+    """Open a member of the zip. Whatever is broken about it, while it is read too, is _Malformed."""
+    # Few calls need these: every other start of tfguard goes without.
     import struct
     import zipfile
     import zlib
 
     broken = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, ValueError, OverflowError)
     try:
-        with zipfile.ZipFile(file) as archive, archive.open("tfplan") as member:
-            return _find_field(_Reader(member), wanted)
+        with zipfile.ZipFile(file) as archive, archive.open(name) as member:
+            yield member
     except (*broken, RuntimeError, NotImplementedError) as error:
         raise _Malformed(type(error).__name__) from error
 

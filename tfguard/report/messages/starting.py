@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tfguard.report.messages.phrases import first_line, fit, say, word
+from tfguard.terraform.fingerprint import Difference
 from tfguard.text import printable
 
 
@@ -121,6 +122,41 @@ def approval_question(label: str) -> str:
 def nothing_to_apply(label: str) -> str:
     """`tfguard run` ends here."""
     return say(label, "the plan has no changes: nothing to apply.")
+
+
+def plan_unreadable(label: str) -> str:
+    """Whether it is the reviewed plan cannot be said: exit 78."""
+    return say(
+        label,
+        "Terraform does not show what the plan will do, so it cannot be compared: nothing was applied.",
+        "What it said is above, if anything. The directory may have to be initialised: init",
+    )
+
+
+def plan_changed(label: str, found: str, difference: Difference | None, planned: Sequence[str]) -> str:
+    """`--expect` names another plan: exit 78. Without its report nobody knows what was in that one."""
+    if difference is None:
+        names = _named("now", planned) if planned else "no changes now"
+        told = f"Planned: {names}."
+    else:
+        groups = [("new", difference.new), ("no longer", difference.gone), ("otherwise", difference.changed)]
+        told = f"Planned: {'; '.join(_named(how, names) for how, names in groups if names)}."
+    return say(
+        label,
+        "the plan is not the one that was reviewed: nothing was applied.",
+        told,
+        f"Review it again. The fingerprint of this one: {found}",
+    )
+
+
+#: So many names are told, each so long at most.
+_MAX_NAMES, _MAX_NAME = 2, 40
+
+
+def _named(how: str, names: Sequence[str]) -> str:
+    shown = ", ".join(printable(name, _MAX_NAME) for name in names[:_MAX_NAMES])
+    more = len(names) - _MAX_NAMES
+    return f"{how} {shown}" + (f" and {more} more" if more > 0 else "")
 
 
 def not_approved(label: str) -> str:

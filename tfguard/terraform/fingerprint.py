@@ -1,0 +1,167 @@
+"""
+A fingerprint of what a plan will do, so that an apply can make sure that it does just that.
+
+It is made of `terraform show -json`: of each resource that is not left alone its actions and its values before and
+after, its provider's configuration and its provisioners as they are written, and of each output its change. What says
+nothing of what will be done is left out: times, versions, drift, what stays as it is.
+
+A fingerprint is shown to everybody, and a short secret could be guessed from a plain hash. So it is keyed with the
+lineage of the state: a random number that only the state and its plans hold, and who can read those reads the secrets
+as they are. Where there is no state yet, or the plan is encrypted, there is no key: then what is marked sensitive does
+not count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from tfguard.wire import canonical
+
+#: What a fingerprint looks like. The number changes with what goes into it.
+PATTERN = re.compile(r"p1-[0-9a-f]{40}")
+_PART_DIGITS = 12
+_ALONE: tuple[list[str], ...] = ([], ["no-op"])
+#: Of a resource's change in the plan, beside what is done to its values.
+_FACTS = ("address", "previous_address", "deposed", "mode", "type", "provider_name")
+#: In what is called with `count` or `for_each`, the keys. A text among them may hold brackets.
+_KEYS = re.compile(r'\[(?:"(?:[^"\\]|\\.)*"|\d+)\]')
+
+
+class Fingerprint(msgspec.Struct, frozen=True):
+    """`text` stands for the whole plan; `parts`: of each of its changes, by its name, a short digest."""
+
+    text: str
+    parts: dict[str, str] = {}
+
+    def difference(self, before: Mapping[str, str]) -> Difference:
+        """Say what is not as in another plan, which has these `parts`."""
+        both = self.parts.keys() & before.keys()
+        return Difference(
+            gone=tuple(sorted(before.keys() - self.parts.keys())),
+            new=tuple(sorted(self.parts.keys() - before.keys())),
+            changed=tuple(sorted(name for name in both if self.parts[name] != before[name])),
+        )
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """The names of changes that are no longer planned, that were not planned before, and that are planned otherwise."""
+
+    gone: tuple[str, ...] = ()
+    new: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+class _Module(msgspec.Struct):
+    resources: list[dict[str, Any]] = []
+    module_calls: dict[str, _Call] = {}
+
+
+class _Call(msgspec.Struct):
+    module: _Module = msgspec.field(default_factory=_Module)
+
+
+class _Configuration(msgspec.Struct):
+    provider_config: dict[str, dict[str, Any]] = {}
+    root_module: _Module = msgspec.field(default_factory=_Module)
+
+
+class _Plan(msgspec.Struct):
+    resource_changes: list[dict[str, Any]]
+    output_changes: dict[str, dict[str, Any]] = {}
+    deferred_changes: list[Any] = []
+    action_invocations: list[Any] = []
+    configuration: _Configuration = msgspec.field(default_factory=_Configuration)
+
+
+class _Shown(msgspec.Struct):
+    """What every plan shows. One without resources has no list of their changes."""
+
+    format_version: str
+    configuration: dict[str, Any]
+
+
+def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
+    """
+    Make the fingerprint of what `terraform show -json PLAN` printed; None if it is no such thing. Never raises.
+
+    `lineage`: of the state that it was planned on, empty where there is none.
+    """
+    # A number stays as it was written: half of its digits are another number.
+    decoder = msgspec.json.Decoder(dict[str, Any], float_hook=lambda number: ("number", number))
+    try:
+        plan = decoder.decode(text)
+        msgspec.convert(plan, _Shown)
+        found = msgspec.convert({"resource_changes": [], **plan}, _Plan)
+        parts = dict(_parts(found, hides=not lineage))
+    except (msgspec.MsgspecError, RecursionError, UnicodeError, LookupError, AttributeError, TypeError):
+        return None
+    key = b"tfguard plan " + lineage.encode()
+    digests = {name: _digest(key, [name, part]) for name, part in parts.items()}
+    whole = _digest(key, sorted(digests.items()))
+    return Fingerprint(f"p1-{whole[:40]}", {name: digest[:_PART_DIGITS] for name, digest in digests.items()})
+
+
+def _digest(key: bytes, value: Any) -> str:
+    return hmac.new(key, canonical(value), hashlib.sha256).hexdigest()
+
+
+def _parts(plan: _Plan, *, hides: bool) -> Iterator[tuple[str, Any]]:
+    changed = set()
+    for each in plan.resource_changes:
+        change = each.get("change", {})
+        has_moved = each.get("previous_address", each["address"]) != each["address"]
+        if change.get("actions", []) in _ALONE and not has_moved and change.get("importing") is None:
+            continue
+        changed.add(_KEYS.sub("", each["address"]))
+        name = each["address"] + (f" (deposed {each['deposed']})" if each.get("deposed") else "")
+        yield name, [{fact: each.get(fact) for fact in _FACTS}, _bare(change) if hides else change]
+    for name, change in plan.output_changes.items():
+        if change.get("actions", []) not in _ALONE:
+            yield f"output.{name}", _bare(change) if hides else change
+    for kind, more in (("deferred", plan.deferred_changes), ("action", plan.action_invocations)):
+        for number, each in enumerate(more if not hides else []):
+            yield f"{kind} {number}", each
+    yield from _configured(plan.configuration, changed)
+
+
+def _configured(written: _Configuration, changed: set[str]) -> Iterator[tuple[str, Any]]:
+    """What is done to a resource also follows from what its values do not show: where, and with what beside it."""
+    providers = set()
+    for address, resource in _resources(written.root_module, ""):
+        if address not in changed:
+            continue
+        providers.add(resource.get("provider_config_key"))
+        if resource.get("provisioners"):
+            yield f"provisioners of {address}", resource["provisioners"]
+    for key, provider in written.provider_config.items():
+        if key in providers and provider.get("expressions"):
+            yield f"provider {key}", provider["expressions"]
+
+
+def _resources(module: _Module, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for each in module.resources:
+        yield prefix + each["address"], each
+    for name, call in module.module_calls.items():
+        yield from _resources(call.module, f"{prefix}module.{name}.")
+
+
+def _bare(change: Mapping[str, Any]) -> dict[str, Any]:
+    """A change without what is marked sensitive in it."""
+    masks = {side: change.get(f"{side}_sensitive") for side in ("before", "after")}
+    return {**change, **{side: _masked(change.get(side), mask) for side, mask in masks.items()}}
+
+
+def _masked(value: Any, mask: Any) -> Any:
+    if mask is True:
+        return None
+    if isinstance(value, dict) and isinstance(mask, dict):
+        return {name: _masked(item, mask.get(name)) for name, item in value.items()}
+    if isinstance(value, list) and isinstance(mask, list):
+        return [_masked(item, mask[at] if at < len(mask) else None) for at, item in enumerate(value)]
+    return value
