@@ -198,6 +198,8 @@ def run_words(environ: Mapping[str, str]) -> list[str]:
         raise Refused(
             f"there is no command {words[0][:_MAX_WORD]!r}.\nFor example, `command: plan`; flags go into `args`."
         )
+    if _input(environ, "COMMENT") not in ("", "true", "false"):
+        raise Refused("`comment` is neither true nor false.\nGive `comment: true`, or leave it out.")
     if pipeline and _input(environ, "WORKSPACE"):
         raise Refused(
             "`pipeline` and `workspace` contradict each other.\nThe pipeline names its workspace in tfguard.yml."
@@ -217,7 +219,9 @@ def own_options(environ: Mapping[str, str]) -> list[str]:
 
 
 def choose(environ: os._Environ[str]) -> None:
-    """Hand on what has no flag; whatever is an input is no business of Terraform's."""
+    """Hand on what has no flag; whatever is an input is no business of Terraform's, a token least of all."""
+    if _input(environ, "COMMENT") == "true":
+        environ["TFGUARD_COMMENT"], environ["TFGUARD_COMMENT_TOKEN"] = "1", _input(environ, "GITHUB_TOKEN")
     for variable, name in VARIABLES.items():
         if _input(environ, name):
             environ[variable] = _input(environ, name)

@@ -148,6 +148,7 @@ def test_settle_tells_the_story_of_a_run_step_that_was_killed(job: Callable[...,
         ({"command": "plan", "install": "never"}, "no tfguard on PATH"),
         ({"command": "plan", "working-directory": "nowhere"}, "working-directory nowhere"),
         ({"command": "plan", "python-path": "/no/python"}, "actions/setup-python"),
+        ({"command": "plan", "comment": "yes"}, "`comment` is neither true nor false"),
     ],
 )
 def test_bad_input_is_one_annotation_that_says_what_to_do(

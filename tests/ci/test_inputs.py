@@ -106,3 +106,14 @@ def test_scripts_hold_no_expression() -> None:
 
 def test_the_last_step_runs_whatever_happened() -> None:
     assert ACTION["runs"]["steps"][-1]["if"] == "${{ always() }}"
+
+
+@pytest.mark.parametrize(("asked", "given"), [("true", "ghs_x"), ("false", None), ("", None)])
+def test_the_token_is_handed_on_only_for_a_comment(entry: ModuleType, asked: str, given: str | None) -> None:
+    environ = {"TFGUARD_INPUT_COMMENT": asked, "TFGUARD_INPUT_GITHUB_TOKEN": "ghs_x"}
+
+    entry.choose(environ)
+
+    assert environ.get("TFGUARD_COMMENT_TOKEN") == given
+    assert (environ.get("TFGUARD_COMMENT") == "1") is (given is not None)
+    assert not [name for name in environ if name.startswith("TFGUARD_INPUT_")]

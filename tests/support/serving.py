@@ -19,6 +19,10 @@ class Request:
     body: bytes
 
 
+class NoReply(Exception):
+    """Raised by who answers: the connection ends without an answer."""
+
+
 #: Gives the status and the body.
 Answer = Callable[[Request], tuple[int, bytes]]
 #: Gives the status, the headers and the body.
@@ -44,7 +48,11 @@ def replying(answer: Reply, context: ssl.SSLContext | None = None) -> Iterator[s
     class Handler(BaseHTTPRequestHandler):
         def serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            status, headers, content = answer(Request(self.command, self.path, self.headers, body))
+            try:
+                status, headers, content = answer(Request(self.command, self.path, self.headers, body))
+            except NoReply:
+                self.close_connection = True
+                return
             self.send_response_only(status)
             self.send_header("Date", headers.get("Date") or self.date_time_string())
             for name, value in headers.items():
@@ -55,7 +63,7 @@ def replying(answer: Reply, context: ssl.SSLContext | None = None) -> Iterator[s
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = do_PUT = do_DELETE = serve  # noqa: N815 - the names are http.server's
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = serve  # noqa: N815 - the names are http.server's
 
         def log_message(self, *facts: object) -> None:
             """Say nothing."""

@@ -6,8 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Protocol
 
+from tfguard.ci import discussion
+
 #: Our action and our template set it. Whoever pipes our stdout elsewhere gets it untouched.
 SWITCH = "TFGUARD_CI_LOG"
+
+
+def without_page(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a program of ours: the job's page is ours, not a tfguard's that runs inside our run."""
+    return {name: value for name, value in environ.items() if name not in (SWITCH, discussion.SWITCH)}
 
 
 def is_asked(environ: Mapping[str, str]) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from tfguard import outlet, redaction
+from tfguard.ci.discussion import take_token
 from tfguard.cli import place
 from tfguard.cli.surroundings import as_refused
 from tfguard.config import options
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _complete(os.environ)
     words = list(sys.argv[1:] if argv is None else argv)
     unpin(os.environ)
+    take_token(os.environ)
     _say_all_that_can_be_said()
     teller = _Teller(os.environ)
     try:

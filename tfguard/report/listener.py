@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
+from tfguard.ci.discussion import wants_comment
 from tfguard.ci.platform import is_asked
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ class Listener(Protocol):
 #: only then: most runs have no listener, and should not pay for one.
 LISTENERS: tuple[tuple[str, Callable[[Mapping[str, str], Reports], bool]], ...] = (
     ("tfguard.report.platform_page", lambda environ, _: is_asked(environ)),
+    ("tfguard.report.comment", lambda environ, _: wants_comment(environ)),
     ("tfguard.report.report_file", lambda _, reports: bool(reports)),
 )
 

@@ -353,10 +353,9 @@ class Runner:
 
     @staticmethod
     def _child_environ(task: Task, held: protocol.Held) -> dict[str, str]:
-        environ = dict(task.environ)
+        environ = platform.without_page(task.environ)
         environ["TFGUARD_LOCK_ID"] = held.lock_id
         environ.pop("TFGUARD_FENCING_TOKEN", None)
-        environ.pop(platform.SWITCH, None)  # The job's page is ours, not a tfguard's that runs inside our run.
         if held.token:
             environ["TFGUARD_FENCING_TOKEN"] = str(held.token)
         return environ

@@ -190,7 +190,7 @@ def _run_or_become(
     context = session.context
     if not has_page_for(context, invocation):
         become_terraform(context, argv, environ, session.front)
-    environ = {name: value for name, value in environ.items() if name != platform.SWITCH}
+    environ = platform.without_page(environ)
     cache = find_plugin_cache(environ, context.directory) if invocation.words == ("init",) else None
 
     def body() -> int:
