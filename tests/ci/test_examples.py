@@ -170,39 +170,49 @@ def test_every_tfguard_in_an_example_is_one(line: str, entry: ModuleType) -> Non
 
 FAKE_GH = """#!/bin/sh
 echo "gh $*" >> "$RUNNER_TEMP/calls"
-case "$1 $2" in "api --paginate"|"issue list") printf '%s' "$FOUND";; esac
+case "$1 $2" in "issue list") printf '%s' "$FOUND";; esac
 """
-
-
-@pytest.fixture
-def told(tmp_path: Path) -> Callable[..., str]:
-    """Run the last step of a workflow's job with a gh that finds what is said; gives what gh was told in the end."""
-
-    def run(workflow: str, job: str, found: str, **environ: str) -> str:
-        (tmp_path / "gh").write_text(FAKE_GH)
-        (tmp_path / "gh").chmod(0o755)
-        (tmp_path / "plan.md").write_text("<h3>✅ prod/app</h3>\n")
-        script = jobs_of(EXAMPLES / "github" / workflow)[job]["steps"][-1]["run"]
-        base = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path), "GITHUB_REPOSITORY": "acme/infra"}
-        subprocess.run(["bash", "-e", "-c", script], env={**base, "FOUND": found, **environ}, check=True)
-        return (tmp_path / "calls").read_text().splitlines()[-1]
-
-    return run
-
-
-@pytest.mark.parametrize(("found", "wanted"), [("", "gh pr comment 7 "), ("41\n42\n", "issues/comments/41 ")])
-def test_a_leg_keeps_one_comment_up_to_date(told, tmp_path: Path, found: str, wanted: str) -> None:
-    call = told("comment.yml", "plan", found, NUMBER="7", MARK="<!-- tfguard prod/app -->")
-
-    assert wanted in call
-    assert (tmp_path / "comment.md").read_text() == "<!-- tfguard prod/app -->\n<h3>✅ prod/app</h3>\n"
+DRIFTED = {"OUTCOME": "succeeded", "HAS_CHANGES": "true"}
+FAILED = {"OUTCOME": "failed", "HAS_CHANGES": ""}
+NO_DRIFT = {"OUTCOME": "succeeded", "HAS_CHANGES": "false"}
 
 
 @pytest.mark.parametrize(
-    ("found", "wanted"), [("", "gh issue create --title Drift: prod/app"), ("9\n", "gh issue edit 9 ")]
+    ("found", "ended", "wanted"),
+    [
+        ("", DRIFTED, "gh issue create --title Drift: prod/app --body-file "),
+        ("9", DRIFTED, "gh issue edit 9 --body-file "),
+        ("", FAILED, "gh issue create --title Drift: prod/app --body-file "),
+        ("9", FAILED, "gh issue edit 9 --body-file "),
+        ("9", NO_DRIFT, "gh issue close 9 --comment No drift any more: https://run"),
+        ("", NO_DRIFT, "gh issue list "),
+    ],
 )
-def test_drift_keeps_one_issue_up_to_date(told, found: str, wanted: str) -> None:
-    assert wanted in told("drift.yml", "drift", found, TITLE="Drift: prod/app")
+@pytest.mark.parametrize("page", ["<h3>✅ prod/app</h3>\n", ""])
+def test_drift_keeps_one_issue_up_to_date(
+    tmp_path: Path, found: str, ended: dict[str, str], wanted: str, page: str
+) -> None:
+    (tmp_path / "gh").write_text(FAKE_GH)
+    (tmp_path / "gh").chmod(0o755)
+    if page:
+        (tmp_path / "plan.md").write_text(page)
+    step = jobs_of(EXAMPLES / "github/drift.yml")["drift"]["steps"][-1]
+    assert {*DRIFTED, "TITLE", "RUN"} <= step["env"].keys()
+    base = {"PATH": f"{tmp_path}:/usr/bin:/bin", "RUNNER_TEMP": str(tmp_path), "RUN": "https://run"}
+    environ = {**base, "FOUND": found, "TITLE": "Drift: prod/app", **ended}
+
+    subprocess.run(["bash", "-e", "-c", step["run"]], env=environ, check=True)
+
+    assert (tmp_path / "calls").read_text().splitlines()[-1].startswith(wanted)
+    assert (tmp_path / "plan.md").read_text() == (page or "The plan could not be made: https://run\n")
+
+
+def test_who_keeps_a_comment_may_write_it_and_nobody_else() -> None:
+    jobs = [job for path in WORKFLOWS for job in jobs_of(path).values()]
+    commenting = [job for job in jobs if any(step.get("with", {}).get("comment") for step in job["steps"])]
+
+    assert len(commenting) >= 2
+    assert commenting == [job for job in jobs if job["permissions"].get("pull-requests") == "write"]
 
 
 @pytest.mark.e2e
