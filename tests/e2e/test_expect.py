@@ -59,7 +59,8 @@ def test_only_the_reviewed_plan_is_applied(stage: Make) -> None:
     first = reviewed(made)
 
     other = made.tfguard("apply", "--expect", first, "-no-color", "-var", "size=2")
-    same = made.tfguard("apply", "--expect", first, "-no-color", "-auto-approve")
+    detailed = {"TF_CLI_ARGS_plan": "-detailed-exitcode"}
+    same = made.tfguard("apply", "--expect", first, "-no-color", "-auto-approve", **detailed)
 
     assert refused(other, "Planned: now terraform_data.secret, terraform_data.sized and 1 more."), str(other)
     assert same.code == 0 and "Apply complete! Resources: 2 added" in same.out, str(same)

@@ -55,7 +55,7 @@ def _check_approval(session: Session) -> None:
 def _run_steps(session: Session) -> RunEnded:
     context = session.context
     steps: list[str] = [step for step in context.settings.steps if step != "init"]
-    for step in steps:
+    for step in {*steps, "plan"} if session.context.options.expect else steps:
         check_arguments(context, step)
     given = session.context.options.expect
     expected = read_expectation(given) if given else None

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from tfguard.errors import NAMED, ConfigError, PlanChanged, TfguardError, UsageError
-from tfguard.process.front import Front, Refused
+from tfguard.errors import NAMED, ConfigError, PlanChanged, UsageError
+from tfguard.process.front import Front
 from tfguard.report.messages import starting
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
@@ -31,6 +31,7 @@ from tfguard.terraform.fingerprint import Fingerprint, read_fingerprint
 from tfguard.terraform.plan_file import read_lineage
 from tfguard.text import printable
 
+_CHANGES = 2
 _MAX_REPORT_BYTES = 64 * 1024 * 1024
 _EXAMPLE = "For example: tfguard --expect plan.json apply"
 #: Flags that an apply has beside those of the plan that it makes itself: of both, and of the apply alone.
@@ -97,8 +98,8 @@ def _apply(session: Session, footing: Footing, invocation: Invocation, expected:
     front, context = session.front, footing.context
     with plan_file(front) as path:
         if invocation.plan_file is None:
-            status = _plan(front, footing, invocation, path)
-            if status != 0:
+            status, is_planned = _plan(front, footing, invocation, path)
+            if not is_planned:
                 return status
             footing.check()  # Before another program starts.
         else:
@@ -107,18 +108,25 @@ def _apply(session: Session, footing: Footing, invocation: Invocation, expected:
         words = ["apply", *_flags(invocation, lambda name: name in kept), str(path)]
         applying = command_line.parse(words, footing.environ)
         argv, environ = child_arguments(context, applying, footing)
-        check(front, footing, Path(footing.look.copy or path), environ, expected)
+        if not check(front, footing, Path(footing.look.copy or path), environ, expected):
+            return 1
         return run_on_page(front, context, applying, argv, environ)
 
 
-def _plan(front: Front, footing: Footing, invocation: Invocation, path: Path) -> int:
+def _plan(front: Front, footing: Footing, invocation: Invocation, path: Path) -> tuple[int, bool]:
+    """Plan what the apply is asked for; return Terraform's status, and whether there is a plan."""
+    context = footing.context
     destroying = ["-destroy"] if invocation.words == ("destroy",) else []
+    # What a pipeline's plan is given otherwise, the reviewed one was.
+    own = context.settings.args.get("plan", ()) if context.settings.pipeline else ()
     flags = _flags(invocation, lambda name: name not in _OF_APPLY)
-    planning = command_line.parse(["plan", *destroying, *flags, f"-out={path}"], footing.environ)
-    argv, environ = child_arguments(footing.context, planning, footing)
+    planning = command_line.parse(["plan", *destroying, *own, *flags, f"-out={path}"], footing.environ)
+    _check_lock(context, planning)
+    argv, environ = child_arguments(context, planning, footing)
     # Else Terraform would advise applying by hand a plan that goes with us.
     environ = {"TF_IN_AUTOMATION": "1", **environ}
-    return run_on_page(front, footing.context, planning, argv, environ, is_last=False)
+    status = run_on_page(front, context, planning, argv, environ, is_last=False)
+    return status, status == 0 or (status == _CHANGES and planning.is_set("detailed-exitcode"))
 
 
 def _flags(invocation: Invocation, is_wanted: Callable[[str], bool]) -> list[str]:
@@ -127,22 +135,25 @@ def _flags(invocation: Invocation, is_wanted: Callable[[str], bool]) -> list[str
     return [token.word for token in tokens if is_wanted(token.name)]
 
 
-def check(front: Front, footing: Footing, plan: Path, environ: Mapping[str, str], expected: Expected) -> None:
+def check(front: Front, footing: Footing, plan: Path, environ: Mapping[str, str], expected: Expected) -> bool:
     """
-    Make sure that a saved plan is the expected one.
+    Make sure that a saved plan is the expected one. Return False where we are to stop before that is known.
 
     Raises:
         PlanChanged: It is another one; its message names the difference.
         ConfigError: Terraform does not show what it will do.
+        Refused: Nothing may be started any more.
     """
     context, label = footing.context, footing.context.label(footing.look.target)
     with contextlib.suppress(OSError):
         plan.chmod(0o600)
     found = _fingerprint(front, context, plan, environ)
+    if found is None and (front.lost is not None or front.stopped_by is not None or front.is_timed_out):
+        return False
     if found is None:
         raise ConfigError(starting.plan_unreadable(label), about=NAMED)
     if found.text == expected.text:
-        return
+        return True
     if context.report.page is not None:  # It is the apply that has ended here.
         context.report.page.begin(label, "apply")
     difference = found.difference(expected.parts) if expected.parts is not None else None
@@ -156,7 +167,7 @@ def _fingerprint(front: Front, context: Context, plan: Path, environ: Mapping[st
     try:
         with tempfile.TemporaryFile(dir=plan.parent) as file:
             text = show(front, context, str(plan), environ, file.fileno())
-    except (OSError, TfguardError, Refused):
+    except OSError:
         return None
     found = read_fingerprint(text, read_lineage(plan))
     if page is not None:

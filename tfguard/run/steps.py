@@ -57,7 +57,8 @@ class Steps:
             return 0 if status == _CHANGES else status
         if self._expected is not None and status in (0, _CHANGES):
             self._footing.check()
-            check(self._front, self._footing, self._plan_file, self._footing.environ, self._expected)
+            if not check(self._front, self._footing, self._plan_file, self._footing.environ, self._expected):
+                return 1
         if status == 0:
             self._say("info", starting.nothing_to_apply(self._context.label()))
             return 0

@@ -72,18 +72,14 @@ class _Configuration(msgspec.Struct):
 
 
 class _Plan(msgspec.Struct):
-    resource_changes: list[dict[str, Any]]
+    """What every plan shows, and what is left out of one that changes nothing."""
+
+    format_version: str
+    configuration: _Configuration
+    resource_changes: list[dict[str, Any]] = []
     output_changes: dict[str, dict[str, Any]] = {}
     deferred_changes: list[Any] = []
     action_invocations: list[Any] = []
-    configuration: _Configuration = msgspec.field(default_factory=_Configuration)
-
-
-class _Shown(msgspec.Struct):
-    """What every plan shows. One without resources has no list of their changes."""
-
-    format_version: str
-    configuration: dict[str, Any]
 
 
 def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
@@ -93,12 +89,9 @@ def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
     `lineage`: of the state that it was planned on, empty where there is none.
     """
     # A number stays as it was written: half of its digits are another number.
-    decoder = msgspec.json.Decoder(dict[str, Any], float_hook=lambda number: ("number", number))
+    decoder = msgspec.json.Decoder(_Plan, float_hook=lambda number: ("number", number))
     try:
-        plan = decoder.decode(text)
-        msgspec.convert(plan, _Shown)
-        found = msgspec.convert({"resource_changes": [], **plan}, _Plan)
-        parts = dict(_parts(found, hides=not lineage))
+        parts = dict(_parts(decoder.decode(text), hides=not lineage))
     except (msgspec.MsgspecError, RecursionError, UnicodeError, LookupError, AttributeError, TypeError):
         return None
     key = b"tfguard plan " + lineage.encode()
