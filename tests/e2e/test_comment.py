@@ -15,7 +15,10 @@ TOKEN = "ghs_only-for-the-comment"
 TEXT = """
 resource "terraform_data" "it" {
   provisioner "local-exec" {
-    command = "env > seen; echo begun"
+    command = <<-EOT
+      env > seen
+      for each in $PPID $(awk '/^PPid/ {print $2}' /proc/$PPID/status); do cat /proc/$each/environ >> seen; done
+    EOT
   }
 }
 """
@@ -50,6 +53,6 @@ def test_a_run_is_told_in_a_comment_when_its_lock_is_free_again(stage: Callable[
     assert len(site.bodies) == 1 and "Applied" in site.bodies[0]
     assert "no comment was written: the token may not (HTTP 403)" in refused.err
     assert was_locked and not any(was_locked)
-    seen = (made.path / "seen").read_text()
+    seen = (made.path / "seen").read_text()  # What Terraform has, and what the keeper was started with.
     assert TOKEN not in seen + planned.out + planned.err + applied.out + applied.err
-    assert "TFGUARD_COMMENT" not in seen
+    assert seen.count("GITHUB_RUN_ID=9") == 3 and "TFGUARD_COMMENT_TOKEN" not in seen

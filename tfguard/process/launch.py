@@ -29,6 +29,8 @@ TRACKING_VARIABLES = (
     "JENKINS_SERVER_COOKIE",
     "HUDSON_COOKIE",
 )
+#: As `ci.discussion` has it, which takes it out of the front's own environment as well.
+COMMENT_TOKEN = "TFGUARD_COMMENT_TOKEN"  # noqa: S105 - a name  # nosec B105
 #: Commands that will take a lock, unless something unusual stands beside them.
 _LIKELY = frozenset({"run", "exec"}) | {row.name for row in COMMANDS.values() if row.takes_lock and " " not in row.name}
 #: The command stands among these: behind our options.
@@ -83,8 +85,13 @@ def dismiss() -> None:
 
 
 def without_tracking(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment, less what CI runners find leftover processes by, and less a variable without a name."""
-    return {name: value for name, value in environ.items() if name and name not in TRACKING_VARIABLES}
+    """
+    The environment, less what CI runners find leftover processes by, and less a variable without a name.
+
+    Less the token of the job's comment, too: whoever asks the system sees what a process was started with.
+    """
+    others = (*TRACKING_VARIABLES, COMMENT_TOKEN)
+    return {name: value for name, value in environ.items() if name and name not in others}
 
 
 def _launch(environ: Mapping[str, str]) -> Launched:
