@@ -189,6 +189,28 @@ def test_a_comment_that_may_have_been_written_is_not_written_twice(site: Site, t
     assert len(site.bodies) == 1 and [asked for asked in site.asked if asked.startswith("POST")] == site.asked[-1:]
 
 
+@pytest.mark.parametrize(
+    ("command", "outcome", "label", "is_told"),
+    [
+        ("plan -destroy", "succeeded", "prod", True),
+        ("state mv", "succeeded", "prod", True),
+        ("exec", "failed", "prod", True),
+        ("", "config-error", "prod", True),
+        ("init", "failed", "prod", True),
+        ("init", "succeeded", "prod", False),
+        ("validate", "failed", "prod", False),
+        ("fmt", "succeeded", "prod", False),
+        ("", "usage-error", "tfguard", False),
+    ],
+)
+def test_only_what_there_is_to_discuss_is_told(
+    site: Site, tell: Callable[..., str], command: str, outcome: str, label: str, is_told: bool
+) -> None:
+    tell(Page(label=label, outcome=outcome, exit_code=1, command=command))
+
+    assert len(site.bodies) == is_told
+
+
 def test_a_slow_platform_keeps_no_run_waiting(
     site: Site, tell: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +240,16 @@ def test_a_secret_stays_out_of_the_comment_and_of_what_is_said(site: Site, tell:
     [
         ({"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "a/b", "GITHUB_REF": "refs/pull/12/merge"}, 12),
         ({"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "a/b", "GITHUB_REF": "refs/heads/main"}, None),
+        ({"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "a/b", "EVENT": '{"issue": {"number": 4}}'}, None),
+        (
+            {
+                "GITHUB_ACTIONS": "true",
+                "GITHUB_REPOSITORY": "a/b",
+                "EVENT": '{"issue": {"number": 4, "pull_request": {"url": ""}}}',
+            },
+            4,
+        ),
+        ({"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "a/b", "EVENT": "["}, None),
         ({"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "a/../b", "GITHUB_REF": "refs/pull/12/merge"}, None),
         ({"GITLAB_CI": "true", "CI_API_V4_URL": "x", "CI_PROJECT_ID": "1", "CI_MERGE_REQUEST_IID": "3"}, 3),
         ({"GITLAB_CI": "true", "CI_API_V4_URL": "x", "CI_PROJECT_ID": "1"}, None),
@@ -225,7 +257,9 @@ def test_a_secret_stays_out_of_the_comment_and_of_what_is_said(site: Site, tell:
         ({}, None),
     ],
 )
-def test_the_pull_request_is_the_jobs(environ: dict[str, str], number: int | None) -> None:
-    found = find_discussion(environ)
+def test_the_pull_request_is_the_jobs(tmp_path: Path, environ: dict[str, str], number: int | None) -> None:
+    (tmp_path / "event").write_text(environ.get("EVENT", "{}"))
+
+    found = find_discussion({**environ, "GITHUB_EVENT_PATH": str(tmp_path / "event")})
 
     assert (found.number if isinstance(found, Discussion) else None) == number

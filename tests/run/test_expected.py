@@ -33,7 +33,7 @@ def test_a_report_of_no_plan_is_refused_in_one_line(tmp_path: Path, text: str) -
     path = tmp_path / "plan.json"
     path.write_text(text)
 
-    with pytest.raises(UsageError, match="--expect .* is (no report|the report) of"):
+    with pytest.raises(UsageError, match=r"--expect .* is (no report|the report) of"):
         read_expectation(str(path))
 
 

@@ -50,11 +50,16 @@ class _Pull(msgspec.Struct):
     head: _Head = msgspec.field(default_factory=_Head)
 
 
+class _Issue(msgspec.Struct):
+    number: int = 0
+    pull_request: dict[str, object] | None = None
+
+
 class _Event(msgspec.Struct):
-    """What has started a job of GitHub's. A comment on a pull request is an event of an issue."""
+    """What has started a job of GitHub's. A comment on a pull request is an event of an issue, which it also is."""
 
     pull_request: _Pull | None = None
-    issue: _Pull | None = None
+    issue: _Issue | None = None
 
 
 def wants_comment(environ: Mapping[str, str]) -> bool:
@@ -89,8 +94,8 @@ def find_discussion(environ: Mapping[str, str]) -> Discussion | None:
 def _on_github(environ: Mapping[str, str]) -> Discussion | None:
     event = _event(environ.get("GITHUB_EVENT_PATH", ""))
     ref = _MERGED_REF.match(environ.get("GITHUB_REF", ""))
-    pull = event.pull_request or event.issue or _Pull()
-    number = int(ref[1]) if ref else pull.number
+    pull, issue = event.pull_request or _Pull(), event.issue or _Issue()
+    number = int(ref[1]) if ref else pull.number or (issue.number if issue.pull_request else 0)
     repository = environ.get("GITHUB_REPOSITORY", "")
     if not number or not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
         return None

@@ -23,6 +23,7 @@ from tfguard.report import log, summary
 from tfguard.report.comment_site import SITES, CommentSite, SiteRefused
 from tfguard.report.listener import Reports
 from tfguard.report.messages import commenting
+from tfguard.terraform.commands import find
 from tfguard.text import harmless
 
 #: For all requests together.
@@ -55,7 +56,9 @@ class PullRequestComment:
         self._about = about
 
     def finish(self, page: summary.Page) -> None:
-        """Write the comment, or say in a line why there is none."""
+        """Write the comment, or say in a line why there is none, though there should be."""
+        if not _is_told(page):
+            return
         problem: list[str] = []
         # In a thread: however slowly an answer drips in, the run ends in time.
         writing = threads.start(
@@ -93,6 +96,19 @@ class PullRequestComment:
 def listen(environ: Mapping[str, str], _: Reports) -> PullRequestComment | None:
     about = find_discussion(environ)
     return PullRequestComment(environ, about) if about else None
+
+
+def _is_told(page: summary.Page) -> bool:
+    """
+    Whether there is anything to discuss: what has planned or changed something, or was to.
+
+    Not an `init` or a `validate` of the same job, which would replace that; nor what went wrong before anybody knew
+    what it was about: nothing would ever renew it.
+    """
+    if page.label == summary.NOBODYS:
+        return False
+    row = find(page.command.split())
+    return row is None or row.takes_lock or (row.name == "init" and page.outcome != "succeeded")
 
 
 def write(site: CommentSite, about: Discussion, page: summary.Page) -> None:

@@ -223,7 +223,7 @@ class JobPage:
         who = identity.identify(self._environ)
         text = self._transcript.read() if self._transcript is not None else ""
         return summary.Page(
-            label=ended.label or self.story.label or "tfguard",
+            label=ended.label or self.story.label or summary.NOBODYS,
             outcome=ended.outcome.value,
             exit_code=ended.exit_code,
             command=self.story.command,

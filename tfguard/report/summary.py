@@ -39,6 +39,8 @@ _MAX_WORD_BYTES = 600
 #: A link that is cut leads nowhere: a longer one is left out.
 _MAX_LINK_BYTES = 1000
 _MAX_NOTES = 20
+#: What a run is called of which nobody knows what it was about.
+NOBODYS = "tfguard"
 #: What may end after having done a part.
 _CHANGING = frozenset({"apply", "destroy"})
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
