@@ -168,6 +168,16 @@ CASES: dict[str, str] = {
     "plan_changed-unnamed": starting.plan_changed(
         "prod/network", f"p1-{'0' * 40}", None, ("aws_vpc.main", "output.id")
     ),
+    "plan_changed-long": starting.plan_changed(
+        "prod/network",
+        f"p1-{'0' * 40}",
+        Difference(
+            gone=('module.network["eu-central-1"].aws_route_table_association.private[0]', "aws_a.b", "aws_a.c"),
+            new=('module.network["eu-central-1"].aws_route_table_association.private_of_the_new_zone[0]',),
+            changed=("provisioners of module.network.terraform_data.bastion", "output.id"),
+        ),
+        (),
+    ),
     "plan_changed-to-none": starting.plan_changed("prod/network", f"p1-{'0' * 40}", None, ()),
     "plan_unreadable": starting.plan_unreadable("prod/network"),
     "nothing_to_apply": starting.nothing_to_apply("prod/network"),

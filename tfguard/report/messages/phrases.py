@@ -63,10 +63,10 @@ def about(label: str, text: str) -> str:
     """Put the label before a text of one line or more. A label too long gives way to what is said of it."""
     first, *rest = text.splitlines() or [""]
     # The other lines may be commands, of which a part would be worse than a line too long.
-    return "\n".join((fit(f"{_cut(label, max(_SHORTEST_LABEL, COLUMNS - 2 - len(first)))}: {first}"), *rest))
+    return "\n".join((fit(f"{shortened(label, max(_SHORTEST_LABEL, COLUMNS - 2 - len(first)))}: {first}"), *rest))
 
 
-def _cut(text: str, columns: int) -> str:
+def shortened(text: str, columns: int) -> str:
     """Shorten in the middle: a state's bucket and file name tell more than the folders between."""
     if len(text) <= columns:
         return text
@@ -116,7 +116,7 @@ def _named(words: list[str], facts: list[str], columns: int) -> str:
     """`who (command, run, facts)`: what strangers wrote is cut where there is no room, the last of it first."""
     for index in reversed(range(len(words))):
         excess = len(_listed(words, facts)) - columns
-        words[index] = _cut(words[index], max(_SHORTEST_WORD, len(words[index]) - max(0, excess)))
+        words[index] = shortened(words[index], max(_SHORTEST_WORD, len(words[index]) - max(0, excess)))
     return _listed(words, facts)
 
 
@@ -127,7 +127,7 @@ def _listed(words: list[str], facts: list[str]) -> str:
 def held(subject: Subject, before: str, record: LockRecord | None, now: datetime, after: str) -> str:
     """One line with the label and the holder in it, each as long as there is room for."""
     room = COLUMNS - len(before) - len(after)
-    label = _cut(subject.label, max(_SHORTEST_LABEL, room - len(holder(record, now))))
+    label = shortened(subject.label, max(_SHORTEST_LABEL, room - len(holder(record, now))))
     return fit(f"{label}{before}{holder(record, now, room - len(label))}{after}")
 
 

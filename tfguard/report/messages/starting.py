@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tfguard.report.messages.phrases import first_line, fit, say, word
+from tfguard.report.messages.phrases import COLUMNS, first_line, fit, say, shortened, word
 from tfguard.terraform.fingerprint import Difference
 from tfguard.text import printable
 
@@ -135,12 +135,10 @@ def plan_unreadable(label: str) -> str:
 
 def plan_changed(label: str, found: str, difference: Difference | None, planned: Sequence[str]) -> str:
     """`--expect` names another plan: exit 78. Without its report nobody knows what was in that one."""
-    if difference is None:
-        names = _named("now", planned) if planned else "no changes now"
-        told = f"Planned: {names}."
-    else:
+    groups = [("now", tuple(planned))]
+    if difference is not None:
         groups = [("new", difference.new), ("no longer", difference.gone), ("otherwise", difference.changed)]
-        told = f"Planned: {'; '.join(_named(how, names) for how, names in groups if names)}."
+    told = _named([(how, names) for how, names in groups if names]) or "Planned: no changes now."
     return say(
         label,
         "the plan is not the one that was reviewed: nothing was applied.",
@@ -149,14 +147,19 @@ def plan_changed(label: str, found: str, difference: Difference | None, planned:
     )
 
 
-#: So many names are told, each so long at most.
-_MAX_NAMES, _MAX_NAME = 2, 40
+#: How many names are told of each kind, and how long each may be: the first of these for which a line has room.
+_FORMS = ((2, 90), (2, 60), (2, 40), (1, 60), (1, 40), (1, 28), (1, 24), (1, 20), (1, 16), (1, 12))
 
 
-def _named(how: str, names: Sequence[str]) -> str:
-    shown = ", ".join(printable(name, _MAX_NAME) for name in names[:_MAX_NAMES])
-    more = len(names) - _MAX_NAMES
-    return f"{how} {shown}" + (f" and {more} more" if more > 0 else "")
+def _named(groups: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Name what is planned, kind by kind, in one line; nothing where there is none."""
+
+    def kind(how: str, names: Sequence[str], most: int, width: int) -> str:
+        shown = ", ".join(shortened(printable(name, len(name) + 1), width) for name in names[:most])
+        return f"{how} {shown}" + (f" and {len(names) - most} more" if len(names) > most else "")
+
+    lines = [f"Planned: {'; '.join(kind(*group, *form) for group in groups)}." for form in _FORMS] if groups else [""]
+    return next((line for line in lines if len(line) <= COLUMNS), lines[-1])
 
 
 def not_approved(label: str) -> str:
