@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.pages import DOCS, README, ROOT, pages
+from tests.support.pages import DOCS, README, ROOT, page, pages
+from tfguard.clock import SystemClock
+from tfguard.lock.store import Holder, Lease, LockRecord
+from tfguard.lock.verdicts import Verdict, in_words
 
 REPOSITORY = "https://github.com/example/tfguard"
 RAW = "https://raw.githubusercontent.com/example/tfguard/main/"
@@ -65,3 +68,12 @@ def test_the_readme_is_read_in_a_few_minutes() -> None:
 
 def test_the_readmes_links_work_on_a_package_page_too() -> None:
     assert [link for link in LINK.findall(README) if not link.startswith("https://")] == []
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_the_runbook_says_what_to_do_at_each_verdict(verdict: Verdict) -> None:
+    lease = Lease(beat=1, duration_ms=1, holder=Holder(who="ana"), hold_until="2999-01-01T00:00:00Z")
+    record = LockRecord(text="", info=None, lease=lease)
+    word = in_words(verdict, record, SystemClock()).partition(":")[0].partition(" until")[0]
+
+    assert re.search(rf"^\| `{word}", page("how-to/stuck"), re.MULTILINE), word
