@@ -78,7 +78,7 @@ def answering(headers: Mapping[str, str], body: bytes = b"") -> Iterator[Client]
         credentials = Credentials(spec.azure)
         credentials.resolve()
         client = Client(spec, credentials, owns_credentials=True, environ={})
-        client._base = address
+        credentials._endpoint = address
         yield client
         client.close()
 

@@ -37,6 +37,7 @@ class Entras:
 
     address: str = ""
     says: tuple[int, bytes] | None = None
+    blobs: str = "https://acct.z1.blob.storage.example/"
     asked: list[tuple[str, str, dict[str, list[str]], Any]] = field(default_factory=list)
 
     def answer(self, request: Request) -> tuple[int, bytes]:
@@ -48,6 +49,8 @@ class Entras:
             return self.says
         if parts.path.endswith("/listKeys"):
             return 200, json.dumps({"keys": [{"keyName": "key1", "value": "a2V5"}]}).encode()
+        if parts.path.endswith("/storageAccounts/acct"):
+            return 200, json.dumps({"properties": {"primaryEndpoints": {"blob": self.blobs}}}).encode()
         if parts.path == "/job":
             return 200, json.dumps({"value": "github's", "oidcToken": "devops'"}).encode()
         return 200, json.dumps({"access_token": f"token-{len(self.asked)}", "expires_in": 3600}).encode()
@@ -275,6 +278,34 @@ def test_without_a_key_the_management_is_asked_for_it(entra: Entras) -> None:
     group = "/subscriptions/sub/resourceGroups/group%20one"
     assert path == f"{group}/providers/Microsoft.Storage/storageAccounts/acct/listKeys"
     assert headers["Authorization"] == "Bearer token-1"
+
+
+@pytest.mark.parametrize(
+    ("given", "endpoint"),
+    [
+        ({"use_azuread": True}, "https://acct.blob.core.windows.net"),
+        ({"use_azuread": True, "lookup_endpoint": True}, "https://acct.z1.blob.storage.example"),
+        ({"use_azuread": False}, "https://acct.z1.blob.storage.example"),
+        ({"access_key": "a2V5", "lookup_endpoint": True}, "https://acct.blob.core.windows.net"),
+    ],
+    ids=["a token", "a token, looked up", "the account's key", "a given key"],
+)
+def test_where_the_blobs_are_is_asked_for_where_terraform_asks(
+    entra: Entras, given: dict[str, Any], endpoint: str
+) -> None:
+    made = resolved(entra.access(**APPLICATION, client_secret="s", resource_group="g", subscription="sub", **given))
+
+    assert made.endpoint == endpoint
+
+
+@pytest.mark.parametrize("blobs", ["http://acct.example", "https://", "", None])
+def test_an_address_in_clear_or_none_is_believed_in_nothing(entra: Entras, blobs: Any) -> None:
+    entra.blobs = blobs
+    account = {"resource_group": "g", "subscription": "sub", "lookup_endpoint": True}
+    access = entra.access(**APPLICATION, **account, client_secret="s")
+
+    with pytest.raises(StoreUnavailable, match="does not say where"):
+        resolved(access)
 
 
 SECRET = {"client_secret": "hush-hush", **APPLICATION}

@@ -86,7 +86,6 @@ WRONG: dict[str, dict[str, Any]] = {
     "no key": {"key": None},
     "mars": {"environment": "mars"},
     "no host": {"metadata_host": "https://x"},
-    "a looked up endpoint": {"lookup_blob_endpoint": True},
     "a number": {"access_key": 1},
 }
 

@@ -77,7 +77,6 @@ class Client:
         account = blob.azure.account
         if not account.replace("-", "").isalnum():
             raise StoreMisconfigured("That is no name of a storage account.", "Correct `storage_account_name`.")
-        self._base = f"https://{account}.blob.{blob.azure.suffix}"
         self._credentials = credentials
         self._owns_credentials = owns_credentials
         self._was_good = False
@@ -188,7 +187,7 @@ class Client:
         }
         unsigned = Unsigned(method, self._blob.azure.account, path, dict(query or {}), sent, len(body))
         question, sent = self._credentials.sign(unsigned)
-        url = self._base + path + (f"?{question}" if question else "")
+        url = self._credentials.endpoint + path + (f"?{question}" if question else "")
         try:
             response = self.transport.send(Request(method, url, sent, body), max_bytes)
         except (NoAnswer, ssl.SSLError) as error:

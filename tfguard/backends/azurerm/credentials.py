@@ -6,7 +6,7 @@ Who we are to Azure, found in Terraform's order, and kept fresh.
 | 1 | `access_key`, ARM_ACCESS_KEY: the account's key |
 | 2 | `sas_token`, ARM_SAS_TOKEN: a signed query |
 | 3 | `use_azuread_auth`: an Entra token for the storage |
-| 4 | an Entra token for the management, which gives the account's key |
+| 4 | an Entra token for the management, which gives the account's key, and says where its blobs are |
 
 A heartbeat is sent with what is at hand, and never waits: `fresh` keeps it so.
 """
@@ -38,6 +38,12 @@ class Credentials:
     def __init__(self, access: AzureAccess) -> None:
         self._access = access
         self._fresh: Fresh[Way] = Fresh(self._found, EARLY_SECONDS)
+        self._endpoint = f"https://{access.account}.blob.{access.suffix}"
+
+    @property
+    def endpoint(self) -> str:
+        """Where the account's blobs are: once resolved, as Azure says, where Terraform asks for that."""
+        return self._endpoint
 
     def resolve(self) -> None:
         """
@@ -78,6 +84,8 @@ class Credentials:
         if access.sas_token:
             return SignedQuery(access.sas_token)
         entra = Entra(access, os.environ)
+        if access.lookup_endpoint or not access.use_azuread:
+            self._endpoint = entra.endpoint()
         if access.use_azuread:
             text, ends = entra.token("https://storage.azure.com")
             return Token(text, ends)

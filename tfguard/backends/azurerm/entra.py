@@ -22,7 +22,7 @@ import subprocess
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from tfguard import programs
 from tfguard.backends.azurerm.answers import WHERE_CREDENTIALS_COME_FROM, lines_of
@@ -55,6 +55,7 @@ class Entra:
     def __init__(self, access: AzureAccess, environ: Mapping[str, str]) -> None:
         self._access = access
         self._environ = environ
+        self._manager = ""
         trust = Trust(environ, advice="Correct SSL_CERT_FILE.")
         self._transport = Transport(Proxies(environ), trust, _CONNECT_SECONDS, _READ_SECONDS, kept=0)
 
@@ -77,21 +78,35 @@ class Entra:
 
     def account_key(self) -> str:
         """Ask for the storage account's key, as Terraform does where it was given none."""
-        access = self._access
-        subscription = access.subscription or (self._cli_subscription() if access.use_cli else "")
-        if not access.resource_group or not subscription:
-            raise _nobody("There are no credentials for Azure: no `resource_group_name` to ask for the account's key.")
-        text, _ = self.token(access.management)
-        names = (access.management, "subscriptions", subscription, "resourceGroups", access.resource_group)
-        path = "/".join((names[0], *(quote(name, safe="") for name in names[1:])))
-        url = f"{path}/providers/Microsoft.Storage/storageAccounts/{access.account}/listKeys?api-version=2023-01-01"
-        response = self._send(Request("POST", url, {"Authorization": f"Bearer {text}"}), "the account's key")
-        keys = _fields(response, "the account's key").get("keys")
+        keys = self._manage("POST", "/listKeys", "the account's key").get("keys")
         if isinstance(keys, list):
             for each in keys:
                 if isinstance(each, dict) and isinstance(each.get("value"), str):
                     return cast("str", each["value"])
         raise StoreUnavailable("Azure gave no key for the storage account.")
+
+    def endpoint(self) -> str:
+        """Ask where the storage account's blobs are: an account with a DNS zone of its own has a name of its own."""
+        properties = self._manage("GET", "", "the account's address").get("properties")
+        endpoints = properties.get("primaryEndpoints") if isinstance(properties, dict) else None
+        found = endpoints.get("blob") if isinstance(endpoints, dict) else None
+        if not isinstance(found, str) or not found.startswith("https://") or not urlsplit(found).hostname:
+            raise StoreUnavailable("Azure does not say where the storage account's blobs are.")
+        return found.rstrip("/")
+
+    def _manage(self, method: str, action: str, what: str) -> dict[str, Any]:
+        """Ask Azure's management about the storage account."""
+        access = self._access
+        subscription = access.subscription or (self._cli_subscription() if access.use_cli else "")
+        if not access.resource_group or not subscription:
+            raise _nobody(f"There are no credentials for Azure: no `resource_group_name` to ask for {what}.")
+        if not self._manager:
+            self._manager, _ = self.token(access.management)
+        group = ("subscriptions", subscription, "resourceGroups", access.resource_group)
+        names = (*group, "providers", "Microsoft.Storage", "storageAccounts", access.account)
+        path = "/".join(quote(name, safe="") for name in names)
+        url = f"{access.management}/{path}{action}?api-version=2023-01-01"
+        return _fields(self._send(Request(method, url, {"Authorization": f"Bearer {self._manager}"}), what), what)
 
     # --- the ways -----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from tfguard.backends.azurerm.clouds import cloud_of
 from tfguard.backends.azurerm.names import FOLDER, GUARD_SUFFIX
 from tfguard.backends.azurerm.spec import AzureAccess, AzureSpec, AzureState
 from tfguard.backends.target import Target
-from tfguard.errors import ConfigError
 from tfguard.text import printable
 
 _TRUE = {"1", "t", "T", "true", "TRUE", "True"}
@@ -58,11 +57,6 @@ def azure_access(settings: Attributes, directory: Path, environ: Mapping[str, st
         text = said(name, *variables)
         return os.path.join(directory, text) if text else ""
 
-    if is_on("lookup_blob_endpoint", "ARM_USE_LOOKUP_BLOB_ENDPOINT"):
-        raise ConfigError(
-            "`lookup_blob_endpoint` of the azurerm backend names a blob endpoint that tfguard does not look up.",
-            "To guard this state, set in tfguard.yml: lock: {mode: named, name: …, store: …}",
-        )
     host = said("metadata_host", "ARM_METADATA_HOSTNAME", "ARM_METADATA_HOST")
     cloud = cloud_of(said("environment", "ARM_ENVIRONMENT") or "public", host, environ)
     is_workload = is_on("use_aks_workload_identity", "ARM_USE_AKS_WORKLOAD_IDENTITY")
@@ -74,6 +68,7 @@ def azure_access(settings: Attributes, directory: Path, environ: Mapping[str, st
         access_key=said("access_key", "ARM_ACCESS_KEY"),
         sas_token=said("sas_token", "ARM_SAS_TOKEN").removeprefix("?"),
         use_azuread=is_on("use_azuread_auth", "ARM_USE_AZUREAD"),
+        lookup_endpoint=is_on("lookup_blob_endpoint", "ARM_USE_LOOKUP_BLOB_ENDPOINT"),
         resource_group=said("resource_group_name"),
         subscription=said("subscription_id", "ARM_SUBSCRIPTION_ID"),
         tenant=said("tenant_id", "ARM_TENANT_ID") or (environ.get("AZURE_TENANT_ID", "") if is_workload else ""),

@@ -36,6 +36,7 @@ class AzureAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     access_key: str = ""
     sas_token: str = ""
     use_azuread: bool = False
+    lookup_endpoint: bool = False
     resource_group: str = ""
     subscription: str = ""
     tenant: str = ""
