@@ -6,15 +6,14 @@ A proxy in front of a store that knows what is asked of it, and breaks the reque
     store.always(lambda request: request.is_ours and chance.random() < 0.1, LOST)
 
 A fault has two halves: when the request lands, and what its sender hears. Whatever landed is in `landed`, in order.
-Requests are named as the store's own operations, alike for DynamoDB and S3, whoever sends them: `read`, `create`,
-`replace`, `delete` of the lock, `read_queue`, `write_queue`, and `other`.
+Requests are named as the store's own operations, alike for each kind of store (`meaning`): `read`, `create`, `replace`,
+`delete` of the lock, `read_queue`, `write_queue`, and `other`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import json
 import ssl
 import sys
 import threading
@@ -23,8 +22,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
+from tests.faults.meaning import error, understood
 from tests.support.eventually import patience
 from tfguard.clock import SystemClock
 
@@ -37,9 +37,9 @@ class Fate:
     What becomes of one request.
 
     `lands`: *late* is when the test says so (`land_late`), *twice* is now and then. `hears`: the server's answer;
-    *nothing* (the connection is closed); *silence* (it stays open, and nothing ever comes); or an error: a word of
-    `_CODES`, or AWS's own code. `status`: an error's, where it is not the one of `_STATUSES`. `seconds`: how long it
-    takes to get there.
+    *nothing* (the connection is closed); *silence* (it stays open, and nothing ever comes); or an error: a word that
+    `meaning` has, or AWS's own code. `status`: an error's, where it is not its own. `seconds`: how long it takes to get
+    there.
     """
 
     lands: Literal["now", "never", "late", "twice"] = "now"
@@ -280,7 +280,7 @@ class _Handler(BaseHTTPRequestHandler):
                 let_go.wait()
             self.close_connection = True
         else:
-            self._answer(*_error(fate, is_dynamodb=bool(request.action)))
+            self._answer(*error(fate, request))
 
     def handle_expect_100(self) -> bool:
         is_wanted = super().handle_expect_100()
@@ -301,70 +301,6 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *args: object) -> None:
         """Say nothing."""
-
-
-# --- what a request means -------------------------------------------------------------------------------------------
-
-_ACTIONS = {"GetItem": "read", "DeleteItem": "delete"}
-_METHODS = {"GET": "read", "DELETE": "delete"}
-#: What DynamoDB calls it, and what S3 does.
-_CODES = {
-    "500": ("InternalServerError", "InternalError"),
-    "throttled": ("ProvisionedThroughputExceededException", "SlowDown"),
-    "denied": ("AccessDeniedException", "AccessDenied"),
-    "expired": ("ExpiredTokenException", "ExpiredToken"),
-    "missing": ("ResourceNotFoundException", "NoSuchBucket"),
-}
-_STATUSES = {
-    "InternalServerError": 500,
-    "InternalError": 500,
-    "SlowDown": 503,
-    "AccessDenied": 403,
-    "NoSuchBucket": 404,
-}
-
-
-def understood(request: Request) -> Request:
-    """Find out what is asked of which record."""
-    request.action = (request.headers.get("X-Amz-Target") or "").rpartition(".")[2]
-    if request.action:
-        _understand_dynamodb(request, json.loads(request.body or b"{}"))
-    else:
-        _understand_s3(request)
-    if request.key.endswith(".tfguard"):
-        request.operation = "read_queue" if request.operation == "read" else "write_queue"
-    return request
-
-
-def _understand_dynamodb(request: Request, body: Mapping[str, Any]) -> None:
-    item = body.get("Item", {})
-    request.key = {**body.get("Key", {}), **item}.get("LockID", {}).get("S", "")
-    if not request.key or request.key.endswith("-md5"):
-        return
-    request.operation = _ACTIONS.get(request.action, "other")
-    if request.action == "PutItem":
-        request.operation = "create" if "not_exists(LockID)" in body.get("ConditionExpression", "") else "replace"
-        request.beat = int(item["TfguardBeat"]["N"]) if "TfguardBeat" in item else None
-
-
-def _understand_s3(request: Request) -> None:
-    request.key = unquote(urlsplit(request.path).path)
-    if not request.key.endswith((".tflock", ".tfguard")):
-        return
-    request.operation = _METHODS.get(request.method, "other")
-    if request.method == "PUT":
-        request.operation = "create" if "If-None-Match" in request.headers else "replace"
-        with contextlib.suppress(ValueError, KeyError, TypeError):
-            request.beat = json.loads(request.body)["tfguard"]["beat"]
-
-
-def _error(fate: Fate, *, is_dynamodb: bool) -> tuple[int, Mapping[str, str], bytes]:
-    code = _CODES.get(fate.hears, (fate.hears, fate.hears))[0 if is_dynamodb else 1]
-    status = fate.status or _STATUSES.get(code, 400)
-    if not is_dynamodb:
-        return status, {}, f"<Error><Code>{code}</Code><Message>a test says no</Message></Error>".encode()
-    body = json.dumps({"__type": f"com.amazonaws#{code}", "message": "a test says no"}).encode()
-    return status, {"Content-Type": "application/x-amz-json-1.0"}, body
 
 
 def fault_proxy(endpoint: str) -> contextlib.AbstractContextManager[FaultProxy]:

@@ -18,17 +18,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import psutil
 
-from tests.contract.kinds import DynamoDBKind, S3Kind
+from tests.contract.kinds import ConsulKind, DynamoDBKind, S3Kind
 from tests.e2e.conftest import TFGUARD, Result, base_environ
 from tests.e2e.running import Running
 from tests.faults.proxy import FaultProxy
 from tests.support.eventually import eventually
 from tfguard.backends import open_store
 from tfguard.backends.aws.spec import S3Spec
+from tfguard.backends.consul.spec import ConsulSpec
 from tfguard.clock import SystemClock
 from tfguard.lock.store import LockRecord, Store
 
@@ -65,7 +67,7 @@ class Line:
 class Scene:
     """`lease` is that of every run here, in seconds, unless it says otherwise."""
 
-    kind: DynamoDBKind | S3Kind
+    kind: DynamoDBKind | S3Kind | ConsulKind
     proxy: FaultProxy
     folder: Path
     lease: float = 18.0
@@ -153,11 +155,17 @@ class Scene:
 
     @property
     def _name(self) -> str:
-        spec = self.kind.spec
-        return spec.key.removesuffix(".tflock") if isinstance(spec, S3Spec) else spec.lock_id
+        match spec := self.kind.spec:
+            case S3Spec():
+                return spec.key.removesuffix(".tflock")
+            case ConsulSpec():
+                return spec.path.rpartition("/")[2]
+        return spec.lock_id
 
     def _url(self, *, beside: bool) -> str:
         endpoint = self.kind.server.endpoint if beside else self.proxy.endpoint
+        if isinstance(self.kind, ConsulKind):
+            return f"consul://{urlsplit(endpoint).netloc}/{self.kind.spec.path.rpartition('/')[0]}"
         if isinstance(self.kind, S3Kind):
             return f"s3://{self.kind.spec.bucket}?region=us-east-1&path_style=true&endpoint={endpoint}"
         return f"dynamodb://{self.kind.spec.table}?region=us-east-1&endpoint={endpoint}"
@@ -192,8 +200,12 @@ class Scene:
 
     def through(self) -> Store:
         """Another instance of the register, as another process would have it, behind the proxy."""
-        spec = msgspec.structs.replace(self.kind.spec, endpoint=self.proxy.endpoint)
-        self.kind.opened.append(open_store(spec, self.kind.credentials))
+        if isinstance(self.kind, ConsulKind):
+            access = msgspec.structs.replace(self.kind.spec.consul, address=urlsplit(self.proxy.endpoint).netloc)
+            self.kind.opened.append(open_store(msgspec.structs.replace(self.kind.spec, consul=access)))
+        else:
+            spec = msgspec.structs.replace(self.kind.spec, endpoint=self.proxy.endpoint)
+            self.kind.opened.append(open_store(spec, self.kind.credentials))
         return self.kind.opened[-1]
 
     def record(self) -> LockRecord | None:
@@ -246,9 +258,18 @@ def on_both_stores(row: Callable[..., None]) -> Callable[..., None]:
 
     What is said of a failure names the store.
     """
+    return _played_on("scenes", row)
 
+
+def on_every_store(row: Callable[..., None]) -> Callable[..., None]:
+    """The same for a row that depends on what a store answers: on Consul as well."""
+    return _played_on("every_scene", row)
+
+
+def _played_on(fixture: str, row: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(row)
-    def play(scenes: Sequence[Scene], **facts: Any) -> None:
+    def play(**facts: Any) -> None:
+        scenes: Sequence[Scene] = facts.pop(fixture)
         with ThreadPoolExecutor(len(scenes)) as stage:
             played = [stage.submit(row, scene=scene, **facts) for scene in scenes]
         for scene, each in zip(scenes, played):
@@ -259,8 +280,8 @@ def on_both_stores(row: Callable[..., None]) -> Callable[..., None]:
 
     signature = inspect.signature(row)
     others = [each for name, each in signature.parameters.items() if name != "scene"]
-    scenes = inspect.Parameter("scenes", inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    play.__signature__ = signature.replace(parameters=[scenes, *others])  # type: ignore[attr-defined]
+    all_of_them = inspect.Parameter(fixture, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    play.__signature__ = signature.replace(parameters=[all_of_them, *others])  # type: ignore[attr-defined]
     return play
 
 

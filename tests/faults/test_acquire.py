@@ -10,7 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tests.faults.proxy import HANGS, HANGS_AFTER_LANDING, LATE, LOST, UNHEARD, Fate, failed, refused
-from tests.faults.scene import SHORT_LEASE, Scene, exit_record, is_gone, keeper_of, on_both_stores
+from tests.faults.scene import SHORT_LEASE, Scene, exit_record, is_gone, keeper_of, on_both_stores, on_every_store
 from tests.support.eventually import eventually, patience
 from tests.support.fakes import plain
 
@@ -23,7 +23,7 @@ CROWD = int(os.environ.get("TFGUARD_FAULTS_CROWD", "8"))
 @pytest.mark.parametrize(
     "fate", [UNHEARD, HANGS_AFTER_LANDING, failed("500")], ids=["closed", "read-timeout", "500-though-done"]
 )
-@on_both_stores
+@on_every_store
 def test_a1_a_lock_whose_answer_was_lost_is_ours_at_once(scene: Scene, fate: Fate) -> None:
     """The run starts at once, under the one ID that was written; it never waits for itself, and leaves nothing."""
     scene.proxy.on("create", fate)
@@ -36,7 +36,7 @@ def test_a1_a_lock_whose_answer_was_lost_is_ours_at_once(scene: Scene, fate: Fat
     assert scene.record() is None
 
 
-@on_both_stores
+@on_every_store
 def test_a2_a_lock_that_never_arrived_is_asked_for_again(scene: Scene) -> None:
     """Retried, and the program is started once."""
     scene.proxy.on("create", LOST, LOST)
@@ -62,7 +62,7 @@ def test_a3_a_lock_that_vanishes_between_refusal_and_look_is_tried_again(scene: 
     assert scene.record() is None
 
 
-@on_both_stores
+@on_every_store
 def test_a4_a_lock_that_lands_after_we_have_gone_ends_with_its_lease(scene: Scene) -> None:
     """Nobody holds the orphan; the next run takes it over after the orphan's lease, and not before."""
     scene.lease = SHORT_LEASE
@@ -85,7 +85,7 @@ def test_a4_a_lock_that_lands_after_we_have_gone_ends_with_its_lease(scene: Scen
     ["", "locked by Bob", '{"ID":"0aaf', "d41d8cd98f00b204e9800998ecf8427e"],
     ids=["empty", "word", "half", "md5"],
 )
-@on_both_stores
+@on_every_store
 def test_a5_what_nobody_can_read_is_a_lock_that_nobody_takes(scene: Scene, text: str) -> None:
     """A clear message, no crash, no theft."""
     scene.kind.plant(text.encode())
@@ -99,7 +99,7 @@ def test_a5_what_nobody_can_read_is_a_lock_that_nobody_takes(scene: Scene, text:
 
 
 @pytest.mark.parametrize(("word", "code"), [("denied", 77), ("expired", 77), ("missing", 78)])
-@on_both_stores
+@on_every_store
 def test_a6_a_refusal_is_said_at_once_and_is_never_a_lock(scene: Scene, word: str, code: int) -> None:
     scene.proxy.always("create", refused(word))
 
@@ -111,7 +111,7 @@ def test_a6_a_refusal_is_said_at_once_and_is_never_a_lock(scene: Scene, word: st
     assert scene.record() is None
 
 
-@on_both_stores
+@on_every_store
 def test_a6_throttling_and_errors_are_waited_out_and_are_never_a_lock(scene: Scene) -> None:
     scene.proxy.on("create", refused("throttled"), refused("500"), refused("RequestLimitExceeded"))
     scene.let_end("a")
@@ -130,7 +130,7 @@ def test_a6_throttling_and_errors_are_waited_out_and_are_never_a_lock(scene: Sce
     [(HANGS, signal.SIGINT), (HANGS_AFTER_LANDING, signal.SIGTERM)],
     ids=["not-landed", "landed"],
 )
-@on_both_stores
+@on_every_store
 def test_a7_a_signal_while_a_write_is_in_flight_ends_within_a_second(scene: Scene, fate: Fate, number: int) -> None:
     """And whatever the write did is undone, by the keeper that stays behind for it."""
     scene.proxy.on("create", fate)

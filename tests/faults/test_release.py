@@ -16,7 +16,7 @@ import pytest
 from tests.contract.kinds import lease, record
 from tests.e2e.conftest import Result
 from tests.faults.proxy import LATE, LOST, UNHEARD, Fate, failed, refused
-from tests.faults.scene import SHORT_LEASE, Scene, exit_record, on_both_stores
+from tests.faults.scene import SHORT_LEASE, Scene, exit_record, on_every_store
 from tests.support.eventually import eventually, patience, within
 from tfguard.backends.aws.dynamodb import BEAT
 from tfguard.guard import keeper_rules
@@ -41,7 +41,7 @@ def test_d1_a_release_whose_answer_was_lost_spares_the_rival_that_came(scene: Sc
     assert exit_record(result)["release"] == "released"
 
 
-@on_both_stores
+@on_every_store
 def test_d2_a_release_that_fails_is_tried_again(scene: Scene) -> None:
     scene.proxy.on("delete", LOST, refused("throttled"), refused("500"))
 
@@ -53,7 +53,7 @@ def test_d2_a_release_that_fails_is_tried_again(scene: Scene) -> None:
     assert scene.record() is None
 
 
-@on_both_stores
+@on_every_store
 def test_d2_a_release_that_never_succeeds_names_the_command_that_frees_the_lock(scene: Scene) -> None:
     """It is tried for as long as the lease lasts; the status is the program's, since its work is done."""
     scene.lease = SHORT_LEASE
@@ -72,7 +72,7 @@ def test_d2_a_release_that_never_succeeds_names_the_command_that_frees_the_lock(
 
 
 @pytest.mark.parametrize("fate", [LATE, UNHEARD, failed("500")], ids=["beat-lands-after", "before", "500-though-done"])
-@on_both_stores
+@on_every_store
 def test_d3_a_beat_in_flight_neither_stops_the_release_nor_undoes_it(scene: Scene, fate: Fate) -> None:
     ours = scene.beating()
 
@@ -89,7 +89,7 @@ def test_d3_a_beat_in_flight_neither_stops_the_release_nor_undoes_it(scene: Scen
     assert scene.record() is None
 
 
-@on_both_stores
+@on_every_store
 def test_d4_after_a_loss_nothing_is_released(scene: Scene) -> None:
     """Neither the record that is gone, nor the one that another has written since."""
     ours = scene.beating(manner="stubborn")

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from tests.contract.kinds import lease, record
-from tests.faults.scene import SHORT_LEASE, LocalScene, Scene, family, is_gone, keeper_of, on_both_stores, work_of
+from tests.faults.scene import SHORT_LEASE, LocalScene, Scene, family, is_gone, keeper_of, on_every_store, work_of
 from tests.support.eventually import eventually, patience
 from tests.support.fakes import FakeClock, T, anothers, draft, plain
 from tfguard.errors import LeaseLost
@@ -50,7 +50,7 @@ def holder(scene: Scene, clock: FakeClock, *, lease_seconds: float = T) -> HeldL
 # --- T1 -------------------------------------------------------------------------------------------------------------
 
 
-@on_both_stores
+@on_every_store
 def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_beat(scene: Scene) -> None:
     """Not before T, and not later than two looks after it."""
     scene.lease = SHORT_LEASE
@@ -73,7 +73,7 @@ def test_t1_when_the_machine_is_lost_the_lock_is_taken_one_lease_after_the_last_
     assert scene.record() is None
 
 
-@on_both_stores
+@on_every_store
 def test_t1_when_front_and_keeper_are_killed_the_work_does_not_outlive_safe_until(scene: Scene) -> None:
     """It has one SIGINT at once; if it is still there when the lease is no longer safe, it is killed before T."""
     scene.lease = SHORT_LEASE
@@ -176,7 +176,7 @@ def test_t4_a_waiter_goes_by_the_lease_in_the_record(scene: Scene) -> None:
     assert short.try_acquire()
 
 
-@on_both_stores
+@on_every_store
 def test_t5_a_plain_terraforms_lock_is_never_taken(scene: Scene) -> None:
     clock = FakeClock()
     scene.overwrite(plain())
@@ -204,7 +204,7 @@ def test_t6_a_lock_long_dead_is_not_taken_on_first_sight(scene: Scene) -> None:
 
 
 @pytest.mark.parametrize(("mine", "theirs", "offset"), [(0.75, 1.25, 3600.0), (1.25, 0.75, -3600.0)])
-@on_both_stores
+@on_every_store
 def test_t7_wrong_clocks_take_nothing_before_its_holder_has_stopped(
     scene: Scene, mine: float, theirs: float, offset: float
 ) -> None:
