@@ -303,6 +303,15 @@ def test_a_lock_that_was_unlocked_ends_the_doubt_with_the_one_signal(dog):
     assert after(dog, 2) == [Action.THAW, Action.INTERRUPT]
 
 
+def test_a_doubt_that_nobody_ever_settled_kills(dog):
+    """It has been frozen for too long: nothing was found out, so nothing may go on, however young the last beat is."""
+    dog.doubt()
+    after(dog, 1)
+    dog.lose("expired")
+
+    assert after(dog, 2) == [Action.FREEZE, Action.KILL]
+
+
 def test_a_doubt_that_proves_true_kills(dog):
     dog.doubt()
     dog.lose("another's")

@@ -79,7 +79,7 @@ class Watchdog:
         """The lock is no longer ours; the first finding stands, save that *another's* outranks *gone*."""
         if self.lost is None or kind == "another's":
             self.lost = kind
-            self.is_doubted = False
+            self.is_doubted = self.is_doubted and kind == "expired"  # Of that nobody has found out anything.
 
     def hear(self, message: protocol.Beaten | protocol.Doubted | protocol.Lost) -> None:
         """The lease's thread has found out how the lease stands."""
