@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import time
 import urllib.error
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,8 @@ from tests.e2e.native import APPLY, work_beside_each_other
 from tests.e2e.operated import kill_all_of
 from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
+from tests.faults.proxy import FaultProxy
+from tests.support.authority import Authority
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
@@ -157,6 +161,48 @@ def test_what_is_wrong_with_the_backend_is_said_in_two_lines(
     assert words in result.err
     assert len(said) <= 3, result.err
     assert "Traceback" not in result.err
+
+
+CLIENT = {"cert_file": "{0}/client.pem", "key_file": "{0}/client.pem"}
+#: What the backend says of certificates, how it ends, and what is said; `{0}` is the folder where they lie.
+CERTIFICATES: dict[str, tuple[dict[str, str], int, str]] = {
+    "its own authority, and ours": ({"ca_file": "{0}/authority.pem", **CLIENT}, 0, ""),
+    "another authority": ({"ca_file": "{0}/other/authority.pem", **CLIENT}, 69, "its certificate is not trust"),
+    "no authority": (CLIENT, 69, "its certificate is not trust"),
+    "no certificate of ours": ({"ca_file": "{0}/authority.pem"}, 69, "No answer from Consul at https://"),
+}
+
+
+def test_consul_with_tls_is_asked_with_the_certificates_that_terraform_uses(stage: Make, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    authority, _ = Authority(tmp_path), Authority(tmp_path / "other")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority.chain("127.0.0.1"))
+    context.load_verify_locations(authority.file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    authority.chain("client")
+    made = stage("consul", text=STILL)
+    cache = made.path / ".terraform" / "terraform.tfstate"
+    content = json.loads(cache.read_text())
+    config = content["backend"]["config"]
+
+    with closing(FaultProxy(made.consul.endpoint, context)) as server:
+        results = {}
+        for name, (attributes, _, _) in CERTIFICATES.items():
+            files = {attribute: path.format(tmp_path) for attribute, path in attributes.items()}
+            settings = {"scheme": "https", "address": server.endpoint.removeprefix("https://"), **files}
+            made.write(STILL, **{attribute: json.dumps(value) for attribute, value in settings.items()})
+            content["backend"]["config"] = {**config, **settings}
+            cache.write_text(json.dumps(content))
+            results[name] = made.tfguard("--lock-timeout=0s", *APPLY, TFGUARD_INIT="never")
+
+    for name, (_, code, words) in CERTIFICATES.items():
+        said = [line for line in results[name].err.splitlines() if line.strip() and "run.finished" not in line]
+        assert results[name].code == code, f"{name}: {results[name]}"
+        assert words in results[name].err, f"{name}: {results[name]}"
+        assert len(said) <= 3, f"{name}: {results[name]}"
+    assert made.resources() == ["terraform_data.a", "terraform_data.b"]
+    assert made.leftovers() == []
 
 
 @pytest.mark.parametrize("token", ["", "11111111-2222-3333-4444-555555555555"], ids=["no token", "an unknown token"])

@@ -15,12 +15,22 @@ import pytest
 from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
 from tests.e2e.native import APPLY, QUICK_BEATS, generation, inner_id
 from tests.e2e.operated import kill_all_of
+from tests.e2e.runners import cancel_on_github
 from tests.e2e.running import running
 from tests.e2e.test_commands import STILL
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
+#: What is being created takes longer than a runner waits; a second SIGINT would make Terraform drop it.
+SLOW_TO_STOP = """
+resource "terraform_data" "work" {
+  provisioner "local-exec" {
+    command = "trap '' INT; echo begin >> log; sleep 5; echo end >> log"
+  }
+}
+"""
 
 
 @dataclass(frozen=True)
@@ -179,3 +189,22 @@ def test_after_a_kill_of_all_of_a_run_the_next_takes_its_lock_over(stage: Make, 
     assert "outcome=succeeded" in result.err
     assert dead["Who"] in result.err
     assert made.leftovers() == []
+
+
+@pytest.mark.parametrize("native", [CONSUL, GCS, KUBERNETES, PG], ids=lambda native: native.kind)
+def test_a_cancel_on_github_leaves_a_whole_state_and_no_lock(stage: Make, native: Native) -> None:
+    """SIGINT, SIGTERM, SIGKILL to the front alone, while Terraform is still stopping."""
+    made = stage(native.kind, text=SLOW_TO_STOP)
+    process = made.start_tfguard(*APPLY, GITHUB_ACTIONS="true", CI="true")
+    made.wait_for_log("begin")
+    held = made.locks()
+
+    with running(process) as ours:
+        cancel_on_github(process)
+        ours.end()
+    eventually(lambda: made.leftovers() == [], 60, "the lock's release")
+
+    assert len(held) == 1
+    assert made.log_lines() == ["begin", "end"], "it was asked once, and had its time"
+    assert made.resources() == ["terraform_data.work"]
+    assert made.terraform("plan", "-input=false").code == 0

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.conftest import Postgres
 from tests.e2e.conftest import GATED, Stage
 from tests.e2e.native import APPLY, QUICK_BEATS, work_beside_each_other
 from tests.e2e.operated import keeper_of, kill_keeper_of
 from tests.e2e.running import running
 from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
+from tests.support import emulators
+from tests.support.authority import Authority
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
@@ -165,6 +169,47 @@ def test_what_cannot_be_held_is_said_in_two_lines(stage: Make, conn_str: str, co
     assert result.code == code, str(result)
     assert says in result.err, str(result)
     assert "Traceback" not in result.err
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[Postgres]:
+    """One whose settings a test may change."""
+    with emulators.sharing(tmp_path):
+        yield Postgres(emulators.shared_server(tmp_path, "postgres", emulators.postgres_argv))
+
+
+def test_a_server_with_tls_is_believed_by_the_authority_in_conn_str(
+    stage: Make, own_postgres: Postgres, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    Authority(tmp_path / "other")
+    chain = Authority(tmp_path).chain("127.0.0.1").read_text()
+    made = stage("pg", text=STILL, is_initialised=False)
+    made.postgres = own_postgres
+    made.bucket = made.postgres.database()
+    made.postgres.make_states(made.bucket, made.key)
+    for statement in (
+        # Only the server may read its key.
+        f"COPY (SELECT unnest(string_to_array('{chain}', E'\\n'))) TO PROGRAM 'umask 077; cat > tls.pem'",
+        "ALTER SYSTEM SET ssl_cert_file = 'tls.pem'",
+        "ALTER SYSTEM SET ssl_key_file = 'tls.pem'",
+        "ALTER SYSTEM SET ssl = on",
+        "SELECT pg_reload_conf()",
+    ):
+        made.postgres.ask("postgres", statement)
+    conn_str = f"postgres://postgres@{made.postgres.address}/{made.bucket}?sslmode=verify-full&sslrootcert={tmp_path}"
+    made.write(STILL, conn_str=f'"{conn_str}/authority.pem"')
+    believed = made.init().tfguard("--lock-timeout=0s", *APPLY)
+    cache = made.path / ".terraform/terraform.tfstate"
+    for written in (cache, made.path / "backend.tf"):
+        written.write_text(written.read_text().replace("/authority.pem", "/other/authority.pem"))
+    doubted = made.tfguard("--lock-timeout=0s", *APPLY)
+
+    assert believed.code == 0, str(believed)
+    assert doubted.code == 78, str(doubted)
+    assert "refuses us: SSL error" in doubted.err, str(doubted)
+    assert "Traceback" not in doubted.err
+    assert made.leftovers() == []
 
 
 def test_who_may_not_make_the_table_is_told_and_may_use_it_once_it_is_there(stage: Make) -> None:
