@@ -479,7 +479,7 @@ def test_a_push_reads_the_backend_that_was_locked(root: Path, monkeypatch: pytes
 
     run(front, context_at(root, monkeypatch, "apply"))
 
-    assert found == [("one/x", ["modules", "terraform.tfstate"], 0o700)]
+    assert found == [("one/x", ["environment", "modules", "terraform.tfstate"], 0o700)]
 
 
 def test_a_pipeline_is_initialised_again_where_that_was_undone_meanwhile(
