@@ -19,7 +19,7 @@ from tfguard.backends.target import StoreSpec
 from tfguard.clock import SystemClock
 from tfguard.lock.protocol import LockRequest, LockTerms
 from tfguard.lock.queue import Queue
-from tfguard.lock.store import Holder
+from tfguard.lock.store import Holder, queue_store
 from tfguard.lock.waiting import Waiter
 
 WAITERS = 6
@@ -28,8 +28,7 @@ HOLD_SECONDS = (0.6, 1.2)
 
 def handoff(bench: Bench, backend: str, rounds: int) -> dict[str, Any]:
     """Measure `rounds` hand-overs. A hand-over is counted from before the release is sent until the lock is held."""
-    spec = BACKENDS[backend].spec(bench)
-    found = _Handovers(spec, rounds)
+    found = _Handovers(BACKENDS[backend].specs(bench), rounds)
     threads = [threading.Thread(target=found.go, args=(number,)) for number in range(WAITERS)]
     for thread in threads:
         thread.start()
@@ -46,19 +45,19 @@ def handoff(bench: Bench, backend: str, rounds: int) -> dict[str, Any]:
 
 
 class _Handovers:
-    def __init__(self, spec: StoreSpec, rounds: int) -> None:
+    def __init__(self, specs: tuple[StoreSpec, ...], rounds: int) -> None:
         self.gaps: list[float] = []
-        self._spec = spec
+        self._specs = specs
         self._rounds = rounds
         self._released_at: float | None = None
 
     def go(self, number: int) -> None:
-        clock, store = SystemClock(), open_store(self._spec)
+        clock, stores = SystemClock(), [open_store(spec) for spec in self._specs]
         while len(self.gaps) < self._rounds:
-            ledger = Queue(store, clock, time.sleep)
+            ledger = Queue(queue_store(stores), clock, time.sleep)
             waiter = Waiter(
                 _request(f"waiter-{number}"),
-                [store],
+                stores,
                 clock,
                 ledger,
                 post=lambda message: None,
@@ -73,7 +72,8 @@ class _Handovers:
             time.sleep(random.uniform(*HOLD_SECONDS))
             self._released_at = clock.boottime()
             lock.release()
-        store.close()
+        for store in stores:
+            store.close()
 
 
 def _request(name: str) -> LockRequest:

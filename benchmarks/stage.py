@@ -19,7 +19,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tests.conftest import Azure, Kubernetes, Postgres, States
 
 ROOT = Path(__file__).resolve().parent.parent
 REGION = "us-east-1"
@@ -59,6 +62,10 @@ class Bench:
     s3_endpoint: str
     consul_endpoint: str
     gcs_endpoint: str
+    kubernetes: Kubernetes
+    postgres: Postgres
+    azure: Azure
+    states: States
     scratch: Path
     clients: dict[str, Any] = field(default_factory=dict)
 
@@ -143,24 +150,40 @@ class Bench:
             "CHECKPOINT_DISABLE": "1",
             "AWS_EC2_METADATA_DISABLED": "true",
             "TF_IN_AUTOMATION": "1",
+            **self.azure.environ,
         }
 
 
 @contextlib.contextmanager
 def bench() -> Iterator[Bench]:
     """Start the emulators; all is gone afterwards."""
+    from tests.conftest import Azure, Kubernetes, Postgres, States
     from tests.support import emulators
 
     # As pip does when it installs: the keeper writes no bytecode, and would compile itself at every start.
     compileall.compile_dir(ROOT / "tfguard", quiet=1)
-    with (
-        tempfile.TemporaryDirectory(prefix="tfguard-bench-") as scratch,
-        emulators.dynamodb_local() as dynamodb,
-        emulators.s3_server() as s3,
-        emulators.consul_server() as consul,
-        emulators.gcs_server() as gcs,
-    ):
-        yield Bench(dynamodb, s3, consul, gcs, Path(scratch))
+    with contextlib.ExitStack() as started:
+        scratch = Path(started.enter_context(tempfile.TemporaryDirectory(prefix="tfguard-bench-")))
+        (scratch / "azure").mkdir()
+
+        def endpoint(argv: list[str]) -> str:
+            return started.enter_context(emulators.server(argv))
+
+        authority = scratch / "azure"
+        azure = {"HTTPS_PROXY": endpoint(emulators.azure_argv(authority))}
+        azure["SSL_CERT_FILE"] = str(authority / "authority.pem")
+        os.environ.update(azure)  # What is measured in this process takes the same way.
+        yield Bench(
+            endpoint(emulators.dynamodb_argv()),
+            endpoint(emulators.s3_argv()),
+            endpoint(emulators.consul_argv()),
+            endpoint(emulators.gcs_argv()) + "/storage/v1/",
+            Kubernetes(endpoint(emulators.kubernetes_argv())),
+            Postgres(endpoint(emulators.postgres_argv())),
+            Azure(azure),
+            States(endpoint(emulators.states_argv())),
+            scratch,
+        )
 
 
 def adopt_orphans() -> None:

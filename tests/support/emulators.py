@@ -81,28 +81,28 @@ EmulatorMissing = PartMissing
 @contextlib.contextmanager
 def dynamodb_local() -> Iterator[str]:
     """Run an empty DynamoDB Local; gives its endpoint."""
-    with _server(dynamodb_argv()) as endpoint:
+    with server(dynamodb_argv()) as endpoint:
         yield endpoint
 
 
 @contextlib.contextmanager
 def s3_server() -> Iterator[str]:
     """Run an empty S3 (and STS) emulator whose conditional writes are atomic; gives its endpoint."""
-    with _server(s3_argv()) as endpoint:
+    with server(s3_argv()) as endpoint:
         yield endpoint
 
 
 @contextlib.contextmanager
 def consul_server() -> Iterator[str]:
     """Run an empty Consul; gives its endpoint."""
-    with _server(consul_argv()) as endpoint:
+    with server(consul_argv()) as endpoint:
         yield endpoint
 
 
 @contextlib.contextmanager
 def gcs_server() -> Iterator[str]:
     """Run an empty Google Cloud Storage; gives what a backend's `storage_custom_endpoint` is for it."""
-    with _server(gcs_argv()) as endpoint:
+    with server(gcs_argv()) as endpoint:
         yield f"{endpoint}/storage/v1/"
 
 
@@ -361,7 +361,7 @@ def _run(argv: list[str], cwd: Path = CACHE) -> str:
 
 
 @contextlib.contextmanager
-def _server(argv: list[str]) -> Iterator[str]:
+def server(argv: list[str]) -> Iterator[str]:
     """Run a server that prints `LISTENING <port>` and ends when its stdin does."""
     with (
         tempfile.TemporaryFile() as errors,

@@ -73,6 +73,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # Head and body of an answer are sent apart.
     server: Server
 
     def _serve(self) -> None:

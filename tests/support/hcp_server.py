@@ -188,6 +188,7 @@ def hcp_serving(authority: Authority) -> Iterator[Hcp]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
 
         def serve(self) -> None:
             body = self._body()
