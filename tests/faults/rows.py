@@ -131,6 +131,24 @@ ROWS = {
         "one of both believes that it holds the lock",
         ("tests/lock/test_renew.py::test_between_two_who_believe_the_store_decides",),
     ),
+    "c1": Row(
+        "the connection that carries the lock ends",
+        "frozen until it is taken again; the run goes on",
+        ("tests/e2e/test_pg.py::test_a_connection_that_ends_is_taken_again_and_the_run_goes_on",),
+    ),
+    "c2": Row(
+        "the same, and a rival waits",
+        "the lock's row keeps it out; a plain Terraform that has got in meanwhile is never written over",
+        ("tests/e2e/test_pg.py::test_a_lock_that_somebody_else_has_taken_meanwhile_is_lost",),
+    ),
+    "c3": Row(
+        "the same, and the server is out of our reach for longer than the lease",
+        "nothing is written from then on; killed, and the rival's lock is left alone",
+        (
+            "tests/e2e/test_outage.py::test_a_server_that_stays_away_ends_the_run_before_another_may_begin",
+            "tests/guard/test_watchdog.py::test_a_doubt_that_nobody_ever_settled_kills",
+        ),
+    ),
     "t1": Row(
         "front; front and keeper; the whole machine is killed",
         "the work ends by `safe_until`; taken over between T and T and two looks; a local lock is free after the work",
