@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 #: Each kind of backend, and where its stage has the server.
 SERVERS: dict[Backend, str] = {"consul": "consul", "gcs": "gcs", "kubernetes": "kubernetes", "pg": "postgres"}
 #: What is said first of an outage, where it is not that no heartbeat has landed: a connection that ends is a lock free.
-FIRST_WORDS: dict[Backend, str] = {"pg": "Terraform is frozen"}
+FIRST_WORDS: dict[Backend, str] = {"pg": "the lock's connection has ended: Terraform is frozen"}
 
 
 @pytest.fixture

@@ -117,6 +117,7 @@ CASES: dict[str, str] = {
     "aborting": running.aborting(SUBJECT),
     "warned": running.warned(SUBJECT, 31.2, "AWS throttles dynamodb:PutItem on DynamoDB table tf-locks (SlowDown)."),
     "freezing": running.freezing(SUBJECT, 108.4),
+    "freezing-doubted": running.freezing(SUBJECT, 0.2, is_doubted=True),
     "unstoppable": running.unstoppable(SUBJECT, "sudo (4711), terraform (4712)"),
     "frozen_too_long": running.frozen_too_long(SUBJECT, 1908.2),
     "thawed": running.thawed(SUBJECT),

@@ -400,7 +400,8 @@ class KeeperRules:
             self._send_interrupt("no heartbeat" if self.watchdog.lost is None else "lock lost", now)
         elif action is Action.FREEZE:
             running = self._hands.child.freeze()
-            self._telling.say_frozen(running, now - self.watchdog.frozen_at, self._silence(now))
+            reason = "connection ended" if self.watchdog.is_doubted else ""
+            self._telling.say_frozen(running, now - self.watchdog.frozen_at, self._silence(now), reason)
         elif action is Action.THAW:
             self._hands.child.thaw()
             self._telling.say_thawed(self._silence(now))

@@ -41,10 +41,10 @@ class Telling:
             self._has_said.add(event)
             self.say(event, silence_seconds, reason)
 
-    def say_frozen(self, running: Sequence[str], for_seconds: float, silence_seconds: float) -> None:
+    def say_frozen(self, running: Sequence[str], for_seconds: float, silence_seconds: float, reason: str) -> None:
         """It was to stop so long ago, and these run all the same: it is said to be frozen when nobody does."""
         if not running:
-            self.say_once("child.frozen", silence_seconds)
+            self.say_once("child.frozen", silence_seconds, reason)
         elif for_seconds >= UNSTOPPABLE_SECONDS:
             self.say_once("child.unstoppable", silence_seconds, ", ".join(running))
 

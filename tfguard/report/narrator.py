@@ -159,7 +159,8 @@ class Narrator:
             case "child.signalled":
                 self._on_signalled(message)
             case "child.frozen":
-                self._say("error", message.event, running.freezing(self.subject, silence), silence_s=round(silence))
+                text = running.freezing(self.subject, silence, is_doubted=bool(message.reason))
+                self._say("error", message.event, text, silence_s=round(silence))
             case "child.unstoppable":
                 self._say("error", message.event, running.unstoppable(self.subject, message.reason))
             case "child.frozen_too_long":

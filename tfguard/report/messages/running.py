@@ -68,12 +68,16 @@ def warned(subject: Subject, silence_seconds: float, error: str) -> str:
     )
 
 
-def freezing(subject: Subject, silence_seconds: float) -> str:
-    """`safe_until` has come."""
-    silence = format_duration(round(silence_seconds))
+def freezing(subject: Subject, silence_seconds: float, *, is_doubted: bool = False) -> str:
+    """`safe_until` has come; `is_doubted`: at once, since what carried the lock has ended."""
+    why = (
+        "the lock's connection has ended"
+        if is_doubted
+        else f"no heartbeat for {format_duration(round(silence_seconds))}"
+    )
     return say(
         subject.label,
-        f"no heartbeat for {silence}: Terraform is frozen, since another run may soon be in.",
+        f"{why}: Terraform is frozen, since another run may soon be in.",
         "It goes on as soon as a heartbeat proves that the lock is still ours.",
     )
 
