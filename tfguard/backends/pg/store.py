@@ -327,7 +327,7 @@ class PgStore(PgTable, BaseStore):
             return (_record(row) if row and text is not None else None), text, is_carried, False
         return _stranger(others[0]), text, False, True
 
-    def _row_and_sessions(self) -> tuple[Row | None, list[Row]]:
+    def _row_and_sessions(self, *, is_second: bool = False) -> tuple[Row | None, list[Row]]:
         sessions = ""
         if self._spec.is_terraforms:
             sessions = (
@@ -353,9 +353,9 @@ class PgStore(PgTable, BaseStore):
                     raise
                 return None, []
             self._has_table = self._ask("SELECT to_regclass($1)", [self._table])[0][0] is not None
-            if self._has_table:
-                raise
-            return self._row_and_sessions()
+            if self._has_table and is_second:
+                raise  # It is another table that is missing: ours may have been made in between only once.
+            return self._row_and_sessions(is_second=True)
         self._date = datetime.fromtimestamp(float(found[0][0] or 0), timezone.utc)
         first = found[0][1:4]
         return (first if first[0] is not None else None), [line[4:] for line in found if line[4] is not None]
