@@ -277,7 +277,7 @@ def test_whatever_happens_the_child_writes_only_while_it_is_safe(events):
 
 
 def test_a_doubt_freezes_at_once_until_the_next_beat_lands(dog):
-    dog.doubt()
+    dog.doubt(BASE + 1)
     frozen, unsafe = after(dog, 1), dog.safe_until
     dog.landed(BASE + 2)
 
@@ -288,15 +288,26 @@ def test_a_doubt_freezes_at_once_until_the_next_beat_lands(dog):
 
 
 def test_a_beat_from_before_that_we_knew_of_ends_no_doubt(dog):
-    dog.doubt()
+    dog.doubt(BASE + 1)
     dog.landed(BASE)
 
     assert after(dog, 1) == [Action.FREEZE]
 
 
+def test_a_beat_that_was_on_its_way_already_ends_no_doubt(dog):
+    """It was sent before the lock may have ended, whenever we hear of it."""
+    dog.doubt(BASE + 2)
+    dog.landed(BASE + 1)
+    still = after(dog, 3)
+    dog.landed(BASE + 2)
+
+    assert still == [Action.FREEZE]
+    assert after(dog, 4) == [Action.THAW]
+
+
 def test_a_lock_that_was_unlocked_ends_the_doubt_with_the_one_signal(dog):
     """It is asked to stop, as after any unlock, and has to run for that."""
-    dog.doubt()
+    dog.doubt(BASE + 1)
     after(dog, 1)
     dog.lose("gone")
 
@@ -305,7 +316,7 @@ def test_a_lock_that_was_unlocked_ends_the_doubt_with_the_one_signal(dog):
 
 def test_a_doubt_that_nobody_ever_settled_kills(dog):
     """It has been frozen for too long: nothing was found out, so nothing may go on, however young the last beat is."""
-    dog.doubt()
+    dog.doubt(BASE + 1)
     after(dog, 1)
     dog.lose("expired")
 
@@ -313,7 +324,7 @@ def test_a_doubt_that_nobody_ever_settled_kills(dog):
 
 
 def test_a_doubt_that_proves_true_kills(dog):
-    dog.doubt()
+    dog.doubt(BASE + 1)
     dog.lose("another's")
 
     assert after(dog, 1) == [Action.FREEZE, Action.KILL]

@@ -45,6 +45,7 @@ class Watchdog:
         self.is_frozen = False
         self.is_interrupted = False
         self.is_doubted = False
+        self._doubted_at = base
         self._is_warned = False
         self.frozen_at = base
 
@@ -69,11 +70,16 @@ class Watchdog:
         """A beat sent at `base` is known to have landed. Nothing extends a lease that is lost."""
         if self.lost is None and base > self.base:
             self.base = base
-            self.is_doubted = self._is_warned = False
+            self._is_warned = False
+            self.is_doubted = self.is_doubted and base < self._doubted_at
 
-    def doubt(self) -> None:
-        """What carries the lock has ended: others may have it, until the next beat lands. Unsafe at once."""
+    def doubt(self, at: float) -> None:
+        """
+        What carries the lock has ended, as was seen at `at` (boottime): others may have it, until a beat lands that was
+        sent after that. Unsafe at once.
+        """
         self.is_doubted = self.lost is None
+        self._doubted_at = at
 
     def lose(self, kind: LostKind) -> None:
         """The lock is no longer ours; the first finding stands, save that *another's* outranks *gone*."""
@@ -87,7 +93,7 @@ class Watchdog:
             case protocol.Beaten():
                 self.landed(message.base)
             case protocol.Doubted():
-                self.doubt()
+                self.doubt(message.at)
             case protocol.Lost():
                 self.lose(message.kind)
 

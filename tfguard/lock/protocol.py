@@ -221,7 +221,12 @@ class Beaten(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """What carries the lock has ended: others may have it, unless the next beat lands."""
+    """
+    What carries the lock has ended, as was seen at `at` (boottime): others may have it, until a beat lands that was
+    sent after that.
+    """
+
+    at: float
 
 
 class Troubled(msgspec.Struct, frozen=True, kw_only=True, tag=True):

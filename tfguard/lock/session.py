@@ -310,7 +310,7 @@ class LockSession:
         if deadlines and self._lock:
             pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
             due_at = self._clock.boottime() + pause
-        self._wake.stir_at_end_of(self._stores, lambda: self._post(protocol.Doubted()))
+        self._wake.stir_at_end_of(self._stores, lambda: self._post(protocol.Doubted(at=self._clock.boottime())))
         while not self._wake.wait(self._inner.pause(pause)):
             assert deadlines is not None and self._lock is not None
             inner = self._inner.learn(self._lock)
