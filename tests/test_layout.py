@@ -27,6 +27,7 @@ FLOORS: tuple[frozenset[str], ...] = (
         {
             "errors",
             "clock",
+            "colour",
             "durations",
             "text",
             "redaction",

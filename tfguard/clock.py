@@ -17,6 +17,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Protocol
 
+from tfguard.text import printable
+
 #: CLOCK_BOOTTIME counts suspension; macOS's CLOCK_MONOTONIC does too. `time.monotonic()` on Linux does not.
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", None) or time.CLOCK_MONOTONIC
 _IS_LINUX = sys.platform == "linux"
@@ -134,6 +136,17 @@ def created(at: datetime) -> str:
     at = at.astimezone(timezone.utc)
     fraction = f".{at.microsecond:06d}".rstrip("0").rstrip(".")
     return at.strftime("%Y-%m-%dT%H:%M:%S") + fraction + "Z"
+
+
+def shown_instant(at: datetime) -> str:
+    """Write an instant for people, the one way in which all our messages do."""
+    return f"{at.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def shown_created(text: str) -> str:
+    """Write a `Created` for people; as it stands there, made printable, if it is none."""
+    at = parse_created(text)
+    return printable(text, 40) if at is None else shown_instant(at)
 
 
 def parse_created(text: str) -> datetime | None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from tfguard import redaction
+from tfguard import colour, redaction
 from tfguard.errors import StoreUnavailable, TfguardError
 from tfguard.text import printable
 
@@ -46,14 +46,21 @@ def failed(error: TfguardError) -> Answer:
     return failure(first, " ".join(rest) or way_out)
 
 
-_MARKS: dict[Mark, str] = {"ok": "✓", "warning": "!", "failure": "✗", "absent": "+"}
+_MARKS: dict[Mark, tuple[str, colour.Hue]] = {
+    "ok": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "failure": ("✗", "red"),
+    "absent": ("+", "cyan"),
+}
 
 
 _LONGEST = 300
 
 
-def as_lines(finding: Finding, width: int) -> Iterator[str]:
+def as_lines(finding: Finding, width: int, *, is_coloured: bool = False) -> Iterator[str]:
     """Write one finding; `width` is that of the longest check's name. What strangers wrote is made printable here."""
-    yield f"{_MARKS[finding.mark]} {finding.check:<{width}}  {printable(redaction.redact(finding.says), _LONGEST)}"
+    sign, hue = _MARKS[finding.mark]
+    sign = colour.paint(sign, hue) if is_coloured else sign
+    yield f"{sign} {finding.check:<{width}}  {printable(redaction.redact(finding.says), _LONGEST)}"
     if finding.advice:
         yield f"  {'':<{width}}  → {printable(redaction.redact(finding.advice), _LONGEST)}"

@@ -112,7 +112,7 @@ def test_a_hold_says_until_when_and_why() -> None:
     found = judge(held, Still(), has_leases=True)
 
     assert found is Verdict.HOLD
-    assert in_words(found, held, Still()) == "held by hand until 2026-11-21T14:00:00Z: migration"
+    assert in_words(found, held, Still()) == "held by hand until 2026-11-21 14:00:00 UTC: migration"
 
 
 def test_garbage_is_called_so() -> None:

@@ -107,3 +107,14 @@ def test_nothing_is_lost_however_narrow_the_terminal_is():
     shown = "".join(lines_of(on_terminal(5))).replace(" ", "")
 
     assert shown == "LOCKprod/networkSTATEheldVERDICTaliveLOCKprod/dnsVERDICTthenextrunwilltakeoverin3m"
+
+
+def test_words_have_their_colour_on_a_terminal_and_names_have_none():
+    rows = "[('held', 'held', 'expired: the next takes over'), ('b', 'free', '')], {'held': 'yellow', 'expired': 'red'}"
+    program = f"from tfguard.report.table import print_table; print_table(('A', 'B', 'C'), {rows})"
+
+    coloured, plain = on_terminal(80, "-c", program), on_terminal(80, "-c", program, NO_COLOR="1")
+
+    assert "held  \x1b[33mheld\x1b[0m  \x1b[31mexpired\x1b[0m: the next" in coloured
+    assert lines_of(coloured) == lines_of(plain)
+    assert "\x1b[3" not in plain

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tfguard import redaction
+from tfguard import colour, redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.bootstrap.blueprint import KIND, Blueprint, draw, wrong_backend
 from tfguard.bootstrap.nothing import nothing_to_make
@@ -180,7 +180,8 @@ def _print(findings: Sequence[Finding]) -> None:
     from tfguard.findings import as_lines
 
     width = max(len(finding.check) for finding in findings)
-    lines = [line for finding in findings for line in as_lines(finding, width)]
+    is_coloured = colour.is_wanted(sys.stdout)
+    lines = [line for finding in findings for line in as_lines(finding, width, is_coloured=is_coloured)]
     write_answer("\n".join(lines), is_awaited=True)
 
 

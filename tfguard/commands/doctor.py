@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from tfguard import redaction
+from tfguard import colour, redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
 from tfguard.errors import TfguardError
@@ -72,11 +73,12 @@ def print_findings(context: Context, findings: Iterable[Finding], *, is_json: bo
     from tfguard.findings import as_lines
 
     found: list[Finding] = []
+    is_coloured = colour.is_wanted(sys.stdout)
     try:
         for finding in findings:
             found.append(finding)
             if not is_json:
-                write_answer("\n".join(as_lines(finding, _WIDTH)), is_awaited=True)
+                write_answer("\n".join(as_lines(finding, _WIDTH, is_coloured=is_coloured)), is_awaited=True)
     finally:  # Where the proof cannot be had, what was found before is worth no less.
         if is_json:
             facts = {"label": context.label(), "findings": found}

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfguard.clock import SystemClock, parse_created
+from tfguard import colour
+from tfguard.clock import SystemClock, parse_created, shown_instant
 from tfguard.config.file import find_config, load
 from tfguard.durations import spoken_duration
 from tfguard.errors import ConfigError
@@ -30,6 +32,14 @@ _CLOCK = SystemClock()
 _NEEDS_PERSON = 3
 #: What takes the lock, and changes no state: it must not hide the last apply.
 _NO_RUNS = frozenset({"doctor", "hold"})
+#: Words at the start of what is said of a lock that have a colour on a terminal.
+_HUES: dict[str, colour.Hue] = {
+    "held": "yellow",
+    "late": "yellow",
+    "expired": "red",
+    "unreadable": "red",
+    "unknown": "red",
+}
 
 
 def run_status(call: Call, *, is_json: bool) -> int:
@@ -42,7 +52,7 @@ def run_status(call: Call, *, is_json: bool) -> int:
     subject, target = operated_target(call)
     with opened(target) as lock:
         facts = _facts(Look(subject, lock.places, lock.read(), lock.history()))
-    text = printable_json(facts) if is_json else _as_text(facts)
+    text = printable_json(facts) if is_json else _as_text(facts, is_coloured=colour.is_wanted(sys.stdout))
     write_answer(text)
     return 0
 
@@ -79,7 +89,8 @@ def _print_all(looks: list[Look], *, is_json: bool) -> int:
     if is_json:
         write_answer(printable_json(facts))
     elif facts:
-        print_table(("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN"), list(map(_row, facts)))
+        headings = ("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN")
+        print_table(headings, list(map(_row, facts)), _HUES)
     else:
         write_answer("No lock is held there.")
     return _NEEDS_PERSON if any(lock["needs_person"] for each in facts for lock in each["locks"]) else 0
@@ -169,10 +180,14 @@ def run_facts(run: Run) -> dict[str, Any]:
 # --- for people -----------------------------------------------------------------------------------------------------
 
 
-def _as_text(facts: dict[str, Any]) -> str:
-    lines = [f"{facts['label']}: {'held' if facts['is_held'] else 'free'}"]
+def _as_text(facts: dict[str, Any], *, is_coloured: bool = False) -> str:
+    def coloured(text: str) -> str:
+        word, colon, rest = text.partition(":")
+        return colour.paint(word, _HUES[word]) + colon + rest if is_coloured and word in _HUES else text
+
+    lines = [f"{facts['label']}: {coloured('held' if facts['is_held'] else 'free')}"]
     for lock in facts["locks"]:
-        lines += [f"  {name:<10}{value}" for name, value in _lock_lines(lock) if value]
+        lines += [f"  {name:<10}{coloured(value)}" for name, value in _lock_lines(lock) if value]
     lines += [f"  {'waiting':<10}{_waiter(each)}" for each in facts["line"]]
     if facts["last_run"]:
         lines.append(f"  {'last run':<10}{_last_run(facts['last_run'])}")
@@ -227,7 +242,7 @@ def _lock_lines(lock: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _moment(created: str) -> str:
     at, age = parse_created(created), age_seconds(created, _CLOCK.now())
-    return f"{at:%Y-%m-%d %H:%M:%S} UTC ({spoken_duration(age)})" if at and age is not None else ""
+    return f"{shown_instant(at)} ({spoken_duration(age)})" if at and age is not None else ""
 
 
 def _last_run(run: dict[str, Any]) -> str:

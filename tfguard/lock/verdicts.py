@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import datetime
 from enum import Enum
 
-from tfguard.clock import Clock, boot_id, parse_created
+from tfguard.clock import Clock, boot_id, parse_created, shown_created
 from tfguard.durations import format_duration
 from tfguard.lock.acquire import hold_has_ended, may_take_over
 from tfguard.lock.deadlines import Deadlines
@@ -95,7 +95,7 @@ def in_words(verdict: Verdict, record: LockRecord, clock: Clock, policy: Takeove
     if verdict is Verdict.HOLD and hold_has_ended(record, clock.now()):
         return "held by hand until a time that is past: the next run will go on"
     if verdict is Verdict.HOLD and lease:
-        return f"held by hand until {printable(lease.hold_until, 40)}: {printable(lease.reason, 60)}"
+        return f"held by hand until {shown_created(lease.hold_until)}: {printable(lease.reason, 60)}"
     return {
         Verdict.ALIVE: "alive",
         Verdict.PLAIN: "plain Terraform: no heartbeat",

@@ -26,7 +26,7 @@ from typing import Any, Literal, TextIO, cast
 
 import msgspec
 
-from tfguard import files
+from tfguard import colour, files
 from tfguard.errors import UsageError
 from tfguard.outlet import outlet
 from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
@@ -123,7 +123,7 @@ class _Sink:
             self._output.say(self._render(_clean_event(whole)))
 
     def _render_for_people(self, event: Event) -> str:
-        paint = _paint if _is_coloured(self._stream or sys.stderr) else _leave
+        paint = _paint if colour.is_wanted(self._stream or sys.stderr) else _leave
         exception = event.pop("exception", "")
         level, name, at = event.pop("level"), str(event.pop("event")), event.pop("timestamp")
         head = f"{paint('2', at[11:19])} {paint(_COLOURS[level], f'{level:7}')} {paint('1', name)}"
@@ -226,13 +226,6 @@ _CLEANERS: Mapping[type | tuple[type, ...], Callable[[Any], Any]] = {
     msgspec.Struct: lambda value: _clean_mapping(msgspec.structs.asdict(value)),
     (BaseException, os.PathLike): lambda value: _clean_text(str(value)),
 }
-
-
-def _is_coloured(stream: TextIO) -> bool:
-    try:
-        return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    except (ValueError, AttributeError):
-        return False
 
 
 def _paint(colour: str, text: str) -> str:

@@ -8,10 +8,10 @@ Cells may hold strangers' words: what could move a cursor is taken out here.
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from tfguard import redaction
+from tfguard import colour, redaction
 from tfguard.outlet import write_answer
 from tfguard.text import printable
 
@@ -23,11 +23,15 @@ _LONGEST_CELL = 300
 _WIDEST = 10_000
 
 
-def print_table(headings: Sequence[str], rows: Rows) -> None:
-    """Write a table to stdout. A last column may be of any length; in a pipe no cell is cut below 300 characters."""
+def print_table(headings: Sequence[str], rows: Rows, hues: Mapping[str, colour.Hue] | None = None) -> None:
+    """
+    Write a table to stdout. A last column may be of any length; in a pipe no cell is cut below 300 characters.
+
+    On a terminal, a word of `hues` at the start of a cell has its colour, but for the first column's, which are names.
+    """
     clean = [[printable(redaction.redact(cell), _LONGEST_CELL) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_rich(headings, clean)
+        _print_rich(headings, clean, hues or {})
     else:
         write_answer("\n".join(aligned(headings, clean)))
 
@@ -39,23 +43,31 @@ def aligned(headings: Sequence[str], rows: Rows) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
 
 
-def _print_rich(headings: Sequence[str], rows: Rows) -> None:
+def _print_rich(headings: Sequence[str], rows: Rows, hues: Mapping[str, colour.Hue]) -> None:
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    console, table = Console(highlight=False), Table(box=None, pad_edge=False, header_style="bold")
+    console = Console(highlight=False, no_color=not colour.is_wanted(sys.stdout))
+    table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        first, *others = row
+        table.add_row(Text(first), *(Text.assemble(*_parts(cell, hues)) for cell in others))
     # Every column as wide as its longest word; a measurement is never wider than what it is told there is.
     needed = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
     if needed <= console.width:
         console.print(table)
     else:
         console.print(_one_below_the_other(headings, rows))
+
+
+def _parts(cell: str, hues: Mapping[str, colour.Hue]) -> list[tuple[str, str]]:
+    """Take a cell apart into text and style: `expired`, and what follows."""
+    word, colon, rest = cell.partition(":")
+    return [(word, hues[word]), (colon + rest, "")] if word in hues else [(cell, "")]
 
 
 def _one_below_the_other(headings: Sequence[str], rows: Rows) -> Text:

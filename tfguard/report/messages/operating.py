@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from tfguard.clock import shown_instant
 from tfguard.durations import format_duration, spoken_duration
 from tfguard.lock.store import LockRecord
 from tfguard.report.messages.phrases import Subject, about, do, fit, holder
@@ -42,7 +43,7 @@ def not_held(subject: Subject, record: LockRecord | None, now: datetime) -> str:
 
 def held_by_hand(subject: Subject, lock_id: str, reason: str, ends_at: datetime) -> str:
     return fit(
-        f"{subject.label}: held by hand until {ends_at:%Y-%m-%d %H:%M:%S} UTC: {printable(reason, 60)}",
+        f"{subject.label}: held by hand until {shown_instant(ends_at)}: {printable(reason, 60)}",
         "Until then nobody else can change this state. To end it before:",
         subject.unlock(lock_id),
     )

@@ -12,7 +12,7 @@ from datetime import datetime
 
 import msgspec
 
-from tfguard.clock import parse_created
+from tfguard.clock import parse_created, shown_created
 from tfguard.durations import spoken_duration
 from tfguard.lock.protocol import TakeoverPolicy
 from tfguard.lock.store import LockRecord
@@ -106,7 +106,7 @@ def holder(record: LockRecord | None, now: datetime, columns: int = 1000) -> str
         return _named(words, [since, word(info.info) if is_ours else "plain Terraform, no heartbeat"], columns)
     if lease.hold_until:
         words = [word(lease.holder.who), word(lease.reason)]
-        return _named(words, [since, f"by hand until {word(lease.hold_until)}"], columns)
+        return _named(words, [since, f"by hand until {shown_created(lease.hold_until)}"], columns)
     beat = age(lease.beaten_at, now)
     words = [word(each) for each in (lease.holder.who, lease.holder.command, lease.holder.run)]
     return _named(words, [since, f"heartbeat {beat} ago" if beat else "no heartbeat yet"], columns)

@@ -46,7 +46,7 @@ def trouble(subject: Subject, error: str, remaining_seconds: float) -> str:
 
 def unavailable(subject: Subject, error: str, *, waited_seconds: float) -> str:
     """The store has not answered for as long as we were to wait: exit 69."""
-    waited = f"Gave up after {format_duration(round(waited_seconds))}" if round(waited_seconds) else "Tried once"
+    waited = _waited(waited_seconds).capitalize() if round(waited_seconds) else "Tried once"
     return say(
         subject.label,
         first_line(error),
