@@ -23,7 +23,7 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test long lint docs picture bench soak fuzz peers clean needs-terraform parts
+.PHONY: help demo check test long lint docs picture bench soak fuzz peers fresh man clean needs-terraform parts
 
 help:
 	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
@@ -37,6 +37,8 @@ help:
 	@echo "make soak   simulate, hold, kill and contend for long (MINUTES=60), and tell the figures"
 	@echo "make fuzz   give every parser of strangers' bytes what it does not expect (MINUTES=60)"
 	@echo "make peers  put the same failures before other locks, and the table into the docs"
+	@echo "make fresh  run make demo and make test on a bare Debian, without and with terraform (needs root, debootstrap)"
+	@echo "make man    write share/man/man1/tfguard.1 anew, from what --help knows"
 	@echo "make clean  remove .venv and caches"
 
 demo: $(VENV)/.installed
@@ -89,6 +91,13 @@ fuzz: $(VENV)/.installed-test
 peers: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators
 	$(BIN)/python -m tests.peers --write
+
+# Whatever is committed is cloned into it. FRESH='--only without "make demo"', for example.
+fresh:
+	python3 -m tests.fresh $(FRESH)
+
+man: $(VENV)/.installed
+	$(BIN)/python -m tools.manpage
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeVar
 
 import click
 
+from tfguard import MANUAL
+from tfguard.cli import helping
 from tfguard.config.options import Options, help_of_key_flags
 from tfguard.errors import UsageError
 from tfguard.report.run_ended import RunEnded
@@ -45,6 +47,7 @@ Options, before the command:
   --version                show tfguard's and Terraform's
 
 Every other word is Terraform's: tfguard -help shows its commands.
+Each command below says more with --help. Manual: man tfguard, or {MANUAL}
 """
 
 
@@ -368,3 +371,6 @@ def schema() -> int:
     from tfguard.commands import config as command
 
     return command.print_schema()
+
+
+helping.explain(group)
