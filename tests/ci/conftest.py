@@ -46,7 +46,7 @@ def index() -> Mapping[str, str]:
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(folder),
         "UV_NO_CONFIG": "1",
-        "UV_NO_INDEX": "1",
+        "UV_OFFLINE": "1",  # UV_NO_INDEX is no variable of uv's.
         "UV_FIND_LINKS": str(folder),
     }
 

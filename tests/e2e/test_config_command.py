@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.e2e.conftest import ROOT, Stage
 from tests.support.pages import blocks, pages
+from tfguard import SCHEMA
 from tfguard.config.file import inspect
 from tfguard.config.named_files import missing_files
 
@@ -27,8 +29,9 @@ pipelines:
     backend_config: {secret_key: hunter3-hunter3}
     run_timeout: ${LIMIT}
 """
+IS_A_FILE = re.compile(r"(#.*\n)*version: 1\n")
 EXAMPLES = [
-    *[block for text in pages().values() for block in blocks(text, "yaml") if block.startswith("version: 1\n")],
+    *[block for text in pages().values() for block in blocks(text, "yaml") if IS_A_FILE.match(block)],
     *[path.read_text(encoding="utf-8") for path in (ROOT / "examples").rglob("tfguard.yml")],
 ]
 
@@ -141,6 +144,11 @@ def test_validate_tells_of_a_file_that_is_not_there(made: Stage) -> None:
     assert "1 problem." in wrong.err
     assert "pipelines.b.var_files[0]: no such file" in right.err
     assert right.out == "tfguard.yml is valid: 2 pipelines.\n"
+
+
+def test_every_whole_example_of_the_docs_says_where_its_schema_is() -> None:
+    for text in EXAMPLES:
+        assert f"# yaml-language-server: $schema={SCHEMA}\n" in text
 
 
 @pytest.mark.parametrize("text", EXAMPLES)

@@ -10,6 +10,7 @@ import sys
 import psutil
 import pytest
 
+from tests.support import parts
 from tests.support.eventually import eventually, patience
 from tfguard.process import family as descent
 
@@ -58,7 +59,7 @@ def test_who_waits_for_a_stopped_child_that_has_not_begun_does_not_run():
     process = subprocess.Popen([sys.executable, "-c", IN_VFORK])
     waiting = psutil.Process(process.pid)
     try:
-        eventually(lambda: waiting.status() == psutil.STATUS_DISK_SLEEP)
+        eventually(lambda: [each.status() for each in waiting.children()] == [psutil.STATUS_STOPPED])
 
         running = descent.freeze(process.pid)
 
@@ -208,6 +209,7 @@ def test_a_name_is_told_without_arguments(family):
 
 def test_without_proc_what_descends_is_found_all_the_same(family, monkeypatch):
     _, pids = family
+    parts.program("ps")
     monkeypatch.setattr(descent, "has_proc", lambda: False)
 
     assert descent.tree(pids[0]) == pids

@@ -125,7 +125,7 @@ def test_a_directory_or_a_program_that_is_not_there_is_told_as_by_any_other_star
 try:
     start(standby, "", directory="/nowhere")
 except FileNotFoundError as error:
-    print(error.filename)
+    print(error.filename, flush=True)
 child = Child(Start(["/nowhere/x"], "/", {}, 0, (0, 1, 1)), page, standby=Standby(page))
 print(wait(child))
 """)[::2]

@@ -33,6 +33,7 @@ PROGRAMS = {
     "npm": "Node.js with npm; on Debian and Ubuntu: apt install npm",
     "node": "Node.js with npm; on Debian and Ubuntu: apt install npm",
     "git": "on Debian and Ubuntu: apt install git",
+    "ps": "on Debian and Ubuntu: apt install procps",
     "apt-get": "consul or rsync on PATH, or a Debian to take them from",
 }
 
