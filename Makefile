@@ -23,7 +23,7 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test long lint docs picture bench soak fuzz peers fresh man clean needs-terraform parts
+.PHONY: help demo check test long lint package docs picture bench soak fuzz peers fresh man clean needs-terraform parts
 
 help:
 	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
@@ -31,6 +31,7 @@ help:
 	@echo "make test   run the tests, in some minutes"
 	@echo "make long   run those that make test leaves out: more deliberate faults of the code's own"
 	@echo "make lint   check style and types"
+	@echo "make package build dist/, and check what a package page and an installer will make of it"
 	@echo "make docs   make the tables of docs/ anew, and build its pages into site/; a lost link is an error"
 	@echo "make picture play make demo, and draw what it shows as docs/picture.svg"
 	@echo "make bench  measure against plain Terraform (about ten minutes; ARGS=--quick: two)"
@@ -76,6 +77,14 @@ docs: $(VENV)/.installed $(VENV)/.installed-docs
 picture: needs-terraform $(VENV)/.installed
 	$(BIN)/python -m tools.picture
 
+# In an environment of its own: what builds is not what is built.
+package: $(VENV)/.created
+	@$(BIN)/python -m pip show --quiet build twine check-wheel-contents 2>/dev/null || $(PIP_INSTALL) build twine check-wheel-contents
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/python -m twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
 bench: needs-terraform $(VENV)/.installed-test
 	$(BIN)/python -m tests.support.emulators
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -100,7 +109,7 @@ man: $(VENV)/.installed
 	$(BIN)/python -m tools.manpage
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamps make the second time fast, and free of the network.
 $(VENV)/.installed: pyproject.toml | $(VENV)/.created

@@ -284,8 +284,8 @@ def instructions(name: str) -> list[str]:
 
 def test_the_image_is_made_of_pinned_ones_and_runs_as_nobody_special() -> None:
     assert all(re.match(r"[\w./-]+:\d+\.\d+\.\d+\S*( AS \w+)?$", image) for image in instructions("FROM"))
-    assert instructions("USER") == ["ci"]
-    assert DOCKERFILE.rstrip().endswith("USER ci")
+    assert instructions("USER") == ["1000"]
+    assert DOCKERFILE.rstrip().endswith("USER 1000")
 
 
 def test_the_image_is_made_of_files_that_there_are() -> None:
