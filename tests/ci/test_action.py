@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -12,8 +13,10 @@ import pytest
 from tests.ci.actions import Job
 from tests.e2e.conftest import GATED
 from tests.e2e.runners import cancel_on_github
+from tests.report.comments import Site, served
 from tests.support import parts
 from tests.support.eventually import eventually, patience
+from tfguard.terraform.fingerprint import PATTERN
 
 pytestmark = pytest.mark.e2e
 
@@ -35,6 +38,24 @@ def test_an_apply_tells_its_outputs_and_a_summary(job: Callable[..., Job]) -> No
     assert made.stage.resources() == ["terraform_data.work"]
 
 
+def test_a_plan_is_reviewed_in_a_comment_and_only_that_one_is_applied(job: Callable[..., Job]) -> None:
+    pull = {"GITHUB_REF": "refs/pull/5/merge", "GITHUB_REPOSITORY": "acme/infra"}
+    commented = {"comment": "true", "github-token": "ghs_for-the-comment", "command": "plan"}
+
+    with served(Site("github")) as site:
+        planned = job(commented, GITHUB_API_URL=site.url, **pull)
+        codes = [planned.run()]
+        reviewed = planned.outputs["fingerprint"]
+        base = {**planned.inputs, **APPLY, "comment": "false"}
+        applied = replace(planned, inputs={**base, "expect": reviewed}, steps={})
+        other = replace(planned, inputs={**base, "expect": "p1-" + "0" * 40}, steps={})
+        codes += [other.run(), applied.run()]
+
+    assert codes == [0, 78, 0], planned.steps["run"].out + other.steps["run"].out + applied.steps["run"].out
+    assert reviewed in site.bodies[0] and len(site.bodies) == 1
+    assert "outcome=plan-changed" in other.steps["run"].out
+
+
 def test_a_plan_is_saved_counted_and_private(job: Callable[..., Job]) -> None:
     made = job({"command": "plan", "args": "-detailed-exitcode"})
 
@@ -44,6 +65,7 @@ def test_a_plan_is_saved_counted_and_private(job: Callable[..., Job]) -> None:
     outputs = made.outputs
     assert outputs["exit-code"] == "2"
     assert (outputs["has-changes"], outputs["add"]) == ("true", "1")
+    assert PATTERN.fullmatch(outputs["fingerprint"])
     for name in ("plan-path", "plan-json-path"):
         assert Path(outputs[name]).stat().st_mode & 0o777 == 0o600
     assert "<code>terraform_data.work</code>" in made.steps["run"].summary
