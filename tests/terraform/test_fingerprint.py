@@ -120,6 +120,19 @@ def test_what_changes_nothing_of_what_will_be_done_has_the_same_fingerprint(name
     assert made(SAME[name]) == made()
 
 
+def test_of_a_plan_that_only_refreshes_the_drift_is_what_counts() -> None:
+    def refresh(size: int, *, applyable: bool = True) -> Edit:
+        def edit(plan: dict[str, Any]) -> None:
+            drift = [resource("t.new", "update", after={"size": size})]
+            plan.update(resource_changes=[], output_changes={}, resource_drift=drift, applyable=applyable)
+
+        return edit
+
+    assert made(refresh(1)) != made(refresh(2))
+    assert list(made(refresh(1)).parts) == ["drift of t.new"]
+    assert made(refresh(1, applyable=False)) == made(refresh(2, applyable=False))
+
+
 def test_what_is_gone_and_what_is_new_is_named() -> None:
     def edit(plan: dict[str, Any]) -> None:
         plan["resource_changes"][0]["address"] = "t.newer"

@@ -77,7 +77,9 @@ class _Plan(msgspec.Struct):
     format_version: str
     configuration: _Configuration
     resource_changes: list[dict[str, Any]] = []
+    resource_drift: list[dict[str, Any]] = []
     output_changes: dict[str, dict[str, Any]] = {}
+    applyable: bool | None = None
     deferred_changes: list[Any] = []
     action_invocations: list[Any] = []
 
@@ -105,22 +107,31 @@ def _digest(key: bytes, value: Any) -> str:
 
 
 def _parts(plan: _Plan, *, hides: bool) -> Iterator[tuple[str, Any]]:
-    changed = set()
-    for each in plan.resource_changes:
-        change = each.get("change", {})
-        has_moved = each.get("previous_address", each["address"]) != each["address"]
-        if change.get("actions", []) in _ALONE and not has_moved and change.get("importing") is None:
-            continue
-        changed.add(_KEYS.sub("", each["address"]))
+    planned = [each for each in plan.resource_changes if _is_planned(each)]
+    for each in planned:
         name = each["address"] + (f" (deposed {each['deposed']})" if each.get("deposed") else "")
-        yield name, [{fact: each.get(fact) for fact in _FACTS}, _bare(change) if hides else change]
+        yield name, _content(each, hides=hides)
+    if not planned and plan.applyable is not False:
+        # With `-refresh-only` it is the drift that is written.
+        yield from ((f"drift of {each['address']}", _content(each, hides=hides)) for each in plan.resource_drift)
     for name, change in plan.output_changes.items():
         if change.get("actions", []) not in _ALONE:
             yield f"output.{name}", _bare(change) if hides else change
     for kind, more in (("deferred", plan.deferred_changes), ("action", plan.action_invocations)):
         for number, each in enumerate(more if not hides else []):
             yield f"{kind} {number}", each
-    yield from _configured(plan.configuration, changed)
+    yield from _configured(plan.configuration, {_KEYS.sub("", each["address"]) for each in planned})
+
+
+def _is_planned(resource: Mapping[str, Any]) -> bool:
+    change = resource.get("change", {})
+    has_moved = resource.get("previous_address", resource["address"]) != resource["address"]
+    return change.get("actions", []) not in _ALONE or has_moved or change.get("importing") is not None
+
+
+def _content(resource: Mapping[str, Any], *, hides: bool) -> list[Any]:
+    change = resource.get("change", {})
+    return [{fact: resource.get(fact) for fact in _FACTS}, _bare(change) if hides else change]
 
 
 def _configured(written: _Configuration, changed: set[str]) -> Iterator[tuple[str, Any]]:
