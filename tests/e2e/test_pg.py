@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -110,12 +112,14 @@ def test_a_connection_that_ends_is_taken_again_and_the_run_goes_on(stage: Make) 
 
 
 def test_a_keeper_that_is_killed_leaves_the_lock_to_its_successor(stage: Make) -> None:
-    """Front and sentinel have its connection; the successor beats on, and ends the session when it releases."""
+    """Front and sentinel have its connection, one taken again too; the successor beats on, and ends the session."""
     made = stage("pg", text=GATED)
 
     with running(made.start_tfguard(*APPLY, **QUICK_BEATS)) as ours:
         ours.wait_for_work(made)
-        before = made.locks()
+        before, held = made.locks(), _sockets_of(ours.pid)
+        made.rows(f"SELECT pg_terminate_backend(pid) FROM ({CARRIER}) s")
+        eventually(lambda: _sockets_of(ours.pid) - held, 60, "the descriptor of another carrier")
         session = made.rows(CARRIER)
         kill_keeper_of(ours.pid)
         eventually(lambda: keeper_of(ours.pid), 60, "a successor")
@@ -129,6 +133,14 @@ def test_a_keeper_that_is_killed_leaves_the_lock_to_its_successor(stage: Make) -
     assert result.code == 1, str(result)  # A Terraform whose keeper has died is asked to stop.
     assert "release=released" in result.err
     assert made.leftovers() == []
+
+
+def _sockets_of(pid: int) -> set[str]:
+    found = set()
+    for each in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            found.add(os.readlink(each))
+    return {name for name in found if name.startswith("socket:")}
 
 
 def test_a_lock_that_somebody_else_has_taken_meanwhile_is_lost(stage: Make) -> None:

@@ -782,3 +782,12 @@ def test_without_a_front_a_run_inside_gives_its_place_back(keeper):
     inside(keeper).ask(SPAWN).front_dies().exits()
 
     assert keeper.noted.count("release") == 1
+
+
+def test_another_connection_that_carries_the_lock_is_given_to_the_sentinel_before_the_front(keeper):
+    keeper.running().noted.done.clear()
+
+    keeper.hear(protocol.Retaken())
+
+    assert keeper.noted.done == ["guard_child"]
+    assert keeper.noted.said[-1] == protocol.Retaken()

@@ -324,3 +324,26 @@ def test_who_abandons_a_lock_lets_go_of_nothing(is_released, closed):
     serve(store, WaitingClock(), is_released=is_released, until=protocol.Held)
 
     assert len(closings) == closed
+
+
+class CarriedStore(ScriptedStore):
+    """One that is carried by another connection after each write, or by the same."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.carriers, self._step = 1, step
+
+    def on_end(self, tell):
+        pass
+
+    def replace(self, seen, record):
+        self.carriers += self._step
+        return super().replace(seen, record)
+
+
+@pytest.mark.parametrize(("step", "told"), [(1, ["Held", "Retaken", "Beaten"]), (0, ["Held", "Beaten"])])
+def test_another_carrier_is_told_of_before_anybody_goes_on_and_the_same_is_not(step, told):
+    """The acquisition was counted by a write: what carries the lock then goes with `Held`."""
+    said = serve(CarriedStore(step), WaitingClock(), until=protocol.Beaten)
+
+    assert [type(message).__name__ for message in said][-len(told) :] == told

@@ -43,7 +43,7 @@ class NotedKeeper:
     def _nothing(self):
         pass
 
-    bury = flush = kill_frozen = take_lock_fd = has_worked = _nothing
+    bury = flush = kill_frozen = has_worked = _nothing
 
 
 class NoSignals:

@@ -94,6 +94,7 @@ class FrontRules:
                 | protocol.Waiting()
                 | protocol.Trying()
                 | protocol.Held()
+                | protocol.Retaken()
                 | protocol.Troubled()
                 | protocol.Rescued()
                 | protocol.DigestDiffers()

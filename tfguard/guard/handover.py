@@ -64,6 +64,7 @@ class Handover(msgspec.Struct):
                 | messages.Pushing()
                 | protocol.Waiting()
                 | protocol.Doubted()
+                | protocol.Retaken()
                 | protocol.Troubled()
                 | protocol.Lost()
                 | protocol.Rescued()

@@ -261,6 +261,9 @@ class KeeperRules:
                 self._on_held(message)
             case protocol.Beaten() | protocol.Doubted() | protocol.Lost():
                 self.watchdog.hear(message)
+            case protocol.Retaken():
+                if self._has_child:
+                    self._hands.child.guard()
             case protocol.Failed() if self._lock_id:
                 # A successor whose store cannot be opened, say. What is held is not failed to be had: nobody beats it.
                 self.on_session(protocol.Lost(kind="expired"), now)

@@ -229,6 +229,10 @@ class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     at: float
 
 
+class Retaken(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Another connection carries the lock from now on. Its descriptor goes with this, as the first with `Held`."""
+
+
 class Troubled(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The store did not do what was asked, for the reason `error`; it is asked again."""
 
@@ -288,5 +292,17 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 #: What a session says while it serves, and at its end.
 Word = Union[
-    Waiting, Trying, Held, Beaten, Doubted, Troubled, Lost, Rescued, DigestDiffers, Releasing, Released, Failed
+    Waiting,
+    Trying,
+    Held,
+    Beaten,
+    Doubted,
+    Retaken,
+    Troubled,
+    Lost,
+    Rescued,
+    DigestDiffers,
+    Releasing,
+    Released,
+    Failed,
 ]

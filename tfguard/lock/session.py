@@ -23,7 +23,7 @@ from tfguard.lock.inner_watch import InnerWatch
 from tfguard.lock.inside import Inside
 from tfguard.lock.lease import HeldLease, HeldLock
 from tfguard.lock.queue import Queue
-from tfguard.lock.resting import Rest
+from tfguard.lock.resting import Carriers, Rest
 from tfguard.lock.store import Store, queue_store
 from tfguard.lock.waiting import Failure, Waiter, check_workspace
 
@@ -148,7 +148,7 @@ class LockSession:
     def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
-        self._inner = InnerWatch(self._stores)
+        self._inner, self._carriers = InnerWatch(self._stores), Carriers(self._stores)
         leaves_none = not self._request.is_changing
         self._queue = Queue(queue_store(self._stores), self._clock, self._clock.sleep, leaves_none=leaves_none)
         if self._adopt is not None and self._adopt.is_nested:
@@ -267,7 +267,7 @@ class LockSession:
         self._refuse_errored(lock)
         if lock.dead is not None:
             self._check_digest()
-        waited = self._held_at - self._started_at
+        self._carriers = Carriers(self._stores)
         self._post(
             protocol.Held(
                 lock_id=lock.id,
@@ -275,7 +275,7 @@ class LockSession:
                 beat=lock.beat,
                 base=lock.base,
                 token=self._token,
-                waited_seconds=waited,
+                waited_seconds=self._held_at - self._started_at,
                 dead=lock.dead,
                 credentials_expire_at=self._credentials_expire_at(),
                 runs=self._queue.runs if self._request.wants_history else (),
@@ -310,7 +310,7 @@ class LockSession:
         if deadlines and self._lock:
             pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
             due_at = self._clock.boottime() + pause
-        self._wake.stir_at_end_of(self._stores, lambda: self._post(protocol.Doubted(at=self._clock.boottime())))
+        self._carriers.on_end(lambda: self._post(protocol.Doubted(at=self._clock.boottime())), self._wake)
         while not self._wake.wait(self._inner.pause(pause)):
             assert deadlines is not None and self._lock is not None
             inner = self._inner.learn(self._lock)
@@ -318,8 +318,6 @@ class LockSession:
                 continue
             pause = jittered(deadlines.heartbeat if self._renew(inner) else RETRY_SECONDS)
             due_at = self._clock.boottime() + pause
-            if self._is_abandoned:
-                return
 
     def _renew(self, inner: str | None = None) -> bool:
         assert self._lock is not None
@@ -328,13 +326,15 @@ class LockSession:
         try:
             landed = self._lock.renew(inner=inner)
         except errors.LeaseLost as lost:
-            self._is_abandoned = True
+            self.abandon()
             self._post(protocol.Lost(kind=lost.kind, record=lost.record))
             return False
         except errors.TfguardError as error:
             self._post(protocol.Troubled(during="holding", error=str(error)))
             return False
         if landed:
+            if self._carriers.is_another():
+                self._post(protocol.Retaken())  # Before anybody goes on.
             self._heartbeats += 1
             self._post(protocol.Beaten(beat=self._lock.beat, base=self._lock.base))
         return landed

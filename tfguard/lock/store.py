@@ -228,6 +228,11 @@ class Carried(Protocol):
         """Call `tell` from a thread of its own whenever what carries the lock ends, unless we have ended it."""
         ...
 
+    @property
+    def carriers(self) -> int:
+        """How many have carried it so far, one after another: another number, another descriptor."""
+        ...
+
 
 class BaseStore:
     """What most stores are, of what a `Store` may be: no date, no end, nothing to prove, no descriptor."""

@@ -276,7 +276,7 @@ class Front:
     # --- the keeper ---------------------------------------------------------------------------------------------
 
     def _on_channel(self) -> None:
-        for message in self._keeper.channel.receive():
+        for message in self._keeper.receive():
             self._on_keeper(message)
         if not self._keeper.channel.is_open:
             self._on_keeper_gone()
@@ -306,6 +306,7 @@ class Front:
                 | protocol.Trying()
                 | protocol.Beaten()
                 | protocol.Doubted()
+                | protocol.Retaken()
                 | protocol.Troubled()
                 | protocol.Rescued()
                 | protocol.DigestDiffers()
@@ -320,7 +321,6 @@ class Front:
         assert self._request is not None
         if not message.is_nested:
             self._rules.hold(self._request.deadlines(), message.base)
-        self._keeper.take_lock_fd()
 
     def _on_keeper_gone(self) -> None:
         self._keeper.bury()

@@ -58,8 +58,8 @@ class Front:
         self._lease = lease
 
     def tell(self, message: messages.ToFront) -> None:
-        """Send it a message; what carries a local lock, or a place in a nest, goes with the word that it is held."""
-        carries_lock = isinstance(message, protocol.Held) and self._lease.local_fd >= 0
+        """Send it a message; what carries the lock, or a place in a nest, goes with the word that it is held by it."""
+        carries_lock = isinstance(message, (protocol.Held, protocol.Retaken)) and self._lease.local_fd >= 0
         self._channel.send(message, [self._lease.local_fd] if carries_lock else None)
 
 

@@ -7,6 +7,7 @@ import selectors
 from collections.abc import Mapping
 
 from tfguard.guard import messages
+from tfguard.lock import protocol
 from tfguard.process import channel, family, launch
 
 #: So many successors a front starts; when the last one dies, nobody takes its place.
@@ -61,10 +62,23 @@ class KeeperLink:
         """Tell a successor what to go on with, and give it the local lock."""
         self.send(message, [self.lock_fd] if self.lock_fd >= 0 else None)
 
-    def take_lock_fd(self) -> None:
-        """Keep the local lock's descriptor that came with the last message, if one did."""
+    def receive(self) -> list[messages.ToFront]:
+        """Receive what it has said, and keep the descriptor of what carries the lock if one came with it."""
+        heard = self.channel.receive()
+        for message in heard:
+            if isinstance(message, (protocol.Held, protocol.Retaken)):
+                self._take_lock_fd()
+        return heard
+
+    def _take_lock_fd(self) -> None:
         for descriptor in self.channel.take_descriptors(1):
+            self._close_lock_fd()
             self.lock_fd = descriptor
+
+    def _close_lock_fd(self) -> None:
+        if self.lock_fd >= 0:
+            os.close(self.lock_fd)
+            self.lock_fd = -1
 
     def bury(self) -> None:
         """It has closed its end: it is dead, or of no use any more (stopped on its way out, it would never go)."""
@@ -82,9 +96,7 @@ class KeeperLink:
         """Leave a keeper that has released its lock, and start one for another lock: it is no successor."""
         if self.channel.is_open:
             self.bury()
-        if self.lock_fd >= 0:
-            os.close(self.lock_fd)
-            self.lock_fd = -1
+        self._close_lock_fd()
         self._start()
 
     def has_worked(self) -> bool:

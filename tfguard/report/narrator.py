@@ -57,6 +57,8 @@ class Narrator:
                 self._report.detail("lease.renewed", label=self.subject.label, beat=message.beat)
             case protocol.Doubted():
                 self._report.detail("lease.doubted", label=self.subject.label)
+            case protocol.Retaken():
+                self._report.detail("lease.retaken", label=self.subject.label)
             case protocol.Troubled():
                 self._on_troubled(message)
             case protocol.Lost():

@@ -65,6 +65,7 @@ class PgStore(PgTable, BaseStore):
     def __init__(self, spec: PgSpec, descriptor: int = -1) -> None:
         super().__init__(spec)
         self._carrier: Connection | None = None
+        self._carriers = 0
         self._tell: Callable[[], None] | None = None
         self._is_creating = False
         self._left = descriptor
@@ -214,7 +215,12 @@ class PgStore(PgTable, BaseStore):
             carrier.close()
             raise
         self._carrier = carrier
+        self._carriers += 1
         self._watch()
+
+    @property
+    def carriers(self) -> int:
+        return self._carriers
 
     def on_end(self, tell: Callable[[], None]) -> None:
         self._tell = tell
