@@ -40,7 +40,7 @@ def measure(parts: list[str], *, quick: bool) -> dict[str, Any]:
 
 def _parts(stage: Bench, *, quick: bool) -> dict[str, Callable[[], Any]]:
     return {
-        "overhead": lambda: overhead(stage, 4 if quick else 20),
+        "overhead": lambda: overhead(stage, 4 if quick else 20, ["dynamodb"])["dynamodb"],
         "memory": lambda: memory(stage),
         "handoff": lambda: [handoff(stage, each, 10 if quick else 60) for each in ("dynamodb", "s3")],
         "backends": lambda: _backends(stage, quick=quick),
@@ -52,7 +52,8 @@ def _parts(stage: Bench, *, quick: bool) -> dict[str, Callable[[], Any]]:
 
 def _backends(stage: Bench, *, quick: bool) -> dict[str, Any]:
     pairs, handovers = (4, 10) if quick else (20, 30)
-    return {each: {**overhead(stage, pairs, each), "handoff": handoff(stage, each, handovers)} for each in BACKENDS}
+    more = overhead(stage, pairs, list(BACKENDS))
+    return {each: {**more[each], "handoff": handoff(stage, each, handovers)} for each in BACKENDS}
 
 
 def rows(found: dict[str, Any]) -> Iterator[Row]:

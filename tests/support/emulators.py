@@ -381,6 +381,10 @@ def server(argv: list[str]) -> Iterator[str]:
                 raise EmulatorMissing(_did_not_start(argv, errors.read()))
             yield f"http://127.0.0.1:{port}"
         finally:
+            assert process.stdin
+            process.stdin.close()  # One that has started others ends them.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(5)
             process.kill()
 
 
