@@ -120,6 +120,7 @@ def test_a_failed_apply_shows_terraforms_error_and_all_its_text(job: Callable[..
     assert result.code == 1, str(result)
     assert (made.outputs["exit-code"], made.outputs["outcome"]) == ("1", "failed")
     assert made.summary.outline[0][1].endswith(": failed (exit 1)")
+    assert ("p", "Workspace default") in made.summary.outline
     assert "Error: local-exec provisioner error" in made.summary.all("pre")[0]
     assert "exit status 7" in made.summary.all("pre")[0]
     folded = made.summary.all("pre", within="details")[-1]
@@ -293,7 +294,7 @@ def test_settle_tells_all_that_a_killed_step_did_not(job: Callable[..., Job]) ->
     assert (found["has-changes"], found["add"], found["change"], found["destroy"]) == ("true", "1", "0", "0")
     assert found["lock-id"] and found["fencing-token"] == "1" and float(found["held-seconds"]) > 0
     assert page.all("h3") == ["⏹️ Apply: prod: stopped (exit 130)"]
-    assert page.all("strong") == ["To create"] and "Planned: 1 to add." in page.all("p")
+    assert page.all("strong") == ["To create, not finished"] and "Planned: 1 to add." in page.all("p")
     assert "terraform_data.work" in "".join(page.all("p") + page.all("summary"))
     folded = page.all("pre", within="details")[-1]
     assert "Provisioning with 'local-exec'" in folded, "what the front had read"

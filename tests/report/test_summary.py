@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.report.page import Rendered
 from tfguard import redaction
+from tfguard.ci.commit import Commit
 from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, first_error, plain, render, render_json
 from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
 
@@ -69,15 +70,15 @@ def shown(page: Page) -> Rendered:
 def test_a_page_is_read_from_the_outcome_to_terraforms_own_words() -> None:
     found = shown(WHOLE)
 
-    assert [tag for tag, _ in found.outline] == ["h3", "p", "p", "pre", "p", *["p"] * 4, "pre", "details"]
+    assert [tag for tag, _ in found.outline] == ["h3", "p", "p", "pre", "p", "pre", *["p"] * 4, "details"]
     texts = [text for _, text in found.outline]
     assert texts[0] == "❌ prod/network: failed (exit 1)"
     assert texts[1] == "ana@ci-7 · GitHub run 4812"
     assert texts[2] == "Waited 3 s for the lock, held it 42 s."
     assert texts[3] == "prod/network: took over the lock of a dead run."
     assert texts[4] == "1 to destroy, 1 to add."
-    assert texts[5:9] == ["To destroy", 'x["k"]', "To create", "terraform_data.a_b"]
-    assert texts[9] == "Error: it broke\n\nbecause <of> this"
+    assert texts[5] == "Error: it broke\n\nbecause <of> this"
+    assert texts[6:10] == ["To destroy", 'x["k"]', "To create", "terraform_data.a_b"]
     assert found.all("summary") == ["Terraform's output"]
     assert found.all("pre", within="details") == [plain(FAILED)]
     assert found.broken == []
@@ -140,7 +141,7 @@ def test_nothing_that_strangers_write_becomes_more_than_text(secrets: None) -> N
     allowed = {"h3", "code", "p", "pre", "strong", "table", "tr", "th", "td", "details", "summary"}
     assert found.tags <= allowed | {"tbody", "thead"}
     assert found.broken == []
-    assert [tag for tag, _ in found.outline] == ["h3", "p", "pre", "p", "p", "p", "pre", "details"]
+    assert [tag for tag, _ in found.outline] == ["h3", "p", "pre", "p", "pre", "p", "p", "details"]
     assert "@acme/admins" not in found.bare
 
 
@@ -181,6 +182,7 @@ def test_the_smallest_page_has_room_for_the_facts_of_a_run_whatever_they_are_wri
     word = sign * 2000
     changes = PlannedChanges(add=1, has_changes=True, rows=((word, word),) * 300)
     page = Page(word, "failed", 1, word, word, word, 3.2, 41.7, changes=changes, text=f"Error: {word}", notes=(word,))
+    page = msgspec.structs.replace(page, workspace=word, commit=Commit("a" * 64, "b" * 64))
 
     markdown, data = render(page, SMALLEST_LIMIT_BYTES), render_json(page, SMALLEST_LIMIT_BYTES)
 
@@ -447,19 +449,23 @@ ROWS = (("create", "terraform_data.new"), ("replace", 'terraform_data.it["a b"]'
 PLAN = PlannedChanges(add=2, destroy=2, has_changes=True, rows=ROWS)
 
 
+GROUPS = ["To destroy", "To replace", "To create", "Changed outside Terraform"]
+
+
 def test_a_plan_shows_what_is_lost_first_and_each_resource_opens_to_its_diff() -> None:
     found = shown(Page("prod", "succeeded", exit_code=2, command="plan", changes=PLAN, text=PLANNED))
 
     assert found.outline[0][1] == "📋 Plan: prod"
-    assert found.all("strong") == ["2 to destroy (1 of them to be replaced)", "To destroy", "To replace", "To create"]
-    folded = ["terraform_data.gone", 'terraform_data.it["a b"]', "terraform_data.new", "Terraform's output"]
-    assert found.all("summary") == folded
-    gone, replaced, new, _ = found.all("pre", within="details")
+    assert found.all("strong") == ["2 to destroy (1 of them to be replaced)", *GROUPS]
+    folded = ["terraform_data.gone", 'terraform_data.it["a b"]', "terraform_data.new", "terraform_data.drifted"]
+    assert found.all("summary") == [*folded, "Terraform's output"]
+    gone, replaced, new, drifted, _ = found.all("pre", within="details")
     assert '-   resource "terraform_data" "gone" {\n-       id    = "1" -> null\n' in gone
     assert "(sensitive value)" in gone
     assert '!       triggers_replace = "```" -> "x" # forces replacement' in replaced
     assert '+   resource "terraform_data" "new" {' in new and "Plan:" not in new
     assert "drifted" not in gone + replaced + new
+    assert '!       input = "a" -> "b"' in drifted
     assert found.broken == []
 
 
@@ -509,8 +515,14 @@ def test_a_failed_apply_says_what_had_been_done_by_then(is_json: bool) -> None:
     assert told[1] == (
         "Done before it ended: 1 destroyed, 1 added. Planned: 2 to destroy (1 of them to be replaced), 2 to add."
     )
-    assert told[2:6] == ["Destroyed", "terraform_data.gone", "Created", 'terraform_data.it["a b"]']
-    assert told[6:8] == ["To create", "terraform_data.new"]
+    assert told[2].startswith("Error: it broke")
+    assert told[3:7] == ["Destroyed", "terraform_data.gone", "Created", 'terraform_data.it["a b"]']
+    assert told[7:11] == [
+        "To destroy, not finished",
+        'terraform_data.it["a b"]',
+        "To create, not finished",
+        "terraform_data.new",
+    ]
 
 
 def test_what_stands_in_a_diff_gets_out_of_its_fence_nowhere(secrets: None) -> None:

@@ -25,6 +25,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from msgspec import structs
 
 from tfguard.ci import identity
+from tfguard.ci.commit import find_commit
 from tfguard.ci.job_log import stream_for
 from tfguard.ci.platforms import find_job, find_platform
 from tfguard.jobfiles import own_file, run_record, story
@@ -123,15 +124,16 @@ class JobPage:
         return cls(environ, told, record, listeners) if listeners else None
 
     @_harmless(_in_memory)
-    def begin(self, label: str, command: str = "") -> Transcript:
+    def begin(self, label: str, command: str = "", workspace: str = "") -> Transcript:
         """
         Terraform is about to be started: give what keeps its text. From now on `settle` could tell the story.
 
-        `command`: what is asked of it (`plan`, `state mv`); the one before if empty.
+        `command`: what is asked of it (`plan`, `state mv`); the one before if empty, as `workspace`.
         """
         if self._transcript is None:
             self._transcript = Transcript.create(self.record.with_suffix(run_record.TEXT_SUFFIX))
         self.story.label, self.story.command = label, command or self.story.command
+        self.story.workspace = workspace or self.story.workspace
         self.story.save(self.record)
         return self._transcript
 
@@ -227,6 +229,8 @@ class JobPage:
             outcome=ended.outcome.value,
             exit_code=ended.exit_code,
             command=self.story.command,
+            workspace=self.story.workspace,
+            commit=find_commit(self._environ),
             who=who.who,
             run=who.run,
             link=who.link,
@@ -247,7 +251,9 @@ class JobPage:
         """What the plan would do; once an apply has closed, what it has done, to the resources of the plan."""
         planned, closing = self.story.changes, read_closing(summary.plain(text))
         if closing is not None and closing.is_done:
-            return structs.replace(closing, rows=planned.rows) if planned is not None else closing
+            # Of what only moves in the state, or leaves it, the closing line says nothing.
+            silent = {"moved": planned.moved, "forget": planned.forget, "rows": planned.rows} if planned else {}
+            return structs.replace(closing, **silent)
         # What an apply plans says nothing of what it came to.
         return planned or (closing if self.story.is_plan else None)
 

@@ -33,16 +33,17 @@ def listed(
     *,
     is_done: bool,
     code: Callable[[str], str],
+    besides: str = "",
 ) -> str:
     """
     Return the list in at most `room` bytes, empty if there is no room for any of it.
 
-    `rows`: (action, address); `diffs` by address. `code` writes a word of a stranger's. Where the diffs have no room,
-    the addresses have; what has none is counted.
+    `rows`: (action, address); `diffs` by address. `code` writes a word of a stranger's. `besides` ends the title of
+    each group. Where the diffs have no room, the addresses have; what has none is counted.
     """
-    grouped = _grouped(rows)
+    grouped = [((after if is_done else before) + besides, members) for before, after, members in _grouped(rows)]
     for with_diffs in (True, False):
-        parts, left_out = _parts(grouped, diffs if with_diffs else {}, room - _LAST_BYTES, is_done=is_done, code=code)
+        parts, left_out = _parts(grouped, diffs if with_diffs else {}, room - _LAST_BYTES, code=code)
         if not left_out:
             return "\n\n".join(parts)
     return "\n\n".join([*parts, f"<p>and {left_out} more</p>"]) if parts else ""
@@ -58,18 +59,17 @@ def _grouped(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str, list[tuple
 
 
 def _parts(
-    grouped: Sequence[tuple[str, str, list[tuple[str, str]]]],
+    grouped: Sequence[tuple[str, list[tuple[str, str]]]],
     diffs: Mapping[str, str],
     room: int,
     *,
-    is_done: bool,
     code: Callable[[str], str],
 ) -> tuple[list[str], int]:
     """The parts that have room, and how many resources have none."""
     parts: list[str] = []
     left_out = 0
-    for before, after, members in grouped:
-        title = f"<p><strong>{after if is_done else before}</strong></p>"
+    for name, members in grouped:
+        title = f"<p><strong>{name}</strong></p>"
         for action, address in members:
             part = _one(code(address), diffs.get(address, ""), also=_besides(action, code))
             size = len("\n\n".join([title, part, ""]).encode())
@@ -90,6 +90,10 @@ def _besides(action: str, code: Callable[[str], str]) -> str:
 def _one(address: str, diff: str, *, also: str) -> str:
     if not diff:
         return f"<p>{address}{also}</p>"
+    return folded(f"{address}{also}", diff)
+
+
+def folded(title: str, diff: str) -> str:
+    """Return a `diff` that opens when its title, which is HTML, is clicked."""
     fence = "`" * max(3, 1 + max(map(len, _BACKTICKS.findall(diff)), default=0))
-    summary = f"<details><summary>{address}{also}</summary>"
-    return f"{summary}\n\n{fence}diff\n{diff}\n{fence}\n\n</details>"
+    return f"<details><summary>{title}</summary>\n\n{fence}diff\n{diff}\n{fence}\n\n</details>"

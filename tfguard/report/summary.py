@@ -13,20 +13,19 @@ from __future__ import annotations
 
 import html
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from tfguard import redaction
+from tfguard.ci.commit import Commit
 from tfguard.jobfiles.story import PlanFiles
 from tfguard.jobfiles.transcript import left_out
-from tfguard.report.headline import counts, headline
-from tfguard.report.resources import listed
+from tfguard.report.changed import Changed
+from tfguard.report.headline import headline
 from tfguard.terraform.fingerprint import Fingerprint
 from tfguard.terraform.plan_json import PlannedChanges
-from tfguard.terraform.plan_text import read_blocks, read_done
 from tfguard.text import printable, valid
 from tfguard.wire import publish
 
@@ -41,8 +40,7 @@ _MAX_LINK_BYTES = 1000
 _MAX_NOTES = 20
 #: What a run is called of which nobody knows what it was about.
 NOBODYS = "tfguard"
-#: What may end after having done a part.
-_CHANGING = frozenset({"apply", "destroy"})
+_SHORT_SHA = 12
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
@@ -50,6 +48,7 @@ class Page(msgspec.Struct, frozen=True):
     """
     The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it;
     `holder` is who held the lock, as JSON. `command`: what was asked of Terraform (`plan`, `state mv`).
+    `workspace` is Terraform's, empty where it is not known.
     """
 
     label: str
@@ -70,15 +69,17 @@ class Page(msgspec.Struct, frozen=True):
     files: PlanFiles | None = None
     command: str = ""
     fingerprint: Fingerprint | None = None
+    workspace: str = ""
+    commit: Commit = Commit()
 
 
 def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
     """Return the page as Markdown of at most `limit_bytes`; Terraform's text is cut in its middle to fit."""
-    text = plain(page.text)
+    changed = Changed(page.command, page.outcome, page.changes, plain(page.text))
     parts = [_head(page)]
     # Half of what is left: a huge part must not push out the next.
-    for make, share in ((_notes, 2), (_counts, 2), (_fingerprint, 1), (_resources, 2), (_error, 2), (_output, 1)):
-        part = make(page, text, _room(parts, limit_bytes) // share)
+    for make in (_notes, _counts, _fingerprint, _error, _resources, _outputs, _outside, _output):
+        part = make(page, changed, _room(parts, limit_bytes) // (1 if make in (_fingerprint, _output) else 2))
         if part and _size(_joined([*parts, part])) <= limit_bytes:
             parts.append(part)
     return _joined(parts)
@@ -183,9 +184,21 @@ def _head(page: Page) -> str:
         # No `###`: Markdown would make a link of an address in the label.
         f"<h3>{mark} {_word(before, html.escape)}{_code(page.label)}{after}</h3>",
         f"<p>{linked}</p>" if who else "",
+        _place(page),
         _times(page),
     ]
     return "\n\n".join(line for line in lines if line)
+
+
+def _place(page: Page) -> str:
+    """Which workspace, and of which commit: short, as platforms show it."""
+    head, merged = (_code(sha[:_SHORT_SHA]) for sha in page.commit)
+    told = [
+        f"Workspace {_code(page.workspace)}" if page.workspace else "",
+        f"commit {head}" + (f", merged as {merged}" if merged else "") if head else "",
+    ]
+    text = " · ".join(filter(None, told))
+    return f"<p>{text[:1].upper()}{text[1:]}</p>" if text else ""
 
 
 def _times(page: Page) -> str:
@@ -195,7 +208,7 @@ def _times(page: Page) -> str:
     return f"Waited {page.waited_seconds:.0f} s for the lock{held}."
 
 
-def _notes(page: Page, _text: str, room: int) -> str:
+def _notes(page: Page, _: Changed, room: int) -> str:
     shown: list[str] = []
     for note in page.notes[-_MAX_NOTES:]:
         part = f"<pre>{_escaped(plain(note), room)}</pre>"
@@ -204,67 +217,33 @@ def _notes(page: Page, _text: str, room: int) -> str:
     return "\n\n".join(shown)
 
 
-def _counts(page: Page, text: str, _room: int) -> str:
-    """How many of what, what is lost first. Of a run that failed on its way: what it had done by then."""
-    changes = page.changes
-    if _may_have_done_half(page):
-        done = _done(text)
-        told = [
-            f"Done before it ended: {_told(done)}." if done else "",
-            f"Planned: {_told(changes)}." if changes else "",
-        ]
-        return " ".join(filter(None, told))
-    if changes is None or (page.command and not changes.has_changes):
-        return ""  # The head says so.
-    return f"{_told(changes)}." if changes.has_changes or changes.is_done else "No changes."
+def _counts(_: Page, changed: Changed, _room: int) -> str:
+    return changed.counts()
 
 
-def _fingerprint(page: Page, _text: str, _room: int) -> str:
+def _fingerprint(page: Page, _changed: Changed, _room: int) -> str:
     return f"<p>Fingerprint: {_code(page.fingerprint.text)}</p>" if page.fingerprint else ""
 
 
-def _told(changes: PlannedChanges) -> str:
-    lost, rest = counts(changes)
-    return ", ".join(filter(None, [f"**{lost}**" if lost else "", rest])) or "nothing to add, change or destroy"
+def _resources(_: Page, changed: Changed, room: int) -> str:
+    return changed.resources(room, _code)
 
 
-def _may_have_done_half(page: Page) -> bool:
-    return page.command in _CHANGING and page.outcome != "succeeded"
+def _outputs(_: Page, changed: Changed, room: int) -> str:
+    return changed.outputs(room)
 
 
-def _done(text: str) -> PlannedChanges | None:
-    """What a run that did not succeed had done; None if it says of nothing that it did."""
-    rows = read_done(text)
-    each = Counter(action for action, _ in rows)
-    if not rows:
-        return None
-    return PlannedChanges(
-        each["create"], each["update"], each["delete"], each["import"], has_changes=True, rows=rows, is_done=True
-    )
+def _outside(_: Page, changed: Changed, room: int) -> str:
+    return changed.outside(room, _code)
 
 
-def _resources(page: Page, text: str, room: int) -> str:
-    diffs, done = read_blocks(text), read_done(text) if page.command in _CHANGING else ()
-    changes = page.changes or PlannedChanges()
-    if not _may_have_done_half(page):
-        # Of an apply that made its plan itself, only its own words name the resources.
-        return listed(changes.rows or done, diffs, room, is_done=changes.is_done, code=_code)
-    known = {address for _, address in done}
-    left = [row for row in changes.rows if row[1] not in known]
-    parts = [
-        listed(done, {}, room // 2, is_done=True, code=_code),
-        listed(left, diffs, room // 2 - 2, is_done=False, code=_code),
-    ]
-    return "\n\n".join(filter(None, parts))
-
-
-def _error(page: Page, text: str, room: int) -> str:
-    found = first_error(text) if page.outcome != "succeeded" else ""
+def _error(page: Page, changed: Changed, room: int) -> str:
+    found = first_error(changed.text) if page.outcome != "succeeded" else ""
     return f"<pre>{_escaped(found, room)}</pre>" if found else ""
 
 
-def _output(_page: Page, text: str, room: int) -> str:
-    return _DETAILS.format(_escaped(text, room)) if text else ""
+def _output(_: Page, changed: Changed, room: int) -> str:
+    return _DETAILS.format(_escaped(changed.text, room)) if changed.text else ""
 
 
 def _code(text: str, written: Callable[[str], str] = html.escape) -> str:
@@ -321,6 +300,9 @@ def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
         "who": _line(page.who),
         "run": _line(page.run),
         "link": _link(page, _as_json),
+        "workspace": _line(page.workspace),
+        "commit": _line(page.commit.head),
+        "merged_as": _line(page.commit.merged),
         "lock_id": page.lock_id,
         "force_unlock_id": page.force_unlock_id or page.lock_id,
         "fencing_token": page.token,

@@ -1,0 +1,129 @@
+"""
+What a run changes, as its page tells it: how many of what, and each resource; of a run that failed on its way, what it
+had done by then and what it had not.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+from msgspec import structs
+
+from tfguard.report.headline import counts
+from tfguard.report.resources import folded, listed
+from tfguard.terraform.plan_json import PlannedChanges, read_closing
+from tfguard.terraform.plan_text import Rows, RunText, read_text
+
+#: What may end after having done a part.
+_CHANGING = frozenset({"apply", "destroy"})
+#: What an apply changes in a state alone, and so says nothing of when it does.
+_SILENT = frozenset({"move", "forget"})
+
+
+class Changed:
+    """What the run's text and its saved plan tell. `text` has no colours, control signs and secrets any more."""
+
+    def __init__(self, command: str, outcome: str, changes: PlannedChanges | None, text: str) -> None:
+        self.text = text
+        self._command = command
+        self._is_good = outcome == "succeeded"
+        self._changes = changes
+
+    @cached_property
+    def _read(self) -> RunText:
+        return read_text(self.text)
+
+    @cached_property
+    def _done(self) -> Rows:
+        """What has been done, both halves of a replacement as one."""
+        done = self._read.done if self._command in _CHANGING else ()
+        halves = Counter(address for action, address in set(done) if action in ("create", "delete"))
+        whole = {address for address, count in halves.items() if count > 1}
+        rows = (("replace", address) if address in whole else (action, address) for action, address in done)
+        return tuple(dict.fromkeys(rows))
+
+    @cached_property
+    def done(self) -> PlannedChanges | None:
+        """What a run that ended on its way had done by then; None if it is no such run, or says of nothing."""
+        if not self._is_half or not self._done:
+            return None
+        each = Counter(action for action, _ in self._read.done)
+        sums = (each["create"], each["update"], each["delete"], each["import"])
+        return PlannedChanges(*sums, has_changes=True, rows=self._done, is_done=True)
+
+    @property
+    def _is_half(self) -> bool:
+        """Whether it may have done a part. An apply that has counted what it did has come to its end."""
+        is_closed = self._changes is not None and self._changes.is_done
+        return self._command in _CHANGING and not self._is_good and not is_closed
+
+    def counts(self) -> str:
+        """Say how many of what, what is lost first."""
+        changes = self._changes
+        if self._is_half:
+            return " ".join(self._half_counts())
+        if changes is None or (self._command and not changes.has_changes):
+            return ""  # The head says so.
+        return f"{_told(changes)}." if changes.has_changes or changes.is_done else "No changes."
+
+    def _half_counts(self) -> Iterator[str]:
+        planned = self._changes
+        if planned is None and (closing := read_closing(self.text)) is not None and not closing.is_done:
+            planned = structs.replace(closing, rows=self._read.planned)
+        if self.done is not None:
+            least = "at least " if self._read.is_cut else ""
+            yield f"Done before it ended: {least}{_told(self.done)}."
+        elif self._read.is_cut:
+            yield "What was done before it ended stands in a part of Terraform's text that is not here."
+        if planned is not None:
+            yield f"Planned: {_told(planned)}."
+
+    def resources(self, room: int, code: Callable[[str], str]) -> str:
+        """List them in at most `room` bytes; `code` writes a word of a stranger's."""
+        read, changes = self._read, self._changes or PlannedChanges()
+        rows = changes.rows or self._rows_of_text()
+        if not self._is_half:
+            drifted = {address for _, address in read.drifted} if changes.drift else frozenset()
+            rows = tuple(row for row in rows if row[1] not in drifted)
+            parts = [listed(rows, read.blocks, room, is_done=changes.is_done, code=code)]
+        else:
+            left = tuple(_left(rows or read.planned, self._done))
+            open_end = ", not known to be finished" if read.is_cut else ", not finished"
+            parts = [
+                listed(self._done, {}, room // 2, is_done=True, code=code),
+                listed(left, read.blocks, room // 2 - 2, is_done=False, code=code, besides=open_end),
+            ]
+        return "\n\n".join(filter(None, parts))
+
+    def _rows_of_text(self) -> Rows:
+        """Of an apply that made its plan itself, only its own words name the resources."""
+        if self._command not in _CHANGING:
+            return ()
+        return (*self._done, *(row for row in self._read.planned if row[0] in _SILENT)) if self._is_good else ()
+
+    def outputs(self, room: int) -> str:
+        """What would change in outputs, folded."""
+        made = folded("Changes to outputs", self._read.outputs) if self._read.outputs else ""
+        return made if len(made.encode()) <= room else ""
+
+    def outside(self, room: int, code: Callable[[str], str]) -> str:
+        """What has changed outside Terraform. It is no part of what the run does, and in no count of that."""
+        read = self._read
+        return listed(read.drifted, read.drift_blocks, room, is_done=True, code=code, besides=" outside Terraform")
+
+
+def _left(planned: Rows, done_rows: Rows) -> Iterator[tuple[str, str]]:
+    """What was planned and is not known to be done. Of a replacement the second half may be missing."""
+    done = {address: action for action, address in done_rows}
+    for action, address in planned:
+        if address not in done:
+            yield action, address
+        elif "replace" in action.split(", ") and done[address] in ("create", "delete"):
+            yield ("create" if done[address] == "delete" else "delete"), address
+
+
+def _told(changes: PlannedChanges) -> str:
+    lost, rest = counts(changes)
+    return ", ".join(filter(None, [f"**{lost}**" if lost else "", rest])) or "nothing to add, change or destroy"
