@@ -12,7 +12,7 @@ import pytest
 from tfguard.ci import platforms
 from tfguard.ci.github import GitHub
 from tfguard.ci.identity import PROVIDERS
-from tfguard.ci.platform import Platform
+from tfguard.ci.platform import NOWHERE, Place, Platform
 from tfguard.ci.platforms import PLATFORMS, find_job, find_platform, records_folder
 
 
@@ -54,7 +54,7 @@ def test_a_plan_is_kept_in_a_folder_of_the_job_that_nobody_else_enters(tmp_path:
 class Buildkite(Platform):
     environ: Mapping[str, str]
 
-    def annotation(self, level: str, text: str, number: int) -> str:
+    def annotation(self, level: str, text: str, number: int, place: Place = NOWHERE) -> str:
         return f"[{level}] {text}"
 
 
@@ -76,6 +76,15 @@ def test_githubs_annotations_carry_any_text_and_are_ten_at_most():
     assert platform.annotation("error", "50% of\r\na: b, c", 10) == "::error title=tfguard::50%25 of%0D%0Aa: b, c"
     assert platform.annotation("error", "one more", 11) == ""
     assert len(platform.annotation("error", "x" * 9000, 1)) < 4096
+
+
+def test_githubs_annotations_stand_at_a_place_that_nothing_in_it_can_leave():
+    place = Place("a: b,line=7::c\n::error::d", "env/a,b: 100%.tf", 3)
+
+    told = GitHub({}).annotation("warning", "text", 1, place)
+
+    file, title = "env/a%2Cb%3A 100%25.tf", "a%3A b%2Cline=7%3A%3Ac%0A%3A%3Aerror%3A%3Ad"
+    assert told == f"::warning file={file},line=3,title={title}::text"
 
 
 def test_between_githubs_marks_no_line_is_obeyed():

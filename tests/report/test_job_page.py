@@ -47,6 +47,7 @@ class Job:
             "GITHUB_TRIGGERING_ACTOR": "ana",
             "GITHUB_OUTPUT": str(self._output),
             "GITHUB_STEP_SUMMARY": str(self._summary),
+            "GITHUB_WORKSPACE": str(self.stage.path.parent),
             "RUNNER_TEMP": str(self.temp),
         }
 
@@ -121,6 +122,10 @@ def test_a_failed_apply_shows_terraforms_error_and_all_its_text(job: Callable[..
     assert (made.outputs["exit-code"], made.outputs["outcome"]) == ("1", "failed")
     assert made.summary.outline[0][1].endswith(": failed (exit 1)")
     assert ("p", "Workspace default") in made.summary.outline
+    annotation = (
+        rf"^::error file={made.stage.path.name}/\w+\.tf,line=\d+,title=Terraform%3A local-exec provisioner error::"
+    )
+    assert re.search(annotation, result.err, re.MULTILINE), str(result)
     assert "Error: local-exec provisioner error" in made.summary.all("pre")[0]
     assert "exit status 7" in made.summary.all("pre")[0]
     folded = made.summary.all("pre", within="details")[-1]

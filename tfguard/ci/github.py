@@ -12,12 +12,12 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tfguard.ci.platform import Platform
+from tfguard.ci.platform import NOWHERE, Place, Platform
 from tfguard.text import valid
 
-#: GitHub shows ten annotations of a step, each cut after 4096 signs.
-_MAX_ANNOTATIONS = 10
+#: GitHub cuts an annotation after 4096 signs.
 _MAX_ANNOTATION = 2000
+_MAX_TITLE = 200
 #: GitHub refuses the summary of a step altogether if it is above 1 MiB.
 _MAX_SUMMARY_BYTES = 1024 * 1024
 
@@ -28,6 +28,7 @@ class GitHub(Platform):
     job_folder = "RUNNER_TEMP"
     records = "tfguard"
     fails_on_every_status = True
+    max_annotations = 10
 
     def open_group(self, title: str, token: str) -> str:
         return f"::group::{escaped(title)}\n::stop-commands::{token}\n"
@@ -35,10 +36,14 @@ class GitHub(Platform):
     def close_group(self, token: str) -> str:
         return f"\n::{token}::\n::endgroup::\n"  # Terraform's last line may have had no end.
 
-    def annotation(self, level: str, text: str, number: int) -> str:
-        if number > _MAX_ANNOTATIONS:
+    def annotation(self, level: str, text: str, number: int, place: Place = NOWHERE) -> str:
+        if number > self.max_annotations:
             return ""
-        return f"::{level} title=tfguard::{escaped(text[:_MAX_ANNOTATION])}"
+        at = f"file={_property(place.file)},line={place.line}," if place.file else ""
+        return f"::{level} {at}title={_property(place.title[:_MAX_TITLE])}::{escaped(text[:_MAX_ANNOTATION])}"
+
+    def checkout(self) -> str:
+        return self.environ.get("GITHUB_WORKSPACE", "")
 
     def write_outputs(self, outputs: Mapping[str, str]) -> None:
         self._append("GITHUB_OUTPUT", "".join(_output(name, value) for name, value in outputs.items()))
@@ -65,6 +70,11 @@ class GitHub(Platform):
 def escaped(text: str) -> str:
     """Escape the message of a workflow command."""
     return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    """Escape what stands before the message, where a comma and a colon end it."""
+    return escaped(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _output(name: str, value: str) -> str:

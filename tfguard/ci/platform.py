@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 from tfguard.ci import discussion
 
@@ -20,6 +20,17 @@ def without_page(environ: Mapping[str, str]) -> dict[str, str]:
 def is_asked(environ: Mapping[str, str]) -> bool:
     """Whether a job wants to be shown more than a log's lines."""
     return environ.get(SWITCH) == "1"
+
+
+class Place(NamedTuple):
+    """What an annotation is called, and where it stands: `file` from the repository's root, empty for nowhere."""
+
+    title: str = "tfguard"
+    file: str = ""
+    line: int = 0
+
+
+NOWHERE = Place()
 
 
 class Platform(Protocol):
@@ -50,8 +61,15 @@ class Platform(Protocol):
         """Return what ends it."""
         return ""
 
-    def annotation(self, level: str, text: str, number: int) -> str:
-        """Return what shows `text` beside the log, the `number`th of this step."""
+    #: So many annotations of a step are shown.
+    max_annotations: ClassVar[int] = 0
+
+    def annotation(self, level: str, text: str, number: int, place: Place = NOWHERE) -> str:
+        """Return what shows `text` beside the log, and at its place in the code; the `number`th of this step."""
+        return ""
+
+    def checkout(self) -> str:
+        """Return the folder in which the job's checkouts are; empty where places in the code cannot be shown."""
         return ""
 
     def write_outputs(self, outputs: Mapping[str, str]) -> None:

@@ -38,14 +38,15 @@ class ReportFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
-    `command`: what was last asked of Terraform (`plan`, `state mv`), `workspace` where. `queued`: annotations for which
-    it was not the time yet. `holder`: who held the lock, as JSON. `stopped_by`: the signal that asked the run to stop.
-    `front`: who gathers this, and will tell it if it lives.
+    `command`: what was last asked of Terraform (`plan`, `state mv`), `workspace` and `directory`: where. `queued`:
+    annotations for which it was not the time yet. `holder`: who held the lock, as JSON. `stopped_by`: the signal that
+    asked the run to stop. `front`: who gathers this, and will tell it if it lives.
     """
 
     label: str = ""
     command: str = ""
     workspace: str = ""
+    directory: str = ""
     notes: list[str] = []
     queued: list[str] = []
     changes: PlannedChanges | None = None

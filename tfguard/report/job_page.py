@@ -33,8 +33,10 @@ from tfguard.jobfiles.story import PlanFiles, ReportFile, Story
 from tfguard.jobfiles.transcript import Transcript
 from tfguard.outlet import outlet
 from tfguard.report import log, summary
+from tfguard.report.annotations import annotation_lines
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
+from tfguard.terraform.diagnostics import read_diagnostics
 from tfguard.terraform.fingerprint import Fingerprint
 from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
 from tfguard.text import valid
@@ -124,16 +126,18 @@ class JobPage:
         return cls(environ, told, record, listeners) if listeners else None
 
     @_harmless(_in_memory)
-    def begin(self, label: str, command: str = "", workspace: str = "") -> Transcript:
+    def begin(self, label: str, command: str = "", workspace: str = "", directory: str = "") -> Transcript:
         """
         Terraform is about to be started: give what keeps its text. From now on `settle` could tell the story.
 
-        `command`: what is asked of it (`plan`, `state mv`); the one before if empty, as `workspace`.
+        `command`: what is asked of it (`plan`, `state mv`); the one before if empty, as of what follows.
+        `directory`: where Terraform works.
         """
         if self._transcript is None:
             self._transcript = Transcript.create(self.record.with_suffix(run_record.TEXT_SUFFIX))
         self.story.label, self.story.command = label, command or self.story.command
         self.story.workspace = workspace or self.story.workspace
+        self.story.directory = directory or self.story.directory
         self.story.save(self.record)
         return self._transcript
 
@@ -209,17 +213,25 @@ class JobPage:
     @_harmless(_nothing)
     def finish(self, ended: RunEnded) -> None:
         """Tell of a run that has ended to everybody who listens."""
+        page = self._page(ended)
         # Only now: of stdout and stderr the runner may read either first, and inside the marks it would not obey.
-        for line in self.story.queued:
+        for line in (*self.story.queued, *self._diagnosed(page)):
             _print(f"{line}\n", to=2)
         self.story.queued.clear()
-        page = self._page(ended)
         for listener in self._listeners:
             try:
                 listener.finish(page)
             except Exception as error:  # noqa: BLE001 - a server's, a library's: the run ends as it has ended
                 log.get_logger().warning("report.failed", listener=type(listener).__name__, error=str(error))
         self.forget()
+
+    @_harmless(tuple)
+    def _diagnosed(self, page: summary.Page) -> Sequence[str]:
+        """What annotates with Terraform's errors and warnings."""
+        if self.platform is None:
+            return ()
+        found = read_diagnostics(summary.plain(page.text))
+        return tuple(annotation_lines(self.platform, found, self.story.directory, len(self.story.notes)))
 
     def _page(self, ended: RunEnded) -> summary.Page:
         who = identity.identify(self._environ)

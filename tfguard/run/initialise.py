@@ -153,7 +153,7 @@ def _is_transient(front: Front, context: Context, known: Sequence[str], said: st
 def _try_init(front: Front, context: Context, argv: list[str], stdout: int, cache: Path | None) -> tuple[int, str]:
     page = context.report.page
     # Kept even from a terminal: its last words tell whether to try again.
-    keep = page.begin(context.label()).write if page is not None else len
+    keep = page.begin(context.label(), directory=context.work_directory).write if page is not None else len
     with cache_turn(front, context, cache), page.fenced(["init"], to=stdout) if page else contextlib.nullcontext():
         status = front.run(argv, directory=str(context.directory), environ=context.environ, stdout=stdout, keep=keep)
     return status, front.last_words

@@ -135,7 +135,8 @@ class Runner:
         self._narrator.run_timeout_seconds = task.terms.run_timeout_seconds or 0.0
         self._tell_terms(task)
         if self.report.page is not None:
-            self.report.page.begin(task.subject.label, task.holder.command, task.look.target.workspace)
+            workspace, directory = task.look.target.workspace, task.look.context.work_directory
+            self.report.page.begin(task.subject.label, task.holder.command, workspace, directory)
 
     def _waited_seconds(self) -> float:
         return self._clock.boottime() - self._started_at

@@ -58,7 +58,7 @@ def run_on_page(
         return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep, is_last=is_last)
     is_plan = invocation.words == ("plan",)
     argv, files = _saved(front, page, context, invocation, argv) if is_plan else (argv, None)
-    kept = page.begin(page.story.label or context.label(), _command(invocation))
+    kept = page.begin(page.story.label or context.label(), _command(invocation), directory=context.work_directory)
     is_text = _is_for_people(invocation) and not invocation.is_set("json")  # TF_CLI_ARGS_plan=-json
     with page.fenced(argv) if is_text else contextlib.nullcontext():
         status = front.run(
