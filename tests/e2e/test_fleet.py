@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,9 +19,9 @@ pytestmark = pytest.mark.e2e
 Make = Callable[..., Stage]
 
 
-def looks(made: Stage, *words: str) -> dict[str, Any]:
+def looks(made: Stage, *words: str, code: int = 0) -> dict[str, Any]:
     result = made.tfguard("status", *words, "--json")
-    assert result.code == 0, str(result)
+    assert result.code == code, str(result)
     return {each["label"]: each for each in json.loads(result.out)}
 
 
@@ -36,15 +37,58 @@ def test_status_of_all_shows_each_pipeline_and_what_nobody_knows(stage: Make) ->
     shutil.copy(made.path / ".terraform" / "terraform.tfstate", made.path / ".terraform" / "pipelines" / "a")
 
     with guarded(made):
-        found, text = looks(made, "--all"), made.tfguard("status", "--all")
+        found, text = looks(made, "--all", code=1), made.tfguard("status", "--all")
 
-    assert [each["is_held"] for each in found.values()] == [True, None, None]
+    assert [each["is_held"] for each in found.values()] == [True, True, None]
     assert "UNSET is not set" in found["c"]["problem"]
     assert found["a"]["locks"][0]["command"] == "apply"
-    assert found["b"]["problem"] == "not initialised"
-    assert text.code == 0
+    assert found["b"]["source"].startswith("not initialised: worked out from its files")
+    assert text.code == 1
     assert text.out.splitlines()[0].split()[:2] == ["LOCK", "STATE"]
     assert not (made.path / "new" / ".terraform").exists()
+
+
+def fresh_clone(made: Stage) -> Stage:
+    """What the repository has, and nothing else: no init, and no Terraform on the PATH."""
+    path = made.path.parent / "clone"
+    path.mkdir()
+    for file in (*made.path.glob("*.tf"), made.path / "tfguard.yml"):
+        shutil.copy(file, path)
+    return replace(made, path=path, environ={**made.environ, "PATH": "/nowhere"})
+
+
+def test_whoever_looks_or_works_by_hand_needs_neither_init_nor_terraform(stage: Make) -> None:
+    made = stage("both", is_initialised=False)
+    (made.path / "tfguard.yml").write_text("version: 1\npipelines:\n  a: {dir: ., workspace: blue}\n")
+    clone = fresh_clone(made)
+
+    held = clone.tfguard("hold", "a", "--reason", "moving")
+    lock = looks(clone, "--all")["a"]["locks"][0]
+    shown, doctor = clone.tfguard("status", "a"), clone.tfguard("doctor", "a", "--json")
+    unlocked = clone.tfguard("unlock", "a", "--id", lock["id"], "--yes")
+    runs = json.loads(clone.tfguard("history", "a", "--json").out)["runs"]
+
+    assert held.code == 0, str(held)
+    assert "source    not initialised: worked out from its files (backend s3, workspace blue)" in shown.out
+    findings = {each["check"]: each for each in json.loads(doctor.out)["findings"]}
+    assert (findings["binary"]["mark"], findings["directory"]["advice"]) == ("failure", "tfguard -p a init")
+    assert "the lock can be read, and is held" in findings["lock"]["says"]
+    assert unlocked.code == 0, str(unlocked)
+    assert runs[0]["command"] == "hold"
+    assert made.leftovers() == []
+    assert not (clone.path / ".terraform").exists()
+
+
+def test_by_hand_nothing_is_done_to_a_lock_that_may_not_be_the_one_that_is_meant(stage: Make) -> None:
+    made = stage("dynamodb", is_initialised=False)
+
+    refused = made.tfguard("hold", "--reason", "moving")
+    named = made.tfguard("hold", "--reason", "moving", TF_WORKSPACE="default")
+
+    assert (refused.code, named.code) == (64, 0), f"{refused}{named}"
+    assert "nothing names the workspace: set TF_WORKSPACE" in refused.err
+    assert "uncertain nothing names the workspace" in made.tfguard("status").out
+    assert made.tfguard("unlock", "--yes").code == 64
 
 
 @pytest.mark.parametrize("backend", ["dynamodb", "s3", "both"])

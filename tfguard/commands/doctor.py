@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from tfguard import redaction
 from tfguard.backends.environ import extend_environment
-from tfguard.backends.target import Target
+from tfguard.backends.target import Unlockable
 from tfguard.errors import TfguardError
 from tfguard.lock.opened_lock import OpenedLock
 from tfguard.outlet import write_answer
+from tfguard.run import whereabouts
 from tfguard.run.call import Call
-from tfguard.run.context import Context, find_target, make_context
-from tfguard.terraform import command_line
+from tfguard.run.context import Context, make_context
 from tfguard.wire import printable_json
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 #: Of the column of checks: their longest name.
 _WIDTH = len("store heartbeat")
 
-#: After this nothing more can be looked at.
-UNUSABLE = ("directory", "failure")
+#: The check after whose failure nothing more can be looked at. What is not initialised passes it with a warning.
+DIRECTORY = "directory"
 
 
 def run_doctor(call: Call, *, is_json: bool) -> int:
@@ -31,14 +31,14 @@ def run_doctor(call: Call, *, is_json: bool) -> int:
     Make every check that applies, and print what it found; return 1 where one has failed.
 
     Raises:
-        TfguardError: Not even configuration and binary can be had.
+        TfguardError: Not even the configuration can be had.
     """
-    context = make_context(call)
+    context = make_context(call, needs_binary=False)
     return print_findings(context, find(context, call.environ), is_json=is_json)
 
 
 def find(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:
-    """Make every check that applies. After one of `UNUSABLE`'s kind nothing more can be looked at."""
+    """Make every check that applies, and none after a directory of which no lock is known."""
     from tfguard.doctor import machine
     from tfguard.doctor.examination import Patient, StatePatient, examine
     from tfguard.findings import Finding as Found
@@ -46,17 +46,18 @@ def find(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:
 
     for finding in examine(Patient(context, environ), machine.CHECKS):
         yield finding
-        if (finding.check, finding.mark) == UNUSABLE:
+        if (finding.check, finding.mark) == (DIRECTORY, "failure"):
             return
     # Like its Terraform, this process is to find credentials where the pipeline says.
     extend_environment(context.environ)
-    target = find_target(context, command_line.parse(("apply",), {}))
-    if not isinstance(target, Target):
+    where = whereabouts.find(context)
+    if isinstance(where, Unlockable):
         return  # The check of the directory has said why, and there is no lock to look at.
+    target = where.target
     try:
         lock = OpenedLock(target.open(), target.deadlines)
     except TfguardError as error:
-        yield Found("lock", *failed(error))
+        yield Found("lock", *failed(error, context.options.again))
         return
     from tfguard.doctor import lock as lock_checks
 

@@ -14,7 +14,7 @@ from tfguard.lock.verdicts import age_seconds
 from tfguard.outlet import write_answer
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
-from tfguard.run.context import operated_target
+from tfguard.run.whereabouts import operated
 from tfguard.text import printable
 from tfguard.wire import printable_json
 
@@ -28,16 +28,16 @@ def run_history(call: Call, *, is_json: bool) -> int:
     Raises:
         TfguardError: The lock cannot be found, or its history cannot be read.
     """
-    subject, target = operated_target(call)
-    with opened(target) as lock:
+    where = operated(call)
+    with opened(where.target) as lock:
         runs = [run_facts(run) for run in reversed(lock.read_history().runs)]
     if is_json:
-        facts = {"label": subject.label, "runs": runs}
+        facts = {"label": where.subject.label, "runs": runs}
         write_answer(printable_json(facts))
     elif runs:
         print_table(_HEADINGS, [_row(run) for run in runs])
     else:
-        write_answer(f"{printable(subject.label, 80)}: no run is known.")
+        write_answer(f"{printable(where.subject.label, 80)}: no run is known.")
     return 0
 
 

@@ -21,7 +21,7 @@ from tfguard.lock.opened_lock import OpenedLock, opened
 from tfguard.lock.store import Holder
 from tfguard.report.messages import operating, phrases
 from tfguard.run.call import Call
-from tfguard.run.context import operated_target
+from tfguard.run.whereabouts import operated
 
 #: The shortest and the longest hold, in seconds.
 _SHORTEST, _LONGEST = 1.0, 30 * 86400.0
@@ -37,10 +37,11 @@ def run_hold(call: Call, *, reason: str, duration: str) -> int:
     Raises:
         LockBusy: Somebody else has it.
 
-        UsageError: No reason or time that can be used; or the lock would end with us.
+        UsageError: No reason or time that can be used; or the lock would end with us, or may be another than is meant.
     """
     seconds = _checked(reason, duration)
-    subject, target = operated_target(call)
+    where = operated(call).require_certain()
+    subject, target = where.subject, where.target
     if target.ends_with_process:
         raise UsageError(operating.nothing_to_hold_locally(subject), about=NAMED)
     clock = SystemClock()

@@ -20,14 +20,16 @@ from tfguard.outlet import write_answer
 from tfguard.report.messages.phrases import Subject
 from tfguard.report.table import print_table
 from tfguard.run.call import Call
-from tfguard.run.context import operated_target
-from tfguard.run.fleet import Look, look_around, look_at_pipelines
+from tfguard.run.fleet import Look, look_around, look_at, look_at_pipelines
+from tfguard.run.whereabouts import operated
 from tfguard.text import printable
 from tfguard.wire import printable_json
 
 _CLOCK = SystemClock()
 #: A lock waits for a person: none of the statuses of an error, nor Terraform's own 2.
 _NEEDS_PERSON = 3
+#: Of a lock nobody knows how it is, and of the others none waits for a person.
+_NOT_KNOWN = 1
 #: What takes the lock, and changes no state: it must not hide the last apply.
 _NO_RUNS = frozenset({"doctor", "hold"})
 
@@ -39,9 +41,9 @@ def run_status(call: Call, *, is_json: bool) -> int:
     Raises:
         TfguardError: The lock cannot be found, or its store cannot be read.
     """
-    subject, target = operated_target(call)
-    with opened(target) as lock:
-        facts = _facts(Look(subject, lock.places, lock.read(), lock.history()))
+    where = operated(call)
+    with opened(where.target) as lock:
+        facts = _facts(look_at(where, lock))
     text = printable_json(facts) if is_json else _as_text(facts)
     write_answer(text)
     return 0
@@ -49,7 +51,9 @@ def run_status(call: Call, *, is_json: bool) -> int:
 
 def run_status_of_all(call: Call, *, is_json: bool) -> int:
     """
-    Print what is known of every pipeline's lock; exit 3 if one needs a person, else 0. Never runs init.
+    Print what is known of every pipeline's lock. Never runs init.
+
+    Exit 3 if one needs a person, else 1 if of one nothing is known, else 0.
 
     Raises:
         ConfigError: There is no tfguard.yml, or it is wrong.
@@ -70,8 +74,7 @@ def run_status_of_backend(call: Call, *, is_json: bool) -> int:
     Raises:
         TfguardError: The lock cannot be found, or the locks beside it cannot be listed.
     """
-    _, target = operated_target(call)
-    return _print_all(look_around(target), is_json=is_json)
+    return _print_all(look_around(operated(call).target), is_json=is_json)
 
 
 def _print_all(looks: list[Look], *, is_json: bool) -> int:
@@ -82,7 +85,9 @@ def _print_all(looks: list[Look], *, is_json: bool) -> int:
         print_table(("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN"), list(map(_row, facts)))
     else:
         write_answer("No lock is held there.")
-    return _NEEDS_PERSON if any(lock["needs_person"] for each in facts for lock in each["locks"]) else 0
+    if any(lock["needs_person"] for each in facts for lock in each["locks"]):
+        return _NEEDS_PERSON
+    return _NOT_KNOWN if any(each["problem"] for each in facts) else 0
 
 
 def _facts(look: Look) -> dict[str, Any]:
@@ -94,6 +99,8 @@ def _facts(look: Look) -> dict[str, Any]:
         "locks": [_lock_facts(look.subject, each) for each in without_repetitions(look.seen)],
         "line": [_ticket_facts(place, ticket) for place, ticket in enumerate(look.queue.tickets, start=1)],
         "last_run": run_facts(_last_of(runs)) if runs else None,
+        "source": look.source,
+        "doubt": look.doubt,
         "problem": look.problem,
         "mend": look.mend,
     }
@@ -169,8 +176,13 @@ def run_facts(run: Run) -> dict[str, Any]:
 # --- for people -----------------------------------------------------------------------------------------------------
 
 
+#: How far it is known that this is the lock that is meant.
+_SOURCES = {"source": "source", "uncertain": "doubt"}
+
+
 def _as_text(facts: dict[str, Any]) -> str:
     lines = [f"{facts['label']}: {'held' if facts['is_held'] else 'free'}"]
+    lines += [f"  {name:<10}{facts[key]}" for name, key in _SOURCES.items() if facts[key]]
     for lock in facts["locks"]:
         lines += [f"  {name:<10}{value}" for name, value in _lock_lines(lock) if value]
     lines += [f"  {'waiting':<10}{_waiter(each)}" for each in facts["line"]]

@@ -12,8 +12,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-
-from msgspec.structs import replace as replace_struct
+from typing import Union
 
 from tfguard.backends import load
 from tfguard.backends.environ import extended_environment
@@ -26,19 +25,28 @@ from tfguard.lock.opened_lock import OpenedLock, Seen
 from tfguard.lock.queue_record import QueueState
 from tfguard.report.messages.phrases import Subject
 from tfguard.report.reporter import Reporter
+from tfguard.run import whereabouts
 from tfguard.run.call import Call
-from tfguard.run.context import find_target, make_context
-from tfguard.terraform import command_line
+from tfguard.run.context import make_context
+from tfguard.run.whereabouts import Whereabouts
 
 #: So many locks are read at once.
 _AT_ONCE = 16
 
+#: A lock, opened; or why it cannot be.
+_Found = tuple[Subject, Union[tuple[Whereabouts, OpenedLock], TfguardError]]
+
 
 @dataclass(frozen=True)
 class Look:
-    """What one lock showed. `problem`: why nobody knows, in a line. `mend`: the command that would change that."""
+    """
+    What one lock showed. `source` and `doubt` are those of its `Whereabouts`. `problem`: why nobody knows, in a line.
+    `mend`: the command that would change that.
+    """
 
     subject: Subject
+    source: str = ""
+    doubt: str = ""
     places: list[str] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     queue: QueueState = field(default_factory=QueueState)
@@ -49,6 +57,11 @@ class Look:
     def label(self) -> str:
         """The pipeline's name, or the lock's own."""
         return self.subject.label
+
+
+def look_at(where: Whereabouts, lock: OpenedLock) -> Look:
+    """Look at one lock, which is open. Raises what a store does."""
+    return Look(where.subject, where.source, where.doubt, lock.places, lock.read(), lock.history())
 
 
 def look_at_pipelines(config: Config, options: Options, environ: Mapping[str, str], report: Reporter) -> list[Look]:
@@ -70,10 +83,11 @@ def look_around(target: Target) -> list[Look]:
     """
     with ExitStack() as stack:
         keyring = stack.enter_context(closing(Keyring()))
-        found: list[tuple[Subject, OpenedLock | TfguardError]] = []
+        found: list[_Found] = []
         for spec in target.stores:
             for name, other in load(spec.backend).locks_beside(spec, keyring.credentials(spec)):
-                found.append((Subject(name), _open_stores(_alone(name, other), keyring, stack)))
+                where = Whereabouts(Subject(name), _alone(name, other))
+                found.append((where.subject, (where, _open_stores(where.target, keyring, stack))))
         return _joined(_look_at(found))
 
 
@@ -102,17 +116,17 @@ def _open(
     report: Reporter,
     keyring: Keyring,
     stack: ExitStack,
-) -> tuple[Subject, OpenedLock | TfguardError]:
+) -> _Found:
     own = replace(options, pipeline=name, chdir=None)
     subject = Subject(name, own.again)
     try:
-        context = make_context(Call(own, environ, report), config=config)
-        target = find_target(context, command_line.parse(("apply",), {}))
-        if isinstance(target, Unlockable):
-            return subject, TfguardError(target.reason.splitlines()[0])
-        subject = replace_struct(context.subject(target), label=name)
+        context = make_context(Call(own, environ, report), config=config, needs_binary=False)
         with extended_environment(context.environ):
-            return subject, _open_stores(target, keyring, stack)
+            where = whereabouts.find(context)
+            if isinstance(where, Unlockable):
+                return subject, TfguardError(where.reason.splitlines()[0])
+            subject = where.subject
+            return subject, (where, _open_stores(where.target, keyring, stack))
     except TfguardError as error:
         return subject, error
 
@@ -121,21 +135,22 @@ def _open_stores(target: Target, keyring: Keyring, stack: ExitStack) -> OpenedLo
     return stack.enter_context(closing(OpenedLock(target.open(keyring), target.deadlines)))
 
 
-def _look_at(found: list[tuple[Subject, OpenedLock | TfguardError]]) -> list[Look]:
+def _look_at(found: list[_Found]) -> list[Look]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda pair: _look(*pair), found))
 
 
-def _look(subject: Subject, lock: OpenedLock | TfguardError) -> Look:
-    if isinstance(lock, TfguardError):
-        return _failed(subject, lock)
+def _look(subject: Subject, found: tuple[Whereabouts, OpenedLock] | TfguardError) -> Look:
+    if isinstance(found, TfguardError):
+        return _failed(subject, found)
+    where, lock = found
     try:
-        return Look(subject, lock.places, lock.read(), lock.history())
+        return look_at(where, lock)
     except TfguardError as error:
-        return replace(_failed(subject, error), places=lock.places)
+        return replace(_failed(subject, error), source=where.source, doubt=where.doubt, places=lock.places)
 
 
 def _failed(subject: Subject, error: TfguardError) -> Look:
     if isinstance(error, NotInitialised):
-        return Look(subject, problem="not initialised", mend=f"{subject.command} init")
+        return Look(subject, problem=error.what, mend=f"{subject.command} init")
     return Look(subject, problem=error.what or type(error).__name__, mend=f"{subject.command} doctor")

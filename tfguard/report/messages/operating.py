@@ -16,6 +16,11 @@ def is_free(subject: Subject) -> str:
     return fit(f"{subject.label}: the lock is free: nothing to unlock.")
 
 
+def is_doubtful(subject: Subject, doubt: str) -> str:
+    """It is not certain that this is the lock that is meant, and something is to be written: exit 64."""
+    return fit(f"{subject.label}: it is not certain that this is the lock you mean:", doubt)
+
+
 def nothing_to_unlock_locally(subject: Subject) -> str:
     """A local lock: exit 64."""
     return fit(
