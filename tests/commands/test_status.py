@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tfguard.commands.status import _last_of
+from tfguard.commands.lock_facts import last_of
 from tfguard.lock.queue_record import Run
 from tfguard.lock.store import Holder
 
@@ -14,5 +14,5 @@ def run(command: str) -> Run:
 def test_a_look_or_a_hold_does_not_hide_the_last_apply() -> None:
     runs = [run("plan"), run("apply"), run("doctor"), run("hold")]
 
-    assert _last_of(runs) is runs[1]
-    assert _last_of(runs[2:]) is runs[3]
+    assert last_of(runs) is runs[1]
+    assert last_of(runs[2:]) is runs[3]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
+import signal
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Backend, Stage
-from tests.e2e.operated import guarded, kill_all_of
-from tests.support.eventually import eventually
+from tests.e2e.conftest import TFGUARD, Backend, Stage
+from tests.e2e.operated import guarded, kill_all_of, running
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
@@ -77,6 +80,94 @@ def test_whoever_looks_or_works_by_hand_needs_neither_init_nor_terraform(stage: 
     assert runs[0]["command"] == "hold"
     assert made.leftovers() == []
     assert not (clone.path / ".terraform").exists()
+
+
+def of_screen(text: str, label: str) -> str:
+    """The command with which the row of a lock ends."""
+    row = next(line for line in text.splitlines() if line.startswith(f"{label} "))
+    return row[row.index("tfguard ") :]
+
+
+def test_three_stuck_locks_are_free_after_the_three_commands_that_the_screen_names(stage: Make) -> None:
+    import pexpect
+
+    made = stage("dynamodb", is_initialised=False)
+    keys = {"dead": "always", "plain": "always", "refused": "never"}
+    lines = [
+        f"  {name}: {{dir: ., backend_config: {{key: {name}}}, lock: {{takeover: {policy}}}}}"
+        for name, policy in keys.items()
+    ]
+    (made.path / "tfguard.yml").write_text("\n".join(["version: 1", "pipelines:", *lines]) + "\n")
+    clone = fresh_clone(made)
+    data = {"TF_DATA_DIR": "plain-data"}
+    assert made.terraform("init", "-input=false", "-backend-config=key=plain", **data).code == 0
+    with ExitStack() as stack:
+        for name in ("dead", "refused"):
+            words = [*TFGUARD, "-p", name, "apply", "-auto-approve"]
+            kill_all_of(stack.enter_context(running(made, *words, lease="9s")))
+        kill_all_of(stack.enter_context(running(made, "terraform", "apply", "-auto-approve", **data)))
+
+    def stuck() -> str:
+        shown = clone.tfguard("status", "--all")
+        assert shown.code in (0, 3), str(shown)
+        return shown.out if shown.code == 3 and "the next run will take over" in shown.out else ""
+
+    screen = eventually(stuck, 60, "both leases expire")
+    for name in keys:
+        words = shlex.split(of_screen(screen, name))
+        child = pexpect.spawn(
+            TFGUARD[0], [*TFGUARD[1:], *words[1:]], cwd=clone.path, env=clone.environ, timeout=patience(30)
+        )
+        child.expect("Only 'yes' is accepted: ")
+        child.sendline("yes")
+        child.expect(pexpect.EOF)
+        child.close()
+        assert child.exitstatus == 0, (words, child.before)
+
+    after = clone.tfguard("status", "--all")
+    assert after.code == 0, str(after)
+    assert made.leftovers() == []
+
+
+def test_hold_doctor_and_history_are_about_those_pipelines_that_match(stage: Make) -> None:
+    made = stage("dynamodb", is_initialised=False)
+    lines = [f"  {name}: {{dir: ., backend_config: {{key: {name}}}}}" for name in ("prod/a", "prod/eu/b", "dev/a")]
+    (made.path / "tfguard.yml").write_text("\n".join(["version: 1", "pipelines:", *lines]) + "\n")
+    assert made.tfguard("hold", "prod/a", "--reason", "first").code == 0
+
+    held = made.tfguard("hold", "--all", "--match", "prod/*", "--reason", "moving")
+    found = looks(made, "--all")
+    doctor = json.loads(made.tfguard("doctor", "--match", "prod/*", "--json").out)
+    for each in found.values():
+        for lock in each["locks"]:
+            assert made.tfguard("unlock", each["label"], "--id", lock["id"], "--yes").code == 0
+    runs = json.loads(made.tfguard("history", "--all", "--json").out)
+
+    assert held.code == 75, str(held)
+    assert "prod/a: not held: it is held by" in held.err and "1 of 2 are held by hand now" in held.err
+    assert [found[name]["is_held"] for name in ("prod/a", "prod/eu/b", "dev/a")] == [True, True, False]
+    assert [each["label"] for each in doctor] == ["prod/a", "prod/eu/b"]
+    assert {each["check"] for each in doctor[1]["findings"]} >= {"directory", "lock"}
+    assert [(each["label"], len(each["runs"])) for each in runs] == [("prod/a", 1), ("prod/eu/b", 1), ("dev/a", 0)]
+    assert "prod/eu/b" in made.tfguard("history", "--all").out
+    assert made.tfguard("status", "--match", "stage/*").code == 64
+
+
+def test_a_watch_tells_what_changes_until_ctrl_c(stage: Make) -> None:
+    made = stage("dynamodb", is_initialised=False)
+    (made.path / "tfguard.yml").write_text("version: 1\npipelines:\n  a: {dir: .}\n")
+    process = made.start_tfguard("status", "--all", "--watch")
+    assert process.stdout is not None
+
+    first = process.stdout.readline()
+    assert made.tfguard("hold", "a", "--reason", "moving").code == 0
+    second = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=patience(20))
+
+    assert first.split()[1:3] == ["a", "free"]
+    assert second.split()[1:3] == ["a", "held"]
+    assert process.returncode in (130, -signal.SIGINT)
 
 
 def test_by_hand_nothing_is_done_to_a_lock_that_may_not_be_the_one_that_is_meant(stage: Make) -> None:

@@ -45,6 +45,8 @@ def directory(patient: Patient) -> Answer:
     target = found.target
     if found.doubt:
         return failure(f"{found.source}, and it is not certain that this is its lock: {target.path}", found.doubt)
+    if found.source and patient.context.workdir().backend is not None:
+        return failure(f"{found.source.partition(': ')[0]}, so not for {pipeline}", f"{patient.again} init")
     if found.source:
         return warning(f"{found.source}: the lock is {target.path}", f"{patient.again} init")
     initialised = f"initialised for {pipeline}: " if pipeline else ""

@@ -8,27 +8,29 @@ be read is an answer too, never an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Union
 
 from tfguard.backends import load
 from tfguard.backends.environ import extended_environment
 from tfguard.backends.keyring import Keyring
 from tfguard.backends.target import StoreSpec, Target, Unlockable
-from tfguard.config.file import Config
-from tfguard.config.options import Options
-from tfguard.errors import NotInitialised, TfguardError
+from tfguard.config.file import Config, find_config
+from tfguard.config.file import load as load_config
+from tfguard.errors import ConfigError, NotInitialised, TfguardError, UsageError
 from tfguard.lock.opened_lock import OpenedLock, Seen
 from tfguard.lock.queue_record import QueueState
 from tfguard.report.messages.phrases import Subject
-from tfguard.report.reporter import Reporter
 from tfguard.run import whereabouts
 from tfguard.run.call import Call
 from tfguard.run.context import make_context
 from tfguard.run.whereabouts import Whereabouts
+from tfguard.text import printable
 
 #: So many locks are read at once.
 _AT_ONCE = 16
@@ -59,17 +61,59 @@ class Look:
         return self.subject.label
 
 
+@dataclass(frozen=True)
+class Fleet:
+    """The pipelines of a tfguard.yml that a call is about, in the file's order."""
+
+    config: Config
+    names: tuple[str, ...]
+
+    def calls(self, call: Call) -> Iterator[Call]:
+        """Return a call for each, as if it had been given alone."""
+        for name in self.names:
+            yield Call(replace(call.options, pipeline=name, chdir=None), call.environ, call.report)
+
+
+def find_fleet(call: Call, patterns: Sequence[str] = ()) -> Fleet:
+    """
+    Find every pipeline of tfguard.yml, or those of which one of `patterns` is the name: `*` is any text, slashes too.
+
+    Raises:
+        ConfigError: There is no tfguard.yml, or it is wrong.
+
+        UsageError: No pipeline there has such a name.
+    """
+    options, environ = call.options, call.environ
+    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
+    if path is None:
+        raise ConfigError(
+            "there is no tfguard.yml here or above, so there are no pipelines.",
+            "Leave out --all for this directory.",
+        )
+    config = load_config(path, environ)
+    names = tuple(name for name in config.names if not patterns or any(fnmatchcase(name, each) for each in patterns))
+    if patterns and not names:
+        raise UsageError(
+            f"no pipeline's name is like {printable(', '.join(patterns), 60)}.", "See: tfguard config list"
+        )
+    return Fleet(config, names)
+
+
 def look_at(where: Whereabouts, lock: OpenedLock) -> Look:
     """Look at one lock, which is open. Raises what a store does."""
     return Look(where.subject, where.source, where.doubt, lock.places, lock.read(), lock.history())
 
 
-def look_at_pipelines(config: Config, options: Options, environ: Mapping[str, str], report: Reporter) -> list[Look]:
+def look_safely(where: Whereabouts, lock: OpenedLock) -> Look:
+    """Look at one lock, which is open; what cannot be read is an answer too."""
+    return _look(where.subject, (where, lock))
+
+
+def look_at_pipelines(fleet: Fleet, call: Call) -> list[Look]:
     """Look at every pipeline's lock, in the file's order."""
     with ExitStack() as stack:
         keyring = stack.enter_context(closing(Keyring()))
-        found = [_open(name, config, options, environ, report, keyring, stack) for name in config.names]
-        return _look_at(found)
+        return _look_at([_open(each, fleet.config, keyring, stack) for each in fleet.calls(call)])
 
 
 def look_around(target: Target) -> list[Look]:
@@ -108,19 +152,10 @@ def _alone(name: str, spec: StoreSpec) -> Target:
     return Target(label=name, path=name, backend="", workspace="", stores=(spec,))
 
 
-def _open(
-    name: str,
-    config: Config,
-    options: Options,
-    environ: Mapping[str, str],
-    report: Reporter,
-    keyring: Keyring,
-    stack: ExitStack,
-) -> _Found:
-    own = replace(options, pipeline=name, chdir=None)
-    subject = Subject(name, own.again)
+def _open(call: Call, config: Config, keyring: Keyring, stack: ExitStack) -> _Found:
+    subject = Subject(call.name, call.options.again)
     try:
-        context = make_context(Call(own, environ, report), config=config, needs_binary=False)
+        context = make_context(call, config=config, needs_binary=False)
         with extended_environment(context.environ):
             where = whereabouts.find(context)
             if isinstance(where, Unlockable):
