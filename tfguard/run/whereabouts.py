@@ -126,7 +126,8 @@ def _as_text(value: Any) -> Any:
 def _unknown(why: str) -> NotInitialised:
     return NotInitialised(
         f"not initialised, and only init could tell which lock this is: {why}.",
-        TfguardCommand("init", lead="Say it in tfguard.yml (backend_config, workspace), or run"),
+        "Say it in tfguard.yml, as backend_config or workspace; or initialise the directory.",
+        TfguardCommand("init"),
     )
 
 
