@@ -68,6 +68,7 @@ def test_whoever_looks_or_works_by_hand_needs_neither_init_nor_terraform(stage: 
     held = clone.tfguard("hold", "a", "--reason", "moving")
     lock = looks(clone, "--all")["a"]["locks"][0]
     shown, doctor = clone.tfguard("status", "a"), clone.tfguard("doctor", "a", "--json")
+    page = clone.tfguard("status", "--all", "--html", "locks.html")
     unlocked = clone.tfguard("unlock", "a", "--id", lock["id"], "--yes")
     runs = json.loads(clone.tfguard("history", "a", "--json").out)["runs"]
 
@@ -76,6 +77,10 @@ def test_whoever_looks_or_works_by_hand_needs_neither_init_nor_terraform(stage: 
     findings = {each["check"]: each for each in json.loads(doctor.out)["findings"]}
     assert (findings["binary"]["mark"], findings["directory"]["advice"]) == ("failure", "tfguard -p a init")
     assert "the lock can be read, and is held" in findings["lock"]["says"]
+    assert (page.code, page.out) == (0, ""), str(page)
+    assert "held by hand until" in (clone.path / "locks.html").read_text()
+    assert clone.tfguard("status", "--all", "--html", "no/such/locks.html").code == 64
+    assert clone.tfguard("status", "--html", "locks.html").code == 64
     assert unlocked.code == 0, str(unlocked)
     assert runs[0]["command"] == "hold"
     assert made.leftovers() == []

@@ -19,6 +19,8 @@ from tfguard.run.call import Call
 if TYPE_CHECKING:
     from tfguard.run.fleet import Fleet
 
+_PAGE_EXAMPLE = "For example: tfguard status --all --html public/index.html"
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SETTINGS = {"help_option_names": ["--help", "-h", "-help"]}
@@ -218,6 +220,7 @@ def bootstrap(
 @takes_named_lock
 @takes_fleet
 @click.option("--watch", "is_watched", is_flag=True, help="Look again and again, until Ctrl-C.")
+@click.option("--html", "page", metavar="FILE", help="Write a page of HTML about them to FILE; with --all or --match.")
 @click.option("--backend", "is_backend", is_flag=True, help="Every lock in this backend's table or bucket.")
 @click.pass_obj
 def status(
@@ -228,6 +231,7 @@ def status(
     is_all: bool,
     patterns: tuple[str, ...],
     is_watched: bool,
+    page: str | None,
     is_backend: bool,
     name: str | None,
     store: str | None,
@@ -236,7 +240,7 @@ def status(
 
     For example: tfguard status prod/network
     """
-    from tfguard.commands.status import run_status, run_status_of_all, run_status_of_backend
+    from tfguard.commands.status import run_status, run_status_of_all, run_status_of_backend, write_status_page
 
     call.about(pipeline, name, store)
     fleet = _fleet(call, name, is_all=is_all, patterns=patterns, others="--backend" if is_backend else "")
@@ -244,6 +248,10 @@ def status(
         raise UsageError("--all, --match, --backend, --name and a pipeline exclude each other.", "Give one of them.")
     if is_watched and is_json:
         raise UsageError("--watch goes not with --json.", "For programs, ask again: tfguard status --json")
+    if page is not None and (not page or fleet is None or is_watched or is_json):
+        raise UsageError("--html FILE goes with --all or --match, and neither --watch nor --json.", _PAGE_EXAMPLE)
+    if fleet and page:
+        return write_status_page(call, fleet, page)
     if fleet:
         return run_status_of_all(call, fleet, is_json=is_json, is_watched=is_watched)
     if is_backend:

@@ -5,20 +5,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from tfguard import files
 from tfguard.clock import SystemClock, parse_created
-from tfguard.commands.lock_facts import facts_of
+from tfguard.commands.lock_facts import facts_of, run_facts
 from tfguard.commands.watch import watch
 from tfguard.durations import spoken_duration
+from tfguard.errors import NAMED, UsageError
 from tfguard.lock.opened_lock import opened
 from tfguard.lock.verdicts import age_seconds
 from tfguard.outlet import write_answer
+from tfguard.report.messages import operating
 from tfguard.report.table import WHAT_TO_DO, print_table
 from tfguard.run.call import Call
 from tfguard.run.fleet import Fleet, Look, look_around, look_at, look_at_pipelines, look_safely
 from tfguard.run.whereabouts import operated
-from tfguard.text import printable
+from tfguard.text import printable, valid
 from tfguard.wire import printable_json
 
 _CLOCK = SystemClock()
@@ -52,6 +56,26 @@ def run_status_of_all(call: Call, fleet: Fleet, *, is_json: bool, is_watched: bo
     Exit 3 if one needs a person, else 1 if of one nothing is known, else 0.
     """
     return _tell(lambda: look_at_pipelines(fleet, call), is_json=is_json, is_watched=is_watched)
+
+
+def write_status_page(call: Call, fleet: Fleet, place: str) -> int:
+    """
+    Write a page of HTML that tells of the pipelines' locks and of their last runs; exit as for all.
+
+    Raises:
+        UsageError: The file cannot be written.
+    """
+    looks = look_at_pipelines(fleet, call)
+    facts = [{**facts_of(each), "runs": [run_facts(run) for run in reversed(each.queue.runs)]} for each in looks]
+    from tfguard.report.fleet_page import render
+
+    try:
+        files.replace(Path(place), valid(render(facts, made_at=_CLOCK.now())).encode())
+    except OSError as error:
+        what = f"--html {printable(place, 60)} cannot be written: {error.strerror}."
+        raise UsageError(what, "Name a file in a folder that is there.", about=NAMED) from error
+    call.report.say("info", "page.written", operating.page_written(place, len(facts)), file=place)
+    return status_of(facts)
 
 
 def run_status_of_backend(call: Call, *, is_json: bool, is_watched: bool = False) -> int:

@@ -58,6 +58,11 @@ def held_in_part(held: int, count: int) -> str:
     return fit(f"tfguard: {held} of {count} are held by hand now; the others are not, as told above.")
 
 
+def page_written(path: str, count: int) -> str:
+    """A page of HTML tells of so many locks."""
+    return fit(f"tfguard: a page about {count} {'lock' if count == 1 else 'locks'} is in {printable(path, 80)}.")
+
+
 def watching(subject: Subject, record: LockRecord, now: datetime, seconds: float) -> str:
     return fit(
         f"{subject.label} is held by {holder(record, now)}.",
