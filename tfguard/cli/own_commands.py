@@ -6,22 +6,17 @@ Every word that is not a command here is Terraform's. A command's code is import
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Literal
 
 import click
 
-from tfguard.config.options import Options, help_of_key_flags
+from tfguard.cli.about import as_json, find_fleet, takes_fleet, takes_named_lock, takes_pipeline
+from tfguard.config.options import help_of_key_flags
 from tfguard.errors import UsageError
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 
-if TYPE_CHECKING:
-    from tfguard.run.fleet import Fleet
-
 _PAGE_EXAMPLE = "For example: tfguard status --all --html public/index.html"
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SETTINGS = {"help_option_names": ["--help", "-h", "-help"]}
 _VERBATIM = {"ignore_unknown_options": True, "allow_interspersed_args": False, **_SETTINGS}
@@ -51,55 +46,6 @@ Options, before the command:
 
 Every other word is Terraform's: tfguard -help shows its commands.
 """
-
-
-def _pipelines(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    from tfguard.cli.completion import pipeline_names
-
-    return pipeline_names(context.find_object(Options) or Options(), incomplete)
-
-
-takes_pipeline = click.argument("pipeline", required=False, shell_complete=_pipelines)
-as_json = click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
-
-
-def takes_named_lock(command: Command) -> Command:
-    """Let a command be about a named lock: both options or neither, as `Call.about` sees to."""
-    store = click.option(
-        "--store",
-        help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR, consul://HOST/PREFIX, gs://BUCKET/PREFIX,"
-        " postgres://HOST/DATABASE.",
-    )
-    name = click.option("--name", help="A named lock instead of this directory's; with --store.")
-    return name(store(command))
-
-
-def takes_fleet(command: Command) -> Command:
-    """Let a command be about several pipelines, as `_fleet` finds them."""
-    every = click.option("--all", "is_all", is_flag=True, help="Every pipeline of tfguard.yml.")
-    match = click.option(
-        "--match", "patterns", multiple=True, metavar="GLOB", help="Those whose name is like it: 'prod/*'; repeatable."
-    )
-    return every(match(command))
-
-
-def _fleet(call: Call, name: str | None, *, is_all: bool, patterns: tuple[str, ...], others: str = "") -> Fleet | None:
-    """
-    Find the pipelines that --all or --match mean; None where neither was given.
-
-    Raises:
-        ConfigError, UsageError: There are none, or something else says what the call is about.
-    """
-    if not (is_all or patterns):
-        return None
-    if name or others or call.options.pipeline:
-        raise UsageError(
-            "--all, --match, --backend, --name and a pipeline exclude each other.",
-            "Give one of them.",
-        )
-    from tfguard.run.fleet import find_fleet
-
-    return find_fleet(call, patterns)
 
 
 @click.group(context_settings={"help_option_names": ["--help"]}, help=_HELP)  # -h and -help are Terraform's
@@ -169,7 +115,7 @@ def doctor(
     call.about(pipeline)
     if repair_digest and (prove_lock or is_json):
         raise UsageError("--repair-digest goes with neither --prove-lock nor --json.", "Give it alone.")
-    fleet = _fleet(call, None, is_all=is_all, patterns=patterns)
+    fleet = find_fleet(call, None, is_all=is_all, patterns=patterns)
     if fleet and (prove_lock or repair_digest):
         raise UsageError("--prove-lock and --repair-digest are about one pipeline.", "Name it.")
     if fleet:
@@ -243,7 +189,7 @@ def status(
     from tfguard.commands.status import run_status, run_status_of_all, run_status_of_backend, write_status_page
 
     call.about(pipeline, name, store)
-    fleet = _fleet(call, name, is_all=is_all, patterns=patterns, others="--backend" if is_backend else "")
+    fleet = find_fleet(call, name, is_all=is_all, patterns=patterns, others="--backend" if is_backend else "")
     if is_backend and name:
         raise UsageError("--all, --match, --backend, --name and a pipeline exclude each other.", "Give one of them.")
     if is_watched and is_json:
@@ -314,7 +260,7 @@ def history(
     """
     from tfguard.commands.history import run_history, run_history_of_all
 
-    fleet = _fleet(call.about(pipeline, name, store), name, is_all=is_all, patterns=patterns)
+    fleet = find_fleet(call.about(pipeline, name, store), name, is_all=is_all, patterns=patterns)
     return run_history_of_all(call, fleet, is_json=is_json) if fleet else run_history(call, is_json=is_json)
 
 
@@ -342,7 +288,7 @@ def hold(
     """
     from tfguard.commands.hold import run_hold, run_hold_of_all
 
-    fleet = _fleet(call.about(pipeline, name, store), name, is_all=is_all, patterns=patterns)
+    fleet = find_fleet(call.about(pipeline, name, store), name, is_all=is_all, patterns=patterns)
     if fleet:
         return run_hold_of_all(call, fleet, reason=reason, duration=duration)
     return run_hold(call, reason=reason, duration=duration)

@@ -49,23 +49,23 @@ def run_hold_of_all(call: Call, fleet: Fleet, *, reason: str, duration: str) -> 
     """
     Take the locks of these pipelines by hand, one after the other; tell of each that could not be had, and go on.
 
-    Return 0 where all are held now, else the exit status of the first that is not. Those that are held stay so.
+    Return 0 where all are held now, else 1. Those that are held stay so.
 
     Raises:
         UsageError: No reason or time that can be used.
     """
-    seconds, codes = _checked(reason, duration), list[int]()
+    seconds, missing = _checked(reason, duration), 0
     for each in fleet.calls(call):
         try:
             with extended_environment({}):  # Each has its own.
                 _hold(each, reason, seconds)
         except TfguardError as error:
-            codes.append(error.exit_code)
+            missing += 1
             call.report.fail(error, phrases.Subject(each.name, each.options.again))
-    if codes:
+    if missing:
         count = len(fleet.names)
-        call.report.say("warning", "hold.partial", operating.held_in_part(count - len(codes), count))
-    return codes[0] if codes else 0
+        call.report.say("warning", "hold.partial", operating.held_in_part(count - missing, count))
+    return 1 if missing else 0
 
 
 def _hold(call: Call, reason: str, seconds: float) -> None:

@@ -322,7 +322,7 @@ def _time_line(lock: Facts, now: datetime, span: timedelta) -> Html:
     return tag("figure", drawing, ends)
 
 
-_LEGEND = Html(
-    '<span class="legend"><i class="waited"></i> waited <i class="held"></i> held <i class="failed"></i> held, did not'
-    ' succeed <i class="now"></i> holds it now</span>'
+_KINDS = {"waited": "waited", "held": "held", "failed": "held, did not succeed", "now": "holds it now"}
+_LEGEND = tag(
+    "span", *(tag("span", tag("i", class_=kind), f" {words} ") for kind, words in _KINDS.items()), class_="legend"
 )

@@ -31,7 +31,8 @@ rect.waited { fill: var(--wait); fill-opacity: .55; } rect.held { fill: var(--he
 rect.failed { fill: var(--fail); } rect.now { fill: var(--held); }
 figcaption { display: flex; flex-wrap: wrap; justify-content: space-between; gap: 0 1rem; color: var(--soft);
   font-size: .8rem; }
-.legend i { display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; margin-left: .6rem; }
+.legend span { display: inline-block; margin: 0 .4rem; }
+.legend i { display: inline-block; width: .7rem; height: .7rem; border-radius: 2px; }
 i.waited { background: var(--wait); opacity: .55; } i.held { background: var(--held); opacity: .75; }
 i.failed { background: var(--fail); } i.now { background: var(--held); }
 details { margin-top: .6rem; } summary { cursor: pointer; color: var(--soft); }
@@ -46,6 +47,6 @@ footer { font-size: .8rem; }
   table, tbody, tr, td { display: block; width: 100%; } td.bar { width: 100%; }
   tr { border-top: 1px solid var(--edge); padding: .4rem 0; } td { border: 0; padding: .1rem 0; }
   td[data-label]::before { content: attr(data-label) ": "; color: var(--soft); }
-  td:empty { display: none; }
+  td:empty { display: none; } .legend { order: 3; flex-basis: 100%; }
 }
 """
