@@ -16,6 +16,8 @@ from tfguard import redaction
 from tfguard.clock import created
 from tfguard.report.fleet_page import render
 
+#: A folder for pictures of the page. Read here: a test finds its environment scrubbed.
+SHOTS = os.environ.get("TFGUARD_SCREENSHOTS")
 NOW = datetime(2026, 11, 29, 4, 50, 0, tzinfo=timezone.utc)
 LINK = "https://github.com/acme/infra/actions/runs/4812"
 #: What somebody might call a host, a run or a reason.
@@ -164,8 +166,8 @@ def test_it_is_readable_at_a_desk_and_on_a_phone(tmp_path: Path, chromium: Brows
     page = chromium.open(file, width=width, is_dark=is_dark)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
 
-    if shots := os.environ.get("TFGUARD_SCREENSHOTS"):
-        page.save(Path(shots) / f"locks-{width}-{'dark' if is_dark else 'light'}.png")
+    if SHOTS:
+        page.save(Path(SHOTS) / f"locks-{width}-{'dark' if is_dark else 'light'}.png")
     assert page.overflow() == 0
     assert page.said == []
     ground = page.evaluate("getComputedStyle(document.body).backgroundColor")

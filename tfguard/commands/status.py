@@ -106,7 +106,8 @@ def status_of(facts: Sequence[dict[str, Any]]) -> int:
     """Return the exit status of a look at many locks."""
     if any(lock["needs_person"] for each in facts for lock in each["locks"]):
         return _NEEDS_PERSON
-    return _NOT_KNOWN if any(each["problem"] for each in facts) else 0
+    # Where there is nothing to mend, the backend has a line of its own.
+    return _NOT_KNOWN if any(each["problem"] and each["mend"] for each in facts) else 0
 
 
 # --- for people -----------------------------------------------------------------------------------------------------

@@ -61,6 +61,10 @@ class Look:
         return self.subject.label
 
 
+class _NotOurs(TfguardError):
+    """The backend has a line of its own: there is no lock to look at, and nothing to mend."""
+
+
 @dataclass(frozen=True)
 class Fleet:
     """The pipelines of a tfguard.yml that a call is about, in the file's order."""
@@ -159,7 +163,8 @@ def _open(call: Call, config: Config, keyring: Keyring, stack: ExitStack) -> _Fo
         with extended_environment(context.environ):
             where = whereabouts.find(context)
             if isinstance(where, Unlockable):
-                return subject, TfguardError(where.reason.splitlines()[0])
+                error = _NotOurs if where.is_told else TfguardError
+                return subject, error(where.reason.splitlines()[0])
             subject = where.subject
             return subject, (where, _open_stores(where.target, keyring, stack))
     except TfguardError as error:
@@ -186,6 +191,8 @@ def _look(subject: Subject, found: tuple[Whereabouts, OpenedLock] | TfguardError
 
 
 def _failed(subject: Subject, error: TfguardError) -> Look:
+    if isinstance(error, _NotOurs):
+        return Look(subject, problem=error.what)
     if isinstance(error, NotInitialised):
         return Look(subject, problem=error.what, mend=f"{subject.command} init")
     return Look(subject, problem=error.what or type(error).__name__, mend=f"{subject.command} doctor")

@@ -93,7 +93,7 @@ def _says_init(context: Context, workdir: WorkingDirectory) -> bool:
 
 
 def _worked_out(context: Context, workdir: WorkingDirectory) -> Whereabouts | Unlockable:
-    backend = intended_backend(context, otherwise=lambda _: "") if workdir.declared else Declared("local", {})
+    backend = intended_backend(context, otherwise=_unreadable) if workdir.declared else Declared("local", {})
     if backend.unread:
         raise _unknown(f"its backend's `{printable(min(backend.unread), 60)}` is an expression")
     workspace = workdir.workspace()
@@ -121,6 +121,10 @@ def _as_text(value: Any) -> Any:
     if isinstance(value, list):
         return [_as_text(each) for each in value]
     return text_of(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _unreadable(kind: str) -> str:
+    return f"not initialised, and its block of the {printable(kind, 20)} backend cannot be read.\nRun: tfguard init"
 
 
 def _unknown(why: str) -> NotInitialised:
