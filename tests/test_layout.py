@@ -272,6 +272,7 @@ def test_only_the_keeper_opens_stores_for_a_run():
 
     allowed = {"backends", "bootstrap", "doctor", "commands"}
     apart = {"process.keeper", "process.lease_thread", "run.fleet", "run.context", "run.settling", "terraform.locate"}
+    apart |= {"run.whereabouts"}  # for those who look, or work by hand
     by_hand = {"lock.opened_lock", "run.unlocking"}  # of what is handed to it: stores, or the opened lock itself
     assert {name for name in openers if room_of(name) not in allowed} <= apart | by_hand
 

@@ -81,6 +81,27 @@ def write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def replace(path: Path, data: bytes) -> None:
+    """
+    Write a file that others read, as the umask has it: they find what was there before, or all of this. Raises OSError.
+    """
+    beside = write_beside(path, data)
+    try:
+        beside.replace(path)
+    except OSError:
+        beside.unlink()
+        raise
+
+
+def write_beside(path: Path, data: bytes) -> Path:
+    """Write it into the same folder under another name, which is returned. Raises OSError."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    with open(descriptor, "wb") as file:
+        file.write(data)
+    return beside
+
+
 def scratch() -> IO[bytes]:
     """Open a file that nobody else sees and that leaves nothing behind; in memory, where a full disk is no matter."""
     if hasattr(os, "memfd_create"):

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from tfguard import colour, redaction
-from tfguard.errors import StoreUnavailable, TfguardError
+from tfguard.errors import StoreUnavailable, TfguardCommand, TfguardError
 from tfguard.text import printable
 
 #: `absent` is what `tfguard bootstrap` would create.
@@ -39,9 +39,10 @@ def failure(says: str, advice: str) -> Answer:
     return "failure", says, advice
 
 
-def failed(error: TfguardError) -> Answer:
-    """What an error says, and what it says to do."""
-    first, *rest = str(error).splitlines() or [type(error).__name__]
+def failed(error: TfguardError, again: str = "tfguard") -> Answer:
+    """What an error says, and what it says to do; `again` is how tfguard is called about the same thing."""
+    first = error.what or type(error).__name__
+    rest = [line.addressed(again) if isinstance(line, TfguardCommand) else line for line in error.advice]
     way_out = "Check the network and the endpoint." if isinstance(error, StoreUnavailable) else ""
     return failure(first, " ".join(rest) or way_out)
 

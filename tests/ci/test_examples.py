@@ -29,12 +29,14 @@ EXAMPLES = ROOT / "examples"
 WORKFLOWS = sorted(EXAMPLES.glob("github/*.yml"))
 PAGES = sorted(EXAMPLES.glob("*/README.md"))
 GITLAB = EXAMPLES / "gitlab/.gitlab-ci.yml"
+GITLAB_LOCKS = EXAMPLES / "gitlab/locks.gitlab-ci.yml"
 LAPTOP = EXAMPLES / "laptop/tfguard.yml"
 CHECKED = [
     ("vendor.github-actions", ROOT / "action.yml", ()),
     *(("vendor.github-workflows", path, ()) for path in WORKFLOWS),
     ("vendor.gitlab-ci", ROOT / ".gitlab-ci-template.yml", ("--data-transform", "gitlab-ci")),
     ("vendor.gitlab-ci", GITLAB, ("--data-transform", "gitlab-ci")),
+    ("vendor.gitlab-ci", GITLAB_LOCKS, ("--data-transform", "gitlab-ci")),
 ]
 
 
@@ -113,7 +115,7 @@ def test_workflows_plan_only_pipelines_of_the_example_beside_them() -> None:
     matrices = [job.get("strategy", {}).get("matrix", {}) for path in WORKFLOWS for job in jobs_of(path).values()]
     listed = [matrix.get("pipeline", []) for matrix in matrices]
 
-    assert {name for name in fixed if "$" not in name} <= pipelines
+    assert {name for name in fixed if name and "$" not in name} <= pipelines  # one about all names none
     assert {name for names in listed if isinstance(names, list) for name in names} <= pipelines
 
 
@@ -127,7 +129,8 @@ def test_a_forks_pull_request_is_skipped_with_a_notice() -> None:
 
 
 def test_pipelines_extend_only_jobs_that_there_are() -> None:
-    jobs = [job for job in read(GITLAB).values() if isinstance(job, dict) and "extends" in job]
+    files = (GITLAB, GITLAB_LOCKS)
+    jobs = [job for file in files for job in read(file).values() if isinstance(job, dict) and "extends" in job]
 
     assert jobs
     assert all(job["extends"] in TEMPLATE for job in jobs)
@@ -139,7 +142,7 @@ def test_pipelines_extend_only_jobs_that_there_are() -> None:
 def scripts() -> Iterator[str]:
     """Whatever in the examples is for a shell."""
     yield from (step["run"] for _, step in steps() if "run" in step)
-    for job in (*TEMPLATE.values(), *read(GITLAB).values()):
+    for job in (*TEMPLATE.values(), *read(GITLAB).values(), *read(GITLAB_LOCKS).values()):
         parts = ("before_script", "script", "after_script")
         yield from (line for part in parts if isinstance(job, dict) for line in job.get(part, []))
     for page in PAGES:
@@ -164,6 +167,21 @@ def test_every_tfguard_in_an_example_is_one(line: str, entry: ModuleType) -> Non
         command, words = command.commands[words[0]], words[1:]
     if command is not own_commands.group:
         command.make_context(command.name, list(words))
+
+
+def test_the_page_of_locks_is_written_where_it_is_published_from(entry: ModuleType) -> None:
+    look, upload = jobs_of(EXAMPLES / "github/locks.yml")["page"]["steps"][-2:]
+    words = [look["with"]["command"], *look["with"]["args"].split()]
+    command = own_commands.group.commands[words[0]]
+
+    given = command.make_context("status", words[1:]).params
+
+    assert words[0] in entry.OWN
+    assert (given["is_all"], given["page"]) == (True, f"{upload['with']['path']}/index.html")
+    assert upload["uses"].startswith("actions/upload-pages-artifact@")
+    pages = read(GITLAB_LOCKS)["pages"]
+    assert pages["artifacts"]["paths"] == ["public"]
+    assert "--html public/index.html" in pages["script"][-1]
 
 
 # --- what the files do ----------------------------------------------------------------------------------------------

@@ -148,7 +148,9 @@ def build(made: Stage) -> None:
     made.s3.client.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     made.table, made.bucket, made.key = TABLE, BUCKET, "network.tfstate"
     (made.path / "tfguard.yml").write_text(
-        "version: 1\npipelines:\n  prod/network: {dir: network, approve: auto}\n  prod/dns: {dir: dns}\n"
+        "version: 1\npipelines:\n"
+        "  prod/network: {dir: network, approve: auto}\n"
+        "  prod/dns: {dir: dns, backend_config: {key: dns.tfstate}}\n"
     )
     for name in ("network", "dns"):
         (made.path / name).mkdir()

@@ -76,10 +76,22 @@ def test_a_command_prints_its_table_so(tmp_path):
     shown = on_terminal(100, "-m", "tfguard", "status", "--all", directory=tmp_path, PATH=path, HOME=str(tmp_path))
 
     assert "\x1b[1m" in shown
-    assert [line.split() for line in lines_of(shown)] == [
-        ["LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST", "RUN"],
-        ["prod/dns", "unknown", "not", "initialised:", "tfguard", "-p", "prod/dns", "init"],
+    headings, row, *_ = lines_of(shown)
+    assert headings.split() == [
+        "LOCK",
+        "STATE",
+        "HOLDER",
+        "SINCE",
+        "VERDICT",
+        "WAITING",
+        "LAST",
+        "RUN",
+        "WHAT",
+        "TO",
+        "DO",
     ]
+    assert row.split()[:4] == ["prod/dns", "unknown", "not", "initialised,"]
+    assert row.endswith("  tfguard -p prod/dns init")
 
 
 @pytest.mark.parametrize("environ", [{"NO_COLOR": "1"}, {"TERM": "dumb"}])

@@ -32,6 +32,7 @@ PROGRAMS = {
     "javac": "a JDK; on Debian and Ubuntu: apt install default-jdk-headless",
     "npm": "Node.js with npm; on Debian and Ubuntu: apt install npm",
     "node": "Node.js with npm; on Debian and Ubuntu: apt install npm",
+    "chromium": "Chromium, or Chrome; on Debian and Ubuntu: apt install chromium",
     "git": "on Debian and Ubuntu: apt install git",
     "ps": "on Debian and Ubuntu: apt install procps",
     "apt-get": "consul or rsync on PATH, or a Debian to take them from",
@@ -53,6 +54,12 @@ def program(name: str) -> str:
 def terraform() -> str:
     """The path of the terraform that the tests run, or of a tofu. Raises PartMissing."""
     return program("terraform")
+
+
+def chromium() -> str:
+    """The path of a browser that looks at our pages. Raises PartMissing."""
+    found = (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))
+    return next(filter(None, found), None) or program("chromium")
 
 
 @functools.cache

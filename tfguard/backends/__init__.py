@@ -136,17 +136,25 @@ def open_store(spec: StoreSpec, credentials: Credentials | None = None) -> Store
 
 
 def locate(
-    backend: PlannedBackend, directory: Path, workspace: str, environ: Mapping[str, str], *, source: str
+    backend: PlannedBackend,
+    directory: Path,
+    workspace: str,
+    environ: Mapping[str, str],
+    *,
+    source: str,
+    advice: str = "Run: tfguard init -reconfigure",
 ) -> Target | Unlockable:
     """
     Find the lock that Terraform would take in `directory` with this backend. `source` names, for messages, what
-    says so: a plan, or the directory's cache.
+    says so: a plan, or the directory's cache; `advice` says how to correct it.
 
     Raises:
         ConfigError: An attribute is not what Terraform would have written, or the backend's extra is not installed.
+
+        MissingAttribute: It has not all that says which lock it is.
     """
     if backend.type in BACKENDS:
-        return load(backend.type).locate(Attributes(backend.config, source), directory, workspace, environ)
+        return load(backend.type).locate(Attributes(backend.config, source, advice), directory, workspace, environ)
     kind = printable(backend.type, 20)
     return Unlockable(
         f"tfguard cannot hold the lock of the {kind} backend: it has no store for it.\n"

@@ -8,6 +8,13 @@ from typing import Any
 from tfguard.durations import parse_duration
 from tfguard.errors import ConfigError
 
+#: What Terraform makes of a text where true or false is wanted.
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
+
+class MissingAttribute(ConfigError):
+    """The backend cannot do without an attribute that nothing gives: `init` may be told it elsewhere."""
+
 
 class Attributes:
     """
@@ -40,10 +47,10 @@ class Attributes:
         return value
 
     def required(self, name: str) -> str:
-        """Return an attribute that the backend cannot do without."""
+        """Return an attribute that the backend cannot do without. Raises MissingAttribute."""
         value = self.text(name)
         if not value:
-            raise ConfigError(f"{self._source}: the backend has no `{name}`.\n{self._advice}")
+            raise MissingAttribute(f"{self._source}: the backend has no `{name}`.\n{self._advice}")
         return value
 
     def flag(self, name: str) -> bool | None:
@@ -51,8 +58,8 @@ class Attributes:
         value = self._config.get(name)
         if value is None or isinstance(value, bool):
             return value
-        if value in ("true", "false"):
-            return bool(value == "true")
+        if isinstance(value, str) and value in _FLAGS:
+            return _FLAGS[value]
         raise self._wrong(name)
 
     def seconds(self, name: str) -> int:
@@ -61,7 +68,7 @@ class Attributes:
         if value is None or value == "":
             return 0
         try:
-            return int(parse_duration(value) if isinstance(value, str) else value)
+            return int(parse_duration(value) if isinstance(value, str) and not value.isdecimal() else value)
         except (TypeError, ValueError, OverflowError) as error:
             raise self._wrong(name) from error
 

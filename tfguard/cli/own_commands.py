@@ -6,19 +6,19 @@ Every word that is not a command here is Terraform's. A command's code is import
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 import click
 
 from tfguard import MANUAL
 from tfguard.cli import helping
-from tfguard.config.options import Options, help_of_key_flags
+from tfguard.cli.about import as_json, find_fleet, takes_fleet, takes_named_lock, takes_pipeline
+from tfguard.config.options import help_of_key_flags
 from tfguard.errors import UsageError
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 
-Command = TypeVar("Command", bound=Callable[..., Any])
+_PAGE_EXAMPLE = "For example: tfguard status --all --html public/index.html"
 
 _SETTINGS = {"help_option_names": ["--help", "-h", "-help"]}
 _VERBATIM = {"ignore_unknown_options": True, "allow_interspersed_args": False, **_SETTINGS}
@@ -49,27 +49,6 @@ Options, before the command:
 Every other word is Terraform's: tfguard -help shows its commands.
 Each command below says more with --help. Manual: man tfguard, or {MANUAL}
 """
-
-
-def _pipelines(context: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
-    from tfguard.cli.completion import pipeline_names
-
-    return pipeline_names(context.find_object(Options) or Options(), incomplete)
-
-
-takes_pipeline = click.argument("pipeline", required=False, shell_complete=_pipelines)
-as_json = click.option("--json", "is_json", is_flag=True, help="As JSON, for programs.")
-
-
-def takes_named_lock(command: Command) -> Command:
-    """Let a command be about a named lock: both options or neither, as `Call.about` sees to."""
-    store = click.option(
-        "--store",
-        help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR, consul://HOST/PREFIX, gs://BUCKET/PREFIX,"
-        " postgres://HOST/DATABASE.",
-    )
-    name = click.option("--name", help="A named lock instead of this directory's; with --store.")
-    return name(store(command))
 
 
 @click.group(context_settings={"help_option_names": ["--help"]}, help=_HELP)  # -h and -help are Terraform's
@@ -115,9 +94,18 @@ def exec_(
 @click.option("--repair-digest", is_flag=True, help="Write the digest of the state as it is, under the lock.")
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask; with --repair-digest.")
 @as_json
+@takes_fleet
 @click.pass_obj
 def doctor(
-    call: Call, pipeline: str | None, *, prove_lock: bool, repair_digest: bool, is_sure: bool, is_json: bool
+    call: Call,
+    pipeline: str | None,
+    *,
+    prove_lock: bool,
+    repair_digest: bool,
+    is_sure: bool,
+    is_json: bool,
+    is_all: bool,
+    patterns: tuple[str, ...],
 ) -> RunEnded | int:
     """Check what could keep tfguard from protecting this state; exit 1 if something does.
 
@@ -130,6 +118,11 @@ def doctor(
     call.about(pipeline)
     if repair_digest and (prove_lock or is_json):
         raise UsageError("--repair-digest goes with neither --prove-lock nor --json.", "Give it alone.")
+    fleet = find_fleet(call, None, is_all=is_all, patterns=patterns)
+    if fleet and (prove_lock or repair_digest):
+        raise UsageError("--prove-lock and --repair-digest are about one pipeline.", "Name it.")
+    if fleet:
+        return command.run_doctor_of_all(call, fleet, is_json=is_json)
     if prove_lock:
         return proving.prove_lock(call, is_json=is_json)
     if repair_digest:
@@ -174,7 +167,9 @@ def bootstrap(
 @takes_pipeline
 @as_json
 @takes_named_lock
-@click.option("--all", "is_all", is_flag=True, help="Every pipeline of tfguard.yml.")
+@takes_fleet
+@click.option("--watch", "is_watched", is_flag=True, help="Look again and again, until Ctrl-C.")
+@click.option("--html", "page", metavar="FILE", help="Write a page of HTML about them to FILE; with --all or --match.")
 @click.option("--backend", "is_backend", is_flag=True, help="Every lock in this backend's table or bucket.")
 @click.pass_obj
 def status(
@@ -183,6 +178,9 @@ def status(
     *,
     is_json: bool,
     is_all: bool,
+    patterns: tuple[str, ...],
+    is_watched: bool,
+    page: str | None,
     is_backend: bool,
     name: str | None,
     store: str | None,
@@ -191,16 +189,23 @@ def status(
 
     For example: tfguard status prod/network
     """
-    from tfguard.commands.status import run_status, run_status_of_all, run_status_of_backend
+    from tfguard.commands.status import run_status, run_status_of_all, run_status_of_backend, write_status_page
 
     call.about(pipeline, name, store)
-    if is_all + is_backend + bool(name) > 1 or (is_all and call.options.pipeline):
-        raise UsageError("--all, --backend, --name and a pipeline exclude each other.", "Give one of them.")
-    if is_all:
-        return run_status_of_all(call, is_json=is_json)
+    fleet = find_fleet(call, name, is_all=is_all, patterns=patterns, others="--backend" if is_backend else "")
+    if is_backend and name:
+        raise UsageError("--all, --match, --backend, --name and a pipeline exclude each other.", "Give one of them.")
+    if is_watched and is_json:
+        raise UsageError("--watch goes not with --json.", "For programs, ask again: tfguard status --json")
+    if page is not None and (not page or fleet is None or is_watched or is_json):
+        raise UsageError("--html FILE goes with --all or --match, and neither --watch nor --json.", _PAGE_EXAMPLE)
+    if fleet and page:
+        return write_status_page(call, fleet, page)
+    if fleet:
+        return run_status_of_all(call, fleet, is_json=is_json, is_watched=is_watched)
     if is_backend:
-        return run_status_of_backend(call, is_json=is_json)
-    return run_status(call, is_json=is_json)
+        return run_status_of_backend(call, is_json=is_json, is_watched=is_watched)
+    return run_status(call, is_json=is_json, is_watched=is_watched)
 
 
 @group.command(short_help="Free a lock whose holder is dead.", context_settings=_SETTINGS)
@@ -239,32 +244,57 @@ def unlock(
 @group.command(short_help="Show the last runs of a state.", context_settings=_SETTINGS)
 @takes_pipeline
 @as_json
+@takes_fleet
 @takes_named_lock
 @click.pass_obj
-def history(call: Call, pipeline: str | None, *, is_json: bool, name: str | None, store: str | None) -> int:
+def history(
+    call: Call,
+    pipeline: str | None,
+    *,
+    is_json: bool,
+    is_all: bool,
+    patterns: tuple[str, ...],
+    name: str | None,
+    store: str | None,
+) -> int:
     """Show the last runs: who, how long they waited and held the lock, how they ended.
 
     For example: tfguard history prod/network
     """
-    from tfguard.commands.history import run_history
+    from tfguard.commands.history import run_history, run_history_of_all
 
-    return run_history(call.about(pipeline, name, store), is_json=is_json)
+    fleet = find_fleet(call.about(pipeline, name, store), name, is_all=is_all, patterns=patterns)
+    return run_history_of_all(call, fleet, is_json=is_json) if fleet else run_history(call, is_json=is_json)
 
 
 @group.command(short_help="Hold the lock for maintenance; nothing is run.", context_settings=_SETTINGS)
 @takes_pipeline
 @click.option("--reason", required=True, help="Why; shown to everybody who waits.")
 @click.option("--for", "duration", default="2h", help="For how long (2h).")
+@takes_fleet
 @takes_named_lock
 @click.pass_obj
-def hold(call: Call, pipeline: str | None, *, reason: str, duration: str, name: str | None, store: str | None) -> int:
+def hold(
+    call: Call,
+    pipeline: str | None,
+    *,
+    reason: str,
+    duration: str,
+    is_all: bool,
+    patterns: tuple[str, ...],
+    name: str | None,
+    store: str | None,
+) -> int:
     """Hold the lock by hand until its end time, or until `tfguard unlock`.
 
     For example: tfguard hold --reason "moving the subnets" --for 2h
     """
-    from tfguard.commands.hold import run_hold
+    from tfguard.commands.hold import run_hold, run_hold_of_all
 
-    return run_hold(call.about(pipeline, name, store), reason=reason, duration=duration)
+    fleet = find_fleet(call.about(pipeline, name, store), name, is_all=is_all, patterns=patterns)
+    if fleet:
+        return run_hold_of_all(call, fleet, reason=reason, duration=duration)
+    return run_hold(call, reason=reason, duration=duration)
 
 
 @group.command(short_help="Wait for this job's runs, or clean up after them.", context_settings=_SETTINGS)

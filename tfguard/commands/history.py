@@ -7,14 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from tfguard.clock import SystemClock, parse_created
-from tfguard.commands.status import ending, run_facts
+from tfguard.commands.lock_facts import run_facts
+from tfguard.commands.status import ending
 from tfguard.durations import spoken_duration
 from tfguard.lock.opened_lock import opened
 from tfguard.lock.verdicts import age_seconds
 from tfguard.outlet import write_answer
-from tfguard.report.table import print_table
+from tfguard.report.table import WHAT_TO_DO, print_table
 from tfguard.run.call import Call
-from tfguard.run.context import operated_target
+from tfguard.run.fleet import Fleet, Look, look_at_pipelines
+from tfguard.run.whereabouts import operated
 from tfguard.text import printable
 from tfguard.wire import printable_json
 
@@ -28,17 +30,42 @@ def run_history(call: Call, *, is_json: bool) -> int:
     Raises:
         TfguardError: The lock cannot be found, or its history cannot be read.
     """
-    subject, target = operated_target(call)
-    with opened(target) as lock:
+    where = operated(call)
+    with opened(where.target) as lock:
         runs = [run_facts(run) for run in reversed(lock.read_history().runs)]
     if is_json:
-        facts = {"label": subject.label, "runs": runs}
+        facts = {"label": where.subject.label, "runs": runs}
         write_answer(printable_json(facts))
     elif runs:
         print_table(_HEADINGS, [_row(run) for run in runs])
     else:
-        write_answer(f"{printable(subject.label, 80)}: no run is known.")
+        write_answer(f"{printable(where.subject.label, 80)}: no run is known.")
     return 0
+
+
+def run_history_of_all(call: Call, fleet: Fleet, *, is_json: bool) -> int:
+    """
+    Print the runs of these pipelines' locks, the newest first whosever they are; exit 1 if of a lock nothing is known.
+    """
+    looks = look_at_pipelines(fleet, call)
+    if is_json:
+        write_answer(printable_json([_facts(look) for look in looks]))
+        return int(any(look.problem for look in looks))
+    runs = [(look.label, run_facts(run)) for look in looks for run in look.queue.runs]
+    runs.sort(key=lambda each: each[1]["ended_at"], reverse=True)
+    rows = [(label, *_row(run), "") for label, run in runs]
+    unknown = [look for look in looks if look.problem]
+    rows += [(look.label, *("" for _ in _HEADINGS[:-2]), f"unknown: {look.problem}", "", look.mend) for look in unknown]
+    if rows:
+        print_table(("LOCK", *_HEADINGS, WHAT_TO_DO), rows)
+    else:
+        write_answer("No run is known.")
+    return int(bool(unknown))
+
+
+def _facts(look: Look) -> dict[str, Any]:
+    runs = [run_facts(run) for run in reversed(look.queue.runs)]
+    return {"label": look.label, "runs": runs, "problem": look.problem, "mend": look.mend}
 
 
 def _row(run: dict[str, Any]) -> tuple[str, ...]:

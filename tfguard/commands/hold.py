@@ -10,18 +10,20 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from tfguard import __version__
+from tfguard.backends.environ import extended_environment
 from tfguard.backends.target import Target
 from tfguard.ci import identity as ci_identity
 from tfguard.clock import SystemClock, created
 from tfguard.durations import parse_duration
-from tfguard.errors import NAMED, LockBusy, UsageError
+from tfguard.errors import NAMED, LockBusy, TfguardError, UsageError
 from tfguard.lock.acquire import Busy, Draft
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.opened_lock import OpenedLock, opened
 from tfguard.lock.store import Holder
 from tfguard.report.messages import operating, phrases
 from tfguard.run.call import Call
-from tfguard.run.context import operated_target
+from tfguard.run.fleet import Fleet
+from tfguard.run.whereabouts import operated
 
 #: The shortest and the longest hold, in seconds.
 _SHORTEST, _LONGEST = 1.0, 30 * 86400.0
@@ -37,10 +39,38 @@ def run_hold(call: Call, *, reason: str, duration: str) -> int:
     Raises:
         LockBusy: Somebody else has it.
 
-        UsageError: No reason or time that can be used; or the lock would end with us.
+        UsageError: No reason or time that can be used; or the lock would end with us, or may be another than is meant.
     """
-    seconds = _checked(reason, duration)
-    subject, target = operated_target(call)
+    _hold(call, reason, _checked(reason, duration))
+    return 0
+
+
+def run_hold_of_all(call: Call, fleet: Fleet, *, reason: str, duration: str) -> int:
+    """
+    Take the locks of these pipelines by hand, one after the other; tell of each that could not be had, and go on.
+
+    Return 0 where all are held now, else 1. Those that are held stay so.
+
+    Raises:
+        UsageError: No reason or time that can be used.
+    """
+    seconds, missing = _checked(reason, duration), 0
+    for each in fleet.calls(call):
+        try:
+            with extended_environment({}):  # Each has its own.
+                _hold(each, reason, seconds)
+        except TfguardError as error:
+            missing += 1
+            call.report.fail(error, phrases.Subject(each.name, each.options.again))
+    if missing:
+        count = len(fleet.names)
+        call.report.say("warning", "hold.partial", operating.held_in_part(count - missing, count))
+    return 1 if missing else 0
+
+
+def _hold(call: Call, reason: str, seconds: float) -> None:
+    where = operated(call).require_certain()
+    subject, target = where.subject, where.target
     if target.ends_with_process:
         raise UsageError(operating.nothing_to_hold_locally(subject), about=NAMED)
     clock = SystemClock()
@@ -55,7 +85,6 @@ def run_hold(call: Call, *, reason: str, duration: str) -> int:
             ) from busy
     text = operating.held_by_hand(subject, lock_id, reason, ends_at)
     call.report.say("info", "lock.held", text, lock=subject.label, until=created(ends_at), reason=reason)
-    return 0
 
 
 def _checked(reason: str, duration: str) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tfguard.commands.doctor import UNUSABLE, find, print_findings
+from tfguard.commands.doctor import DIRECTORY, find, print_findings
 from tfguard.errors import ConfigError
 from tfguard.lock.opened_lock import opened
 from tfguard.report.run_ended import RunEnded
@@ -46,11 +46,11 @@ def prove_lock(call: Call, *, is_json: bool) -> RunEnded | int:
 
         def findings() -> Iterator[Finding]:
             nonlocal broken
-            finding = None
+            is_initialised = True
             for finding in find(session.context, call.environ):
                 yield finding
-            # A directory that is not initialised is the last thing that is looked at.
-            if finding is None or (finding.check, finding.mark) != UNUSABLE:
+                is_initialised &= finding.check != DIRECTORY or finding.mark == "ok"
+            if is_initialised:
                 proof = _prove(session)
                 if isinstance(proof, RunEnded):
                     broken = proof

@@ -5,33 +5,31 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfguard import colour
+from tfguard import colour, files
 from tfguard.clock import SystemClock, parse_created, shown_instant
-from tfguard.config.file import find_config, load
+from tfguard.commands.lock_facts import facts_of, run_facts
+from tfguard.commands.watch import watch
 from tfguard.durations import spoken_duration
-from tfguard.errors import ConfigError
-from tfguard.lock.opened_lock import Seen, opened, without_repetitions
-from tfguard.lock.queue_record import Run, Ticket
-from tfguard.lock.store import LockRecord
-from tfguard.lock.verdicts import Verdict, age_seconds, in_words, judge, needs_person, silence_seconds
+from tfguard.errors import NAMED, UsageError
+from tfguard.lock.opened_lock import opened
+from tfguard.lock.verdicts import age_seconds
 from tfguard.outlet import write_answer
-from tfguard.report.messages.phrases import Subject
-from tfguard.report.table import print_table
+from tfguard.report.messages import operating
+from tfguard.report.table import WHAT_TO_DO, print_table
 from tfguard.run.call import Call
-from tfguard.run.context import operated_target
-from tfguard.run.fleet import Look, look_around, look_at_pipelines
-from tfguard.text import printable
+from tfguard.run.fleet import Fleet, Look, look_around, look_at, look_at_pipelines, look_safely
+from tfguard.run.whereabouts import operated
+from tfguard.text import printable, valid
 from tfguard.wire import printable_json
 
 _CLOCK = SystemClock()
+HEADINGS = ("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN", WHAT_TO_DO)
 #: A lock waits for a person: none of the statuses of an error, nor Terraform's own 2.
 _NEEDS_PERSON = 3
-#: What takes the lock, and changes no state: it must not hide the last apply.
-_NO_RUNS = frozenset({"doctor", "hold"})
 #: Words at the start of what is said of a lock that have a colour on a terminal.
 _HUES: dict[str, colour.Hue] = {
     "held": "yellow",
@@ -40,144 +38,93 @@ _HUES: dict[str, colour.Hue] = {
     "unreadable": "red",
     "unknown": "red",
 }
+#: Of a lock nobody knows how it is, and of the others none waits for a person.
+_NOT_KNOWN = 1
 
 
-def run_status(call: Call, *, is_json: bool) -> int:
+def run_status(call: Call, *, is_json: bool, is_watched: bool = False) -> int:
     """
     Print what is known of a lock, and exit 0 whatever that is. Never runs init.
 
     Raises:
         TfguardError: The lock cannot be found, or its store cannot be read.
     """
-    subject, target = operated_target(call)
-    with opened(target) as lock:
-        facts = _facts(Look(subject, lock.places, lock.read(), lock.history()))
+    where = operated(call)
+    with opened(where.target) as lock:
+        if is_watched:
+            return watch(lambda: [facts_of(look_safely(where, lock))], _as_text_of_one, HEADINGS, row)
+        facts = facts_of(look_at(where, lock))
     text = printable_json(facts) if is_json else _as_text(facts, is_coloured=colour.is_wanted(sys.stdout))
     write_answer(text)
     return 0
 
 
-def run_status_of_all(call: Call, *, is_json: bool) -> int:
+def run_status_of_all(call: Call, fleet: Fleet, *, is_json: bool, is_watched: bool = False) -> int:
     """
-    Print what is known of every pipeline's lock; exit 3 if one needs a person, else 0. Never runs init.
+    Print what is known of the pipelines' locks. Never runs init.
+
+    Exit 3 if one needs a person, else 1 if of one nothing is known, else 0.
+    """
+    return _tell(lambda: look_at_pipelines(fleet, call), is_json=is_json, is_watched=is_watched)
+
+
+def write_status_page(call: Call, fleet: Fleet, place: str) -> int:
+    """
+    Write a page of HTML that tells of the pipelines' locks and of their last runs; exit as for all.
 
     Raises:
-        ConfigError: There is no tfguard.yml, or it is wrong.
+        UsageError: The file cannot be written.
     """
-    options, environ = call.options, call.environ
-    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
-    if path is None:
-        raise ConfigError(
-            "there is no tfguard.yml here or above, so there are no pipelines.\nShow this directory's: tfguard status"
-        )
-    return _print_all(look_at_pipelines(load(path, environ), options, environ, call.report), is_json=is_json)
+    looks = look_at_pipelines(fleet, call)
+    facts = [{**facts_of(each), "runs": [run_facts(run) for run in reversed(each.queue.runs)]} for each in looks]
+    from tfguard.report.fleet_page import render
+
+    try:
+        files.replace(Path(place), valid(render(facts, made_at=_CLOCK.now())).encode())
+    except OSError as error:
+        what = f"--html {printable(place, 60)} cannot be written: {error.strerror}."
+        raise UsageError(what, "Name a file in a folder that is there.", about=NAMED) from error
+    call.report.say("info", "page.written", operating.page_written(place, len(facts)), file=place)
+    return status_of(facts)
 
 
-def run_status_of_backend(call: Call, *, is_json: bool) -> int:
+def run_status_of_backend(call: Call, *, is_json: bool, is_watched: bool = False) -> int:
     """
     Print every lock that is held in the table, or bucket, of this directory's backend, whosever it is; exit as for all.
 
     Raises:
         TfguardError: The lock cannot be found, or the locks beside it cannot be listed.
     """
-    _, target = operated_target(call)
-    return _print_all(look_around(target), is_json=is_json)
+    target = operated(call).target
+    return _tell(lambda: look_around(target), is_json=is_json, is_watched=is_watched)
 
 
-def _print_all(looks: list[Look], *, is_json: bool) -> int:
-    facts = [_facts(look) for look in looks]
+def _tell(look: Callable[[], list[Look]], *, is_json: bool, is_watched: bool) -> int:
+    if is_watched:
+        return watch(lambda: [facts_of(each) for each in look()], None, HEADINGS, row)
+    facts = [facts_of(each) for each in look()]
     if is_json:
         write_answer(printable_json(facts))
     elif facts:
-        headings = ("LOCK", "STATE", "HOLDER", "SINCE", "VERDICT", "WAITING", "LAST RUN")
-        print_table(headings, list(map(_row, facts)), _HUES)
+        print_table(HEADINGS, list(map(row, facts)), _HUES)
     else:
         write_answer("No lock is held there.")
-    return _NEEDS_PERSON if any(lock["needs_person"] for each in facts for lock in each["locks"]) else 0
+    return status_of(facts)
 
 
-def _facts(look: Look) -> dict[str, Any]:
-    runs = look.queue.runs
-    return {
-        "label": look.label,
-        "is_held": None if look.problem else bool(look.seen),
-        "places": look.places,
-        "locks": [_lock_facts(look.subject, each) for each in without_repetitions(look.seen)],
-        "line": [_ticket_facts(place, ticket) for place, ticket in enumerate(look.queue.tickets, start=1)],
-        "last_run": run_facts(_last_of(runs)) if runs else None,
-        "problem": look.problem,
-        "mend": look.mend,
-    }
-
-
-def _last_of(runs: Sequence[Run]) -> Run:
-    """Return the last run that may have changed the state; where there is none, the last look or hold."""
-    return next((run for run in reversed(runs) if run.holder.command not in _NO_RUNS), runs[-1])
-
-
-def _ticket_facts(place: int, ticket: Ticket) -> dict[str, Any]:
-    age = age_seconds(ticket.since, _CLOCK.now())
-    return {
-        "place": place,
-        "who": ticket.holder.who,
-        "command": ticket.holder.command,
-        "run": ticket.holder.run,
-        "link": ticket.holder.link,
-        "waited_s": None if age is None else round(age, 1),
-    }
-
-
-def _lock_facts(subject: Subject, seen: Seen) -> dict[str, Any]:
-    record, info, lease = seen.record, seen.record.info, seen.record.lease
-    verdict = judge(record, _CLOCK, has_leases=seen.has_leases)
-    is_left = needs_person(verdict, record, subject.takeover)
-    silence = silence_seconds(record, _CLOCK)
-    return {
-        "id": record.id,
-        "force_unlock_id": record.handle,
-        "place": seen.place,
-        "verdict": verdict.value,
-        "says": in_words(verdict, record, _CLOCK, subject.takeover),
-        "needs_person": is_left,
-        "mend": subject.unlock(record.handle) if is_left else "",
-        "who": lease.holder.who if lease else info.who if info else "",
-        "command": _command(record),
-        "run": lease.holder.run if lease else "",
-        "link": lease.holder.link if lease else "",
-        "since": info.created if info else "",
-        "token": lease.token or None if lease else None,
-        "heartbeat_age_s": None if silence is None or verdict is Verdict.HOLD else round(silence, 1),
-        "lease_s": lease.seconds if lease else None,
-        "hold_until": lease.hold_until if lease else "",
-        "reason": lease.reason if lease else "",
-    }
-
-
-def _command(record: LockRecord) -> str:
-    if record.lease:
-        return record.lease.holder.command
-    return record.info.operation.removeprefix("OperationType").lower() if record.info else ""
-
-
-def run_facts(run: Run) -> dict[str, Any]:
-    return {
-        "who": run.holder.who,
-        "command": run.holder.command,
-        "run": run.holder.run,
-        "link": run.holder.link,
-        "token": run.token or None,
-        "outcome": run.outcome,
-        "exit_code": run.exit_code,
-        "waited_s": run.waited_s,
-        "held_s": run.held_s,
-        "ended_at": run.ended_at,
-        "took_over": run.took_over,
-        "unlocked_by": run.unlocked_by,
-        "reason": run.reason,
-    }
+def status_of(facts: Sequence[dict[str, Any]]) -> int:
+    """Return the exit status of a look at many locks."""
+    if any(lock["needs_person"] for each in facts for lock in each["locks"]):
+        return _NEEDS_PERSON
+    # Where there is nothing to mend, the backend has a line of its own.
+    return _NOT_KNOWN if any(each["problem"] and each["mend"] for each in facts) else 0
 
 
 # --- for people -----------------------------------------------------------------------------------------------------
+
+
+#: How far it is known that this is the lock that is meant.
+_SOURCES = {"source": "source", "uncertain": "doubt"}
 
 
 def _as_text(facts: dict[str, Any], *, is_coloured: bool = False) -> str:
@@ -186,12 +133,21 @@ def _as_text(facts: dict[str, Any], *, is_coloured: bool = False) -> str:
         return colour.paint(word, _HUES[word]) + colon + rest if is_coloured and word in _HUES else text
 
     lines = [f"{facts['label']}: {coloured('held' if facts['is_held'] else 'free')}"]
+    lines += [f"  {name:<10}{facts[key]}" for name, key in _SOURCES.items() if facts[key]]
     for lock in facts["locks"]:
         lines += [f"  {name:<10}{coloured(value)}" for name, value in _lock_lines(lock) if value]
     lines += [f"  {'waiting':<10}{_waiter(each)}" for each in facts["line"]]
     if facts["last_run"]:
         lines.append(f"  {'last run':<10}{_last_run(facts['last_run'])}")
     return "\n".join(lines)
+
+
+def _as_text_of_one(facts: list[dict[str, Any]]) -> str:
+    return _with_problem(facts[0]) if facts[0]["problem"] else _as_text(facts[0])
+
+
+def _with_problem(facts: dict[str, Any]) -> str:
+    return f"{facts['label']}: unknown: {printable(facts['problem'], 300)}"
 
 
 def _waiter(ticket: dict[str, Any]) -> str:
@@ -205,23 +161,30 @@ def _waiter(ticket: dict[str, Any]) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _row(facts: dict[str, Any]) -> tuple[str, ...]:
+def row(facts: dict[str, Any]) -> tuple[str, ...]:
+    """One lock as a line of a table, its columns those of `HEADINGS`."""
     lock = facts["locks"][0] if facts["locks"] else None
     age = age_seconds(lock["since"], _CLOCK.now()) if lock else None
     holder = " ".join(part for part in (lock["who"], lock["command"], lock["run"]) if part) if lock else ""
+    says = facts["problem"] or (lock["says"] if lock else "")
+    doubt = f"uncertain: {facts['doubt']}" if facts["doubt"] else ""
     return (
         facts["label"],
         {None: "unknown", True: "held", False: "free"}[facts["is_held"]],
         holder,
         spoken_duration(age) if age is not None else "",
-        _with_mend(facts["problem"], facts["mend"]) or (_with_mend(lock["says"], lock["mend"]) if lock else ""),
+        "; ".join(part for part in (says, doubt) if part),
         str(len(facts["line"]) or ""),
         _last_run(facts["last_run"]) if facts["last_run"] else "",
+        _what_to_do(facts["mend"], lock),
     )
 
 
-def _with_mend(says: str, mend: str) -> str:
-    return f"{says}: {mend}" if says and mend else says
+def _what_to_do(mend: str, lock: dict[str, Any] | None) -> str:
+    """The command that mends it comes last, whole."""
+    if mend or lock is None or not lock["mend"]:
+        return mend
+    return str(lock["mend"]) if lock["needs_person"] else f"if it is dead: {lock['mend']}"
 
 
 def _lock_lines(lock: dict[str, Any]) -> list[tuple[str, str]]:
@@ -236,7 +199,7 @@ def _lock_lines(lock: dict[str, Any]) -> list[tuple[str, str]]:
         ("token", str(lock["token"] or "")),
         ("heartbeat", "" if age is None else f"{spoken_duration(age)} ago"),
         ("verdict", lock["says"]),
-        ("mend", lock["mend"]),
+        ("mend" if lock["needs_person"] else "if dead", lock["mend"]),
     ]
 
 

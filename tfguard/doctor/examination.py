@@ -43,7 +43,9 @@ class StatePatient(Patient):
     lock: OpenedLock
 
     def binary(self) -> tuple[str, str]:
-        """Return which program runs, `terraform` or `tofu`, and its version."""
+        """Return which program runs, `terraform` or `tofu`, and its version; both empty where there is none."""
+        if not self.context.has_binary:  # The check of the binary has said so.
+            return "", ""
         binary, environ = self.context.binary, self.context.environ
         return binary.kind, binary_version(binary, environ, cache_dir(environ))
 
@@ -70,7 +72,7 @@ def examine(patient: Looked, checks: Mapping[str, Callable[[Looked], Answer | No
         try:
             answer = check(patient)
         except TfguardError as error:
-            answer = failed(error)
+            answer = failed(error, patient.again)
             trouble = (type(error), answer[2])
             if trouble not in told:
                 yield Finding(name, *answer)

@@ -10,9 +10,8 @@ from tfguard.backends.target import Unlockable
 from tfguard.doctor.examination import Patient
 from tfguard.findings import Answer, failure, ok, warning
 from tfguard.lock.names import UNSAVED_STATE
-from tfguard.run.context import cache_dir, find_target
-from tfguard.run.initialise import why_init
-from tfguard.terraform import command_line
+from tfguard.run.context import cache_dir
+from tfguard.run.whereabouts import find
 from tfguard.terraform.binary import binary_version
 
 _SHELLS = {"sh", "bash", "dash", "zsh", "ash", "busybox"}
@@ -35,15 +34,21 @@ def wrapper(patient: Patient) -> Answer | None:
 
 
 def directory(patient: Patient) -> Answer:
-    """Whether the directory is initialised, for this very pipeline, and its lock is one that we can hold."""
-    pipeline = patient.context.settings.pipeline
-    if pipeline and (why := why_init(patient.context)):
-        return failure(f"{why}, so not for {pipeline}", f"{patient.again} init")
-    target = find_target(patient.context, command_line.parse(("apply",), {}))
-    if isinstance(target, Unlockable):
-        first, *rest = target.reason.splitlines()
+    """
+    Whether its lock is known, and one that we can hold; whether the directory is initialised, for this very pipeline.
+    """
+    pipeline, found = patient.context.settings.pipeline, find(patient.context)
+    if isinstance(found, Unlockable):
+        first, *rest = found.reason.splitlines()
         # Where the backend has a line of its own, there is nothing to mend.
-        return ok(first) if target.is_told else failure(first, " ".join(rest))
+        return ok(first) if found.is_told else failure(first, " ".join(rest))
+    target = found.target
+    if found.doubt:
+        return failure(f"{found.source}, and it is not certain that this is its lock: {target.path}", found.doubt)
+    if found.source and patient.context.workdir().backend is not None:
+        return failure(f"{found.source.partition(': ')[0]}, so not for {pipeline}", f"{patient.again} init")
+    if found.source:
+        return warning(f"{found.source}: the lock is {target.path}", f"{patient.again} init")
     initialised = f"initialised for {pipeline}: " if pipeline else ""
     where = f"(backend {target.backend}, workspace {target.workspace or 'default'})"
     return ok(f"{initialised}the lock is {target.path} {where}")

@@ -12,6 +12,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from tfguard import files
 from tfguard.errors import UsageError
 from tfguard.jobfiles.story import ReportFile
 from tfguard.report import log, summary
@@ -58,13 +59,7 @@ def write(report: ReportFile, page: Page) -> None:
     """Write the page in the form that the file's name asks for. Raises OSError."""
     is_json = report.path.endswith(".json")
     data = summary.render_json(page, report.limit) if is_json else valid(summary.render(page, report.limit)).encode()
-    path = Path(report.path)
-    beside = _write_beside(path, data)
-    try:
-        beside.replace(path)
-    except OSError:
-        beside.unlink()
-        raise
+    files.replace(Path(report.path), data)
 
 
 def _size(limit: str) -> int:
@@ -88,7 +83,7 @@ def _checked(path: str) -> str:
     if not os.path.isdir(folder):
         raise UsageError(f"--report {shown}: there is no folder {printable(folder, 60)}.", "Make it first.")
     try:
-        _write_beside(Path(whole), b"").unlink()
+        files.write_beside(Path(whole), b"").unlink()
     except OSError as error:
         raise UsageError(
             f"--report {shown}: {printable(folder, 60)} cannot be written to: {error.strerror}."
@@ -105,11 +100,3 @@ def _check_link(path: str, shown: str) -> None:
         )
     if os.lstat(path).st_uid != os.geteuid():
         raise UsageError(f"--report {shown} is another user's link.", "Give it another name.")
-
-
-def _write_beside(path: Path, data: bytes) -> Path:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-    with open(descriptor, "wb") as file:
-        file.write(data)
-    return beside

@@ -16,24 +16,46 @@ from tfguard.outlet import write_answer
 from tfguard.text import printable
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
 Rows = Sequence[Sequence[str]]
+#: Words, and the colour of each at the start of a cell.
+Hues = Mapping[str, colour.Hue]
+#: The heading of a last column of commands, which a terminal must not break in two.
+WHAT_TO_DO = "WHAT TO DO"
 _LONGEST_CELL = 300
 _WIDEST = 10_000
 
 
-def print_table(headings: Sequence[str], rows: Rows, hues: Mapping[str, colour.Hue] | None = None) -> None:
+def print_table(headings: Sequence[str], rows: Rows, hues: Hues | None = None) -> None:
     """
-    Write a table to stdout. A last column may be of any length; in a pipe no cell is cut below 300 characters.
+    Write a table to stdout. A last column may be of any length: it may hold commands, which are never cut or folded.
 
     On a terminal, a word of `hues` at the start of a cell has its colour, but for the first column's, which are names.
     """
-    clean = [[printable(redaction.redact(cell), _LONGEST_CELL) for cell in row] for row in rows]
     if sys.stdout.isatty():
-        _print_rich(headings, clean, hues or {})
+        from rich.console import Console
+
+        console = Console(highlight=False, no_color=not colour.is_wanted(sys.stdout))
+        console.print(for_terminal(headings, rows, console, hues))
     else:
-        write_answer("\n".join(aligned(headings, clean)))
+        headings, rows = _without_empty_end(headings, rows)
+        write_answer("\n".join(aligned(headings, [clean(row) for row in rows])))
+
+
+def _without_empty_end(headings: Sequence[str], rows: Rows) -> tuple[Sequence[str], Rows]:
+    """Leave out a last column in which nothing stands."""
+    if headings[-1] != WHAT_TO_DO or any(row[-1] for row in rows):
+        return headings, rows
+    return headings[:-1], [row[:-1] for row in rows]
+
+
+def clean(row: Sequence[str]) -> list[str]:
+    """Return a row with nothing in it that moves a cursor, and no secret; all but its last cell are bounded."""
+    *cells, last = [redaction.redact(cell) for cell in row]
+    return [*(printable(cell, _LONGEST_CELL) for cell in cells), printable(last, _WIDEST)]
 
 
 def aligned(headings: Sequence[str], rows: Rows) -> list[str]:
@@ -43,28 +65,26 @@ def aligned(headings: Sequence[str], rows: Rows) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines]
 
 
-def _print_rich(headings: Sequence[str], rows: Rows, hues: Mapping[str, colour.Hue]) -> None:
-    from rich.console import Console
+def for_terminal(headings: Sequence[str], rows: Rows, console: Console, hues: Hues | None = None) -> Table | Text:
+    """Return the table as this terminal has room for it."""
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    console = Console(highlight=False, no_color=not colour.is_wanted(sys.stdout))
+    headings, rows = _without_empty_end(headings, rows)
+    shown = [clean(row) for row in rows]
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for row in rows:
+        table.add_column(heading, overflow="fold", no_wrap=heading == WHAT_TO_DO)
+    for row in shown:
         first, *others = row
-        table.add_row(Text(first), *(Text.assemble(*_parts(cell, hues)) for cell in others))
+        table.add_row(Text(first), *(Text.assemble(*_parts(cell, hues or {})) for cell in others))
     # Every column as wide as its longest word; a measurement is never wider than what it is told there is.
     needed = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
-    if needed <= console.width:
-        console.print(table)
-    else:
-        console.print(_one_below_the_other(headings, rows))
+    return table if needed <= console.width else _one_below_the_other(headings, shown)
 
 
-def _parts(cell: str, hues: Mapping[str, colour.Hue]) -> list[tuple[str, str]]:
+def _parts(cell: str, hues: Hues) -> list[tuple[str, str]]:
     """Take a cell apart into text and style: `expired`, and what follows."""
     word, colon, rest = cell.partition(":")
     return [(word, hues[word]), (colon + rest, "")] if word in hues else [(cell, "")]

@@ -15,7 +15,6 @@ from pathlib import Path
 from msgspec import structs
 
 from tfguard import files, redaction
-from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target, Unlockable
 from tfguard.ci.identity import Identity, identify
 from tfguard.config import settings
@@ -27,7 +26,6 @@ from tfguard.process.terminal import has_input
 from tfguard.report.messages import phrases
 from tfguard.report.reporter import Reporter
 from tfguard.run.call import Call, NamedLock
-from tfguard.terraform import command_line
 from tfguard.terraform.binary import Binary, binary_version, find_binary, reads_tofu
 from tfguard.terraform.command_line import Invocation
 from tfguard.terraform.locate import resolve_target
@@ -88,7 +86,18 @@ class Context:
         """Look at the working directory now (again after an init)."""
         return WorkingDirectory.at(Path(self.settings.directory), None, self.environ, self._reads_tofu)
 
+    @property
+    def guesses_tofu(self) -> bool:
+        """Whether nothing says if OpenTofu or Terraform works here: there is none, and the settings name none."""
+        return not (self.has_binary or self._named_kind)
+
+    @property
+    def _named_kind(self) -> str:
+        return self.settings.binary or self.options.stands_for or ""
+
     def _reads_tofu(self) -> bool:
+        if not self.has_binary:  # Whoever has written `.tofu` files has an OpenTofu that reads them.
+            return self._named_kind != "terraform"
         return self.binary.kind == "tofu" and reads_tofu(
             binary_version(self.binary, self.environ, cache_dir(self.environ))
         )
@@ -106,11 +115,11 @@ class Context:
         return phrases.Subject(self.label(target), self.options.again, target.is_local, lock_options, takeover)
 
 
-def make_context(call: Call, *, config: Config | None = None) -> Context:
+def make_context(call: Call, *, config: Config | None = None, needs_binary: bool = True) -> Context:
     """
     Resolve configuration, binary and identity. `config` is the file where it has been read already.
 
-    No binary is looked for yet where the call names a lock of its own.
+    No binary is looked for yet where the call names a lock of its own, or only looks (`needs_binary`).
 
     Raises:
         ConfigError, UsageError, ProgramNotFound, ProgramNotExecutable: As found.
@@ -134,7 +143,7 @@ def make_context(call: Call, *, config: Config | None = None) -> Context:
     redaction.register_secrets(redaction.secrets_among({**found.environment, **found.backend_config}))
     kind, self_path = found.binary or options.stands_for, Path(sys.argv[0])
     search = functools.cache(lambda: find_binary(environ, flag=options.terraform, kind=kind, self_path=self_path))
-    if call.named is None:
+    if needs_binary and call.named is None:
         search()
     identity = identify(environ)
     child_environ = {**_automation(call, found, identity), **environ, **found.environment}
@@ -169,15 +178,15 @@ def find_target(
         return named_target(context, NamedLock(lock.name or "", lock.store or ""))
     target = resolve_target(workdir or context.workdir(), invocation, context.environ)
     if isinstance(target, Target):
-        redaction.register_secrets(target.secrets())
-        return structs.replace(_guarded(context, target), label=context.label(target))
+        return structs.replace(guarded(context, target), label=context.label(target))
     return target
 
 
-def _guarded(context: Context, target: Target) -> Target:
+def guarded(context: Context, target: Target) -> Target:
     """Return the lock with its guard, where it needs one: the user's own store, if there is one, else the backend's."""
     from tfguard.backends.urls import parse_store_url
 
+    redaction.register_secrets(target.secrets())
     *guards, lock = target.stores
     store = context.settings.lock.store
     if not lock.needs_guard or (guards and not store):
@@ -214,21 +223,3 @@ def cache_dir(environ: Mapping[str, str]) -> Path:
     """Where we remember what is slow to ask: the binary's version."""
     home = environ.get("XDG_CACHE_HOME") or (os.path.join(environ["HOME"], ".cache") if environ.get("HOME") else "")
     return Path(home, "tfguard") if home else Path(tempfile.gettempdir(), f"tfguard-{os.geteuid()}")
-
-
-def operated_target(call: Call) -> tuple[phrases.Subject, Target]:
-    """
-    Find the lock, and make this process resolve credentials as its Terraform would. Asks nobody, runs no init.
-
-    Raises:
-        ConfigError, UsageError: There is no such lock, or the directory is not initialised.
-    """
-    context = make_context(call)
-    extend_environment(context.environ)
-    if call.named is not None:
-        target = named_target(context, call.named)
-        return structs.replace(context.subject(target), label=call.named.name), target
-    found = find_target(context, command_line.parse(("apply",), {}))
-    if isinstance(found, Unlockable):
-        raise ConfigError(found.reason, about=context.label())
-    return context.subject(found), found

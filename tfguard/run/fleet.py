@@ -8,37 +8,47 @@ be read is an answer too, never an error.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
-
-from msgspec.structs import replace as replace_struct
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Union
 
 from tfguard.backends import load
 from tfguard.backends.environ import extended_environment
 from tfguard.backends.keyring import Keyring
 from tfguard.backends.target import StoreSpec, Target, Unlockable
-from tfguard.config.file import Config
-from tfguard.config.options import Options
-from tfguard.errors import NotInitialised, TfguardError
+from tfguard.config.file import Config, find_config
+from tfguard.config.file import load as load_config
+from tfguard.errors import ConfigError, NotInitialised, TfguardError, UsageError
 from tfguard.lock.opened_lock import OpenedLock, Seen
 from tfguard.lock.queue_record import QueueState
 from tfguard.report.messages.phrases import Subject
-from tfguard.report.reporter import Reporter
+from tfguard.run import whereabouts
 from tfguard.run.call import Call
-from tfguard.run.context import find_target, make_context
-from tfguard.terraform import command_line
+from tfguard.run.context import make_context
+from tfguard.run.whereabouts import Whereabouts
+from tfguard.text import printable
 
 #: So many locks are read at once.
 _AT_ONCE = 16
 
+#: A lock, opened; or why it cannot be.
+_Found = tuple[Subject, Union[tuple[Whereabouts, OpenedLock], TfguardError]]
+
 
 @dataclass(frozen=True)
 class Look:
-    """What one lock showed. `problem`: why nobody knows, in a line. `mend`: the command that would change that."""
+    """
+    What one lock showed. `source` and `doubt` are those of its `Whereabouts`. `problem`: why nobody knows, in a line.
+    `mend`: the command that would change that.
+    """
 
     subject: Subject
+    source: str = ""
+    doubt: str = ""
     places: list[str] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     queue: QueueState = field(default_factory=QueueState)
@@ -51,12 +61,63 @@ class Look:
         return self.subject.label
 
 
-def look_at_pipelines(config: Config, options: Options, environ: Mapping[str, str], report: Reporter) -> list[Look]:
+class _NotOurs(TfguardError):
+    """The backend has a line of its own: there is no lock to look at, and nothing to mend."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The pipelines of a tfguard.yml that a call is about, in the file's order."""
+
+    config: Config
+    names: tuple[str, ...]
+
+    def calls(self, call: Call) -> Iterator[Call]:
+        """Return a call for each, as if it had been given alone."""
+        for name in self.names:
+            yield Call(replace(call.options, pipeline=name, chdir=None), call.environ, call.report)
+
+
+def find_fleet(call: Call, patterns: Sequence[str] = ()) -> Fleet:
+    """
+    Find every pipeline of tfguard.yml, or those of which one of `patterns` is the name: `*` is any text, slashes too.
+
+    Raises:
+        ConfigError: There is no tfguard.yml, or it is wrong.
+
+        UsageError: No pipeline there has such a name.
+    """
+    options, environ = call.options, call.environ
+    path = find_config(Path.cwd() / (options.chdir or ""), options.config, environ)
+    if path is None:
+        raise ConfigError(
+            "there is no tfguard.yml here or above, so there are no pipelines.",
+            "Leave out --all for this directory.",
+        )
+    config = load_config(path, environ)
+    names = tuple(name for name in config.names if not patterns or any(fnmatchcase(name, each) for each in patterns))
+    if patterns and not names:
+        raise UsageError(
+            f"no pipeline's name is like {printable(', '.join(patterns), 60)}.", "See: tfguard config list"
+        )
+    return Fleet(config, names)
+
+
+def look_at(where: Whereabouts, lock: OpenedLock) -> Look:
+    """Look at one lock, which is open. Raises what a store does."""
+    return Look(where.subject, where.source, where.doubt, lock.places, lock.read(), lock.history())
+
+
+def look_safely(where: Whereabouts, lock: OpenedLock) -> Look:
+    """Look at one lock, which is open; what cannot be read is an answer too."""
+    return _look(where.subject, (where, lock))
+
+
+def look_at_pipelines(fleet: Fleet, call: Call) -> list[Look]:
     """Look at every pipeline's lock, in the file's order."""
     with ExitStack() as stack:
         keyring = stack.enter_context(closing(Keyring()))
-        found = [_open(name, config, options, environ, report, keyring, stack) for name in config.names]
-        return _look_at(found)
+        return _look_at([_open(each, fleet.config, keyring, stack) for each in fleet.calls(call)])
 
 
 def look_around(target: Target) -> list[Look]:
@@ -70,10 +131,11 @@ def look_around(target: Target) -> list[Look]:
     """
     with ExitStack() as stack:
         keyring = stack.enter_context(closing(Keyring()))
-        found: list[tuple[Subject, OpenedLock | TfguardError]] = []
+        found: list[_Found] = []
         for spec in target.stores:
             for name, other in load(spec.backend).locks_beside(spec, keyring.credentials(spec)):
-                found.append((Subject(name), _open_stores(_alone(name, other), keyring, stack)))
+                where = Whereabouts(Subject(name), _alone(name, other))
+                found.append((where.subject, (where, _open_stores(where.target, keyring, stack))))
         return _joined(_look_at(found))
 
 
@@ -94,25 +156,17 @@ def _alone(name: str, spec: StoreSpec) -> Target:
     return Target(label=name, path=name, backend="", workspace="", stores=(spec,))
 
 
-def _open(
-    name: str,
-    config: Config,
-    options: Options,
-    environ: Mapping[str, str],
-    report: Reporter,
-    keyring: Keyring,
-    stack: ExitStack,
-) -> tuple[Subject, OpenedLock | TfguardError]:
-    own = replace(options, pipeline=name, chdir=None)
-    subject = Subject(name, own.again)
+def _open(call: Call, config: Config, keyring: Keyring, stack: ExitStack) -> _Found:
+    subject = Subject(call.name, call.options.again)
     try:
-        context = make_context(Call(own, environ, report), config=config)
-        target = find_target(context, command_line.parse(("apply",), {}))
-        if isinstance(target, Unlockable):
-            return subject, TfguardError(target.reason.splitlines()[0])
-        subject = replace_struct(context.subject(target), label=name)
+        context = make_context(call, config=config, needs_binary=False)
         with extended_environment(context.environ):
-            return subject, _open_stores(target, keyring, stack)
+            where = whereabouts.find(context)
+            if isinstance(where, Unlockable):
+                error = _NotOurs if where.is_told else TfguardError
+                return subject, error(where.reason.splitlines()[0])
+            subject = where.subject
+            return subject, (where, _open_stores(where.target, keyring, stack))
     except TfguardError as error:
         return subject, error
 
@@ -121,21 +175,24 @@ def _open_stores(target: Target, keyring: Keyring, stack: ExitStack) -> OpenedLo
     return stack.enter_context(closing(OpenedLock(target.open(keyring), target.deadlines)))
 
 
-def _look_at(found: list[tuple[Subject, OpenedLock | TfguardError]]) -> list[Look]:
+def _look_at(found: list[_Found]) -> list[Look]:
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(pool.map(lambda pair: _look(*pair), found))
 
 
-def _look(subject: Subject, lock: OpenedLock | TfguardError) -> Look:
-    if isinstance(lock, TfguardError):
-        return _failed(subject, lock)
+def _look(subject: Subject, found: tuple[Whereabouts, OpenedLock] | TfguardError) -> Look:
+    if isinstance(found, TfguardError):
+        return _failed(subject, found)
+    where, lock = found
     try:
-        return Look(subject, lock.places, lock.read(), lock.history())
+        return look_at(where, lock)
     except TfguardError as error:
-        return replace(_failed(subject, error), places=lock.places)
+        return replace(_failed(subject, error), source=where.source, doubt=where.doubt, places=lock.places)
 
 
 def _failed(subject: Subject, error: TfguardError) -> Look:
+    if isinstance(error, _NotOurs):
+        return Look(subject, problem=error.what)
     if isinstance(error, NotInitialised):
-        return Look(subject, problem="not initialised", mend=f"{subject.command} init")
+        return Look(subject, problem=error.what, mend=f"{subject.command} init")
     return Look(subject, problem=error.what or type(error).__name__, mend=f"{subject.command} doctor")

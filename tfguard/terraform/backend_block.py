@@ -105,6 +105,8 @@ def _in_json(text: str) -> Declared | None:
         for backends in blocks_of(settings.get("backend")):
             for kind, blocks in backends.items():
                 return Declared(kind, next(iter(blocks_of(blocks)), {}))
+        for block in blocks_of(settings.get("cloud")):
+            return Declared("cloud", block)
     return None
 
 
@@ -124,13 +126,20 @@ def _in_hcl(text: str) -> Declared | None:
         if word == "{":
             if depth == 0:
                 is_terraform = header == ["terraform"]
-            elif depth == 1 and is_terraform and header[:1] == ["backend"] and len(header) == 2:
-                return Declared(header[1], *_body(tokens[index + 1 :]))
+            elif depth == 1 and is_terraform and (type_ := _declared_type(header)):
+                return Declared(type_, *_body(tokens[index + 1 :]))
             depth += 1
         elif word == "}":
             depth -= 1
         header = []
     return None
+
+
+def _declared_type(header: list[str]) -> str:
+    """Return the type of backend whose block begins so, `cloud` for a cloud block; empty where it is another."""
+    if header == ["cloud"]:
+        return "cloud"
+    return header[1] if header[:1] == ["backend"] and len(header) == 2 else ""
 
 
 def _body(tokens: list[hcl.Token]) -> tuple[dict[str, Any], frozenset[str]]:

@@ -132,6 +132,19 @@ class WorkingDirectory:
             raise ConfigError(f"{source} does not name a valid workspace: {printable(name, 40)!r}.\nCheck the name.")
         return name
 
+    @property
+    def names_workspace(self) -> bool:
+        """Whether a workspace is named here at all; else it is `default`."""
+        return bool(self.selected) or (self.data_dir / "environment").exists()
+
+    @property
+    def has_tofu_files(self) -> bool:
+        """Whether there are files that OpenTofu alone reads."""
+        try:
+            return any(name.endswith(_TOFU_SUFFIXES) for name in os.listdir(self.directory))
+        except OSError:
+            return False
+
     def texts(self) -> Iterator[tuple[Path, str]]:
         """Return the configuration's files with their text, those first whose words count."""
         for path in self._sources():

@@ -36,6 +36,7 @@ def _listed_key(key: str, prefix: str, workspace: str) -> str:
 
 def s3_lock(settings: Attributes, directory: Path, workspace: str, environ: Mapping[str, str]) -> Target | Unlockable:
     """Find the lock, or the two, that the backend's attributes ask for."""
+    bucket, key = settings.required("bucket"), settings.required("key")
     table, use_lockfile = settings.text("dynamodb_table"), settings.flag("use_lockfile")
     if not table and not use_lockfile:
         return Unlockable(
@@ -44,7 +45,6 @@ def s3_lock(settings: Attributes, directory: Path, workspace: str, environ: Mapp
             "To run without a lock nevertheless: -lock=false",
             needs_lock=True,
         )
-    bucket, key = settings.required("bucket"), settings.required("key")
     prefix = settings.text("workspace_key_prefix") if settings.is_given("workspace_key_prefix") else DEFAULT_PREFIX
     object_key = state_key(key, prefix, workspace)
     if workspace != "default" and object_key != _listed_key(key, prefix, workspace):

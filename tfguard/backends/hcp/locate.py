@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from contextlib import closing
 
-from tfguard.backends.attributes import Attributes
+from tfguard.backends.attributes import Attributes, MissingAttribute
 from tfguard.backends.hcp.client import Client
 from tfguard.backends.hcp.spec import HcpAccess, HcpSpec
 from tfguard.backends.target import Target, Unlockable
@@ -33,9 +33,12 @@ def hcp_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) -
     if not _HOST.fullmatch(host):
         raise ConfigError(f"{printable(host, 60)!r} is no host of HCP Terraform.", "Correct `hostname`.")
     if not organization:
-        raise ConfigError("HCP Terraform needs an organization.", "Set `organization`, or TF_CLOUD_ORGANIZATION.")
+        raise MissingAttribute("HCP Terraform needs an organization.", "Set `organization`, or TF_CLOUD_ORGANIZATION.")
     block = settings.block("workspaces")
-    name = (block.text("name") if block else "") or ((block.text("prefix") if block else "") + workspace)
+    name = block.text("name") if block else ""
+    if not name and workspace == "default":  # Terraform has none of that name where workspaces are chosen.
+        raise MissingAttribute("HCP Terraform needs a workspace.", "Name it: TF_WORKSPACE, or tfguard workspace select")
+    name = name or (block.text("prefix") if block else "") + workspace
     access = HcpAccess(host=host, token=settings.text("token"))
     if not _is_executed_here(access, organization, name, environ):
         return Unlockable("HCP Terraform runs this, one run after the other: tfguard holds no lock.", is_told=True)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from tfguard.backends.attributes import Attributes
+from tfguard.backends.attributes import Attributes, MissingAttribute
 from tfguard.backends.http.addresses import shown
 from tfguard.backends.http.spec import GitLabGuardSpec, HttpAccess, HttpSpec
 from tfguard.backends.target import Target, Unlockable
@@ -79,7 +79,8 @@ def _address(value: str, name: str) -> str:
         is_good = False
     if not is_good or " " in value or not value.isascii():
         what = f"`{name}` of the http backend is no address for http or https."
-        raise ConfigError(what, f"Set it in the backend's block, or TF_HTTP_{name.upper()}.")
+        kind = ConfigError if value else MissingAttribute
+        raise kind(what, f"Set it in the backend's block, or TF_HTTP_{name.upper()}.")
     return value
 
 

@@ -17,6 +17,11 @@ def is_free(subject: Subject) -> str:
     return fit(f"{subject.label}: the lock is free: nothing to unlock.")
 
 
+def is_doubtful(subject: Subject, doubt: str) -> str:
+    """It is not certain that this is the lock that is meant, and something is to be written: exit 64."""
+    return fit(f"{subject.label}: it is not certain that this is the lock you mean:", doubt)
+
+
 def nothing_to_unlock_locally(subject: Subject) -> str:
     """A local lock: exit 64."""
     return fit(
@@ -37,7 +42,7 @@ def not_held(subject: Subject, record: LockRecord | None, now: datetime) -> str:
     """Somebody else has the lock: exit 75."""
     return fit(
         f"{subject.label}: not held: it is held by {holder(record, now)}.",
-        f"Look at it: {subject.status}",
+        do("Look at it", subject.status),
     )
 
 
@@ -47,6 +52,16 @@ def held_by_hand(subject: Subject, lock_id: str, reason: str, ends_at: datetime)
         "Until then nobody else can change this state. To end it before:",
         subject.unlock(lock_id),
     )
+
+
+def held_in_part(held: int, count: int) -> str:
+    """Of several locks not all could be taken by hand."""
+    return fit(f"tfguard: {held} of {count} are held by hand now; the others are not, as told above.")
+
+
+def page_written(path: str, count: int) -> str:
+    """A page of HTML tells of so many locks."""
+    return fit(f"tfguard: a page about {count} {'lock' if count == 1 else 'locks'} is in {printable(path, 80)}.")
 
 
 def watching(subject: Subject, record: LockRecord, now: datetime, seconds: float) -> str:
@@ -72,7 +87,7 @@ def has_changed(subject: Subject, record: LockRecord | None, now: datetime) -> s
         return fit(f"{subject.label}: the lock has come free meanwhile; nothing was done.")
     return fit(
         f"{subject.label}: nothing was unlocked: the lock is now held by {holder(record, now)}.",
-        f"Look at it: {subject.command} status",
+        do("Look at it", f"{subject.command} status"),
     )
 
 
@@ -81,7 +96,7 @@ def is_another(subject: Subject, wanted: str, record: LockRecord, now: datetime)
     lines = (
         f"nothing was unlocked: there is no lock {printable(wanted, 40)}.",
         f"It is held by {holder(record, now)}.",
-        f"Look at it: {subject.command} status",
+        do("Look at it", f"{subject.command} status"),
     )
     return about(subject.label, fit(*lines))
 
@@ -99,7 +114,7 @@ def needs_force(subject: Subject) -> str:
     """A record without an ID, which nobody can judge: exit 64."""
     return fit(
         f"{subject.label}: the lock record cannot be read, so nobody can tell whether its holder lives.",
-        f'If it is rubbish: {subject.command} unlock --force --reason "…"',
+        do("If it is rubbish", subject.unlock_unreadable),
     )
 
 
@@ -134,7 +149,7 @@ def unlocked(subject: Subject, record: LockRecord, now: datetime, *, is_written:
     may_miss = record.lease is None or record.lease.is_changing
     return fit(
         f"{subject.label}: unlocked; it was held by {holder(record, now)}.",
-        f"The state may miss what that run did: {subject.command} plan" if may_miss else "",
+        do("The state may miss what that run did", f"{subject.command} plan") if may_miss else "",
         "" if is_written else "The unlock could not be written into the history.",
     )
 
@@ -182,7 +197,7 @@ def settled_by_release(subject: Subject, *, is_changing: bool) -> str:
     """The run was killed with all its processes, and its lock was still there."""
     return fit(
         f"{subject.label}: the run was killed; the lock that it left behind has been released.",
-        f"The state may miss what it did: {subject.command} plan" if is_changing else "",
+        do("The state may miss what it did", f"{subject.command} plan") if is_changing else "",
     )
 
 
@@ -193,5 +208,5 @@ def not_settled(subject: Subject, record: LockRecord | None, lock_id: str, now: 
         f"The lock is held by {holder(record, now)}." if record else "",
         ""
         if subject.is_local
-        else f'To free it all the same: {subject.command} unlock --id {lock_id} --force --reason "…"',
+        else do("To free it all the same", f'{subject.command} unlock --id {lock_id} --force --reason "…"'),
     )

@@ -53,10 +53,20 @@ class Subject(msgspec.Struct, frozen=True):
         words = [self.command, "unlock", self.lock_options, "--id", shlex.quote(word(lock_id))]
         return " ".join(word for word in words if word)
 
+    @property
+    def unlock_unreadable(self) -> str:
+        """The command that frees a lock whose record nobody can read, and which so has no ID."""
+        return " ".join(part for part in (self.command, "unlock", self.lock_options, '--force --reason "…"') if part)
+
 
 def fit(*lines: str) -> str:
-    """Join lines, none longer than a terminal is wide; empty ones are left out."""
-    return "\n".join(line if len(line) <= COLUMNS else line[: COLUMNS - 1] + "…" for line in lines if line)
+    """
+    Join lines, empty ones left out. The first is no longer than a terminal is wide.
+
+    The others say what to do: a command of which a part is missing would be worse than a line too long.
+    """
+    first, *rest = [line for line in lines if line] or [""]
+    return "\n".join((first if len(first) <= COLUMNS else first[: COLUMNS - 1] + "…", *rest))
 
 
 def about(label: str, text: str) -> str:

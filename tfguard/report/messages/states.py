@@ -12,7 +12,7 @@ from tfguard.backends.urls import fetch_command
 from tfguard.clock import parse_created
 from tfguard.durations import spoken_duration
 from tfguard.lock.queue_record import Run
-from tfguard.report.messages.phrases import COLUMNS, Subject, about, fit
+from tfguard.report.messages.phrases import COLUMNS, Subject, about, do, fit
 from tfguard.terraform.commands import may_change
 from tfguard.text import printable
 
@@ -27,11 +27,10 @@ def pushed(subject: Subject, path: str) -> str:
 def kept(subject: Subject, place: str, error: str) -> str:
     """Neither Terraform nor we could save it; a copy is beside the state."""
     first = printable(error.partition("\n")[0].rstrip("."), 60)
-    return about(
-        subject.label,
-        f"Terraform could not save its state, nor could it be pushed: {first}.\n"
-        f"A copy is kept: {place}\n"
-        f"To finish the job: {subject.command} {_PUSH}",
+    return fit(
+        about(subject.label, f"Terraform could not save its state, nor could it be pushed: {first}."),
+        f"A copy is kept: {place}",
+        do("To finish the job", f"{subject.command} {_PUSH}"),
     )
 
 
@@ -41,7 +40,7 @@ def left(subject: Subject, path: str, error: str) -> str:
     return fit(
         about(subject.label, f"Terraform could not save its state, and no copy could be kept: {first}."),
         f"Save this file: {path}",
-        f"To finish the job: {subject.command} {_PUSH}",
+        do("To finish the job", f"{subject.command} {_PUSH}"),
     )
 
 
@@ -49,7 +48,7 @@ def kept_after_loss(subject: Subject, path: str) -> str:
     return fit(
         about(subject.label, "Terraform could not save its state; the lock was lost, so it was not pushed."),
         f"It is kept: {path}",
-        f"Compare it with what is there now: {subject.command} plan",
+        do("Compare it with what is there now", f"{subject.command} plan"),
     )
 
 
@@ -57,7 +56,7 @@ def is_here(subject: Subject, path: str) -> str:
     """A former run's errored state lies in the directory: exit 78."""
     return fit(
         about(subject.label, "errored.tfstate is here: a former run could not save its state, and this may undo it."),
-        f"To save it: {subject.command} {_PUSH}",
+        do("To save it", f"{subject.command} {_PUSH}"),
         f"To run all the same: {subject.command} --ignore-errored-state …  (the file: {path})",
     )
 
@@ -90,7 +89,7 @@ def digest_differs(subject: Subject, *, table: str, stored: str, actual: str) ->
     return fit(
         about(subject.label, "the state does not match its digest; Terraform will fail after 10 s of trying."),
         f"The state's MD5 is {actual or 'none: it is missing'}; table {printable(table, 30)} says {stored}.",
-        f"If that state is the right one: {subject.command} doctor --repair-digest"
+        do("If that state is the right one", f"{subject.command} doctor --repair-digest")
         if actual
         else "Restore a version of it from the bucket.",
     )
