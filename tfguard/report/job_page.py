@@ -34,6 +34,7 @@ from tfguard.jobfiles.transcript import Transcript
 from tfguard.outlet import outlet
 from tfguard.report import log, summary
 from tfguard.report.annotations import annotation_lines
+from tfguard.report.cures import cure
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
 from tfguard.terraform.diagnostics import read_diagnostics
@@ -224,6 +225,11 @@ class JobPage:
             except Exception as error:  # noqa: BLE001 - a server's, a library's: the run ends as it has ended
                 log.get_logger().warning("report.failed", listener=type(listener).__name__, error=str(error))
         self.forget()
+
+    @_harmless(str)
+    def cure(self) -> str:
+        """Return what helps against what Terraform has said, on one line; empty where nobody knows."""
+        return cure(summary.plain(self._transcript.read())) if self._transcript is not None else ""
 
     @_harmless(tuple)
     def _diagnosed(self, page: summary.Page) -> Sequence[str]:

@@ -95,8 +95,11 @@ class Reporter:
 
     def tell_end(self, ended: RunEnded) -> None:
         """Tell how it ended, where nothing was run and so no line ends it."""
-        if self.page is not None:
-            self.page.finish(ended)
+        if self.page is None:
+            return
+        if ended.outcome is Outcome.FAILED and (cure := self.page.cure()):
+            self.say("warning", "failure.recognised", f"{ended.label}: {cure}", label=ended.label)
+        self.page.finish(ended)
 
 
 def _job_page(reports: Sequence[ReportFile]) -> JobPage | None:

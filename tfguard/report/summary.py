@@ -23,6 +23,7 @@ from tfguard.ci.commit import Commit
 from tfguard.jobfiles.story import PlanFiles
 from tfguard.jobfiles.transcript import left_out
 from tfguard.report.changed import Changed
+from tfguard.report.cures import cure
 from tfguard.report.headline import headline
 from tfguard.terraform.fingerprint import Fingerprint
 from tfguard.terraform.plan_json import PlannedChanges
@@ -78,7 +79,7 @@ def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
     changed = Changed(page.command, page.outcome, page.changes, plain(page.text))
     parts = [_head(page)]
     # Half of what is left: a huge part must not push out the next.
-    for make in (_notes, _counts, _fingerprint, _error, _resources, _outputs, _outside, _output):
+    for make in (_notes, _counts, _fingerprint, _error, _cure, _resources, _outputs, _outside, _output):
         part = make(page, changed, _room(parts, limit_bytes) // (1 if make in (_fingerprint, _output) else 2))
         if part and _size(_joined([*parts, part])) <= limit_bytes:
             parts.append(part)
@@ -242,6 +243,11 @@ def _error(page: Page, changed: Changed, room: int) -> str:
     return f"<pre>{_escaped(found, room)}</pre>" if found else ""
 
 
+def _cure(page: Page, changed: Changed, _room: int) -> str:
+    found = cure(changed.text) if page.outcome != "succeeded" else ""
+    return f"<p>{html.escape(found)}</p>" if found else ""
+
+
 def _output(_: Page, changed: Changed, room: int) -> str:
     return _DETAILS.format(_escaped(changed.text, room)) if changed.text else ""
 
@@ -313,6 +319,7 @@ def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
         "changes": _changes(page.changes),
         "notes": [plain(note) for note in page.notes[-_MAX_NOTES:]],
         "first_error": cut(first_error(text), limit_bytes // 4) if page.outcome != "succeeded" else "",
+        "cure": cure(text) if page.outcome != "succeeded" else "",
         "text": text,
     }
 

@@ -1,0 +1,75 @@
+"""A failure that is known names its cure, by what Terraform 1.11.4 and OpenTofu 1.6.2 have really printed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import tests.terraform
+from tests.report.page import Rendered
+from tfguard.report.cures import cure
+from tfguard.report.summary import Page, render
+
+TEXTS = Path(next(iter(tests.terraform.__path__))) / "texts"
+FAILURES = sorted((TEXTS / "failures").glob("*.txt"))
+#: What each of them is cured by, at its beginning.
+CURED = {
+    "newer-state": "The state was written by a newer version",
+    "backend-changed": "The backend has changed:",
+    "init-needed": "The directory is not initialised",
+    "provider": "The directory is not initialised",
+    "module": "The directory is not initialised",
+    "lock-file": "Lock file and configuration differ",
+    "no-credentials": "There are no credentials here",
+}
+
+
+@pytest.mark.parametrize("path", FAILURES, ids=lambda path: path.stem)
+def test_what_really_happened_is_recognised(path: Path) -> None:
+    assert cure(path.read_text()).startswith(CURED[path.name.split(".")[0]])
+
+
+@pytest.mark.parametrize(
+    ("text", "begins"),
+    [
+        (
+            (
+                "Error: error loading state: state snapshot was created by Terraform v1.12.0,\nwhich is newer than "
+                "current v1.11.4; upgrade to Terraform v1.12.0 or greater"
+            ),
+            "The state was written by a newer",
+        ),
+        (
+            "│ Error: reading S3 Bucket: api error ExpiredToken: The\n│ provided token has expired.",
+            "The credentials have",
+        ),
+        ("Error: Provider dependency changes detected\n\nChanges to the required", "The lock file in git"),
+    ],
+)
+def test_what_needs_a_cloud_is_recognised_by_what_its_source_says(text: str, begins: str) -> None:
+    assert cure(text).startswith(begins)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        (TEXTS / "failed.txt").read_text(),
+        (TEXTS / "plan.txt").read_text(),
+        "x (local-exec): Error: Module not installed",
+        "Warning: Inconsistent dependency lock file\n\nhm",
+        "",
+    ],
+)
+def test_of_what_is_not_known_nothing_is_said(text: str) -> None:
+    assert cure(text) == ""
+
+
+def test_the_page_names_it_behind_the_error_and_only_where_the_run_failed() -> None:
+    text = (TEXTS / "failures" / "lock-file.terraform.txt").read_text()
+
+    told = [each for _, each in Rendered(render(Page("prod", "failed", 1, command="plan", text=text))).outline]
+
+    assert told[1].startswith("Error: Inconsistent dependency lock file")
+    assert told[2] == "Lock file and configuration differ: run tfguard init, and commit .terraform.lock.hcl."
+    assert "and commit" not in render(Page("prod", "succeeded", 0, command="plan", text=text))
