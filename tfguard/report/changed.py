@@ -66,12 +66,14 @@ class Changed:
             return " ".join(self._half_counts())
         if changes is None or (self._command and not changes.has_changes):
             return ""  # The head says so.
+        if not changes.rows:
+            changes = _with_silent(changes, self._rows_of_text())
         return f"{_told(changes)}." if changes.has_changes or changes.is_done else "No changes."
 
     def _half_counts(self) -> Iterator[str]:
         planned = self._changes
         if planned is None and (closing := read_closing(self.text)) is not None and not closing.is_done:
-            planned = structs.replace(closing, rows=self._read.planned)
+            planned = _with_silent(structs.replace(closing, rows=self._read.planned), self._read.planned)
         if self.done is not None:
             least = "at least " if self._read.is_cut else ""
             yield f"Done before it ended: {least}{_told(self.done)}."
@@ -105,7 +107,8 @@ class Changed:
 
     def outputs(self, room: int) -> str:
         """What would change in outputs, folded."""
-        made = folded("Changes to outputs", self._read.outputs) if self._read.outputs else ""
+        title = "<p><strong>Outputs</strong></p>\n\n"
+        made = title + folded("Changes to outputs", self._read.outputs) if self._read.outputs else ""
         return made if len(made.encode()) <= room else ""
 
     def outside(self, room: int, code: Callable[[str], str]) -> str:
@@ -122,6 +125,12 @@ def _left(planned: Rows, done_rows: Rows) -> Iterator[tuple[str, str]]:
             yield action, address
         elif "replace" in action.split(", ") and done[address] in ("create", "delete"):
             yield ("create" if done[address] == "delete" else "delete"), address
+
+
+def _with_silent(changes: PlannedChanges, rows: Rows) -> PlannedChanges:
+    """What only moves in the state, or leaves it, no closing line counts."""
+    each = Counter(action for action, _ in rows)
+    return structs.replace(changes, moved=each["move"], forget=each["forget"])
 
 
 def _told(changes: PlannedChanges) -> str:
