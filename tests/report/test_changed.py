@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 import tests.terraform
 from tests.report.page import Rendered
 from tfguard.ci.commit import Commit
+from tfguard.report.changed import come_to
 from tfguard.report.summary import Page, render
 from tfguard.terraform.plan_json import PlannedChanges, read_closing
 
@@ -93,3 +96,37 @@ def test_changes_of_outputs_are_folded_behind_the_resources() -> None:
 
     assert found.all("summary")[0] == "Changes to outputs"
     assert found.all("pre", within="details")[0] == "!   o = 1 -> 2\n"
+
+
+NOTHING = "Apply complete! Resources: 0 added, 0 changed, 0 destroyed.\n"
+MOVED = "Terraform will perform the following actions:\n\n  # a.b has moved to a.c\n    resource\n\n"
+OUTPUTS = "Changes to Outputs:\n  ~ o = 1 -> 2\n\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "head", "counted"),
+    [
+        (NOTHING, "✅ Applied: prod: no changes", None),
+        (MOVED + NOTHING, "✅ Applied: prod", "1 moved."),
+        (OUTPUTS + NOTHING, "✅ Applied: prod", "nothing added, changed or destroyed."),
+    ],
+)
+def test_an_apply_of_what_no_closing_line_counts_has_changed_something(
+    text: str, head: str, counted: str | None
+) -> None:
+    changes = come_to(None, text, is_plan=False)
+
+    told = shown(Page("prod", "succeeded", 0, command="apply", text=text, changes=changes))
+
+    assert told[0] == head
+    assert counted is None or told[1] == counted
+
+
+def test_of_a_plan_and_its_apply_what_only_the_plan_knows_stays() -> None:
+    planned = PlannedChanges(1, moved=1, forget=2, has_changes=True, rows=(("move", "a.c"),))
+
+    done = come_to(planned, NOTHING, is_plan=False)
+
+    assert done == PlannedChanges(moved=1, forget=2, has_changes=True, rows=(("move", "a.c"),), is_done=True)
+    assert come_to(planned, "Error: no", is_plan=False) == planned
+    assert come_to(None, "Plan: 1 to add, 0 to change, 0 to destroy.", is_plan=False) is None

@@ -22,6 +22,25 @@ _CHANGING = frozenset({"apply", "destroy"})
 _SILENT = frozenset({"move", "forget"})
 
 
+def come_to(planned: PlannedChanges | None, text: str, *, is_plan: bool) -> PlannedChanges | None:
+    """
+    Return what a plan would do; once an apply has closed, what it has done, to the resources of the plan.
+
+    `planned` is the saved plan, if there is one. `text` as in `Changed`.
+    """
+    closing = read_closing(text)
+    if closing is None or not closing.is_done:
+        # What an apply plans says nothing of what it came to.
+        return planned or (closing if is_plan else None)
+    # Of what only moves in the state, or leaves it, and of outputs the closing line says nothing.
+    if planned is not None:
+        silent = structs.replace(closing, moved=planned.moved, forget=planned.forget, rows=planned.rows)
+        return structs.replace(silent, has_changes=closing.has_changes or planned.has_changes)
+    read = read_text(text)
+    is_silent = any(action in _SILENT for action, _ in read.planned) or bool(read.outputs)
+    return structs.replace(closing, has_changes=closing.has_changes or is_silent)
+
+
 class Changed:
     """What the run's text and its saved plan tell. `text` has no colours, control signs and secrets any more."""
 
@@ -133,6 +152,10 @@ def _with_silent(changes: PlannedChanges, rows: Rows) -> PlannedChanges:
     return structs.replace(changes, moved=each["move"], forget=each["forget"])
 
 
+def _nothing(changes: PlannedChanges) -> str:
+    return "nothing added, changed or destroyed" if changes.is_done else "nothing to add, change or destroy"
+
+
 def _told(changes: PlannedChanges) -> str:
     lost, rest = counts(changes)
-    return ", ".join(filter(None, [f"**{lost}**" if lost else "", rest])) or "nothing to add, change or destroy"
+    return ", ".join(filter(None, [f"**{lost}**" if lost else "", rest])) or _nothing(changes)

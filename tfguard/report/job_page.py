@@ -22,8 +22,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
-from msgspec import structs
-
 from tfguard.ci import identity
 from tfguard.ci.commit import find_commit
 from tfguard.ci.job_log import stream_for
@@ -34,12 +32,13 @@ from tfguard.jobfiles.transcript import Transcript
 from tfguard.outlet import outlet
 from tfguard.report import log, summary
 from tfguard.report.annotations import annotation_lines
+from tfguard.report.changed import come_to
 from tfguard.report.cures import cure
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
 from tfguard.terraform.diagnostics import read_diagnostics
 from tfguard.terraform.fingerprint import Fingerprint
-from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
+from tfguard.terraform.plan_json import read_changes
 from tfguard.text import valid
 from tfguard.wire import publish
 
@@ -257,23 +256,13 @@ class JobPage:
             lock_id=ended.lock_id,
             force_unlock_id=ended.force_unlock_id,
             token=ended.token or None,
-            changes=self._changes(text),
+            changes=come_to(self.story.changes, summary.plain(text), is_plan=self.story.is_plan),
             text=text,
             notes=tuple(self.story.notes),
             holder=self.story.holder,
             files=self.story.files,
             fingerprint=self.story.fingerprint,
         )
-
-    def _changes(self, text: str) -> PlannedChanges | None:
-        """What the plan would do; once an apply has closed, what it has done, to the resources of the plan."""
-        planned, closing = self.story.changes, read_closing(summary.plain(text))
-        if closing is not None and closing.is_done:
-            # Of what only moves in the state, or leaves it, the closing line says nothing.
-            silent = {"moved": planned.moved, "forget": planned.forget, "rows": planned.rows} if planned else {}
-            return structs.replace(closing, **silent)
-        # What an apply plans says nothing of what it came to.
-        return planned or (closing if self.story.is_plan else None)
 
     # --- plans --------------------------------------------------------------------------------------------------
 
