@@ -60,3 +60,29 @@ def test_one_that_did_not_go_well_keeps_its_line(monkeypatch, capfd, ended: RunE
 )
 def test_everybody_else_gets_the_line(monkeypatch, capfd, where: dict[str, object]) -> None:
     assert "run.finished" in ending(monkeypatch, capfd, WAITED, **where)
+
+
+@pytest.mark.parametrize(("ended", "told"), [(FAILED, ["cure", "told"]), (WELL, ["told"])], ids=["failed", "well"])
+def test_a_failure_that_is_known_ends_with_its_cure_before_the_page_is_told(monkeypatch, capfd, ended, told) -> None:
+    happened: list[str] = []
+
+    class KnownPage:
+        def cure(self) -> str:
+            happened.append("cure")
+            return "Run tfguard init."
+
+        def hear(self, level: str, event: str, text: str, facts: object) -> None:
+            assert (level, event) == ("warning", "failure.recognised")
+
+        def finish(self, _: RunEnded) -> None:
+            happened.append("told")
+
+    report = Reporter("console", 0)
+    report.page = KnownPage()
+    log.configure("console", 0)
+
+    report.finish(ended)
+
+    assert happened == told
+    last = capfd.readouterr().err.splitlines()[-1:]
+    assert (last == ["prod/network: Run tfguard init."]) == (ended is FAILED)

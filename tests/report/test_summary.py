@@ -70,7 +70,7 @@ def shown(page: Page) -> Rendered:
 def test_a_page_is_read_from_the_outcome_to_terraforms_own_words() -> None:
     found = shown(WHOLE)
 
-    assert [tag for tag, _ in found.outline] == ["h3", "p", "p", "pre", "p", "pre", *["p"] * 4, "details"]
+    assert [tag for tag, _ in found.outline] == ["h3", "p", "p", "p", "p", "pre", *["p"] * 4, "details"]
     texts = [text for _, text in found.outline]
     assert texts[0] == "❌ prod/network: failed (exit 1)"
     assert texts[1] == "ana@ci-7 · GitHub run 4812"
@@ -138,10 +138,10 @@ def hostile_page() -> Page:
 def test_nothing_that_strangers_write_becomes_more_than_text(secrets: None) -> None:
     found = shown(hostile_page())
 
-    allowed = {"h3", "code", "p", "pre", "strong", "table", "tr", "th", "td", "details", "summary"}
+    allowed = {"h3", "code", "p", "pre", "br", "strong", "table", "tr", "th", "td", "details", "summary"}
     assert found.tags <= allowed | {"tbody", "thead"}
     assert found.broken == []
-    assert [tag for tag, _ in found.outline] == ["h3", "p", "pre", "p", "pre", "p", "p", "details"]
+    assert [tag for tag, _ in found.outline] == ["h3", "p", "p", "p", "pre", "p", "p", "details"]
     assert "@acme/admins" not in found.bare
 
 

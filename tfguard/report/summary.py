@@ -209,10 +209,15 @@ def _times(page: Page) -> str:
     return f"Waited {page.waited_seconds:.0f} s for the lock{held}."
 
 
+def _wrapping(escaped: str) -> str:
+    """Lines of ours, which may be wider than a phone: a `pre` would hide their ends. No line is empty in HTML."""
+    return f"<p>{'<br>'.join(f'<code>{line}</code>' for line in escaped.split(chr(10)) if line.strip())}</p>"
+
+
 def _notes(page: Page, _: Changed, room: int) -> str:
     shown: list[str] = []
     for note in page.notes[-_MAX_NOTES:]:
-        part = f"<pre>{_escaped(plain(note), room)}</pre>"
+        part = _wrapping(_escaped(plain(note), room))
         room -= _size(part) + 2
         shown += [part] if room > 0 else []
     return "\n\n".join(shown)
