@@ -60,6 +60,7 @@ def test_a_failed_apply_that_planned_itself_tells_what_was_planned_and_what_is_m
     assert left[0] == "To destroy, not finished"
     create = left.index("To create, not finished")
     assert left[create + 1].startswith("terraform_data.rep"), "destroyed, and its replacement is not there"
+    assert not any(title.startswith("To move") for title in left), "the first state that it saved has it moved"
 
 
 def test_of_an_apply_whose_text_was_cut_the_count_is_the_least() -> None:

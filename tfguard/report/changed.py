@@ -137,9 +137,15 @@ class Changed:
 
 
 def _left(planned: Rows, done_rows: Rows) -> Iterator[tuple[str, str]]:
-    """What was planned and is not known to be done. Of a replacement the second half may be missing."""
+    """
+    What was planned and is not known to be done. Of a replacement the second half may be missing.
+
+    What only moves is none of it: with the first state that an apply saves, all moves are done.
+    """
     done = {address: action for action, address in done_rows}
     for action, address in planned:
+        if action == "move":
+            continue
         if address not in done:
             yield action, address
         elif "replace" in action.split(", ") and done[address] in ("create", "delete"):
