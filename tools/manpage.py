@@ -14,6 +14,7 @@ import click
 
 from tfguard import MANUAL, PROJECT, __version__
 from tfguard.cli import helping, own_commands
+from tools.own_commands import each
 
 PAGE = Path(__file__).resolve().parents[1] / "share" / "man" / "man1" / "tfguard.1"
 _ROW = re.compile(r"  (?P<what>\S.*?)  +(?P<says>\S.*)")
@@ -30,7 +31,6 @@ def page() -> str:
 
 
 def _lines() -> Iterator[str]:
-    group = own_commands.group
     yield r".\" Made by `make man` from what --help knows: change it there."
     yield f'.TH TFGUARD 1 "" "tfguard {__version__}" "User Commands"'
     yield from (".SH NAME", rf"tfguard \- {_SUMMARY}")
@@ -43,9 +43,9 @@ def _lines() -> Iterator[str]:
     yield from (r".B \-\-", "everything is, untouched.")
     yield ".SH OPTIONS"
     yield "They stand before the command; before or after one of tfguard's own."
-    yield from _entries(_ROW.fullmatch(line) for line in _options(group.help or ""))
+    yield from _entries(_ROW.fullmatch(line) for line in _options(own_commands.group.help or ""))
     yield ".SH COMMANDS"
-    yield from _commands(group, click.Context(group, info_name="tfguard"))
+    yield from _commands()
     yield from (".SH ENVIRONMENT", *_tagged(helping.environment().items()))
     yield from (".SH EXIT STATUS", *_tagged(helping.EXIT_CODES.items()))
     yield from (".SH FILES", *_tagged([("tfguard.yml", "the pipelines of a project; looked for here and above")]))
@@ -62,12 +62,8 @@ def _entries(rows: Iterator[re.Match[str] | None]) -> Iterator[str]:
     yield from _tagged((row["what"], row["says"]) for row in rows if row)
 
 
-def _commands(group: click.Group, context: click.Context) -> Iterator[str]:
-    for name, command in sorted(group.commands.items()):
-        inside = click.Context(command, info_name=name, parent=context)
-        if isinstance(command, click.Group):
-            yield from _commands(command, inside)
-            continue
+def _commands() -> Iterator[str]:
+    for command, inside in each():
         words = " ".join(command.collect_usage_pieces(inside))
         yield f'.SS "{_plain(f"{inside.command_path} {words}")}"'
         for number, paragraph in enumerate((command.help or "").split("\n\n")):

@@ -19,6 +19,7 @@ from msgspec import inspect
 
 from tfguard.cli import own_commands
 from tfguard.config.keys import Key, PipelineKeys, type_of
+from tools.own_commands import each
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -97,16 +98,11 @@ def _options() -> str:
 
 
 def _commands() -> str:
-    group = own_commands.group
-    return "\n".join(_told(group, click.Context(group, info_name="tfguard")))
+    return "\n".join(_told())
 
 
-def _told(group: click.Group, context: click.Context) -> Iterator[str]:
-    for name, command in sorted(group.commands.items()):
-        inside = click.Context(command, info_name=name, parent=context)
-        if isinstance(command, click.Group):
-            yield from _told(command, inside)
-            continue
+def _told() -> Iterator[str]:
+    for command, inside in each():
         yield f"### {inside.command_path}\n"
         text = command.help or ""
         example = _EXAMPLE.search(text)

@@ -8,14 +8,13 @@ GitHub's own style is not here. The stand-in has what decides about width: its c
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
 import tests.terraform
-from tests.support.browser import Browser, browser
+from tests.support.browser import Browser
 from tfguard.ci.commit import Commit
 from tfguard.report.summary import Page, render
 from tfguard.terraform.plan_json import PlannedChanges, read_closing
@@ -82,12 +81,6 @@ table { display: block; width: max-content; max-width: 100%; overflow: auto }
 details { margin-bottom: 16px }
 a { color: light-dark(#0969da, #4493f8) } h3 { font-size: 1.25em }
 """
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("profile")) as found:
-        yield found
 
 
 @pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
