@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from benchmarks.stage import KEYS, REGION, Bench
+from tests.support.gitlab import gitlab_lock
 from tfguard.backends.aws.spec import AwsAccess, DynamoDBSpec, S3Spec
 from tfguard.backends.azurerm.spec import AzureAccess, AzureSpec
 from tfguard.backends.consul.spec import ConsulAccess, ConsulSpec
 from tfguard.backends.gcs.spec import GcsAccess, GcsSpec
-from tfguard.backends.http.spec import GitLabGuardSpec, HttpSpec
+from tfguard.backends.http.spec import GitLabGuardSpec
 from tfguard.backends.kubernetes.spec import KubernetesAccess, KubernetesSpec
 from tfguard.backends.pg.spec import PgAccess, PgSpec
 from tfguard.backends.target import StoreSpec
@@ -99,15 +100,7 @@ def _azurerm_block(bench: Bench) -> str:
 
 def _gitlab(bench: Bench) -> tuple[StoreSpec, ...]:
     address = bench.states.gitlab()
-    lock = HttpSpec(
-        address=address,
-        lock_address=f"{address}/lock",
-        unlock_address=f"{address}/lock",
-        lock_method="POST",
-        unlock_method="DELETE",
-        is_gitlab=True,
-    )
-    return (GitLabGuardSpec(address=address), lock)
+    return (GitLabGuardSpec(address=address), gitlab_lock(address))
 
 
 def _gitlab_block(bench: Bench) -> str:

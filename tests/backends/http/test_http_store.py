@@ -10,6 +10,7 @@ import pytest
 
 from tests.conftest import States
 from tests.contract.kinds import record
+from tests.support.gitlab import gitlab_lock
 from tfguard.backends.http.addresses import GUARD
 from tfguard.backends.http.spec import GitLabGuardSpec, HttpAccess, HttpSpec
 from tfguard.backends.http.store import HttpLockStore
@@ -27,15 +28,7 @@ def spec_of(states: States, kind: str) -> HttpSpec:
     if kind != "gitlab":
         address = states.other(kind)
         return HttpSpec(address=address, lock_address=address, unlock_address=address)
-    address = states.gitlab()
-    return HttpSpec(
-        address=address,
-        lock_address=f"{address}/lock",
-        unlock_address=f"{address}/lock",
-        lock_method="POST",
-        unlock_method="DELETE",
-        is_gitlab=True,
-    )
+    return gitlab_lock(states.gitlab())
 
 
 @pytest.fixture(params=KINDS)

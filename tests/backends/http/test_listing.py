@@ -11,6 +11,7 @@ import pytest
 
 from tests.conftest import States
 from tests.contract.kinds import lease, record
+from tests.support.gitlab import gitlab_lock
 from tests.support.gitlab_server import ACCESS_TOKEN
 from tfguard.backends.http.backend import locks_beside
 from tfguard.backends.http.spec import GitLabGuardSpec, HttpAccess, HttpSpec
@@ -24,15 +25,7 @@ _ACCESS = HttpAccess(username="ana", password=ACCESS_TOKEN)
 
 
 def spec_of(address: str, access: HttpAccess = _ACCESS) -> HttpSpec:
-    return HttpSpec(
-        address=address,
-        http=access,
-        lock_address=f"{address}/lock",
-        unlock_address=f"{address}/lock",
-        lock_method="POST",
-        unlock_method="DELETE",
-        is_gitlab=True,
-    )
+    return gitlab_lock(address, access)
 
 
 @pytest.fixture(params=["number", "path"])
