@@ -13,7 +13,19 @@ from tfguard.report.run_ended import RunEnded
 
 #: What a page is made with, each of which may fail in a way that nobody has thought of.
 PARTS = [
-    *("find_listeners", "read_changes", "read_closing", "find_job", "stream_for", "publish", "_print"),
+    *(
+        "find_listeners",
+        "read_changes",
+        "come_to",
+        "read_diagnostics",
+        "annotation_lines",
+        "cure",
+        "find_commit",
+        "find_job",
+        "stream_for",
+        "publish",
+        "_print",
+    ),
     *("summary.Page", "summary.plain", "identity.identify", "secrets.token_hex", "valid"),
     *("Transcript.create", "Transcript.read", "Story.save", "run_record.forget_story"),
     *("run_record.new_path", "os.path.join"),
@@ -38,6 +50,7 @@ def tell_a_run(page: JobPage | None, folder: Path) -> None:
     page.note_signal(2)
     page.place_plan(None, lambda: str(folder), is_unattended=True)
     page.take_changes(b"", status=0, is_refresh_only=False)
+    page.cure()
     page.finish(RunEnded(label="prod", outcome=Outcome.SUCCEEDED, exit_code=0))
     page.forget()
 
