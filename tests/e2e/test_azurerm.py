@@ -13,10 +13,9 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import GATED, SHORT_LEASE, TFGUARD, Stage
-from tests.e2e.native import APPLY, QUICK_BEATS, inner_id, work_beside_each_other
+from tests.e2e.native import APPLY, QUICK_BEATS, inner_id
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
-from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
 from tests.e2e.test_gcs import configure
 from tests.support import trees
@@ -181,17 +180,6 @@ def test_a_new_workspace_and_a_saved_plan_need_nothing_of_their_own(stage: Make)
     assert (first.code, planned.code, applied.code) == (0, 0, 0), f"{first}{planned}{applied}"
     assert made.resources("new") == ["terraform_data.a", "terraform_data.b"]
     assert [line.strip("* ") for line in listed.out.split("\n") if line] == ["default", "new"]
-    assert made.leftovers() == []
-
-
-def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
-    made = stage("azurerm", text=COUNTED)
-
-    ours, plain = work_beside_each_other(made, 3)
-
-    assert "OVERLAP" not in (made.path / "log").read_text()
-    assert ours and all(each.code == 0 for each in ours), "\n".join(map(str, ours))
-    assert (made.state() or {})["serial"] >= len(ours) + len([each for each in plain if each.code == 0])
     assert made.leftovers() == []
 
 

@@ -1,13 +1,8 @@
-"""
-A real Terraform on a real Consul: its commands under its own lock, beside plain ones, after every end.
-
-Short here; `TFGUARD_CONSUL_SECONDS=120` is the long form.
-"""
+"""A real Terraform on a real Consul: its commands under its own lock, beside plain ones, after every end."""
 
 from __future__ import annotations
 
 import json
-import os
 import ssl
 import time
 import urllib.error
@@ -19,9 +14,8 @@ import pytest
 
 from tests.conftest import Consul
 from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
-from tests.e2e.native import APPLY, work_beside_each_other
+from tests.e2e.native import APPLY
 from tests.e2e.operated import kill_all_of
-from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
 from tests.faults.proxy import FaultProxy
 from tests.support.authority import Authority
@@ -30,12 +24,10 @@ from tests.support.eventually import eventually
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
-#: How long several work beside each other, where that is to be long.
-SECONDS = float(os.environ.get("TFGUARD_CONSUL_SECONDS", "0"))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SECONDS, reason="the end of a session takes half a minute: see make soak")
+@pytest.mark.long
 def test_a_session_that_is_renewed_outlives_its_ttl_and_one_that_is_not_ends(stage: Make) -> None:
     """Consul itself frees a dead run's lock, between one and two leases after its end; a living one's never."""
     made = stage("consul", text=GATED)
@@ -51,18 +43,6 @@ def test_a_session_that_is_renewed_outlives_its_ttl_and_one_that_is_not_ends(sta
     plain = made.terraform(*APPLY)
 
     assert (first, plain.code) == (still, 0), str(plain)
-
-
-def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
-    made = stage("consul", text=COUNTED)
-
-    ours, plain = work_beside_each_other(made, SECONDS or 6)
-
-    assert "OVERLAP" not in (made.path / "log").read_text()
-    assert ours and {each.code for each in ours} == {0}, "\n".join(map(str, ours))
-    assert plain and {each.code for each in plain} == {0}, "\n".join(map(str, plain))
-    assert (made.state() or {})["serial"] >= len(ours) + len(plain)
-    assert made.leftovers() == []
 
 
 def test_in_another_workspace_a_run_holds_terraforms_own_lock(stage: Make) -> None:

@@ -9,9 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.e2e.conftest import GATED, Stage
-from tests.e2e.native import APPLY, QUICK_BEATS, generation, work_beside_each_other
+from tests.e2e.native import APPLY, QUICK_BEATS, generation
 from tests.e2e.running import running
-from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
 from tests.support.eventually import eventually
 
@@ -39,21 +38,6 @@ def test_a_workspace_that_terraform_would_create_under_our_lock_is_there_first(s
 
     assert (first.code, selected.code, second.code) == (0, 0, 0), f"{first}{selected}{second}"
     assert made.resources("new") == made.resources("newer") == ["terraform_data.a", "terraform_data.b"]
-    assert made.leftovers() == []
-
-
-def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
-    made = stage("gcs", text=COUNTED)
-
-    ours, plain = work_beside_each_other(made, 6)
-
-    # Terraform gives up at once if the lock that refused it is gone when it looks whose that was: so it does beside
-    # others of its own kind.
-    done = [each for each in plain if GONE_MEANWHILE not in each.err]
-    assert "OVERLAP" not in (made.path / "log").read_text()
-    assert ours and all(each.code == 0 for each in ours), "\n".join(map(str, ours))
-    assert all(each.code == 0 for each in done), "\n".join(map(str, done))
-    assert (made.state() or {})["serial"] >= len(ours) + len(done)
     assert made.leftovers() == []
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,8 +20,6 @@ from tests.support.eventually import eventually
 from tests.support.hcp_server import Hcp, Workspace, hcp_serving
 
 pytestmark = pytest.mark.e2e
-
-long = pytest.mark.skipif(not os.environ.get("TFGUARD_HTTP_SECONDS"), reason="it takes long: see make soak")
 
 
 @pytest.fixture
@@ -64,7 +61,7 @@ def state_of(workspace: Workspace) -> dict[str, object]:
     return found
 
 
-@pytest.mark.parametrize("kind", ["cloud", pytest.param("remote", marks=long)])
+@pytest.mark.parametrize("kind", ["cloud", pytest.param("remote", marks=pytest.mark.long)])
 def test_terraforms_commands_run_under_our_lock_from_the_first_run_on(
     made: Callable[..., tuple[Stage, Workspace]], kind: str
 ) -> None:
@@ -152,7 +149,7 @@ def test_an_operator_sees_holds_and_examines_it(made: Callable[..., tuple[Stage,
     assert workspace.locked_by == ""
 
 
-@long
+@pytest.mark.long
 def test_the_late_write_of_a_superseded_run_is_taken_while_the_next_one_holds_the_lock(
     made: Callable[..., tuple[Stage, Workspace]],
 ) -> None:

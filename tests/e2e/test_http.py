@@ -1,15 +1,13 @@
 """
 A real Terraform on servers of its http backend: GitLab's, one that looks at the IDs of locks, and one that does not.
 
-What GitLab has in common with other backends is in `test_native`. Short here; `TFGUARD_HTTP_SECONDS=120` is the long
-form.
+What GitLab has in common with other backends is in `test_native`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import signal
 import ssl
 import sys
@@ -21,10 +19,9 @@ import pytest
 
 from tests.conftest import States
 from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
-from tests.e2e.native import APPLY, QUICK_BEATS, work_beside_each_other
+from tests.e2e.native import APPLY, QUICK_BEATS
 from tests.e2e.operated import kill_all_of
 from tests.e2e.running import running
-from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
 from tests.support import trees
 from tests.support.authority import Authority
@@ -37,8 +34,6 @@ pytestmark = pytest.mark.e2e
 Make = Callable[..., Stage]
 #: Somebody with an access token, which lists a project's states.
 PERSON = {"TF_HTTP_USERNAME": "ana", "TF_HTTP_PASSWORD": ACCESS_TOKEN}
-#: How long several work beside each other, where that is to be long.
-SECONDS = float(os.environ.get("TFGUARD_HTTP_SECONDS", "0"))
 
 
 def given_by_environment(made: Stage) -> Mapping[str, str]:
@@ -56,19 +51,6 @@ def with_store(made: Stage, request: pytest.FixtureRequest) -> str:
     text = f"version: 1\ndefaults:\n  lock:\n    store: gs://{bucket}/locks?endpoint={gcs.endpoint}\n"
     (made.path / "tfguard.yml").write_text(text)
     return bucket
-
-
-def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
-    made = stage("gitlab", text=COUNTED)
-
-    ours, plain = work_beside_each_other(made, SECONDS or 3)
-
-    assert "OVERLAP" not in (made.path / "log").read_text()
-    assert ours and {each.code for each in ours} == {0}, "\n".join(map(str, ours))
-    assert plain and {each.code for each in plain} == {0}, "\n".join(map(str, plain))
-    assert (made.state() or {})["serial"] >= len(ours) + len(plain)
-    assert made.leftovers() == []
-    assert len(made.states.serials(f"{made.key}-tfguard")) == len(made.states.serials(f"{made.key}-tfguard-queue")) == 1
 
 
 def test_an_address_from_the_environment_needs_no_data_directory_of_ours_nor_another_plan(stage: Make) -> None:
@@ -129,7 +111,7 @@ def test_a_run_that_was_frozen_and_superseded_is_refused_when_it_goes_on(stage: 
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SECONDS, reason="a lease and more is waited for: see make soak")
+@pytest.mark.long
 def test_after_its_job_a_token_can_release_nothing_and_the_next_job_takes_over(stage: Make, job_states: States) -> None:
     made = stage("gitlab", text=GATED, is_initialised=False)
     made.states, made.key = job_states, job_states.gitlab()

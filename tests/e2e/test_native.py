@@ -7,22 +7,28 @@ A real Terraform on the backends whose own lock we hold beyond AWS: what is the 
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 
-from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
+from tests.e2e.conftest import GATED, SHORT_LEASE, Result, Stage
 from tests.e2e.native import APPLY, QUICK_BEATS, generation, inner_id
 from tests.e2e.operated import kill_all_of
 from tests.e2e.runners import cancel_on_github
 from tests.e2e.running import running
+from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
-from tests.support.eventually import eventually
+from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
 
 Make = Callable[..., Stage]
+#: How long several work beside each other.
+SECONDS = float(os.environ.get("TFGUARD_BESIDE_SECONDS", "3"))
 
 
 @dataclass(frozen=True)
@@ -38,18 +44,31 @@ class Native:
     shown: Callable[[Stage], str]
     forget_state: Callable[[Stage], object] = lambda _: None
     is_gitlab: bool = False
+    #: What a plain Terraform says that came at the wrong moment, also beside another of its kind. It ran nothing.
+    unlucky: str = ""
 
 
 CONSUL = Native("consul", lambda made: made.locks()[0]["ID"] if made.consul.holder(made.key) else "")
-GCS = Native("gcs", generation, lambda made: made.gcs.delete(made.bucket, f"{made.key}/default.tfstate"))
+GCS = Native(
+    "gcs",
+    generation,
+    lambda made: made.gcs.delete(made.bucket, f"{made.key}/default.tfstate"),
+    unlucky="storage: object doesn't exist",  # The lock that refused it is gone when it looks whose that was.
+)
 KUBERNETES = Native(
     "kubernetes",
     lambda made: made.locks()[0]["ID"] if made.locks() else "",
     lambda made: made.kubernetes.delete("secrets", made.bucket, f"tfstate-default-{made.key}"),
+    unlucky="the object has been modified",  # It read a free Lease just before we took that.
 )
 GITLAB = Native("gitlab", lambda made: made.states.lock_of(made.key), is_gitlab=True)
 #: There Terraform locks by itself, with our record beside it: `shown` is the ID of Terraform's own lock.
-AZURE = Native("azurerm", inner_id, lambda made: made.azure.delete(made.bucket, made.key))
+AZURE = Native(
+    "azurerm",
+    inner_id,
+    lambda made: made.azure.delete(made.bucket, made.key),
+    unlucky="Error acquiring the state lock",
+)
 PG = Native("pg", lambda made: "".join(lock["ID"] for lock in made.locks()))
 each = pytest.mark.parametrize("native", [CONSUL, GCS, GITLAB, KUBERNETES, AZURE, PG], ids=lambda native: native.kind)
 #: Where a lock says who holds it, also a plain Terraform's.
@@ -200,3 +219,38 @@ def test_a_cancel_on_github_leaves_a_whole_state_and_no_lock(stage: Make, native
     assert made.log_lines() == ["begin"]
     assert made.resources() == ["terraform_data.work"], "it was asked once, and had its time"
     assert made.terraform("plan", "-input=false").code == 0
+
+
+@pytest.mark.slow
+@each
+def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make, native: Native) -> None:
+    made = stage(native.kind, text=COUNTED)
+    until = time.monotonic() + SECONDS
+    ours: list[Result] = []
+    plain: list[Result] = []
+
+    def work(ended: list[Result], apply: Callable[[], Result]) -> None:
+        while time.monotonic() < until:
+            ended.append(apply())
+
+    clients = [
+        threading.Thread(target=work, args=(ours, lambda: made.tfguard(*APPLY))),
+        threading.Thread(target=work, args=(ours, lambda: made.tfguard(*APPLY))),
+        threading.Thread(target=work, args=(plain, lambda: made.terraform(*APPLY, "-lock-timeout=10m"))),
+    ]
+    for client in clients:
+        client.start()
+    for client in clients:
+        client.join(SECONDS + patience(60))
+    ran = [result for result in plain if not (native.unlucky and native.unlucky in result.err)]
+    serial = (made.state() or {})["serial"]
+    told = f"{len(ours)} applies by tfguard, {len(plain)} plain, {len(plain) - len(ran)} of them unlucky"
+    print(f"figures: beside: {SECONDS:.0f} s on {native.kind}: {told}; serial {serial}; no overlap")
+
+    assert "OVERLAP" not in (made.path / "log").read_text()
+    assert ours and {result.code for result in ours} == {0}, "\n".join(map(str, ours))
+    assert {result.code for result in ran} <= {0}, "\n".join(map(str, ran))
+    assert serial >= len(ours) + len(ran)
+    assert made.leftovers() == []
+    if native.is_gitlab:  # Of each record of ours one version is kept.
+        assert {len(made.states.serials(f"{made.key}-tfguard{end}")) for end in ("", "-queue")} == {1}

@@ -13,10 +13,9 @@ import pytest
 
 from tests.conftest import Postgres
 from tests.e2e.conftest import GATED, Stage
-from tests.e2e.native import APPLY, QUICK_BEATS, work_beside_each_other
+from tests.e2e.native import APPLY, QUICK_BEATS
 from tests.e2e.operated import keeper_of, kill_keeper_of
 from tests.e2e.running import running
-from tests.e2e.test_chaos import WORK as COUNTED
 from tests.e2e.test_commands import STILL
 from tests.support import emulators
 from tests.support.authority import Authority
@@ -76,17 +75,6 @@ def test_a_workspace_that_terraform_would_create_under_our_lock_is_there_first(s
 
     assert (first.code, selected.code, second.code) == (0, 0, 0), f"{first}{selected}{second}"
     assert made.resources("new") == made.resources("newer") == ["terraform_data.a", "terraform_data.b"]
-    assert made.leftovers() == []
-
-
-def test_two_of_us_and_a_plain_terraform_never_overlap(stage: Make) -> None:
-    made = stage("pg", text=COUNTED)
-
-    ours, plain = work_beside_each_other(made, 6)
-
-    assert "OVERLAP" not in (made.path / "log").read_text()
-    assert ours and all(each.code == 0 for each in ours), "\n".join(map(str, ours))
-    assert all(each.code == 0 for each in plain), "\n".join(map(str, plain))
     assert made.leftovers() == []
 
 

@@ -4,11 +4,11 @@ The long forms of what `make test` runs briefly: `python -m tests.soak --minutes
 Half of the time a run is held with credentials that expire, while the simulation plays beside it; then, one after
 another, the locking set, torture (our processes stopped, continued and killed while a rival waits to write), applies
 in directories that are edited meanwhile, `kill -9` at random instants, cancels while a program starts, plain Terraforms
-among tfguards, without and with faults of the store, twenty runs at once on each backend, two and a plain one on
-Consul, the properties with many more examples, every single fault, commands beside plain Terraform's in all kinds of
-surroundings, and what was written down of Terraform and OpenTofu, of whom and where they ask, asked again. Each part's
-figures stand in the closing summary; the end of what a failed part has printed is above it. Exit status: how many
-failed.
+among tfguards, without and with faults of the store, twenty runs at once on each backend, two and a plain one on each
+other backend, the properties with many more examples, every single fault, what `make test` leaves to `make long`,
+commands beside plain Terraform's in all kinds of surroundings, and what was written down of Terraform and OpenTofu, of
+whom and where they ask, asked again. Each part's figures stand in the closing summary; the end of what a failed part
+has printed is above it. Exit status: how many failed.
 """
 
 from __future__ import annotations
@@ -106,9 +106,8 @@ def one_after_another(minutes: float) -> list[Part]:
             TFGUARD_TEST_ASK="terraform",
         ),
         pytest_part("failures", "tests/faults", f"--ignore={MIXED_FAULTS}", **failures),
-        pytest_part("consul", "tests/e2e/test_consul.py", TFGUARD_CONSUL_SECONDS="120"),
-        pytest_part("http", "tests/e2e/test_http.py", TFGUARD_HTTP_SECONDS="120"),
-        pytest_part("hcp", "tests/e2e/test_hcp.py", TFGUARD_HTTP_SECONDS="120"),
+        pytest_part("beside", "tests/e2e/test_native.py", "-k", "never_overlap", TFGUARD_BESIDE_SECONDS="120"),
+        pytest_part("long", "tests", "-m", "long"),
         Part("as whom (Terraform)", ["tests.backends.aws.whom"], {}),
         Part("as whom (OpenTofu)", ["tests.backends.aws.whom", "--tofu"], {}),
     ]
