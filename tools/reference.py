@@ -17,8 +17,9 @@ import click
 import yaml
 from msgspec import inspect
 
-from tfguard.cli import own_commands
+from tfguard.cli import helping, own_commands
 from tfguard.config.keys import Key, PipelineKeys, type_of
+from tfguard.errors import TfguardError
 from tools.own_commands import each
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -124,6 +125,27 @@ def _option(what: str, says: str) -> list[str]:
         if choice
         else [_code(what), says]
     )
+
+
+def _variables() -> str:
+    return _table(["variable", "meaning"], [[_code(name), says] for name, says in helping.environment().items()])
+
+
+def _exit_codes() -> str:
+    outcomes: dict[str, list[str]] = {}
+    for kind in _kinds(TfguardError):
+        outcomes.setdefault(str(kind.exit_code), []).append(kind.outcome.value)
+    rows = [
+        [code, says, ", ".join(map(_code, dict.fromkeys(outcomes.get(code, []))))]
+        for code, says in helping.EXIT_CODES.items()
+    ]
+    return _table(["code", "meaning", "outcome"], rows)
+
+
+def _kinds(kind: type[TfguardError]) -> Iterator[type[TfguardError]]:
+    yield kind
+    for child in kind.__subclasses__():
+        yield from _kinds(child)
 
 
 # --- configuration --------------------------------------------------------------------------------------------------
@@ -240,6 +262,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "inputs": _inputs,
     "outputs": _outputs,
     "gitlab-variables": _template,
+    "variables": _variables,
+    "exit-codes": _exit_codes,
 }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
 import pytest
 
-from tests.support.pages import pages
+from tests.support.pages import page, pages
 from tfguard.config.file import inspect
 from tools import reference
 
@@ -36,3 +37,15 @@ def test_the_example_of_a_key_is_taken(tmp_path: Path, path: str) -> None:
     file.write_text(f"version: 1\npipelines:\n  prod: {{ {value} }}\n", encoding="utf-8")
 
     assert inspect(file, {})[1] == []
+
+
+#: Of the program itself, which nobody is to set or to read; or the inputs of the action on their way.
+INTERNAL = r"TFGUARD_(INPUT|TEST|PINNED|BEFORE)_|TFGUARD_(COMPLETE|SENTINEL|OIDC_TOKEN)\b"
+
+
+def test_every_variable_of_ours_is_in_the_reference() -> None:
+    sources = [*(reference.ROOT / "tfguard").rglob("*.py"), *(reference.ROOT / "action").rglob("*.py")]
+    found = {name for each in sources for name in re.findall(r"\bTFGUARD_[A-Z_]+\b", each.read_text(encoding="utf-8"))}
+    told = set(re.findall(r"\bTFGUARD_[A-Z_]+\b", page("reference/environment")))
+
+    assert {name for name in found if not re.match(INTERNAL, name) and not name.endswith("_")} <= told
