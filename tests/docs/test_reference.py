@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import inspect as inspect_source
 import re
 from collections import Counter
 from pathlib import Path
@@ -9,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.pages import page, pages
+from tfguard.commands import lock_facts
 from tfguard.config.file import inspect
+from tfguard.findings import Finding
 from tools import reference
 
 
@@ -49,3 +53,20 @@ def test_every_variable_of_ours_is_in_the_reference() -> None:
     told = set(re.findall(r"\bTFGUARD_[A-Z_]+\b", page("reference/environment")))
 
     assert {name for name in found if not re.match(INTERNAL, name) and not name.endswith("_")} <= told
+
+
+@pytest.mark.parametrize("name", ["facts_of", "_lock_facts", "_ticket_facts", "run_facts"])
+def test_each_key_of_the_json_is_in_the_reference(name: str) -> None:
+    tree = ast.parse(inspect_source.getsource(getattr(lock_facts, name)))
+    made = next(node.value for node in ast.walk(tree) if isinstance(node, ast.Return))
+    assert isinstance(made, ast.Dict)
+    keys = {str(key.value) for key in made.keys if isinstance(key, ast.Constant)}
+    table = page("reference/outputs").partition(f"<!-- keys: {name} -->")[2].strip().partition("\n\n")[0]
+
+    assert set(re.findall(r"`(\w+)`", " ".join(row.split("|")[1] for row in table.splitlines()))) == keys
+
+
+def test_each_key_of_a_finding_is_in_the_reference() -> None:
+    section = page("reference/outputs").partition("doctor --json")[2].partition("## ")[0]
+
+    assert re.findall(r"^\| `(\w+)`", section, re.MULTILINE) == list(Finding.__struct_fields__)
