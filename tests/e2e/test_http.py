@@ -118,7 +118,9 @@ def test_after_its_job_a_token_can_release_nothing_and_the_next_job_takes_over(s
     made.write(GATED)
     made.init()
 
-    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE=SHORT_LEASE)) as ours:
+    # Where no heartbeat lands for a while before Terraform ends, it is frozen, and nobody brings its token back.
+    limits = {"TFGUARD_LOCK_LEASE": SHORT_LEASE, "TFGUARD_LOCK_FREEZE_TIMEOUT": "10s"}
+    with running(made.start_tfguard(*APPLY, **limits)) as ours:
         ours.wait_for_work(made)
         job_states.ask("POST", f"{job_states.endpoint}/end-of-job", b"")
         made.open_gate()
