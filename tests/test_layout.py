@@ -342,6 +342,23 @@ def test_json_is_written_in_one_place_that_knows_what_to_do_with_bytes_that_are_
 
 
 @each_module
+def test_how_a_class_is_read_is_asked_of_msgspec_in_one_place(module):
+    """Two threads that ask for the first time at once are a crash of the interpreter: see `wire`."""
+    asked = [
+        node.lineno
+        for node in ast.walk(tree_of(module))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).startswith("msgspec.")
+        and (
+            ast.unparse(node.func).endswith((".Decoder", ".convert"))
+            or any(keyword.arg == "type" and "Any]" not in ast.unparse(keyword.value) for keyword in node.keywords)
+        )
+    ]
+
+    assert module == "wire" or not asked, asked
+
+
+@each_module
 def test_a_pipelines_environment_is_put_into_the_process_in_one_place(module):
     written = [
         node.lineno

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from typing import Union
 
 import msgspec
@@ -104,3 +106,35 @@ def test_bytes_come_back_and_can_always_be_shown(data: bytes) -> None:
 )
 def test_each_byte_that_is_no_text_is_shown_as_terraform_shows_it(data: bytes, shown: str) -> None:
     assert printable(os.fsdecode(data)) == shown
+
+
+#: Classes of which nobody has asked yet, each asked of by many threads at once.
+MANY_AT_ONCE = """
+from __future__ import annotations
+import sys, threading, msgspec
+from tfguard.wire import parse
+
+sys.setswitchinterval(1e-6)
+
+# The outer one is half known while the inner one is looked at.
+TEXT = "class Inner(msgspec.Struct):" + "".join(f"\\n    a{n}: list[dict[str, int]] = []" for n in range(30))
+TEXT += "\\nclass Outer(msgspec.Struct):\\n    inner: Inner | None = None\\n    last: int = 0"
+for _ in range(100):
+    exec(TEXT)
+    together = threading.Barrier(8)
+
+    def ask():
+        together.wait()
+        parse(b'{"last":1}', Outer)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for each in threads: each.start()
+    for each in threads: each.join()
+"""
+
+
+def test_threads_that_read_a_class_for_the_first_time_at_once_crash_nothing() -> None:
+    """They crash msgspec."""
+    ended = subprocess.run([sys.executable, "-c", MANY_AT_ONCE], capture_output=True, text=True)
+
+    assert ended.returncode == 0, ended.stderr

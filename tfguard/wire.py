@@ -5,11 +5,16 @@ Names of files, arguments and variables are bytes, and need not be UTF-8. Python
 for which JSON has no place. Among ourselves every byte arrives (`pack`, `unpack`): between our processes, and in files
 that only we read. What others read (stores, reports, platforms) has U+FFFD in its place (`publish`), as Terraform has.
 What others have written is a `Stranger`.
+
+msgspec finds out how a class is read when it is first asked, and another thread that asks meanwhile is given half of
+that, and crashes. So nobody asks it elsewhere: here one thread at a time does (`parse`, `convert`, `decoder`).
 """
 
 from __future__ import annotations
 
+import functools
 import re
+import threading
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar
 
@@ -25,6 +30,29 @@ _HIDDEN = re.compile("\x00([0-9a-f]{4})")
 _NUL = b"\\u0000"
 #: The longest text of a stranger's record that is kept: a path of Linux's.
 _LONGEST = 4096
+_asking = threading.Lock()
+
+
+def decoder(kind: Any, float_hook: Callable[[str], Any] | None = None) -> msgspec.json.Decoder[Any]:
+    """Return what reads JSON as values of this class, or union of classes."""
+    with _asking:
+        return msgspec.json.Decoder(kind, float_hook=float_hook)
+
+
+_decoder = functools.cache(decoder)
+
+
+def parse(content: bytes | str, kind: type[Value]) -> Value:
+    """Return the value of this class that JSON says. Raises msgspec.DecodeError where it is something else."""
+    key: Any = kind
+    value: Value = _decoder(key).decode(content)
+    return value
+
+
+def convert(value: object, kind: Any, *, str_keys: bool = False) -> Any:
+    """Return what has been read from JSON as a value of this class. Raises msgspec.ValidationError if it is none."""
+    _decoder(kind)
+    return msgspec.convert(value, kind, str_keys=str_keys)
 
 
 def pack(value: object) -> bytes:
@@ -41,13 +69,13 @@ class Unpacker:
 
     def __init__(self, kind: Any) -> None:
         self._kind = kind
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+        self._decoder = decoder(kind)
 
     def unpack(self, line: bytes) -> Any:
         """Return what was packed. Raises msgspec.DecodeError where it is something else."""
         if _NUL not in line:
             return self._decoder.decode(line)
-        return msgspec.convert(_each_text(msgspec.json.decode(line), _show), self._kind, str_keys=True)
+        return convert(_each_text(msgspec.json.decode(line), _show), self._kind, str_keys=True)
 
 
 def unpack(line: bytes, kind: type[Value]) -> Value:

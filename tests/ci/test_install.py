@@ -127,7 +127,7 @@ def test_a_cancel_during_the_install_leaves_nothing_half_made_and_nothing_to_set
     job: Callable[..., Job], tmp_path: Path, uv: Callable[..., str], signals: Sequence[int], launcher: Sequence[str]
 ) -> None:
     began, tools = tmp_path / "began", tmp_path / "empty-tools"
-    made = job({"command": "apply"}, PATH=uv(f"touch {began}; exec sleep 60"), UV_OFFLINE="1")
+    made = job({"command": "apply"}, PATH=uv(f"touch {began}; exec sleep 60"), UV_FIND_LINKS=str(tmp_path))
     made.tools, made.launcher = tools, launcher
     step = made.start("run")
     eventually(began.exists, what="the install to begin")

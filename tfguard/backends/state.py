@@ -14,6 +14,7 @@ import msgspec
 from tfguard.backends.spec import LockSpec, Probe
 from tfguard.backends.target import Target
 from tfguard.errors import StoreUnavailable, TfguardError
+from tfguard.wire import parse
 
 _MAX_STATE_BYTES = 512 * 1024 * 1024
 
@@ -77,7 +78,7 @@ def read_facts(target: Target) -> StateFacts | None:
         return None
     body = target.state.read(_MAX_STATE_BYTES)
     try:
-        found = msgspec.json.decode(body or b"", type=_State)
+        found = parse(body or b"", _State)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
     md5 = hashlib.md5(body or b"", usedforsecurity=False).hexdigest()

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import msgspec
 
 from tfguard.ci.identity import find_provider
+from tfguard.wire import parse
 
 #: An event is at most 25 MiB (a webhook's limit); those of pull requests are a few KiB.
 _MAX_EVENT_BYTES = 1024 * 1024
@@ -74,7 +75,7 @@ def _github_head(environ: Mapping[str, str]) -> str:
     try:
         descriptor = os.open(environ.get("GITHUB_EVENT_PATH", ""), os.O_RDONLY | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
-            event = msgspec.json.decode(file.read(_MAX_EVENT_BYTES), type=_Event)
+            event = parse(file.read(_MAX_EVENT_BYTES), _Event)
     except (OSError, ValueError, msgspec.DecodeError, RecursionError):
         return ""
     return event.pull_request.head.sha if event.pull_request is not None else ""

@@ -14,6 +14,7 @@ from typing import Literal
 import msgspec
 
 from tfguard import redaction
+from tfguard.wire import parse
 
 #: Asks for a comment; our action and our template set it.
 SWITCH = "TFGUARD_COMMENT"
@@ -112,7 +113,7 @@ def _on_github(environ: Mapping[str, str]) -> Discussion | None:
 def _event(path: str) -> _Event:
     try:
         with open(path, "rb") as file:
-            return msgspec.json.decode(file.read(_MAX_EVENT_BYTES), type=_Event)
+            return parse(file.read(_MAX_EVENT_BYTES), _Event)
     except (OSError, ValueError, msgspec.DecodeError, RecursionError):
         return _Event()
 

@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 
 from tfguard.lock.store import MAX_COUNT, Count, Holder, QueueRecord
-from tfguard.wire import Stranger, publish
+from tfguard.wire import Stranger, parse, publish
 
 #: How many runs are kept, small enough for one DynamoDB item together with the line.
 KEPT_RUNS = 20
@@ -207,7 +207,7 @@ def decode(text: str) -> QueueState:
     if len(text.encode("utf-8", "surrogatepass")) > 2 * MAX_BYTES:
         return QueueState()
     try:
-        state = msgspec.json.decode(text, type=QueueState)
+        state = parse(text, QueueState)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         state = _salvaged(text)
     unique = {ticket.id: ticket for ticket in reversed(state.tickets)}
@@ -219,7 +219,7 @@ def decode(text: str) -> QueueState:
 def _salvaged(text: str) -> QueueState:
     """What can be read of it."""
     try:
-        parts = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        parts = parse(text, dict[str, msgspec.Raw])
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return QueueState()
     return QueueState(
@@ -241,7 +241,7 @@ def _count(parts: dict[str, msgspec.Raw], name: str) -> int:
 
 def _part(parts: dict[str, msgspec.Raw], name: str, kind: Any, default: Any) -> Any:
     try:
-        return msgspec.json.decode(parts[name], type=kind)
+        return parse(parts[name], kind)
     except (KeyError, msgspec.DecodeError, UnicodeError, RecursionError):
         return default
 
@@ -273,7 +273,7 @@ def encode_record(record: QueueRecord) -> bytes:
 def decode_record(content: bytes, version: str = "") -> QueueRecord:
     """Read what is stored. What is not ours becomes a record all the same, so that it can be replaced."""
     try:
-        body = msgspec.json.decode(content, type=_Body)
+        body = parse(content, _Body)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return QueueRecord(text=content.decode("utf-8", "replace"), version=version)
     return QueueRecord(text=body.queue, revision=body.revision, version=version)

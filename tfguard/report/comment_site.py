@@ -21,7 +21,7 @@ from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.transport import Request, Response, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.ci.discussion import Discussion
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 _CONNECT_SECONDS = 3.0
 _READ_SECONDS = 5.0
@@ -125,7 +125,7 @@ class _Api:
     def read(self, path: str, kind: type[_T]) -> _T:
         """Read something. Raises SiteRefused where it is none."""
         try:
-            return msgspec.json.decode(self.ask("GET", path), type=kind)
+            return parse(self.ask("GET", path), kind)
         except (msgspec.DecodeError, RecursionError) as error:
             raise SiteRefused(200) from error
 

@@ -30,6 +30,7 @@ from tfguard.terraform.command_line import Invocation
 from tfguard.terraform.fingerprint import Fingerprint, read_fingerprint
 from tfguard.terraform.plan_file import read_lineage
 from tfguard.text import printable
+from tfguard.wire import parse
 
 _CHANGES = 2
 _MAX_REPORT_BYTES = 64 * 1024 * 1024
@@ -58,7 +59,7 @@ def read_expectation(given: str) -> Expected:
         raise UsageError(f"--expect {shown} is neither a plan's fingerprint (p1-…) nor its report (.json).", _EXAMPLE)
     try:
         with open(given, "rb") as file:
-            report = msgspec.json.decode(file.read(_MAX_REPORT_BYTES), type=Expected)
+            report = parse(file.read(_MAX_REPORT_BYTES), Expected)
     except OSError as error:
         raise UsageError(f"--expect {shown} cannot be read: {error.strerror}.", _EXAMPLE) from error
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:

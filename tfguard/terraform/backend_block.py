@@ -21,6 +21,7 @@ import msgspec
 from tfguard import hcl
 from tfguard.errors import ConfigError
 from tfguard.text import printable
+from tfguard.wire import parse
 
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))|(\$\$\{|%%\{)", re.DOTALL)
 _NAMED = {"n": "\n", "r": "\r", "t": "\t"}
@@ -71,7 +72,7 @@ def read_backend_file(path: str) -> Declared:
     try:
         text = _text_of_file(Path(path))
         if path.endswith(".json"):
-            return Declared("", msgspec.json.decode(text, type=dict[str, Any]))
+            return Declared("", parse(text, dict[str, Any]))
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"backend_config: {printable(path, 60)} cannot be read.\nCheck the path.") from error
     return Declared("", *_body(list(hcl.tokens(text.removeprefix(BOM)))))
@@ -98,7 +99,7 @@ def read_assignment(text: str) -> Declared:
 
 def _in_json(text: str) -> Declared | None:
     try:
-        content = msgspec.json.decode(text, type=dict[str, Any])
+        content = parse(text, dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return None  # Terraform will say what is wrong with its own files.
     for settings in blocks_of(content.get("terraform")):

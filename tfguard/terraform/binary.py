@@ -23,7 +23,7 @@ import msgspec
 
 from tfguard import files, programs
 from tfguard.errors import NAMED, ConfigError, ProgramNotExecutable, ProgramNotFound
-from tfguard.wire import pack, unpack
+from tfguard.wire import pack, parse, unpack
 
 Kind = Literal["terraform", "tofu"]
 
@@ -249,7 +249,7 @@ def _ask_version(binary: Binary, environ: Mapping[str, str], directory: Path | N
             timeout=_VERSION_TIMEOUT_SECONDS,
             check=True,
         )
-        answer = msgspec.json.decode(done.stdout, type=dict[str, object])
+        answer = parse(done.stdout, dict[str, object])
     except (OSError, ValueError, subprocess.SubprocessError, msgspec.DecodeError):
         return ""
     match = _VERSION.match(str(answer.get("terraform_version", "")))

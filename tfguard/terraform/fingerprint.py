@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from tfguard.wire import canonical
+from tfguard.wire import canonical, decoder
 
 #: What a fingerprint looks like. The number changes with what goes into it.
 PATTERN = re.compile(r"p1-[0-9a-f]{40}")
@@ -91,9 +91,9 @@ def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
     `lineage`: of the state that it was planned on, empty where there is none.
     """
     # A number stays as it was written: half of its digits are another number.
-    decoder = msgspec.json.Decoder(_Plan, float_hook=lambda number: ("number", number))
+    reader = decoder(_Plan, float_hook=lambda number: ("number", number))
     try:
-        parts = dict(_parts(decoder.decode(text), hides=not lineage))
+        parts = dict(_parts(reader.decode(text), hides=not lineage))
     except (msgspec.MsgspecError, RecursionError, UnicodeError, LookupError, AttributeError, TypeError):
         return None
     key = b"tfguard plan " + lineage.encode()

@@ -12,6 +12,7 @@ import msgspec
 from tfguard import hcl
 from tfguard.terraform.backend_block import blocks_of
 from tfguard.terraform.workdir import WorkingDirectory
+from tfguard.wire import parse
 
 #: A module may not be its own, so there is an end; a hostile checkout may see to it that it is far.
 _MAX_FOLDERS = 1000
@@ -54,7 +55,7 @@ def _in_hcl(text: str) -> Iterator[str]:
 
 def _in_json(text: str) -> Iterator[str]:
     try:
-        content = msgspec.json.decode(text, type=dict[str, Any])
+        content = parse(text, dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return
     for modules in blocks_of(content.get("module")):

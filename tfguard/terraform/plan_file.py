@@ -19,6 +19,7 @@ import msgspec
 
 from tfguard.backends.target import PlannedBackend
 from tfguard.clock import parse_created
+from tfguard.wire import parse
 
 _MAX_FILE_BYTES = 512 * 1024 * 1024
 _MAX_PLAN_BYTES = 512 * 1024 * 1024
@@ -78,7 +79,7 @@ def read_lineage(path: Path) -> str:
     """The lineage of the state that the plan at `path` was made on; empty where that was none, or it does not say."""
     try:
         with path.open("rb") as file:
-            state = msgspec.json.decode(_read_member(file, _STATE), type=_State)
+            state = parse(_read_member(file, _STATE), _State)
     except (_Malformed, OSError, msgspec.DecodeError, UnicodeError, RecursionError):
         return ""
     return state.lineage

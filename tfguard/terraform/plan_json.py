@@ -14,6 +14,8 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from tfguard.wire import parse
+
 #: Terraform's actions → (add, change, destroy), as its own closing line counts them.
 _COUNTED: dict[tuple[str, ...], tuple[int, int, int]] = {
     ("create",): (1, 0, 0),
@@ -99,7 +101,7 @@ def read_changes(text: bytes, *, status: int = 0, is_refresh_only: bool = False)
     that is too old to say so is judged by what it would do.
     """
     try:
-        plan = msgspec.json.decode(text, type=_Plan)
+        plan = parse(text, _Plan)
     except (msgspec.DecodeError, RecursionError):
         return None
     rows = list(_rows(plan.resource_changes))
@@ -166,7 +168,7 @@ def read_messages(lines: Iterable[str], name: str, kind: type[Message]) -> Itera
         if f'"{name}"' not in line:
             continue
         try:
-            message = msgspec.json.decode(line, type=kind)
+            message = parse(line, kind)
         except (msgspec.DecodeError, RecursionError, UnicodeError):
             continue
         if message.type == name:

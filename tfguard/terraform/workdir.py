@@ -22,6 +22,7 @@ from tfguard.errors import NAMED, ConfigError, TfguardCommand
 from tfguard.files import absolute
 from tfguard.terraform.backend_block import BOM, blocks_of
 from tfguard.text import printable
+from tfguard.wire import parse
 
 _MAX_CACHE_BYTES = 4 * 1024 * 1024
 _MAX_SOURCE_BYTES = 4 * 1024 * 1024
@@ -205,7 +206,7 @@ def _shown(path: Path) -> str:
 
 def _parse_cache(text: str, path: Path) -> BackendCache | None:
     try:
-        content = msgspec.json.decode(text, type=dict[str, Any])
+        content = parse(text, dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         raise ConfigError(f"{_shown(path)} is not readable as JSON.", _REMOVE, about=NAMED) from error
     version = content.get("version")
@@ -265,7 +266,7 @@ def _needs_init(labels: list[str]) -> bool:
 
 def _scan_json(text: str) -> Iterator[_Block]:
     try:
-        content = msgspec.json.decode(text, type=dict[str, Any])
+        content = parse(text, dict[str, Any])
     except (msgspec.DecodeError, RecursionError, UnicodeError):
         return
     for settings in blocks_of(content.get("terraform")):

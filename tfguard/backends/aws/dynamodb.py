@@ -17,7 +17,7 @@ from tfguard.backends.aws.credentials import AwsStore, Credentials
 from tfguard.lock import lockinfo
 from tfguard.lock.names import DIGEST_SUFFIX, QUEUE_SUFFIX
 from tfguard.lock.store import Lease, LockRecord, QueueRecord
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -143,7 +143,7 @@ def _record(item: Mapping[str, Any]) -> LockRecord:
 def _lease(item: Mapping[str, Any]) -> Lease | None:
     """Read our lease; None where it is not whole, so that the lock can never be taken for expired."""
     try:
-        lease = msgspec.json.decode(item[LEASE]["S"], type=Lease)
+        lease = parse(item[LEASE]["S"], Lease)
         return lease if item[BEAT]["N"] == str(lease.beat) else None
     except (KeyError, TypeError, msgspec.DecodeError, RecursionError):
         return None

@@ -15,6 +15,7 @@ import msgspec
 
 from tfguard.backends.aws.answers import AwsError, NotAws
 from tfguard.backends.net.transport import Response
+from tfguard.wire import parse
 
 OPERATIONS = {"get_item": "GetItem", "put_item": "PutItem", "delete_item": "DeleteItem"}
 #: An item has 400 KB at most, and escapes make six letters of one.
@@ -84,6 +85,6 @@ def _prove(response: Response, *, is_aws: bool) -> None:
 
 def _decoded(response: Response, kind: type[Any]) -> Any:
     try:
-        return msgspec.json.decode(response.body, type=kind)
+        return parse(response.body, kind)
     except (ValueError, RecursionError) as error:
         raise NotAws("it is not what was asked for") from error

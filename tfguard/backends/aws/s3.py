@@ -22,7 +22,7 @@ from tfguard.errors import Conflict, StoreMisconfigured
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX, beside_lock, probe_suffix
 from tfguard.lock.store import Lease, LockRecord, QueueRecord
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.spec import S3Object, WorkspaceProbe
@@ -221,6 +221,6 @@ def _split(body: str) -> tuple[str, Lease | None]:
     """Return LockInfo and lease; the whole body and None where the lease is not there, or not ours to the letter."""
     text, ours = lockinfo.taken_apart(body)
     try:
-        return text, msgspec.json.decode(ours, type=Lease)
+        return text, parse(ours, Lease)
     except (msgspec.DecodeError, RecursionError):
         return body, None

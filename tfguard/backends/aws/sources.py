@@ -34,6 +34,7 @@ from tfguard.backends.aws.sessions import MetadataSession, create_client
 from tfguard.backends.aws.tokens import refuse_to_hand_over
 from tfguard.backends.aws.where import Where
 from tfguard.errors import StoreDenied, StoreUnavailable
+from tfguard.wire import parse
 
 #: AssumeRoleWithWebIdentity is not signed, but a client wants some keys.
 # Nothing is signed with it.
@@ -177,7 +178,7 @@ class Sources:
 
     def _read_printed(self, output: bytes, profile: str) -> Keys:
         try:
-            said = msgspec.json.decode(output, type=_Printed)
+            said = parse(output, _Printed)
         except msgspec.MsgspecError:
             raise self._useless(profile, "printed no credentials in AWS's form") from None
         if said.Version != 1 or not (said.AccessKeyId and said.SecretAccessKey):

@@ -15,6 +15,7 @@ from tfguard.backends.net.transport import Request, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import ConfigError, StoreUnavailable
 from tfguard.text import printable
+from tfguard.wire import parse
 
 _CONNECT_SECONDS, _READ_SECONDS = 5.0, 20.0
 _MAX_BYTES = 1024 * 1024
@@ -83,7 +84,7 @@ def _described_by(host: str, environ: Mapping[str, str]) -> Cloud:
         response = transport.send(Request("GET", url, {"Accept": "application/json"}), _MAX_BYTES)
         if response.status != 200:
             raise _silent(host, str(response.status))
-        found = msgspec.json.decode(response.body.removeprefix(b"\xef\xbb\xbf"), type=_Endpoints)
+        found = parse(response.body.removeprefix(b"\xef\xbb\xbf"), _Endpoints)
     except (NoAnswer, ssl.SSLError) as error:
         raise _silent(host, printable(str(error), 60)) from error
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -23,7 +23,7 @@ from tfguard.errors import Conflict, TfguardError
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import BaseStore, Lease, LockRecord, QueueRecord
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.azurerm.credentials import Credentials
@@ -183,6 +183,6 @@ def _version(etag: str) -> str:
 
 def _decoded(text: str) -> Lease | None:
     try:
-        return msgspec.json.decode(text, type=Lease) if text else None
+        return parse(text, Lease) if text else None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None

@@ -24,6 +24,7 @@ import msgspec
 from tfguard.backends.net.transport import Response
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
+from tfguard.wire import parse
 
 if TYPE_CHECKING:
     from tfguard.backends.consul.spec import ConsulAccess
@@ -102,7 +103,7 @@ def not_consul(url: str) -> StoreUnavailable:
 def _said(response: Response) -> str:
     """The server's own words, in one line."""
     try:
-        failed: Any = msgspec.json.decode(response.body, type=_Failed)
+        failed: Any = parse(response.body, _Failed)
         text = "; ".join(dict.fromkeys(each.what for each in failed.errors))
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         text = response.body[:400].decode("utf-8", "replace")

@@ -24,7 +24,7 @@ from tfguard.backends.net.transport import Request, Response, Transport, Wait
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.consul.spec import ConsulAccess
@@ -259,7 +259,7 @@ class Client:
 
     def _read(self, response: Response, kind: type[_T]) -> _T:
         try:
-            return msgspec.json.decode(response.body, type=kind)
+            return parse(response.body, kind)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise not_consul(self._access.url) from error
 

@@ -16,6 +16,7 @@ import msgspec
 from tfguard.backends.consul.client import Client
 from tfguard.errors import StoreUnavailable
 from tfguard.lock.names import COPY_MARK
+from tfguard.wire import parse
 
 if TYPE_CHECKING:
     from tfguard.backends.consul.spec import ConsulState
@@ -39,7 +40,7 @@ def read_state(state: ConsulState, max_bytes: int) -> bytes | None:
             return None
         content = found[0].content
         try:
-            parts = msgspec.json.decode(content, type=_Chunks)
+            parts = parse(content, _Chunks)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             pass
         else:

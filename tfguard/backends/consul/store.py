@@ -34,7 +34,7 @@ from tfguard.errors import Conflict, StoreDenied, StoreUnavailable, TfguardError
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX
 from tfguard.lock.store import BaseStore, Lease, LockRecord, QueueRecord
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.consul.spec import ConsulSpec
@@ -199,7 +199,7 @@ def _split(body: str, session: str) -> tuple[str, Lease | None]:
     """Return LockInfo and lease. Where ours is not within, that is the whole body; another session's lease is none."""
     text, ours = lockinfo.taken_apart(body)
     try:
-        found = msgspec.json.decode(ours, type=_Ours)
+        found = parse(ours, _Ours)
     except (msgspec.DecodeError, RecursionError):
         return body, None
     return text, found.lease if found.session == session else None

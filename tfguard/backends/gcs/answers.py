@@ -22,6 +22,7 @@ import msgspec
 from tfguard.backends.net.transport import Response
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
+from tfguard.wire import parse
 
 WHERE_CREDENTIALS_COME_FROM = (
     "Set GOOGLE_CREDENTIALS or GOOGLE_OAUTH_ACCESS_TOKEN, or run: gcloud auth application-default login"
@@ -82,7 +83,7 @@ def refusal(response: Response, action: str, resource: str, *, was_good: bool) -
     if status == 304:
         return Conflict(f"{action} on {resource}: {status}")
     try:
-        error = msgspec.json.decode(response.body, type=_Refusal).error
+        error = parse(response.body, _Refusal).error
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return not_googles(action, resource, f"it is no refusal of Google's ({status})")
     if error.code != status:

@@ -28,7 +28,7 @@ from tfguard.backends.net.transport import Request, Response, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
 from tfguard.text import printable
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.gcs.spec import GcsObject, GcsState
@@ -270,7 +270,7 @@ class Client:
 
     def _read(self, response: Response, kind: type[_T], action: str, key: str) -> _T:
         try:
-            return msgspec.json.decode(response.body, type=kind)
+            return parse(response.body, kind)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise not_googles(action, self._place(key), "it is something else") from error
 

@@ -26,7 +26,7 @@ from tfguard.errors import ActionDenied, Conflict, StoreUnavailable
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.names import QUEUE_SUFFIX, beside_lock
 from tfguard.lock.store import BaseStore, Lease, LockRecord, QueueRecord
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.gcs.credentials import Credentials
@@ -177,7 +177,7 @@ def _taken_apart(seen: LockRecord) -> tuple[str, str]:
 
 def _decoded(text: str) -> Lease | None:
     try:
-        return msgspec.json.decode(text, type=Lease) if text else None
+        return parse(text, Lease) if text else None
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 

@@ -19,7 +19,7 @@ from tfguard.backends.http.client import Client
 from tfguard.errors import Conflict, StoreUnavailable, TfguardError
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.store import BaseStore, Lease, LockRecord, QueueRecord
-from tfguard.wire import publish
+from tfguard.wire import convert, parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.http.spec import GitLabGuardSpec
@@ -51,7 +51,7 @@ class _Register:
         if response.status != 200:
             return _Document(serial=0, content=None)
         try:
-            return msgspec.json.decode(response.body, type=_Document)
+            return parse(response.body, _Document)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             return _Document(serial=_serial(response.body), content=response.body.decode("utf-8", "replace"))
 
@@ -149,7 +149,7 @@ def _serial_of(version: str) -> int:
 def _serial(body: bytes) -> int:
     """The serial of a state that is none of ours, for it has one, or GitLab would not have taken it."""
     try:
-        found = msgspec.json.decode(body, type=dict[str, Any]).get("serial")
+        found = parse(body, dict[str, Any]).get("serial")
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise StoreUnavailable("What answers is not GitLab: a state that is none.") from error
     if not isinstance(found, int):
@@ -159,7 +159,7 @@ def _serial(body: bytes) -> int:
 
 def _lease(value: Any) -> Lease | None:
     try:
-        return msgspec.convert(value, Lease) if value is not None else None
+        return convert(value, Lease) if value is not None else None
     except (msgspec.ValidationError, RecursionError):
         return None
 

@@ -18,7 +18,7 @@ import msgspec
 from tfguard.backends.http.addresses import shown
 from tfguard.backends.http.client import Client
 from tfguard.errors import ConfigError, StoreDenied, StoreUnavailable
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.http.spec import HttpAccess
@@ -99,7 +99,7 @@ def _listed(client: Client, api: str, project: str) -> Iterator[_Listed]:
 
 def _page(client: Client, address: str, body: bytes) -> _Page:
     try:
-        data = msgspec.json.decode(client.query(address, body, _ADVICE).body, type=_Answer).data
+        data = parse(client.query(address, body, _ADVICE).body, _Answer).data
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise StoreUnavailable(f"What answers is not GitLab's list of states: {shown(address)}.") from error
     project = next(iter(data.projects.nodes), None) if data.projects else data.project

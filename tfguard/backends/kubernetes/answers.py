@@ -22,6 +22,7 @@ import msgspec
 from tfguard.backends.net.transport import Response
 from tfguard.errors import ActionDenied, Conflict, StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
+from tfguard.wire import parse
 
 WHERE_CREDENTIALS_COME_FROM = "See `config_path` and `token` in the backend, KUBE_CONFIG_PATH and KUBE_TOKEN."
 
@@ -51,7 +52,7 @@ def refusal(response: Response, url: str, verb: str, resource: str, name: str, *
     if status >= 500 or status == 408:
         return StoreUnavailable(f"Kubernetes at {url} has no answer ({status}).")
     try:
-        said = msgspec.json.decode(response.body, type=_Status)
+        said = parse(response.body, _Status)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return not_kubernetes(url)
     if said.kind != "Status" or said.code != status:

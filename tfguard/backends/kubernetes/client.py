@@ -21,7 +21,7 @@ from tfguard.backends.kubernetes.connection import connection
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.transport import Request, Response, Transport, Wait
 from tfguard.errors import ActionDenied, StoreDenied, StoreMisconfigured
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.kubernetes.spec import KubernetesAccess
@@ -194,7 +194,7 @@ class Client:
 
         def has_changed(line: bytes) -> bool:
             try:
-                event = msgspec.json.decode(line, type=_Event)
+                event = parse(line, _Event)
             except (msgspec.DecodeError, UnicodeError, RecursionError):
                 return True
             return event.type != "BOOKMARK" and (event.type == "DELETED" or event.object.metadata.version != version)
@@ -290,6 +290,6 @@ class Client:
 
     def _decoded(self, response: Response, kind: type[Any]) -> Any:
         try:
-            return msgspec.json.decode(response.body, type=kind)
+            return parse(response.body, kind)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             raise not_kubernetes(self._url) from error

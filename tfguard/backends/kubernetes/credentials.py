@@ -23,7 +23,7 @@ from tfguard.backends.fresh import Fresh
 from tfguard.backends.kubernetes.kubeconfig import Exec
 from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 _PROGRAM_SECONDS = 60.0
 _MAX_BYTES = 1 << 20
@@ -156,7 +156,7 @@ def _printed(program: Exec, folder: str, environ: Mapping[str, str]) -> PrintedT
 
 def _read(output: bytes, name: str, version: str) -> PrintedToken:
     try:
-        said = msgspec.json.decode(output, type=_ExecCredential)
+        said = parse(output, _ExecCredential)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise _useless(name, "printed no ExecCredential") from None
     if (said.kind, said.version) != ("ExecCredential", version) or not said.status.token:

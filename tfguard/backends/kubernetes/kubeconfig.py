@@ -17,6 +17,7 @@ import msgspec
 
 from tfguard.errors import StoreMisconfigured
 from tfguard.text import printable
+from tfguard.wire import convert
 
 _MAX_BYTES = 4 * 1024 * 1024
 
@@ -146,7 +147,7 @@ def _find(files: list[_File], section: str, name: str, kind: type[Any]) -> Any:
     for file in files:
         if name in file.parts[section]:
             try:
-                return msgspec.convert({**file.parts[section][name], " origin": file.path}, kind)
+                return convert({**file.parts[section][name], " origin": file.path}, kind)
             except (msgspec.ValidationError, TypeError) as error:
                 what = f"has {_SECTIONS[section]} {printable(name, 40)!r} that is none"
                 raise _useless(file.path, what) from error

@@ -35,7 +35,7 @@ from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.lockinfo import decode
 from tfguard.lock.names import QUEUE_SUFFIX
 from tfguard.lock.store import BaseStore, Lease, LockRecord, QueueRecord
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.kubernetes.spec import KubernetesSpec
@@ -217,7 +217,7 @@ def _lease(text: str, holder: str) -> Lease | None:
     if not holder or whose != holder:
         return None
     try:
-        return msgspec.json.decode(said, type=Lease)
+        return parse(said, Lease)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None
 

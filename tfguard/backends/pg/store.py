@@ -35,7 +35,7 @@ from tfguard.backends.pg.table import NO_LEASE, PgTable
 from tfguard.errors import Conflict, StoreMisconfigured, StoreUnavailable, TfguardError
 from tfguard.lock import lockinfo
 from tfguard.lock.store import BaseStore, Lease, LockRecord
-from tfguard.wire import publish
+from tfguard.wire import parse, publish
 
 if TYPE_CHECKING:
     from tfguard.backends.pg.spec import PgSpec
@@ -393,7 +393,7 @@ def _record(row: Row) -> LockRecord:
     text, beat, ours = row[0] or "", row[1], row[2]
     lease: Lease | None = None
     with contextlib.suppress(msgspec.DecodeError, RecursionError):
-        lease = msgspec.json.decode(ours or "", type=Lease)
+        lease = parse(ours or "", Lease)
     if lease is not None and str(lease.beat) != beat:
         lease = None  # Somebody has been at it by hand.
     return LockRecord(text=text, info=lockinfo.decode(text), lease=lease)

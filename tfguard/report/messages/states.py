@@ -12,11 +12,13 @@ from tfguard.backends.urls import fetch_command
 from tfguard.clock import parse_created
 from tfguard.durations import spoken_duration
 from tfguard.lock.queue_record import Run
-from tfguard.report.messages.phrases import COLUMNS, Subject, about, do, fit
+from tfguard.report.messages.phrases import COLUMNS, Subject, about, do, fit, shortened
 from tfguard.terraform.commands import may_change
 from tfguard.text import printable
 
 _PUSH = "state push errored.tfstate"
+#: Less of a path tells nothing.
+_SHORTEST_PATH = 30
 
 
 def pushed(subject: Subject, path: str) -> str:
@@ -54,10 +56,12 @@ def kept_after_loss(subject: Subject, path: str) -> str:
 
 def is_here(subject: Subject, path: str) -> str:
     """A former run's errored state lies in the directory: exit 78."""
+    override = f"To run all the same: {subject.command} --ignore-errored-state …"
+    room = max(_SHORTEST_PATH, COLUMNS - len(override) - len("  (the file: )"))
     return fit(
         about(subject.label, "errored.tfstate is here: a former run could not save its state, and this may undo it."),
         do("To save it", f"{subject.command} {_PUSH}"),
-        f"To run all the same: {subject.command} --ignore-errored-state …  (the file: {path})",
+        f"{override}  (the file: {shortened(path, room)})",
     )
 
 
