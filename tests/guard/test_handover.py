@@ -35,6 +35,12 @@ def test_a_successor_goes_on_from_the_last_beat_that_had_landed(journal):
     assert (told.lock.held_at, told.lock.waited_seconds) == (1.0, 12.0)
 
 
+def test_a_successor_is_told_that_what_carried_the_lock_has_ended(journal):
+    journal.note(protocol.Doubted(at=31.0))
+
+    assert journal.handover(REQUEST, child=4711).lock.doubted_at == 31.0
+
+
 def test_what_lay_there_before_the_first_program_is_told_however_many_follow(journal):
     journal.begin("an old state")
     journal.begin("what the first program has left")

@@ -791,3 +791,11 @@ def test_another_connection_that_carries_the_lock_is_given_to_the_sentinel_befor
 
     assert keeper.noted.done == ["guard_child"]
     assert keeper.noted.said[-1] == protocol.Retaken()
+
+
+def test_a_successor_keeps_frozen_what_its_predecessor_doubted(keeper):
+    lock = protocol.Adoption(stage="held", lock_id="ours", base=0.0, doubted_at=1.0)
+
+    keeper.ask(messages.Adopt(acquire=asked(), lock=lock, child=4711)).wait(2)
+
+    assert keeper.noted.done[-1] == "freeze"

@@ -305,6 +305,14 @@ def test_a_beat_that_was_on_its_way_already_ends_no_doubt(dog):
     assert after(dog, 4) == [Action.THAW]
 
 
+def test_a_doubt_that_a_later_beat_has_overtaken_is_none(dog):
+    """The page tells a front of a beat before the messages come that the keeper sent earlier."""
+    dog.landed(BASE + 2)
+    dog.doubt(BASE + 1)
+
+    assert after(dog, 3) == []
+
+
 def test_a_lock_that_was_unlocked_ends_the_doubt_with_the_one_signal(dog):
     """It is asked to stop, as after any unlock, and has to run for that."""
     dog.doubt(BASE + 1)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tests.simulation.code import Code
+from tests.simulation.postgres import PgWire
 from tests.simulation.sentinels import Page, Sentinel
 from tests.simulation.threads import Thread
 from tests.simulation.world import Machine, Process, Socket, Wire, World
@@ -227,8 +228,9 @@ class Keeper:
         self.child: Child | None = None
         self.is_child_adopted = False
         self._inbox: deque[Any] = deque()
+        self.lease = Lease(self)
         hands = KeeperHands(
-            front=FrontOf(self), lease=Lease(self), child=Program(self), rescue=Rescue(self), record=Record()
+            front=FrontOf(self), lease=self.lease, child=Program(self), rescue=Rescue(self), record=Record()
         )
         self._rules = run.code.keeper_rules.KeeperRules(hands, run.machine.boottime())
         self._looks = Looks(self.process, self._look)
@@ -255,6 +257,13 @@ class Keeper:
             self._sentinels += 1
             self.sentinel = Sentinel(self, self._sentinels)
             self.run.sentinels.append(self.sentinel)
+            if self.child is not None:
+                self.hold_carrier()
+
+    def hold_carrier(self) -> None:
+        """Have the sentinel hold what carries the lock, if anything does."""
+        if self.run.world.server is not None and self.sentinel is not None and self.lease.descriptor >= 0:
+            self.run.world.server.hold(self.lease.descriptor, self.sentinel.process)
 
     def kill_sentinel(self) -> None:
         if self.sentinel is not None:
@@ -373,7 +382,10 @@ class FrontOf:
         self._keeper = keeper
 
     def tell(self, message: messages.ToFront) -> None:
-        self._keeper.process.do(self._keeper.to_front.send, message)  # Who has been stopped since says it later.
+        keeper = self._keeper
+        if isinstance(message, (protocol.Held, protocol.Retaken)) and keeper.run.code.wrong != "only the keeper has it":
+            keeper.run.front.take_carrier(keeper.lease.descriptor)
+        keeper.process.do(keeper.to_front.send, message)  # Who has been stopped since says it later.
 
 
 class Lease:
@@ -398,7 +410,21 @@ class Lease:
             adopt=adoption,
         )
         self._session = session
+        if run.world.server is not None:
+            wires = [functools.partial(PgWire, keeper.process, run.code, self._inherited(adoption))]
         self._thread = Thread(keeper.process, lambda: session.run(wires))
+
+    def _inherited(self, adoption: protocol.Adoption | None) -> int:
+        front, keeper = self._keeper.run.front, self._keeper
+        if adoption is None or front.carrier < 0 or not front.process.is_alive:
+            return -1
+        keeper.run.world.server.hold(front.carrier, keeper.process)
+        return front.carrier
+
+    @property
+    def descriptor(self) -> int:
+        """What carries the lock; -1 if nothing does."""
+        return self._session.local_fd if self._session is not None else -1
 
     def is_served(self) -> bool:
         return self._thread is not None and not self._thread.dead
@@ -429,7 +455,7 @@ class Program:
         return self._keeper.run.pid
 
     def guard(self) -> None:
-        pass
+        self._keeper.hold_carrier()
 
     def adopt(self, pid: int) -> None:
         keeper = self._keeper
@@ -537,6 +563,7 @@ class Front:
         self.is_over = False
         self.restarts = 0
         self.child: Child | None = None
+        self.carrier = -1
         self._is_inherited = False
         self._is_spawning = False
         self._is_resigned = False
@@ -547,6 +574,15 @@ class Front:
         self._handover = run.code.handover.Handover()
         self._rules = run.code.front_rules.FrontRules(run.machine.boottime())
         self._looks = Looks(self.process, self._look)
+
+    def take_carrier(self, descriptor: int) -> None:
+        """The descriptor of what carries the lock comes with a message, and is held on its way."""
+        server = self.run.world.server
+        if server is not None and descriptor >= 0:
+            if self.carrier >= 0:
+                server.let_go(self.carrier, self.process)
+            self.carrier = descriptor
+            server.hold(descriptor, self.process)
 
     # --- what the keeper says -----------------------------------------------------------------------------------
 
@@ -878,11 +914,16 @@ class Plain:
         self.child: Child | None = None
         self._work = work
         self._pause = 0.5
+        self._session: Any = None
         self._try()
 
     def _try(self) -> None:
+        if self.world.server is not None:
+            self._session = self.world.server.lock_plainly(self.record)
         try:
-            for store in self.world.stores:
+            if self.world.server is not None and self._session is None:
+                raise Conflict("server")
+            for store in self.world.stores if self.world.server is None else ():
                 store.create(self.record)
         except Conflict:
             self._give_back()
@@ -896,6 +937,8 @@ class Plain:
         )
 
     def _give_back(self) -> None:
+        if self._session is not None:
+            self.world.server.end(self._session)
         for store in self.world.stores:
             found = store.read()
             if found is not None and found.id == self.record.id:

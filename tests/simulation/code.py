@@ -14,12 +14,14 @@ from pathlib import Path
 from types import ModuleType
 
 import tfguard
+from tests.simulation.postgres import Kernel, Link
 
 _PACKAGE = Path(tfguard.__file__).parent
 #: What runs for real, each after what it imports of the others.
 MODULES = (
     "lock.deadlines", "guard.watchdog", "guard.front_rules", "lock.lease", "lock.acquire", "lock.queue_record",
-    "lock.queue", "lock.turn", "lock.waiting", "lock.session", "guard.keeper_rules", "guard.handover",
+    "lock.queue", "lock.turn", "lock.waiting", "lock.resting", "lock.session", "guard.keeper_rules",
+    "guard.handover", "backends.pg.table", "backends.pg.store",
 )  # fmt: skip
 
 
@@ -58,6 +60,10 @@ class Code:
         self.wrong = wrong
         self._modules = _load(tuple(edits))
         self.queue_record.SIGN_SECONDS = 3.0
+        for name in ("os", "select", "threads", "time"):
+            self._modules["store"].__dict__[name] = Kernel
+        for name in ("table", "store"):
+            self._modules[name].__dict__["Connection"] = Link
         for name in ("acquire", "lease", "session"):
             self._modules[name].__dict__["boot_id"] = lambda: "boot"
 

@@ -21,6 +21,8 @@ from tests.simulation.world import Violation
 
 #: Schedules in which one rare thing meets another: most faults that take long to find are found in one of these.
 TRAPS = (105, 154, 160, 201, 212, 235, 284, 297, 312, 323, 441, 536, 598, 768, 3528, 7656)
+#: The same, where the lock is a connection's.
+CARRIED_TRAPS = (15, 21, 117, 337, 479, 600, 756, 890, 1330, 1619, 3955)
 #: What shows the promises of one lease, one after another.
 LEASE_TESTS = tuple(f"tests/lock/test_{name}.py" for name in ("acquire", "pair", "release", "renew", "takeover"))
 LOOK_TESTS = ("tests/run/test_look.py",)
@@ -41,6 +43,7 @@ class Mutant:
     """
     One fault. `wrong` names a fault of the simulated world instead.
 
+    `is_carried`: it is of a lock that is a connection's.
     `tests`: the dice come upon it too rarely; these unit tests find it.
     """
 
@@ -48,11 +51,12 @@ class Mutant:
     edits: tuple[Edit, ...] = ()
     wrong: str = ""
     tests: tuple[str, ...] = ()
+    is_carried: bool = False
 
     def killed_by(self, seeds: range) -> int | None:
         """Give the first seed whose schedule breaks a promise, the traps before the others; None if all hold."""
-        simulation = Simulation(self.edits, wrong=self.wrong)
-        for seed in (*TRAPS, *seeds):
+        simulation = Simulation(self.edits, wrong=self.wrong, is_carried=self.is_carried)
+        for seed in (*(CARRIED_TRAPS if self.is_carried else TRAPS), *seeds):
             try:
                 simulation.play(seed)
             except Violation:
@@ -75,6 +79,10 @@ class Mutant:
         if ended.returncode not in {0, 1}:
             raise RuntimeError(ended.stdout + ended.stderr)
         return ended.returncode == 1
+
+
+def _carried(name: str, *edits: Edit, wrong: str = "") -> Mutant:
+    return Mutant(name, edits, wrong=wrong, is_carried=True)
 
 
 def _in(module: str, name: str, *changes: tuple[str, str], tests: tuple[str, ...] = ()) -> Mutant:
@@ -313,6 +321,15 @@ MUTANTS = (
     _in("outlet", "what nobody reads is kept without bound", ("if self._kept + len(data) > _KEPT_BYTES:", "if not self._put:"), tests=("tests/test_outlet.py::test_what_nobody_reads_for_long_is_lost_and_the_loss_is_told",)),
     _in("backends.aws.locate", "a workspace that Terraform never finds again is waited for", ('if workspace != "default" and object_key != _listed_key(key, prefix, workspace):', "if not key:"), tests=("tests/terraform/test_locate.py",)),
     _in("run.missing_workspace", "a workspace is created somewhere else", ("directory=task.directory", 'directory="."'), tests=LOOK_TESTS),
+    # --- where the lock is a connection's ---
+    _carried("the end of a connection is no news", Edit("lock.resting", "        self._post(protocol.Doubted(at=self._clock.boottime()))\n", "")),
+    _in("guard.watchdog", "a beat from before ends the doubt", ("self.is_doubted = self.is_doubted and base < self._doubted_at", "self.is_doubted = False"), tests=("tests/guard/test_watchdog.py",)),
+    _carried("a beat lands though nothing carries the lock", Edit("backends.pg.store", 'is_carried = f" AND EXISTS (SELECT FROM {_LOCKS} AND a.application_name = $6)"', 'is_carried = ""')),
+    _carried("a connection that was lost is not taken again", Edit("backends.pg.store", "or is_carried or not is_ours or is_anothers:", "or self:")),
+    _carried("a row is enough", Edit("backends.pg.store", "                if time.monotonic() >= until:\n                    raise Conflict(self.place)", "                if time.monotonic() >= until:\n                    break")),
+    _carried("a connection is kept for a row that is another's", Edit("backends.pg.store", "if not is_ours and self._text is not None and self._carrier is not None:", "if not self:")),
+    _carried("a takeover leaves the dead one's connection", Edit("backends.pg.store", "f\" SELECT (SELECT count(*) FROM claimed), {self._ended('$7', 'claimed')}\"", "f\" SELECT (SELECT count(*) FROM claimed), $7::text IS NULL\"")),
+    _in("lock.session", "a new connection is given to nobody", ("if self._carriers.is_another():", "if not self:"), tests=("tests/lock/test_session.py",)),
     # --- what survived once ---
     _in("backends.aws.dynamodb", "what is read may be old", (", ConsistentRead=True", ""), tests=("tests/backends/aws/test_dynamodb.py::test_what_is_read_is_what_was_written_last",)),
     _in("backends.local.store", "the lock of a removed state file counts", ("                if _is_same_file(fd, self._path):\n                    return", "                if self:\n                    return"), tests=LOCAL_TESTS),

@@ -38,6 +38,8 @@ from tfguard.lock.store import LockRecord, QueueRecord
 _MOMENT = 0.2
 #: What a child may write after a pause of its whole machine, before any of ours has a processor: measured, in seconds.
 WAKE_SECONDS = 0.065
+#: By when a keeper that is awake has heard that a connection has ended, and has stopped its child, in seconds.
+_TOLD = 0.055 + _MOMENT
 #: How often the line is looked at, and how long a lock that somebody could have may be left, in seconds.
 _STALL_LOOK, _STALL = 5.0, 25.0
 #: The patience of who waits without an end, in seconds.
@@ -63,6 +65,10 @@ class Observer:
         self._removed: dict[str, float] = {}
         self._unanswered: dict[str, float] = {}
         self._released: set[str] = set()
+        self._severed: set[str] = set()
+        self._bare: dict[str, float] = {}
+        self.severed = self.retaken = 0
+        self._sights: dict[Any, float] = {}
         self._first: dict[tuple[str, int], tuple[Any, float]] = {}
         self._looked_at: dict[str, float] = {}
         self._numbers: dict[str, tuple[int, float]] = {}
@@ -78,6 +84,8 @@ class Observer:
         key = (wire.process.name, wire.index)
         sight = (record.text, record.beat) if record else None
         self._looked_at[wire.process.name] = wire.process.machine.boottime()
+        if sight is not None:
+            self._sights.setdefault((*key, sight), wire.process.machine.boottime())
         if key not in self._first or self._first[key][0] != sight:
             self._first[key] = (sight, wire.process.machine.boottime())
 
@@ -128,9 +136,37 @@ class Observer:
             self.world.fail(f"{wire.process.name} took the lock of a plain Terraform")
             return
         sight, since = self._first.get((wire.process.name, wire.index), (None, 0.0))
+        if self.world.server is not None:  # A plain Terraform hides the row, and changes nothing in it.
+            since = self._sights.get((wire.process.name, wire.index, sight), since)
         watched = wire.process.machine.boottime() - since
         if sight != (before.text, before.beat) or watched < before.lease.duration_ms / 1000:
             self.world.fail(f"{wire.process.name} took {before.id} after watching it for {watched:.2f} s")
+
+    # --- where the lock is a connection's -----------------------------------------------------------------------
+
+    def on_severed(self, lock_id: str) -> None:
+        """What carries this lock ends: until it is carried again a plain Terraform may come."""
+        self._severed.add(lock_id)
+        self._bare[lock_id] = self.world.time
+        self.severed += 1
+        self.world.after(_TOLD, self._check_bare, lock_id, self.world.time)
+
+    def on_carried(self, lock_id: str) -> None:
+        if self._bare.pop(lock_id, None) is not None:
+            self.retaken += 1
+
+    def on_plain_between(self, lock_id: str) -> None:
+        """A plain Terraform has come while the row was another's, who is right to give it up."""
+        self._severed.add(lock_id)
+
+    def _check_bare(self, lock_id: str, since: float) -> None:
+        for run in self.runs.values():
+            child, keeper, machine = run.child, run.keeper.process, run.machine
+            is_told = keeper.is_awake and keeper.awake_since <= since and machine.cut_until <= since
+            if child is None or child.lock_id != lock_id or not child.is_writing or machine.is_asleep or not is_told:
+                continue
+            if self._bare.get(lock_id) == since and not self._is_excused(child) and not run.keeper.is_done:
+                self.world.fail(f"{child.name} writes on, though what carried its lock has ended")
 
     # --- the queue record ---------------------------------------------------------------------------------------
 
@@ -256,7 +292,7 @@ class Observer:
         is_ours = all(record is not None and record.id in run.ids for record in current)
         if message.kind == "gone" and run.lock_id in self._released:
             self.world.fail(f"{run.name} declares its lock lost, which it has released itself")
-        if is_ours and not self._removed.keys() & run.ids:
+        if is_ours and not self._removed.keys() & run.ids and not self._severed & run.ids:
             self.world.fail(f"{run.name} declares its lock lost ({message.kind}), which it holds")
 
     def check_base(self, run: Run, lock_id: str, base: float) -> None:
@@ -277,7 +313,14 @@ class Observer:
 
     def on_writing(self, child: Child) -> None:
         writing = [each for each in self._children() if each.is_writing and not self._is_excused(each)]
-        if len(writing) + (child not in writing and child.is_writing and not self._is_excused(child)) > 1:
+        if child not in writing and child.is_writing and not self._is_excused(child):
+            writing.append(child)
+        plains = [plain.child for plain in self.plains]
+        if any(
+            each in plains for each in writing
+        ):  # Beside it whoever has not heard yet that nothing carries his lock.
+            writing = [each for each in writing if each in plains or each.lock_id not in self._bare]
+        if len(writing) > 1:
             self.world.fail("two write at once: " + " and ".join(each.name for each in writing))
 
     def on_started(self, run: Run) -> None:

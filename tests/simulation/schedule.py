@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from tests.simulation.actors import Plain, Run, request
 from tests.simulation.code import Code, Edit
 from tests.simulation.observer import WAKE_SECONDS, Observer
+from tests.simulation.postgres import Server
 from tests.simulation.world import DENIED, THROTTLED, Machine, Process, Violation, Weather, World
 from tfguard.guard import messages
 from tfguard.lock import queue_record
@@ -47,7 +48,10 @@ _ONE_IN = 12
 
 @dataclass
 class Result:
-    """What one schedule came to. `waits` counts looks at a busy lock, `events` whatever happened."""
+    """What one schedule came to. `waits` counts looks at a busy lock, `events` whatever happened.
+
+    `severed`: how often what carried a lock ended; `retaken`: how often it was carried again.
+    """
 
     seed: int
     takeovers: int
@@ -56,13 +60,20 @@ class Result:
     events: int
     windows: int
     longest_window: float
+    severed: int
+    retaken: int
 
 
 class Simulation:
-    """One code under test, and any number of schedules."""
+    """
+    One code under test, and any number of schedules.
 
-    def __init__(self, edits: tuple[Edit, ...] = (), *, wrong: str = "") -> None:
+    `is_carried`: the store is PostgreSQL's, where the lock is a connection's.
+    """
+
+    def __init__(self, edits: tuple[Edit, ...] = (), *, wrong: str = "", is_carried: bool = False) -> None:
         self.code = Code(edits, wrong=wrong)
+        self._is_carried = is_carried
 
     def play(self, seed: int) -> Result:
         """Play one schedule. Raises Violation with its timeline."""
@@ -76,6 +87,8 @@ class Simulation:
             world.events,
             observer.windows,
             observer.longest_window,
+            observer.severed,
+            observer.retaken,
         )
 
     def replay(self, seed: int) -> str:
@@ -88,7 +101,8 @@ class Simulation:
     def _play(self, seed: int) -> World:
         before = random.getstate()
         random.seed(seed)  # The jitter of the code under test.
-        world = World(seed, stores=2 if seed % 4 == 3 else 1)
+        world = World(seed, stores=2 if seed % 4 == 3 and not self._is_carried else 1)
+        world.server = Server(world) if self._is_carried else None
         world.observer = Observer(world)
         self.code.name_locks_by(world.new_id)
         try:
@@ -195,6 +209,8 @@ class Schedule:
                 self.dice.choice((0.0, 0.05, 0.2)) for _ in range(4)
             )
             weather.lateness = self.dice.choice((1.0, 4.0, 20.0))
+            if self.world.server:
+                weather.twice = 0.0  # A connection repeats nothing.
         if self.dice.random() < 0.1:
             weather.queue = self.dice.choice((DENIED, THROTTLED))
         if not weather.is_fair:
@@ -205,7 +221,7 @@ class Schedule:
             self._cut, self._cut, self._pause, self._pause, self._pause, self._stop_keeper_for_good,
             self._stop_at_start, self._stall, self._thaw, self._suspend, self._halt, self._kill_keeper,
             self._kill_keeper, self._kill_front, self._kill_sentinel, self._kill_guards, self._kill_machine,
-            self._unlock, self._jump, self._stop,
+            self._unlock, self._jump, self._stop, *([self._sever] * 8 if self.world.server else []),
         ]  # fmt: skip
 
     def _some_run(self) -> Run | None:
@@ -218,7 +234,11 @@ class Schedule:
 
     def _cut(self) -> None:
         if run := self._some_run():
+            if not run.machine.is_cut:
+                run.machine.cut_since = self.world.time
             run.machine.cut_until = self.world.time + self._duration()
+            if self.world.server:
+                self.world.server.on_cut(run.machine)
             self.world.tell(run.machine.name, f"cut off until {run.machine.cut_until:.1f}")
 
     def _pause(self) -> None:
@@ -365,12 +385,29 @@ class Schedule:
 
     def _unlock(self) -> None:
         """A person removes whatever lock there is."""
+        if self.world.server:
+            self._unlock_carried()
+            return
         for index, store in enumerate(self.world.stores):
             record = self.world.record(index)
             if record is not None:
                 store.delete(record)
                 self.world.tell("a person", f"force-unlocks {record.id}")
                 self.observer.on_unlocked(record)
+
+    def _unlock_carried(self) -> None:
+        record = self.world.server.unlock()
+        if record is not None:
+            self.world.tell("a person", f"ends {record.id}")
+            self.observer.on_unlocked(record)
+
+    def _sever(self) -> None:
+        """What carries a lock ends: the server is started anew, say. The next one may, too."""
+        for session in self.world.server.carriers():
+            self.world.server.sever(session)
+        for act in (self._sever, self._kill_keeper, self._barge):
+            if self.dice.random() < 0.3:
+                self.world.after(self.dice.uniform(0, 2), act)
 
     # --- the end ------------------------------------------------------------------------------------------------
 

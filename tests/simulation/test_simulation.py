@@ -14,12 +14,14 @@ from collections.abc import Iterator
 import pytest
 
 from tests.simulation.__main__ import is_killed
-from tests.simulation.mutants import MUTANTS
+from tests.simulation.mutants import CARRIED_TRAPS, MUTANTS
 from tests.simulation.schedule import Simulation
 from tests.support.eventually import patience
 
 #: Schedules in each slice: the slices share the work among pytest's workers.
 SLICE = 1250
+#: Schedules where the lock is a connection's.
+CARRIED = 400
 
 
 @pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)])
@@ -31,6 +33,16 @@ def test_no_promise_is_broken_whatever_the_network_and_the_machines_do(part):
     assert sum(result.takeovers for result in results) > SLICE / 20
     assert sum(result.losses for result in results) > SLICE / 50
     assert sum(result.waits for result in results) > SLICE * 5
+
+
+def test_no_promise_is_broken_where_the_lock_is_free_for_all_once_a_connection_ends():
+    simulation = Simulation(is_carried=True)
+
+    results = [simulation.play(seed) for seed in (*CARRIED_TRAPS, *range(CARRIED))]
+
+    assert sum(result.takeovers for result in results) > CARRIED / 20
+    assert sum(result.severed for result in results) > CARRIED / 20
+    assert sum(result.retaken for result in results) > CARRIED / 30
 
 
 def test_a_seed_replays_exactly():

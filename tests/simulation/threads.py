@@ -20,7 +20,8 @@ class Thread(greenlet):
     """One thread of a process. It is killed and paused with its process."""
 
     def __init__(self, process: Process, body: Callable[[], None]) -> None:
-        super().__init__(body)
+        starter = getcurrent()
+        super().__init__(body, starter.parent if isinstance(starter, Thread) else starter)  # Of all the world is.
         self.process = process
         self._turn = 0
         process.threads.append(self)
@@ -39,7 +40,10 @@ class Thread(greenlet):
 
     def wake(self) -> None:
         """End the rest that is on."""
-        self.process.do(self._go_on, self._turn, None)
+        if isinstance(getcurrent(), Thread):  # Which goes on first.
+            self.process.after(0.0, self._go_on, self._turn, None)
+        else:
+            self.process.do(self._go_on, self._turn, None)
 
     def block(self) -> Any:
         """Let the world go on until somebody resumes us; gives the answer that he has brought."""

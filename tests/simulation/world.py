@@ -67,6 +67,7 @@ class World:
         self.stores = [MemoryStore() for _ in range(stores)]
         self.timeline: list[tuple[float, str, str]] = []
         self.observer: Any = None
+        self.server: Any = None  # Where the lock is a connection's.
         self.is_over = False
         self.fair_since = 0.0
         self.events = 0
@@ -121,6 +122,8 @@ class World:
             thread.block()
 
     def record(self, index: int) -> LockRecord | None:
+        if self.server is not None:
+            return self.server.record()  # type: ignore[no-any-return]
         return self.stores[index].table.records.get("lock")
 
     def queue_record(self) -> QueueRecord | None:
@@ -134,7 +137,7 @@ class Machine:
         self.world = world
         self.name = name
         self.rate = rate
-        self.cut_until = 0.0
+        self.cut_since = self.cut_until = 0.0
         self.is_asleep = False
         self._offset = world.random.uniform(0, 1e6)
         self._wall = world.random.uniform(-1e6, 1e6)

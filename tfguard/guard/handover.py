@@ -34,6 +34,7 @@ class Handover(msgspec.Struct):
     errored_before: str | None = None
     is_nested: bool = False
     force_unlock_id: str = ""
+    doubted_at: float | None = None
 
     def begin(self, errored: str) -> None:
         """A program is about to start. Before the first, what lies where an errored state would is somebody else's."""
@@ -52,6 +53,8 @@ class Handover(msgspec.Struct):
                 self.held_at, self.waited_seconds = message.base, message.waited_seconds
             case protocol.Beaten():
                 self.beat, self.base = message.beat, message.base
+            case protocol.Doubted():
+                self.doubted_at = message.at
             case protocol.Releasing():
                 self.stage = "releasing"
             case protocol.Failed():
@@ -63,7 +66,6 @@ class Handover(msgspec.Struct):
                 | messages.Told()
                 | messages.Pushing()
                 | protocol.Waiting()
-                | protocol.Doubted()
                 | protocol.Retaken()
                 | protocol.Troubled()
                 | protocol.Lost()
@@ -91,6 +93,7 @@ class Handover(msgspec.Struct):
                 waited_seconds=self.waited_seconds,
                 is_nested=self.is_nested,
                 force_unlock_id=self.force_unlock_id,
+                doubted_at=self.doubted_at,
             ),
             child=child,
             errored_before=self.errored_before,

@@ -102,6 +102,8 @@ class KeeperRules:
             self._lock_id = message.lock.lock_id
             if not self._is_nested:
                 self.watchdog = self._watch(message.acquire, message.lock.base)
+                if message.lock.doubted_at is not None:
+                    self.watchdog.doubt(message.lock.doubted_at)
                 self._hands.record.note_held(message.lock)
             self.watchdog.is_interrupted = message.is_interrupted
         elif message.lock.stage == "releasing":

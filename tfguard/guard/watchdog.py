@@ -78,7 +78,7 @@ class Watchdog:
         What carries the lock has ended, as was seen at `at` (boottime): others may have it, until a beat lands that was
         sent after that. Unsafe at once.
         """
-        self.is_doubted = self.lost is None
+        self.is_doubted = self.lost is None and at > self.base  # The page may have told of a later beat before.
         self._doubted_at = at
 
     def lose(self, kind: LostKind) -> None:

@@ -72,6 +72,7 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
     `stage` *trying*: the ID may be in the record. *held*: go on from beat + 2, counting from `base`. *releasing*: an
     absent record is success. `held_at`: since when the lock is held, after `waited_seconds`; 0 if it is not.
     `is_nested`: the lock is our parent's, and ours is but a place in its nest. `force_unlock_id` as in `LockRecord`.
+    `doubted_at`: as in `Doubted`, if it was.
     """
 
     stage: Literal["trying", "held", "releasing"]
@@ -83,6 +84,7 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
     waited_seconds: float = 0.0
     is_nested: bool = False
     force_unlock_id: str = ""
+    doubted_at: float | None = None
 
     def loss(self, record: LockRecord | None) -> Lost | None:
         """Return how the lock that the dead keeper held was lost; None if this record shows it still."""

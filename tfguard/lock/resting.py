@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 
+from tfguard.clock import Clock
+from tfguard.lock import protocol
 from tfguard.lock.store import Carried, Store
 
 
@@ -33,24 +35,35 @@ class Rest:
 
 
 class Carriers:
-    """The connections that carry the lock in some of its stores, one after another; most stores have none."""
+    """
+    The connections that carry the lock in some of its stores, one after another; most stores have none.
 
-    def __init__(self, stores: Iterable[Store]) -> None:
+    `post` is told when one of them has ended, from a thread of its own; then `rest` ends.
+    """
+
+    def __init__(
+        self, stores: Iterable[Store], rest: Rest, clock: Clock, post: Callable[[protocol.Doubted], None]
+    ) -> None:
         self._stores = [store for store in stores if isinstance(store, Carried)]
+        self._rest = rest
+        self._clock = clock
+        self._post = post
         self._told = self._count()
+        self._is_heard = False
 
-    def on_end(self, tell: Callable[[], None], rest: Rest) -> None:
+    def listen(self) -> None:
         """
-        Whenever one of them has ended, call `tell` and let a rest end: nothing may be written until a beat has landed,
-        and that is due now.
+        Hear from now on when one of them has ended: nothing may be written until a beat has landed, and that is due
+        then. Once is enough.
         """
+        if not self._is_heard:
+            self._is_heard = True
+            for store in self._stores:
+                store.on_end(self._hear)
 
-        def hear() -> None:
-            tell()
-            rest.stir()
-
-        for store in self._stores:
-            store.on_end(hear)
+    def _hear(self) -> None:
+        self._post(protocol.Doubted(at=self._clock.boottime()))
+        self._rest.stir()
 
     def is_another(self) -> bool:
         """Whether another carries the lock than when this was asked last: who keeps its descriptor keeps an old one."""

@@ -64,7 +64,7 @@ class LockSession:
         self._tell = tell
         self._is_watched = is_watched
         self._clock = clock
-        self._started_at = self._held_at = self._clock.boottime()
+        self._started_at = self._held_at = clock.boottime()
         if adopt is not None and adopt.held_at:
             self._started_at, self._held_at = adopt.held_at - adopt.waited_seconds, adopt.held_at
         self._stores: list[Store] = []
@@ -148,7 +148,8 @@ class LockSession:
     def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
-        self._inner, self._carriers = InnerWatch(self._stores), Carriers(self._stores)
+        self._inner = InnerWatch(self._stores)
+        self._carriers = Carriers(self._stores, self._wake, self._clock, self._post)
         leaves_none = not self._request.is_changing
         self._queue = Queue(queue_store(self._stores), self._clock, self._clock.sleep, leaves_none=leaves_none)
         if self._adopt is not None and self._adopt.is_nested:
@@ -163,6 +164,7 @@ class LockSession:
     def _continue(self, adopt: protocol.Adoption) -> None:
         """Go on where a dead keeper stopped: with its lock ID, beyond any beat that it may have sent."""
         leases: list[HeldLease] = []
+        self._carriers.listen()  # The connection that was left to us may have ended by now.
         for store in self._stores:
             record = self._insist(store.read, adopt.base, lambda: self._must_release)
             if adopt.stage == "held" and (lost := adopt.loss(record)):
@@ -248,8 +250,7 @@ class LockSession:
             cancel=self._cancel,
             adopt=self._adopt,
         )
-        lock = waiter.wait()
-        self._gone = waiter.gone
+        lock, self._gone = waiter.wait(), waiter.gone
         return lock
 
     # --- holding ------------------------------------------------------------------------------------------------
@@ -267,7 +268,7 @@ class LockSession:
         self._refuse_errored(lock)
         if lock.dead is not None:
             self._check_digest()
-        self._carriers = Carriers(self._stores)
+        self._carriers.is_another()  # It goes with what follows.
         self._post(
             protocol.Held(
                 lock_id=lock.id,
@@ -310,7 +311,7 @@ class LockSession:
         if deadlines and self._lock:
             pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
             due_at = self._clock.boottime() + pause
-        self._carriers.on_end(lambda: self._post(protocol.Doubted(at=self._clock.boottime())), self._wake)
+        self._carriers.listen()
         while not self._wake.wait(self._inner.pause(pause)):
             assert deadlines is not None and self._lock is not None
             inner = self._inner.learn(self._lock)

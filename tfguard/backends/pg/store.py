@@ -92,6 +92,10 @@ class PgStore(PgTable, BaseStore):
         for _ in range(2):
             record, text, is_carried, is_anothers = self._look()
             is_ours = text is not None and text == self._text
+            if not is_ours and self._text is not None and self._carrier is not None:
+                # Somebody claimed the row while we took the lock again: it would keep everybody out, for nothing.
+                self._drop_carrier()
+                continue
             if not self._spec.is_terraforms or is_carried or not is_ours or is_anothers:
                 return record
             # The connection ended, or the answer to our claim was lost: nobody but us may have been in since.
