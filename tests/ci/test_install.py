@@ -127,6 +127,7 @@ def test_a_cancel_during_the_install_leaves_nothing_half_made_and_nothing_to_set
     job: Callable[..., Job], tmp_path: Path, uv: Callable[..., str], signals: Sequence[int], launcher: Sequence[str]
 ) -> None:
     began, tools = tmp_path / "began", tmp_path / "empty-tools"
+    # Packages come from where uv is told, or else a machine's own pip.conf would have pip alone asked.
     made = job({"command": "apply"}, PATH=uv(f"touch {began}; exec sleep 60"), UV_FIND_LINKS=str(tmp_path))
     made.tools, made.launcher = tools, launcher
     step = made.start("run")

@@ -171,7 +171,7 @@ def test_the_lock_file_that_it_recommends_is_one_that_uv_installs(
     recommended = refused.err.partition("Make one: ")[2].strip()
     locked = run_part(made, recommended, **links)
     first = run_part(made, *enter, **links)
-    second = run_part(made, *enter, UV_NO_CACHE="1", UV_OFFLINE="1")
+    second = run_part(made, *enter, UV_NO_CACHE="1", UV_OFFLINE="1", UV_FIND_LINKS=str(made.path))
 
     assert refused.code == 78, str(refused)
     assert [each.code for each in (locked, first, second)] == [0, 0, 0], f"{locked}{first}{second}"

@@ -193,7 +193,7 @@ def test_doctor_proves_that_terraform_takes_our_lock(stage: Make, backend: Backe
 
     assert result.code == 0, str(result)
     assert result.out.startswith("✓ binary")
-    assert re.match(r"✓ proof +Terraform itself is refused while we hold the lock", result.out.splitlines()[-1])
+    assert re.match("✓ proof +Terraform itself is refused while we hold the lock", result.out.splitlines()[-1])
     assert made.state() == before
     assert made.leftovers() == []
 
@@ -221,5 +221,5 @@ def test_doctor_says_no_where_terraform_takes_another_lock(stage: Make, backend:
     result = made.tfguard("doctor", "--prove-lock", TFGUARD_TERRAFORM=str(shim))
 
     assert result.code == 1, str(result)
-    assert re.search(r"^✗ proof +Terraform was not refused by our lock", result.out, re.MULTILINE)
+    assert re.search("^✗ proof +Terraform was not refused by our lock", result.out, re.MULTILINE)
     assert made.leftovers() == []
