@@ -17,6 +17,7 @@ from tests.e2e.conftest import GATED, Result, Stage, stage  # noqa: F401 - a fix
 from tests.e2e.operated import kill_all_of, kill_front_of
 from tests.e2e.running import Running, running
 from tests.report.page import Rendered
+from tests.support import trees
 from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.e2e
@@ -102,12 +103,12 @@ def pipeline(made: Job, text: str) -> None:
 def terraform_paused(run: Running) -> Iterator[None]:
     """Terraform stands still meanwhile: whatever it is told, the run does not end before we go on."""
     tree = psutil.Process(run.pid).children(recursive=True)
-    (terraform,) = [each for each in tree if each.name() == "terraform"]
+    (terraform,) = trees.named(tree, "terraform")
     terraform.suspend()
     try:
         yield
     finally:
-        terraform.resume()
+        trees.resume([terraform])
 
 
 # --- a run that lives -----------------------------------------------------------------------------------------------

@@ -20,6 +20,15 @@ def kill(tree: Iterable[psutil.Process]) -> None:
     _do(psutil.Process.kill, tree)
 
 
+def named(tree: Iterable[psutil.Process], name: str) -> list[psutil.Process]:
+    """Those of this name that have not ended."""
+    found = []
+    for each in tree:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found += [each] if each.name() == name else []
+    return found
+
+
 def _do(act: Callable[[psutil.Process], None], tree: Iterable[psutil.Process]) -> None:
     for each in tree:
         with contextlib.suppress(psutil.NoSuchProcess):  # What a program starts for a moment is over by now.
