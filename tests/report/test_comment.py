@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from tests.report.comments import STRANGER, Site, served
 from tests.report.page import Rendered
 from tfguard import redaction
-from tfguard.ci import discussion
+from tfguard.ci import comment_token
 from tfguard.ci.discussion import Discussion, find_discussion
 from tfguard.report import comment
 from tfguard.report.summary import Page
@@ -24,7 +25,7 @@ PAGE = Page(label="prod/net work", outcome="succeeded", exit_code=0, command="pl
 @pytest.fixture(autouse=True)
 def _taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test is a process of its own, as far as a token goes."""
-    monkeypatch.setattr(discussion, "_taken", "")
+    monkeypatch.setattr(comment_token, "_taken", "")
     monkeypatch.setattr(redaction, "_secrets", redaction._secrets)
     monkeypatch.setattr(redaction, "_forms", redaction._forms)
 
@@ -40,9 +41,9 @@ def tell(site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Calla
     """Tell of a page from a job of run number `run` at `commit`; gives what stood in the log."""
 
     def run(page: Page = PAGE, run: int = 100, commit: str = "a" * 40, token: str = TOKEN, **more: str) -> str:
-        environ = environment(site, tmp_path, run, commit) | {discussion.TOKEN: token} | more
-        discussion.take_token(environ)
-        assert discussion.TOKEN not in environ
+        environ = environment(site, tmp_path, run, commit) | {comment_token.TOKEN: token} | more
+        comment_token.take_token(environ)
+        assert comment_token.TOKEN not in environ
         listener = comment.listen(environ, ())
         assert listener is not None
         listener.finish(page)
@@ -233,6 +234,15 @@ def test_a_secret_stays_out_of_the_comment_and_of_what_is_said(site: Site, tell:
     said = tell(msgspec.structs.replace(PAGE, text=f"echo {secret}", label=f"x {secret}"), token=secret)
 
     assert secret not in "".join(site.bodies) + said and site.bodies
+
+
+def test_an_event_that_is_a_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "event")
+    environ = {"GITHUB_ACTIONS": "true", "GITHUB_REPOSITORY": "a/b", "GITHUB_REF": "refs/pull/12/merge"}
+
+    found = find_discussion({**environ, "GITHUB_EVENT_PATH": str(tmp_path / "event")})
+
+    assert found is not None and found.number == 12
 
 
 @pytest.mark.parametrize(

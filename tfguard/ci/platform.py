@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
-from tfguard.ci import discussion
+from tfguard.ci import comment_token
 
 #: Our action and our template set it. Whoever pipes our stdout elsewhere gets it untouched.
 SWITCH = "TFGUARD_CI_LOG"
@@ -14,7 +14,7 @@ SWITCH = "TFGUARD_CI_LOG"
 
 def without_page(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment of a program of ours: the job's page is ours, not a tfguard's that runs inside our run."""
-    return {name: value for name, value in environ.items() if name not in (SWITCH, discussion.SWITCH)}
+    return {name: value for name, value in environ.items() if name not in (SWITCH, comment_token.SWITCH)}
 
 
 def is_asked(environ: Mapping[str, str]) -> bool:

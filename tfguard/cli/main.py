@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 from tfguard import outlet, redaction
-from tfguard.ci.discussion import take_token
+from tfguard.ci.comment_token import take_token
 from tfguard.cli import place
 from tfguard.cli.surroundings import as_refused
 from tfguard.config import options

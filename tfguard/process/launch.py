@@ -29,7 +29,7 @@ TRACKING_VARIABLES = (
     "JENKINS_SERVER_COOKIE",
     "HUDSON_COOKIE",
 )
-#: As `ci.discussion` has it, which takes it out of the front's own environment as well.
+#: As `ci.comment_token` has it, which takes it out of the front's own environment as well.
 COMMENT_TOKEN = "TFGUARD_COMMENT_TOKEN"  # noqa: S105 - a name  # nosec B105
 #: Commands that will take a lock, unless something unusual stands beside them.
 _LIKELY = frozenset({"run", "exec"}) | {row.name for row in COMMANDS.values() if row.takes_lock and " " not in row.name}

@@ -14,7 +14,8 @@ from urllib.parse import quote
 
 from tfguard import redaction, threads
 from tfguard.backends.net.no_answer import NoAnswer
-from tfguard.ci.discussion import Discussion, find_discussion, token
+from tfguard.ci.comment_token import token
+from tfguard.ci.discussion import Discussion, find_discussion
 from tfguard.ci.platforms import find_platform
 from tfguard.clock import SystemClock, WaitingClock
 from tfguard.errors import TfguardError

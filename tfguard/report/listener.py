@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol
 
-from tfguard.ci.discussion import wants_comment
+from tfguard.ci.comment_token import wants_comment
 from tfguard.ci.platform import is_asked
 
 if TYPE_CHECKING:
