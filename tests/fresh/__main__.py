@@ -25,7 +25,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 HOME = ROOT / ".emulators" / "fresh"
 PACKAGES = "python3,python3-venv,make,git,ca-certificates"
-MIRROR = "http://deb.debian.org/debian"
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 #: Who works there, as on a laptop: no root.
 USER = 1000
@@ -77,13 +76,21 @@ def _places(value: str) -> Iterator[str]:
             yield path if os.path.isdir(path) else os.path.dirname(path)
 
 
-def build(base: Path, *, suite: str, mirror: str) -> None:
+def build(base: Path, *, suite: str, mirror: str | None) -> None:
     """Build the bare Debian, unless it is there."""
     if (base / "built").exists():
         return
     shutil.rmtree(base, ignore_errors=True)
     base.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(base), mirror], check=True)
+    words = [
+        "debootstrap",
+        "--variant=minbase",
+        f"--include={PACKAGES}",
+        suite,
+        str(base),
+        *([mirror] if mirror else []),
+    ]
+    subprocess.run(words, check=True)
     (base / "built").touch()
 
 
@@ -141,7 +148,7 @@ def main() -> int:
         prog="python -m tests.fresh", description="make demo and make test, on a bare Debian"
     )
     parser.add_argument("--suite", default="bookworm", help="Debian's release")
-    parser.add_argument("--mirror", default=MIRROR)
+    parser.add_argument("--mirror", help="where its packages are; if not given, debootstrap knows")
     parser.add_argument("--only", choices=("without", "with"), help="only the machine without, or with, terraform")
     parser.add_argument("--keep", action="store_true", help="leave the copies where they are")
     parser.add_argument("commands", nargs="*", default=["make demo", "make test"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 
-from tfguard.backends.checks import Checks, Examined
+from tfguard.backends.checks import Check, Checks, Examined
 from tfguard.backends.hcp.client import Client
 from tfguard.backends.hcp.spec import HcpSpec
 from tfguard.findings import Answer, failure, ok, warning
@@ -18,22 +19,29 @@ _BY_FORCE = "can-force-unlock"
 _OLDEST_API = (2, 5)
 
 
-def token(lock: Examined) -> Answer | None:
+def _asking(check: Callable[[Client, HcpSpec, Examined], Answer]) -> Check:
+    """Make a check of what is asked of HCP Terraform about the lock's workspace; there is none elsewhere."""
+
+    def asked(lock: Examined) -> Answer | None:
+        spec = next((spec for spec in lock.target.stores if isinstance(spec, HcpSpec)), None)
+        if spec is None:
+            return None
+        with closing(Client(spec.hcp)) as client:
+            return check(client, spec, lock)
+
+    return asked
+
+
+@_asking
+def token(client: Client, spec: HcpSpec, _: Examined) -> Answer:
     """Whether there is a token for the host, and where it was found. It is never shown."""
-    spec = _spec_of(lock)
-    if spec is None:
-        return None
-    with closing(Client(spec.hcp)) as client:
-        return ok(f"there is one for {printable(spec.hcp.host, 60)} ({client.token_source})")
+    return ok(f"there is one for {printable(spec.hcp.host, 60)} ({client.token_source})")
 
 
-def api(lock: Examined) -> Answer | None:
+@_asking
+def api(client: Client, spec: HcpSpec, _: Examined) -> Answer:
     """Whether the API is one that Terraform speaks: an old Terraform Enterprise may be none."""
-    spec = _spec_of(lock)
-    if spec is None:
-        return None
-    with closing(Client(spec.hcp)) as client:
-        version = client.api_version()
+    version = client.api_version()
     host = printable(spec.hcp.host, 60)
     try:
         spoken = tuple(map(int, version.split(".")[:2]))
@@ -45,13 +53,10 @@ def api(lock: Examined) -> Answer | None:
     return ok(f"{host} speaks version {printable(version, 10)} of the API")
 
 
-def workspace(lock: Examined) -> Answer | None:
+@_asking
+def workspace(client: Client, spec: HcpSpec, _: Examined) -> Answer:
     """Whether the workspace is there, and its runs are executed here: only then is its lock ours to hold."""
-    spec = _spec_of(lock)
-    if spec is None:
-        return None
-    with closing(Client(spec.hcp)) as client:
-        found = client.workspace(spec.organization, spec.workspace).attributes
+    found = client.workspace(spec.organization, spec.workspace).attributes
     name = printable(f"{spec.organization}/{spec.workspace}", 120)
     if found.execution_mode != "local":
         # TF_FORCE_LOCAL_BACKEND, or an organization without runs of its own: else no lock of ours had been looked for.
@@ -59,17 +64,14 @@ def workspace(lock: Examined) -> Answer | None:
     return ok(f"{name} is there; its runs are executed here")
 
 
-def lock_rights(lock: Examined) -> Answer | None:
+@_asking
+def lock_rights(client: Client, spec: HcpSpec, lock: Examined) -> Answer:
     """
     Whether our token may lock and unlock the workspace, and save a state.
 
     HCP Terraform says so by itself. To try would lock it for an instant, and a plain Terraform does not wait.
     """
-    spec = _spec_of(lock)
-    if spec is None:
-        return None
-    with closing(Client(spec.hcp)) as client:
-        allowed = client.workspace(spec.organization, spec.workspace).attributes.permissions
+    allowed = client.workspace(spec.organization, spec.workspace).attributes.permissions
     if allowed is None:
         says = "the host does not say what our token may do with the workspace"
         return warning(says, f"{lock.again} doctor --prove-lock tries it.")
@@ -80,10 +82,6 @@ def lock_rights(lock: Examined) -> Answer | None:
         says = "lock, unlock and saving a state are allowed; to unlock what somebody else has locked is not"
         return ok(says)
     return ok("lock, unlock and saving a state are allowed, and to unlock what somebody else has locked")
-
-
-def _spec_of(lock: Examined) -> HcpSpec | None:
-    return next((spec for spec in lock.target.stores if isinstance(spec, HcpSpec)), None)
 
 
 CHECKS = Checks(before={"token": token}, rights={"API": api, "workspace": workspace, "permissions": lock_rights})
