@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 import psutil
 
 from tests.e2e.conftest import TFGUARD, Stage
+from tests.support import trees
 from tests.support.eventually import eventually, patience
 
 #: A run may hold the lock for so long, at most.
@@ -48,14 +49,10 @@ def kill_all_of(process: subprocess.Popen[str]) -> None:
     tree: list[psutil.Process] = []
     newborn = [front]
     while newborn:
-        for each in newborn:
-            with suppress(psutil.NoSuchProcess):
-                each.suspend()  # Nobody is to notice the death of another and act on it.
+        trees.suspend(newborn)  # Nobody is to notice the death of another and act on it.
         tree += newborn
         newborn = [each for each in front.children(recursive=True) if each not in tree]
-    for each in tree:
-        with suppress(psutil.NoSuchProcess):  # It had ended before it could be stopped.
-            each.kill()
+    trees.kill(tree)
     process.communicate(timeout=patience(10))
 
 

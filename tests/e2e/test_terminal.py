@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from tests.e2e.conftest import GATED, SHORT_LEASE, TFGUARD, Stage
+from tests.e2e.terminals import close_all
 from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
@@ -46,11 +47,7 @@ def terminal(stage: Callable[..., Stage]) -> Iterator[Callable[..., tuple[Stage,
         return made, shell
 
     yield make
-    for shell in opened:
-        with contextlib.suppress(psutil.Error):
-            for child in psutil.Process(shell.pid).children(recursive=True):
-                child.kill()
-        shell.close(force=True)
+    close_all(opened)
 
 
 def status(shell: pexpect.spawn) -> str:

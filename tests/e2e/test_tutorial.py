@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 import shlex
 import shutil
@@ -10,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pexpect
-import psutil
 import pytest
 
 from tests.e2e.conftest import ROOT, TFGUARD, base_environ
+from tests.e2e.terminals import close_all
 from tests.e2e.test_shown import is_as_shown
 from tests.support import parts
 from tests.support.eventually import patience
@@ -56,11 +55,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
         return made
 
     yield begin
-    for terminal in opened:
-        with contextlib.suppress(psutil.Error):
-            for child in psutil.Process(terminal.pid).children(recursive=True):
-                child.kill()
-        terminal.close(force=True)
+    close_all(opened)
 
 
 def lines(printed: str) -> list[str]:

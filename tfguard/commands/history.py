@@ -8,11 +8,11 @@ from typing import Any
 
 from tfguard.clock import SystemClock, parse_created
 from tfguard.commands.lock_facts import run_facts
-from tfguard.commands.status import ending
 from tfguard.durations import spoken_duration
 from tfguard.lock.opened_lock import opened
 from tfguard.lock.verdicts import age_seconds
 from tfguard.outlet import write_answer
+from tfguard.report.run_words import ending
 from tfguard.report.table import WHAT_TO_DO, print_table
 from tfguard.run.call import Call
 from tfguard.run.fleet import Fleet, Look, look_at_pipelines

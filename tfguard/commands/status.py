@@ -19,6 +19,7 @@ from tfguard.lock.opened_lock import opened
 from tfguard.lock.verdicts import age_seconds
 from tfguard.outlet import write_answer
 from tfguard.report.messages import operating
+from tfguard.report.run_words import ending
 from tfguard.report.table import WHAT_TO_DO, print_table
 from tfguard.run.call import Call
 from tfguard.run.fleet import Fleet, Look, look_around, look_at, look_at_pipelines, look_safely
@@ -218,11 +219,3 @@ def _last_run(run: dict[str, Any]) -> str:
         f"{spoken_duration(age)} ago" if age is not None else "",
     ]
     return ", ".join(word for word in words if word)
-
-
-def ending(run: dict[str, Any]) -> str:
-    if run["unlocked_by"]:
-        why = f" ({printable(run['reason'], 60)})" if run["reason"] else ""
-        return f"unlocked by {printable(run['unlocked_by'], 60)}{why}"
-    status = "" if run["exit_code"] is None else f" (exit {run['exit_code']})"
-    return f"{printable(run['outcome'], 30)}{status}"

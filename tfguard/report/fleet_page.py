@@ -19,6 +19,7 @@ from tfguard import redaction
 from tfguard.clock import parse_created
 from tfguard.durations import spoken_duration
 from tfguard.report.fleet_style import STYLE
+from tfguard.report.run_words import ending
 from tfguard.text import printable
 
 Facts = Mapping[str, Any]
@@ -129,9 +130,13 @@ def _contention(locks: Sequence[Facts]) -> Html:
         )
         for lock, waited in longest
     ]
-    titles = ("Lock", "Waited in all", "Longest wait", "Held in all", "Runs", "")
+    table = _table(("Lock", "Waited in all", "Longest wait", "Held in all", "Runs", ""), rows)
+    return tag("section", tag("h2", "Where runs wait"), table, class_="card")
+
+
+def _table(titles: Sequence[str], rows: Sequence[Html]) -> Html:
     head = tag("thead", tag("tr", *(tag("th", each, scope="col") for each in titles)))
-    return tag("section", tag("h2", "Where runs wait"), tag("table", head, tag("tbody", *rows)), class_="card")
+    return tag("table", head, tag("tbody", *rows))
 
 
 def _bar(share: float) -> Html:
@@ -225,14 +230,8 @@ def _for(seconds: float | None) -> str:
 
 def _run_in_words(run: Facts, now: datetime) -> Html | str:
     ended = _moment(run["ended_at"], now)
-    words = ", ".join(part for part in (f"{run['command']} by {run['who']}", run["run"], _ending(run)) if part)
+    words = ", ".join(part for part in (f"{run['command']} by {run['who']}", run["run"], ending(run, _LONGEST)) if part)
     return Html(f"{Html.of(words)}, {ended}") if ended else words
-
-
-def _ending(run: Facts) -> str:
-    if run["unlocked_by"]:
-        return f"unlocked by {run['unlocked_by']}" + (f" ({run['reason']})" if run["reason"] else "")
-    return str(run["outcome"]) + ("" if run["exit_code"] is None else f" (exit {run['exit_code']})")
 
 
 def _runs(runs: Sequence[Facts]) -> Html:
@@ -246,15 +245,14 @@ def _runs(runs: Sequence[Facts]) -> Html:
             _cell("command", run["command"]),
             _cell("waited", "" if run["unlocked_by"] else spoken_duration(run["waited_s"])),
             _cell("held", "" if run["unlocked_by"] else spoken_duration(run["held_s"])),
-            _cell("outcome", _ending(run) + (f", took over {run['took_over']}" if run["took_over"] else "")),
+            _cell("outcome", ending(run, _LONGEST) + (f", took over {run['took_over']}" if run["took_over"] else "")),
             tag("td", _link(run["link"]) if run["link"] else run["run"], data_label="run"),
         )
         for run in runs
     ]
-    titles = ("Ended (UTC)", "Who", "Command", "Waited", "Held", "Outcome", "Run")
-    head = tag("thead", tag("tr", *(tag("th", each, scope="col") for each in titles)))
+    table = _table(("Ended (UTC)", "Who", "Command", "Waited", "Held", "Outcome", "Run"), rows)
     count = "The last run" if len(runs) == 1 else f"The last {len(runs)} runs"
-    return tag("details", tag("summary", count), tag("table", head, tag("tbody", *rows)))
+    return tag("details", tag("summary", count), table)
 
 
 # --- the time line --------------------------------------------------------------------------------------------------
@@ -297,7 +295,7 @@ def _time_line(lock: Facts, now: datetime, span: timedelta) -> Html:
             continue
         held, waited = (timedelta(seconds=min(run[name], 10**8)) for name in ("held_s", "waited_s"))
         said = f"{run['who']}: {run['command']}, waited {spoken_duration(run['waited_s'])}"
-        said += f", held it for {spoken_duration(run['held_s'])}, {_ending(run)}"
+        said += f", held it for {spoken_duration(run['held_s'])}, {ending(run, _LONGEST)}"
         if run["waited_s"] >= 1:
             add(ended - held - waited, ended - held, 2, "waited", said)
         add(ended - held, ended, 18, "held" if run["outcome"] == "succeeded" else "failed", said)
