@@ -95,7 +95,7 @@ BARE = (
 WORDS_OF_CONFIG = frozenset({"lock.deadlines", "lock.protocol", "terraform.commands"})
 
 #: Imported where it is used, since every start of tfguard would pay for it (milliseconds: 30 to 250).
-HEAVY = ("boto3", "botocore", "click", "rich", "yaml", "asyncio")
+HEAVY = ("boto3", "botocore", "click", "rich", "yaml", "asyncio", "hashlib")
 
 #: The simulation runs these rooms on a clock of its own, so they do nothing but decide.
 PURE = ("lock", "guard")

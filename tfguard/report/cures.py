@@ -48,11 +48,10 @@ _CURES: tuple[tuple[str, str], ...] = (
         "There are no credentials here: give this job those of the backend and the providers, and run it again.",
     ),
 )
-_KNOWN = tuple((re.compile(text, re.IGNORECASE), cure) for text, cure in _CURES)
 
 
 def cure(text: str) -> str:
     """Return what helps against the errors in a run's text, which has no colours; empty where nobody knows."""
     errors = [each for each in read_diagnostics(text) if each.severity == "error"]
     said = " ".join(" ".join(f"{each.summary} {each.detail}" for each in errors).split())
-    return next((cure for known, cure in _KNOWN if known.search(said)), "")
+    return next((cure for known, cure in _CURES if re.search(known, said, re.IGNORECASE)), "")

@@ -13,8 +13,6 @@ not count.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -103,6 +101,9 @@ def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
 
 
 def _digest(key: bytes, value: Any) -> str:
+    import hashlib  # Here: every start would pay for OpenSSL, and few runs make a fingerprint.
+    import hmac
+
     return hmac.new(key, canonical(value), hashlib.sha256).hexdigest()
 
 
