@@ -17,7 +17,7 @@ from tfguard.config.keys import keys
 #: Exit status → what it means. Terraform's own is passed on as it is.
 EXIT_CODES = {
     "0": "done",
-    "1": "a check has failed, or you said no",
+    "1": "a check has failed, of a lock nothing could be had, or you said no",
     "3": "a lock waits for a person",
     "64": "the command line is wrong",
     "69": "the store cannot be reached",
@@ -63,10 +63,10 @@ MATTERS = {
     "exec": Matters(("75", "76", *_STORE, "124", "127", "128+n", "other"), _OURSELVES, has_keys=True),
     "doctor": Matters(("0", "1", "78"), (*_LOOKING, "TFGUARD_TERRAFORM")),
     "bootstrap": Matters(("0", "1", *_STORE), _LOOKING),
-    "status": Matters(("0", "3", *_STORE), _LOOKING),
+    "status": Matters(("0", "1", "3", *_STORE), _LOOKING),
     "unlock": Matters(("0", "1", "75", *_STORE), _OURSELVES),
-    "history": Matters(("0", *_STORE), _LOOKING),
-    "hold": Matters(("0", "75", *_STORE, "128+n"), (*_OURSELVES, "TFGUARD_LOCK_TIMEOUT")),
+    "history": Matters(("0", "1", *_STORE), _LOOKING),
+    "hold": Matters(("0", "1", "75", *_STORE, "128+n"), (*_OURSELVES, "TFGUARD_LOCK_TIMEOUT")),
     "settle": Matters(("0", "75", *_STORE), ("TFGUARD_RECORDS",)),
     "completion": Matters(("0", "64")),
     "config": Matters(("0", "78"), ("TFGUARD_CONFIG",)),
