@@ -142,9 +142,13 @@ def test_a_wait_cancelled_after_a_write_with_a_lost_answer_leaves_nothing(rig, s
     rig.start().hear(protocol.Waiting)
 
     rig.worker.session.cancel()
+    # A thread that has looked again before it hears of that holds the lock, and is to release it.
+    eventually(lambda: rig.all(protocol.Held) or not rig.worker.is_alive(), 30)
+    if rig.all(protocol.Held):
+        rig.release()
     rig.end()
 
-    assert stored(store.table) is None or rig.all(protocol.Held)
+    assert stored(store.table) is None
 
 
 def test_one_try_on_a_busy_lock_says_by_whom(rig, store):
