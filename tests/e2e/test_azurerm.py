@@ -144,6 +144,32 @@ def test_a_state_that_could_not_be_saved_for_a_persons_force_unlock_is_saved_und
     assert made.leftovers() == []
 
 
+def test_a_plain_terraform_that_got_in_before_our_child_keeps_its_lock_when_that_is_refused(stage: Make) -> None:
+    """Its lock looks like our child's: the same user, host and command, and younger than our record."""
+    made = stage("azurerm", text=GATED)
+    slow = made.path / "slow"
+    slow.write_text(
+        '#!/bin/sh\ncase "$*" in *apply*) touch asked; until test -e go; do sleep 0.05; done;; esac\nexec terraform "$@"\n'
+    )
+    slow.chmod(0o755)
+
+    with running(made.start_tfguard("--lock-timeout=4s", *APPLY, TFGUARD_TERRAFORM=str(slow), **QUICK_BEATS)) as ours:
+        eventually((made.path / "asked").exists, 30, "our child's start")
+        with running(made.start(["terraform", *APPLY])) as theirs:
+            theirs.wait_for_work(made)
+            shown = inner_id(made)
+            (made.path / "go").touch()
+            result = ours.end()
+            still = inner_id(made)
+            made.open_gate()
+            other = theirs.end()
+
+    assert result.code == 1 and "Error acquiring the state lock" in result.err, str(result)
+    assert still == shown
+    assert other.code == 0, str(other)
+    assert made.leftovers() == []
+
+
 def test_ctrl_c_and_a_killed_child_leave_neither_lock(stage: Make) -> None:
     made = stage("azurerm", text=GATED)
 

@@ -62,6 +62,9 @@ class NotingLease:
     def __init__(self, noted):
         self._noted = noted
 
+    def free_inner(self):
+        self._noted.done.append("free inner")
+
     def start(self, request, adoption):
         self._noted.done.append("start_session")
 

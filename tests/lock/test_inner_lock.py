@@ -133,6 +133,40 @@ def test_a_release_leaves_a_strangers_lock_alone(store, inner):
     assert inner.freed == []
 
 
+def test_a_release_after_a_child_that_has_left_nothing_frees_no_lock_by_its_looks_nor_by_its_name(store, inner):
+    """A plain Terraform of the same user on the same host got in before the child, which was refused for it."""
+    store.may_be_left = False
+    for inner_id in ("", "plain"):
+        inner.held = info(id="plain")
+
+        store.delete(store.create(guard(inner=inner_id)))
+
+        assert inner.held is not None
+        assert inner.freed == []
+
+
+def test_what_a_dead_one_has_left_is_freed_whatever_our_own_child_has_left(store, inner):
+    dead = store.create(guard())
+    inner.held = info()
+    left = inner.held.id
+    ours = store.replace(dead, guard(who="bob@ci-9"))
+    store.may_be_left = False
+
+    store.delete(ours)
+
+    assert inner.freed == [left]
+
+
+def test_a_lock_that_we_have_taken_ourselves_is_freed_though_no_child_has_left_one(store, inner):
+    held = store.create(guard())
+    store.take_inner(held)
+    store.may_be_left = False
+
+    store.delete(held)
+
+    assert inner.held is None
+
+
 def test_a_release_that_comes_late_does_not_free_by_looks(store, inner):
     """The record is another run's by now, of the same user on the same host, and so is the lock."""
     held = store.create(guard())

@@ -87,3 +87,18 @@ def test_a_lock_that_is_ours_alone_costs_no_look(lock: HeldLock) -> None:
 
     assert not watch.is_on
     assert (watch.pause(15.0), watch.pause(None), watch.learn(lock)) == (15.0, None, None)
+
+
+@pytest.mark.parametrize("may_be_left", [False, True])
+def test_whether_a_release_frees_what_looks_like_the_childs_is_for_the_holder_to_say(
+    store: GuardedStore, inner: Inner, lock: HeldLock, may_be_left: bool
+) -> None:
+    watch = InnerWatch([store])
+    assert not watch.may_be_left, "no child has run yet"
+    inner.held = info()
+    childs = inner.held.id
+    watch.may_be_left = may_be_left
+
+    lock.release()
+
+    assert inner.freed == ([childs] if may_be_left else [])

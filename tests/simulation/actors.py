@@ -426,6 +426,9 @@ class Lease:
         """What carries the lock; -1 if nothing does."""
         return self._session.local_fd if self._session is not None else -1
 
+    def free_inner(self) -> None:
+        self._session.free_inner()
+
     def is_served(self) -> bool:
         return self._thread is not None and not self._thread.dead
 

@@ -6,6 +6,7 @@ What PostgreSQL's answers mean to us.
     42501: no right to a table, or to end a session        ActionDenied
     password, role or address refused                      StoreDenied
     no such database, schema or table; TLS not as asked    StoreMisconfigured
+    what we would make is there                            Present
     22xxx, 42xxx, 25006 (a server that is read only)       StoreMisconfigured
     all else, connections, timeouts                        StoreUnavailable
 """
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _GRANTS = "Grant it: tfguard bootstrap --print grants"
 _MISSING = {"42P01", "3F000"}
+#: `IF NOT EXISTS` says so as well, where another transaction makes the same thing at the same moment.
+_PRESENT = {"42P06", "42P07", "42710"}
+_UNIQUE_VIOLATION, _CATALOG = "23505", "pg_"
 #: What is said of a connection that is refused, the first that fits; it comes without a code.
 _REFUSALS: tuple[tuple[str, type[StoreDenied | StoreMisconfigured]], ...] = (
     ("permission denied", StoreDenied),
@@ -41,6 +45,10 @@ class Missing(StoreMisconfigured):
     """There is no such table, or no such schema."""
 
 
+class Present(StoreMisconfigured):
+    """There is a schema, a table or a type of that name."""
+
+
 def refusal(result: PGresult, access: PgAccess, about: str) -> TfguardError:
     """Return what an answer becomes that is an error."""
     from psycopg.pq import DiagnosticField
@@ -52,6 +60,9 @@ def refusal(result: PGresult, access: PgAccess, about: str) -> TfguardError:
         return ActionDenied(words, _GRANTS, action=about or "access", resource=access.place)
     if code in _MISSING:
         return Missing(words, "Check `schema_name` in the backend's configuration, and run: tfguard init")
+    constraint = (result.error_field(DiagnosticField.CONSTRAINT_NAME) or b"").decode("utf-8", "replace")
+    if code in _PRESENT or (code == _UNIQUE_VIOLATION and constraint.startswith(_CATALOG)):
+        return Present(words, "If it is not tfguard's own: rename it, or choose another schema.")
     if code.startswith(("22", "42")) or code == "25006":
         return StoreMisconfigured(words, "Check `conn_str` in the backend's configuration.")
     return StoreUnavailable(words)

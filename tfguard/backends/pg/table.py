@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tfguard.backends.pg.answers import Missing
+from tfguard.backends.pg.answers import Missing, Present
 from tfguard.backends.pg.client import Connection, Row
 from tfguard.backends.pg.columns import COLUMNS
-from tfguard.errors import Conflict, StoreUnavailable
+from tfguard.errors import Conflict
 from tfguard.lock import queue_record
 from tfguard.lock.store import QueueRecord
 
 if TYPE_CHECKING:
     from tfguard.backends.pg.spec import PgSpec
 
+#: So often a table is made before we believe that what is there is no table.
+_MAKE_TIMES = 5
 #: What `beat` is where there is no lease.
 NO_LEASE = "-1"
 
@@ -94,11 +96,13 @@ class PgTable:
         self._has_table = True
 
     def _make(self, statement: str) -> None:
-        try:
-            self._ask(statement, about=f"CREATE TABLE {self._table}")
-        except StoreUnavailable:  # Two who make it at once: one of them is told of a duplicate.
-            if self._ask("SELECT to_regclass($1)", [self._table])[0][0] is None:
-                raise
+        for left in reversed(range(_MAKE_TIMES)):
+            try:
+                self._ask(statement, about=f"CREATE TABLE {self._table}")
+                return
+            except Present:  # Somebody makes it at this moment: once that is done, IF NOT EXISTS finds it.
+                if not left:
+                    raise
 
     def _ask(self, statement: str, values: Sequence[str | None] = (), *, about: str = "") -> list[Row]:
         return self._client.ask(statement, values, about=about or self._table)
