@@ -148,9 +148,8 @@ def test_a_plain_terraform_that_got_in_before_our_child_keeps_its_lock_when_that
     """Its lock looks like our child's: the same user, host and command, and younger than our record."""
     made = stage("azurerm", text=GATED)
     slow = made.path / "slow"
-    slow.write_text(
-        '#!/bin/sh\ncase "$*" in *apply*) touch asked; until test -e go; do sleep 0.05; done;; esac\nexec terraform "$@"\n'
-    )
+    wait = "case $* in *apply*) touch asked; until test -e go; do sleep 0.05; done;; esac"
+    slow.write_text(f'#!/bin/sh\n{wait}\nexec terraform "$@"\n')
     slow.chmod(0o755)
 
     with running(made.start_tfguard("--lock-timeout=4s", *APPLY, TFGUARD_TERRAFORM=str(slow), **QUICK_BEATS)) as ours:

@@ -44,6 +44,10 @@ class LeasePort(Protocol):
         """Have it release. `errored`: keep a copy of this state first, which could not be pushed for `error`."""
         ...
 
+    def free_inner(self) -> None:
+        """Have it free what the program that has ended has left locked by itself."""
+        ...
+
     def abandon(self) -> None:
         """Have it end without touching anything."""
         ...

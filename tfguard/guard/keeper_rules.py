@@ -191,6 +191,8 @@ class KeeperRules:
             self._finish(protocol.Released(result="nothing"))
         elif self._hands.rescue.is_needed and not self._is_nested:  # Whoever holds the lock sees to that.
             self._closing = message
+            if message.may_have_left_lock:  # It would keep the push out, which waits for that.
+                self._hands.lease.free_inner()
             self._push(now)
         else:
             self._hand_over(message)
@@ -206,10 +208,8 @@ class KeeperRules:
 
     def _push(self, now: float) -> None:
         """
-        Try once to push the state that Terraform could not save; `_on_pushed` hears how it ended.
-
-        Nothing starts that would have to be frozen at once: whose the lock is by now, a beat that lands tells, or a
-        loss, or the end of the lease.
+        Try once to push the state that Terraform could not save; `_on_pushed` hears how it ended. Nothing starts that
+        would have to be frozen at once: whose the lock is by now, a beat tells, or a loss, or the end of the lease.
         """
         self._push_at = float("inf")
         if self.watchdog.lost is None and self.watchdog.safe_until <= now < self.watchdog.expires_at:

@@ -63,6 +63,9 @@ class GuardedStore:
     def __init__(self, guard: Store, inner: InnerLock) -> None:
         self._guard = guard
         self._inner = inner
+        #: Whether the child of the guard that we delete may have left its lock. Of a run that is dead nobody knows.
+        self.may_be_left = True
+        self._inherited = ""
 
     @property
     def place(self) -> str:
@@ -117,7 +120,7 @@ class GuardedStore:
             self._inner.free(seen.id)
             return
         info = self._inner.read()
-        if info is not None and belongs(info, seen) and self._may_free(info, seen):
+        if info is not None and self._is_to_be_freed(info, seen):
             self._free(info.id)
         self._guard.delete(seen)
 
@@ -158,10 +161,15 @@ class GuardedStore:
             blocker = Conflict("somebody else has Terraform's own lock")
             blocker.record = _alone(info)
             raise blocker
+        self._inherited = info.id
         return msgspec.structs.replace(record, lease=msgspec.structs.replace(record.lease, inner=info.id))
 
-    def _may_free(self, info: LockInfo, seen: LockRecord) -> bool:
+    def _is_to_be_freed(self, info: LockInfo, seen: LockRecord) -> bool:
         """One that is known by its looks alone is freed only while the guard is there: else it may be another's."""
+        if info.id in (seen.id, self._inherited):
+            return True
+        if not self.may_be_left or not belongs(info, seen):
+            return False
         if info.id in _names(seen):
             return True
         now = self._guard.read()

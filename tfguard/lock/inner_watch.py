@@ -21,11 +21,13 @@ class InnerWatch:
     What a holder knows of the lock that its child has taken by itself; of a lock that is ours alone, nothing.
 
     `learn` looks: every `LEARN_SECONDS` until the lock is known, then more rarely, for a child may have one lock after
-    another. `is_to_be_freed`: the child is gone, and what it may have left is freed at the next look.
+    another. `is_to_be_freed`: the child is gone, and what it may have left is freed at the next look. `may_be_left`:
+    whether a release is to free what looks like the child's; not where no child has run, or it has ended by itself.
     """
 
-    def __init__(self, stores: Sequence[Store]) -> None:
+    def __init__(self, stores: Sequence[Store], *, may_be_left: bool = False) -> None:
         self._store = next((store for store in stores if isinstance(store, GuardedStore)), None)
+        self.may_be_left = may_be_left
         self._is_known = False
         self.is_to_be_freed = False
 
@@ -33,6 +35,15 @@ class InnerWatch:
     def is_on(self) -> bool:
         """Whether there is an inner lock at all."""
         return self._store is not None
+
+    @property
+    def may_be_left(self) -> bool:
+        return self._store is not None and self._store.may_be_left
+
+    @may_be_left.setter
+    def may_be_left(self, value: bool) -> None:
+        if self._store is not None:
+            self._store.may_be_left = value
 
     def pause(self, seconds: float | None) -> float | None:
         """How long to rest, of so many seconds until the next heartbeat."""

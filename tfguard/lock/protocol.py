@@ -97,10 +97,15 @@ class Adoption(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Release(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The run is over: release, write history, go. Answered by Released."""
+    """
+    The run is over: release, write history, go. Answered by Released.
+
+    `may_have_left_lock`: a program of the run's may have ended without freeing the lock that it had taken by itself.
+    """
 
     outcome: str
     exit_code: int | None = None
+    may_have_left_lock: bool = True
 
 
 class Surroundings(Protocol):

@@ -148,7 +148,7 @@ class LockSession:
     def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
-        self._inner = InnerWatch(self._stores)
+        self._inner = InnerWatch(self._stores, may_be_left=self._adopt is not None)
         self._carriers = Carriers(self._stores, self._wake, self._clock, self._post)
         leaves_none = not self._request.is_changing
         self._queue = Queue(queue_store(self._stores), self._clock, self._clock.sleep, leaves_none=leaves_none)
@@ -306,8 +306,7 @@ class LockSession:
         The first is due a heartbeat after the last write that landed, however long was asked in vain since: no other
         tells us of a force-unlock.
         """
-        deadlines = self._deadlines
-        pause, due_at = None, 0.0
+        pause, due_at, deadlines = None, 0.0, self._deadlines
         if deadlines and self._lock:
             pause = max(0.0, self._lock.base + jittered(deadlines.heartbeat) - self._clock.boottime())
             due_at = self._clock.boottime() + pause
@@ -347,6 +346,7 @@ class LockSession:
             self._keep_errored()
             self._check_digest()
         self._tell(protocol.Releasing())
+        self._inner.may_be_left = self._release.may_have_left_lock
         result, error = self._release_for_a_lease()
         if result in {"gone", "another's"}:
             self._write_history(

@@ -31,6 +31,7 @@ from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.process.child_launcher import TERRAFORM, ChildLauncher
 from tfguard.process.front_child import FrontChild
 from tfguard.process.keeper_link import KeeperLink
+from tfguard.process.left_lock import LeftLock
 from tfguard.process.question import Question
 from tfguard.process.relatives import reap_orphans
 from tfguard.process.rescue import errored_path, stamp
@@ -88,6 +89,7 @@ class Front:
             self._defects.append,
             shares_terminal=self.is_interactive,
         )
+        self._left = LeftLock()
         self._answers: list[Answer] = []
         self._last_word: protocol.Release | None = None
         self._is_resigned = self._is_keeper_busy = False
@@ -158,7 +160,7 @@ class Front:
             relay.finish()
             self._pump(lambda relay=relay: relay.is_finished(0.02) or None, tick=0.0)  # type: ignore[misc]
         self._launcher.note_last_words(relays)
-        return self._status_of(answer)
+        return self._status_of(answer, self.last_words)
 
     def run_captured(self, argv: Sequence[str], *, directory: str, environ: Mapping[str, str]) -> tuple[int, str]:
         """Run a program of our own, without input; return its exit status and the end of what it printed."""
@@ -166,10 +168,11 @@ class Front:
         with self._launcher.capture(argv, directory, environ) as captured:
             answer = self._await(messages.Exited, protocol.Failed)
             self._child.pid = 0
-            return self._status_of(answer), captured.read()
+            return self._status_of(answer, words := captured.read()), words
 
-    def _status_of(self, answer: Answer | None) -> int:
+    def _status_of(self, answer: Answer | None, words: str) -> int:
         if isinstance(answer, messages.Exited):
+            self._left.note(answer.status, words)
             return answer.status
         self._check_stopped()
         assert isinstance(answer, protocol.Failed)  # Nobody gives up waiting for a program.
@@ -195,7 +198,8 @@ class Front:
     def release(self, outcome: str, exit_code: int | None) -> protocol.Released:
         """End the run: release whatever is held. A second signal meanwhile leaves it to the keeper alone."""
         already = self._signals.count
-        self._last_word = protocol.Release(outcome=outcome, exit_code=exit_code)
+        may_have_left = self._left.is_possible(already)
+        self._last_word = protocol.Release(outcome=outcome, exit_code=exit_code, may_have_left_lock=may_have_left)
         self._keeper.send(self._last_word)
         answer = self._await(
             protocol.Released,
@@ -206,11 +210,7 @@ class Front:
         return protocol.Released(result="failed", error="interrupted; the keeper goes on releasing it")
 
     def start_over(self) -> None:
-        """
-        After a release: get ready to acquire another lock, with another keeper.
-
-        A signal that has come counts as before: nothing is begun after it.
-        """
+        """After a release: get ready for another lock, with another keeper. A signal that has come counts as before."""
         self._answers.clear()
         self._last_word = self._request = None
         self._handover = Handover()

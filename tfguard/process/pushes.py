@@ -39,8 +39,6 @@ class Pushes:
         return self._rescuer.error
 
     def start(self) -> int:
-        # What the program has left locked by itself would keep the push out, which waits for that.
-        self._lease.free_inner()
         strangers = children_now()
         push = self._rescuer.start(self._page)
         self._program.begin(push, self._page.kin, strangers)
