@@ -185,7 +185,7 @@ def learnt(life: Life) -> Iterator[None]:
     """The child's lock is named, or looked for again."""
     lock = life.acquire()
     child = life.lock_as_a_child()
-    watch = InnerWatch(life.stores)
+    watch = InnerWatch(life.stores, may_be_left=True)
     yield
     for _ in range(_TRIES):
         if (found := watch.learn(lock)) is not None:

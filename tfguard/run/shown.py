@@ -9,17 +9,20 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from msgspec import structs
 
 from tfguard.errors import TfguardError
 from tfguard.jobfiles.story import PlanFiles
+from tfguard.process import inherited
 from tfguard.process.front import Front, Refused
 from tfguard.report.job_page import JobPage, is_data
+from tfguard.report.messages import running
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.context import Context
+from tfguard.run.unlucky import run_until_not_unlucky
 from tfguard.terraform.command_line import Invocation
 from tfguard.terraform.fingerprint import read_fingerprint
 from tfguard.terraform.plan_file import read_lineage
@@ -45,28 +48,55 @@ def run_on_page(
     environ: Mapping[str, str],
     *,
     is_last: bool = True,
+    is_guarded: bool = True,
 ) -> int:
     """
     Run Terraform with `argv` under what is held; return its exit status as `Front.run` does.
 
-    `is_last`: it is the last command of the user's, or the only one.
+    `is_last`: it is the last command of the user's, or the only one. `is_guarded`: something is held.
     """
-    page, directory = context.report.page, str(context.directory)
+    page = context.report.page
+    # Where it locks by itself. What comes through a pipe would be gone at the second time.
+    may_be_unlucky = is_guarded and "-lock=false" not in argv and not inherited.found().descriptors
     if page is None:
         # Whether Terraform calls a saved plan stale is heard even on a terminal.
         keep = len if invocation.plan_file else None
-        return front.run([*context.terraform, *argv], directory=directory, environ=environ, keep=keep, is_last=is_last)
+        return _run(front, context, argv, environ, keep=keep, is_last=is_last, may_be_unlucky=may_be_unlucky)
     is_plan = invocation.words == ("plan",)
     argv, files = _saved(front, page, context, invocation, argv) if is_plan else (argv, None)
     kept = page.begin(page.story.label or context.label(), _command(invocation), directory=context.work_directory)
     is_text = _is_for_people(invocation) and not invocation.is_set("json")  # TF_CLI_ARGS_plan=-json
     with page.fenced(argv) if is_text else contextlib.nullcontext():
-        status = front.run(
-            [*context.terraform, *argv], directory=directory, environ=environ, keep=kept.write, is_last=is_last
-        )
+        status = _run(front, context, argv, environ, keep=kept.write, is_last=is_last, may_be_unlucky=may_be_unlucky)
     if files is not None and status in (0, _CHANGES):
         _read(front, context, page, files, environ, status, is_refresh_only=invocation.is_set("refresh-only"))
     return status
+
+
+def _run(
+    front: Front,
+    context: Context,
+    argv: Sequence[str],
+    environ: Mapping[str, str],
+    *,
+    keep: Callable[[bytes], object] | None,
+    is_last: bool,
+    may_be_unlucky: bool,
+) -> int:
+    def run() -> int:
+        return front.run(
+            [*context.terraform, *argv],
+            directory=str(context.directory),
+            environ=environ,
+            keep=keep,
+            is_last=is_last,
+        )
+
+    def tell() -> None:
+        label = context.label()
+        context.report.say("info", "lock.unlucky", running.unlucky(label), label=label)
+
+    return run_until_not_unlucky(front, run, tell) if may_be_unlucky else run()
 
 
 def _command(invocation: Invocation) -> str:

@@ -195,7 +195,7 @@ def _run_or_become(
 
     def body() -> int:
         with cache_turn(session.front, context, cache):
-            return run_on_page(session.front, context, invocation, argv, environ)
+            return run_on_page(session.front, context, invocation, argv, environ, is_guarded=False)
 
     return _tell(session, invocation, body)
 

@@ -31,6 +31,11 @@ def interrupted(label: str, signal_name: str, *, was_waiting: bool = False) -> s
     return say(label, f"stopped by {signal_name}: nothing more is run; the lock, if held, is released.")
 
 
+def unlucky(label: str) -> str:
+    """A Terraform that locks by itself came at the same moment as another, and has said so itself."""
+    return say(label, "another Terraform took or freed the lock at this moment: trying again.")
+
+
 def stopping(subject: Subject, reason: str) -> str:
     """Terraform gets its one SIGINT."""
     return say(subject.label, f"{reason}: Terraform is asked once to stop; the lock is kept until it has.")
