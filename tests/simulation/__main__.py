@@ -1,8 +1,8 @@
 """
 The long form: `python -m tests.simulation --minutes 10` plays new seeds until time is up.
 
-`--seed n` (or TFGUARD_SEED=n) replays one schedule and prints its timeline; `--mutants` looks whether each deliberate
-fault is found.
+`--seed n` (or TFGUARD_SEED=n) replays one schedule and prints its timeline, with `--pg` one of a lock in
+PostgreSQL, which is a connection's; `--mutants` looks whether each deliberate fault is found.
 """
 
 from __future__ import annotations
@@ -49,10 +49,11 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=1, help="divide the schedules among so many")
     parser.add_argument("--first", type=int, help="the first seed; another one each time if not given")
     parser.add_argument("--seed", type=int, default=os.environ.get("TFGUARD_SEED"), help="replay this one schedule")
+    parser.add_argument("--pg", action="store_true", help="of the schedules of a lock that is a connection's")
     parser.add_argument("--mutants", action="store_true", help="try the deliberate faults instead")
     options = parser.parse_args()
     if options.seed is not None:
-        print(Simulation().replay(options.seed))
+        print(Simulation(is_carried=options.pg).replay(options.seed))
         return 0
     if options.mutants:
         survived = judge_mutants()
@@ -61,7 +62,7 @@ def main() -> int:
     first = options.first if options.first is not None else int(time.time()) % 10**6 * 10**6
     started = time.monotonic()
     tally = play_in_processes(options.minutes, first, options.processes)
-    print(f"{tally.report(time.monotonic() - started)}, seeds from {first}")
+    print(tally.report(time.monotonic() - started, first))
     return min(tally.violations, 1)
 
 

@@ -98,6 +98,10 @@ class Simulation:
         except Violation as violation:
             return str(violation)
 
+    def _name_of(self, seed: int) -> str:
+        """What to say on the command line to have it again."""
+        return f"seed {seed} --pg" if self._is_carried else f"seed {seed}"
+
     def _play(self, seed: int) -> World:
         before = random.getstate()
         random.seed(seed)  # The jitter of the code under test.
@@ -108,7 +112,7 @@ class Simulation:
         try:
             Schedule(world, self.code, LONG if seed % _ONE_IN == 0 else SHORT).play()
         except Violation as violation:
-            raise Violation(f"seed {seed}: {violation}\n{_timeline(world)}") from None
+            raise Violation(f"{self._name_of(seed)}: {violation}\n{_timeline(world)}") from None
         finally:
             world.end()
             random.setstate(before)

@@ -10,8 +10,13 @@ import multiprocessing
 import time
 from dataclasses import dataclass, fields
 
-from tests.simulation.schedule import Simulation
+from tests.simulation.schedule import Result, Simulation
 from tests.simulation.world import Violation
+
+#: Of so many dozens of schedules one is of a lock that is a connection's; a dozen has all sizes.
+CARRIED_ONE_IN = 3
+#: What a schedule's result counts as well.
+COUNTED = ("events", "takeovers", "losses", "waits", "windows", "longest_window", "severed", "retaken")
 
 
 @dataclass
@@ -20,7 +25,8 @@ class Tally:
     What a number of schedules came to.
 
     `windows`: how often somebody else (a machine that wakes up, a stranger's SIGCONT) let a child go on that must not;
-    in the longest it wrote for `longest_window` seconds, until one of ours had looked.
+    in the longest it wrote for `longest_window` seconds, until one of ours had looked. `carried`: schedules in which
+    the lock is a connection's; `severed` and `retaken` as in `Result`.
     """
 
     schedules: int = 0
@@ -31,41 +37,48 @@ class Tally:
     violations: int = 0
     windows: int = 0
     longest_window: float = 0.0
+    carried: int = 0
+    severed: int = 0
+    retaken: int = 0
+
+    @staticmethod
+    def of(result: Result) -> Tally:
+        """Count one schedule in which nothing was wrong."""
+        return Tally(1, **{name: getattr(result, name) for name in COUNTED})
 
     def __add__(self, other: Tally) -> Tally:
         total = Tally(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
         total.longest_window = max(self.longest_window, other.longest_window)
         return total
 
-    def report(self, seconds: float) -> str:
+    def report(self, seconds: float, first: int) -> str:
         return (
             f"{self.schedules} schedules in {seconds:.0f} s, {self.schedules / seconds:.0f} a second"
-            f" ({self.events / seconds:.0f} events a second)\n"
+            f" ({self.events / seconds:.0f} events a second); {self.carried} in PostgreSQL\n"
             f"{self.takeovers} takeovers, {self.losses} losses declared, {self.waits} looks at a busy lock,"
             f" {self.windows} wake-ups past safe_until (at most {self.longest_window * 1000:.0f} ms of writing),"
-            f" {self.violations} violations"
+            f" {self.severed} connections lost in PostgreSQL, {self.retaken} locks taken again there,"
+            f" {self.violations} violations, seeds from {first}"
         )
 
 
 def play(minutes: float, first: int, step: int = 1) -> Tally:
-    """Play each `step`-th seed from `first` until time is up; violations are printed with their timelines."""
-    simulation, tally, until = Simulation(), Tally(), time.monotonic() + minutes * 60
+    """
+    Play each `step`-th seed from `first` until time is up; violations are printed with their timelines.
+
+    A third is of a lock that is a connection's: that code is another, and as much can happen to it.
+    """
+    tally, until = Tally(), time.monotonic() + minutes * 60
+    usual, carried = Simulation(), Simulation(is_carried=True)
     seed = first
     while time.monotonic() < until:
+        is_carried = seed // 12 % CARRIED_ONE_IN == 0
         try:
-            result = simulation.play(seed)
-            tally += Tally(
-                1,
-                result.events,
-                result.takeovers,
-                result.losses,
-                result.waits,
-                windows=result.windows,
-                longest_window=result.longest_window,
-            )
+            tally += Tally.of((carried if is_carried else usual).play(seed))
         except Violation as violation:
             print(violation, "\n", flush=True)
             tally += Tally(schedules=1, violations=1)
+        tally.carried += is_carried
         seed += step
     return tally
 

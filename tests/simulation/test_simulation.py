@@ -7,6 +7,7 @@ plays new schedules for half of its time.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -68,7 +69,8 @@ def test_schedules_are_divided_among_processes():
     played = subprocess.run(command, capture_output=True, text=True, timeout=patience(20))
 
     assert played.returncode == 0, played.stderr
-    assert " 0 violations, seeds from 0" in played.stdout
+    assert " 0 violations, seeds from 0\n" in played.stdout
+    assert re.search(r"; [1-9]\d* in PostgreSQL$", played.stdout, re.MULTILINE), played.stdout
 
 
 def test_what_breaks_a_promise_is_told_with_its_timeline():
