@@ -2,12 +2,15 @@
 The guard of a lock on GitLab: a state beside the one that is locked, used as a register.
 
 GitLab keeps a state's versions by their serials and takes no serial twice. So whoever writes the next serial has seen
-the last one; everybody else is refused. Older versions are deleted as we go, and a serial that was deleted is free
-again, for a request that comes late: what was written counts only if a look shows that it is the newest.
+the last one; everybody else is refused. Older versions are deleted as we go, by whoever wrote the one after, and a
+serial that was deleted is free again, for a request that comes late. So what was written counts only if a look shows
+that it is the newest, or that the newest follows from it: each version has a mark of its own, and those of the versions
+before it that its writer has seen.
 """
 
 from __future__ import annotations
 
+import uuid
 from contextlib import suppress
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -26,14 +29,22 @@ if TYPE_CHECKING:
 
 _ABSENT = (204, 404)
 _TAKEN = 422
+#: Characters of a mark, and how many marks a version remembers: so many others may come while one of us looks.
+_MARK, _REMEMBERED = 12, 8
 
 
 class _Document(msgspec.Struct, frozen=True, kw_only=True):
-    """A version as GitLab keeps it; it takes whatever has a serial. Nothing is there where `content` is None."""
+    """
+    A version as GitLab keeps it; it takes whatever has a serial. Nothing is there where `content` is None.
+
+    `mark` tells it from another of the same serial; `past` are the marks of those that it follows, the last one first.
+    """
 
     serial: int
     content: str | None
     lease: Any = None
+    mark: str = ""
+    past: tuple[str, ...] = ()
     version: int = 4
     lineage: str = "tfguard"
 
@@ -44,9 +55,14 @@ class _Register:
     def __init__(self, client: Client, address: str) -> None:
         self._client = client
         self._address = address
+        self._last = _Document(serial=0, content=None)
 
     def read(self) -> _Document:
         """Return the newest version; of one that is not ours, all of it is the content. Raises as a store does."""
+        self._last = self._read()
+        return self._last
+
+    def _read(self) -> _Document:
         response = self._client.ask("GET", self._address, b"", (200, *_ABSENT))
         if response.status != 200:
             return _Document(serial=0, content=None)
@@ -57,15 +73,17 @@ class _Register:
 
     def write(self, seen: int, content: str | None, lease: Lease | None = None) -> int:
         """Write what comes after the serial `seen`, and return its serial. Raises Conflict, and as a store does."""
-        document = _Document(serial=seen + 1, content=content, lease=lease)
+        before = (self._last.mark, *self._last.past)[:_REMEMBERED] if self._last.serial == seen else ()
+        document = _Document(serial=seen + 1, content=content, lease=lease, mark=uuid.uuid4().hex[:_MARK], past=before)
         response = self._client.ask("POST", self._address, publish(document), (200, _TAKEN))
         if response.status == _TAKEN:
             raise Conflict(f"{shown(self._address)}: serial {seen + 1} is taken")
         found = self.read()
-        if (found.serial, found.content) != (document.serial, content) or not _is_same(found.lease, lease):
+        is_newest = found.mark == document.mark
+        if not is_newest and document.mark not in found.past:
             self._delete(document.serial)  # It came late, into a place that had been cleared.
             raise Conflict(f"{shown(self._address)}: serial {found.serial} is newer")
-        if seen and not self._delete(seen):
+        if seen and not self._delete(seen) and is_newest:
             # Somebody has deleted the state, and a lock with it: what we wrote must not bring it back.
             self._delete(document.serial)
             raise Conflict(f"{shown(self._address)}: serial {seen} is gone")
@@ -162,7 +180,3 @@ def _lease(value: Any) -> Lease | None:
         return convert(value, Lease) if value is not None else None
     except (msgspec.ValidationError, RecursionError):
         return None
-
-
-def _is_same(stored: Any, lease: Lease | None) -> bool:
-    return bool(publish(stored) == publish(msgspec.to_builtins(lease)))
