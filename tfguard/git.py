@@ -10,7 +10,6 @@ Not promised: what a configuration in the user's home, or the one that GIT_CONFI
 from __future__ import annotations
 
 import os
-import subprocess
 
 from tfguard import programs
 
@@ -21,26 +20,26 @@ _WHERE = (
     *("GIT_DIR", "GIT_WORK_TREE", "GIT_CEILING_DIRECTORIES", "GIT_DISCOVERY_ACROSS_FILESYSTEM"),
     *("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM", "GIT_CONFIG_NOSYSTEM"),
 )
+_SHORT_SECONDS = 10.0
+#: What differs in a large repository, by name. Nobody reads more into memory.
+_MAX_BYTES = 1 << 28
 
 
-def ask(
-    directory: str, *words: str, is_anybodys: bool = False, timeout_seconds: float | None = None
-) -> subprocess.CompletedProcess[bytes]:
+def ask(directory: str, *words: str, is_anybodys: bool = False, timeout_seconds: float = 600.0) -> programs.Said:
     """
     Run a git command that only looks. A `diff` also needs `--no-ext-diff` and `--no-textconv`.
 
     `is_anybodys`: the checkout may belong to another user, as in a container that mounts it.
 
-    Raises: OSError, subprocess.TimeoutExpired.
+    Raises OSError, as `programs.ask` does: it is not there, or does not come to an end.
     """
     where = {name: os.environ[name] for name in _WHERE if name in os.environ}
     owner = ("-c", "safe.directory=*") if is_anybodys else ()
-    return subprocess.run(
+    return programs.ask(
         [programs.find("git", os.environ), *_CAREFUL, *owner, "-C", directory, *words],
-        env={**programs.environment(os.environ), **where, **_FETCHES_NOTHING},
-        capture_output=True,
-        timeout=timeout_seconds,
-        check=False,
+        {**programs.environment(os.environ), **where, **_FETCHES_NOTHING},
+        timeout_seconds,
+        max_bytes=_MAX_BYTES,
     )
 
 
@@ -48,6 +47,6 @@ def is_tracked(directory: str, name: str) -> bool:
     """Whether git keeps the file `name` of this directory; where that cannot be told, it does not."""
     words = ("--literal-pathspecs", "ls-files", "--error-unmatch", "--", name)  # A file may be called `:(top)x`.
     try:
-        return ask(directory, *words, is_anybodys=True, timeout_seconds=10).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
+        return ask(directory, *words, is_anybodys=True, timeout_seconds=_SHORT_SECONDS).status == 0
+    except OSError:
         return False

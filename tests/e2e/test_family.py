@@ -15,6 +15,7 @@ import pytest
 from tests.e2e.conftest import GATED, TFGUARD, Backend, Stage
 from tests.e2e.running import Running, running
 from tests.support.eventually import eventually
+from tfguard.process.relatives import is_within, nest_of
 
 pytestmark = pytest.mark.e2e
 
@@ -38,6 +39,13 @@ until test -e gate; do sleep 0.05; done
 echo end $$ >> log
 """
 APPLY = "apply -auto-approve -input=false -no-color"
+
+#: Prints keys, and leaves somebody behind who holds its output open.
+AGENT = """#!/bin/sh
+sleep 10000 &
+echo $! >> "$(dirname "$0")/agents"
+echo '{{"Version": 1, "AccessKeyId": "{}", "SecretAccessKey": "{}"}}'
+"""
 
 #: How a program leaves somebody behind who writes, and its own exit status.
 LEFT_BEHIND = {
@@ -214,6 +222,28 @@ def test_a_family_that_does_not_end_is_killed_in_time(stage: Make) -> None:
     assert made.log_lines() == ["begin"]
     assert made.leftovers() == []
     eventually(lambda: not living_in(made.path), what="the keeper's own end")
+
+
+def test_whom_a_credentials_program_leaves_behind_is_none_of_the_family(stage: Make) -> None:
+    """An agent, say. One that is started while the program runs would be waited for, if it were."""
+    made = stage("dynamodb", text=STILL)
+    keys = {name: made.environ.pop(f"AWS_{name}") for name in ("ACCESS_KEY_ID", "SECRET_ACCESS_KEY")}
+    home = made.path.parent / "home"
+    home.mkdir()
+    program = home / "print-keys"
+    program.write_text(AGENT.format(*keys.values()))
+    program.chmod(0o755)
+    (home / "config").write_text(f"[default]\ncredential_process = {program}\n")
+
+    result = made.tfguard(*in_exec("echo nest $TFGUARD_NEST"), AWS_CONFIG_FILE=str(home / "config"))
+
+    agents = [int(pid) for pid in (home / "agents").read_text().split()]
+    nests = [nest_of(pid) for pid in agents]
+    for pid in agents:
+        os.kill(pid, signal.SIGKILL)
+    assert result.code == 0, str(result)
+    assert nests and all(nests)
+    assert not any(is_within(result.out.split()[1], nest) for nest in nests if nest)
 
 
 def test_orphans_are_reaped(stage: Make) -> None:

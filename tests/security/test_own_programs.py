@@ -180,7 +180,7 @@ def test_no_program_is_found_by_a_relative_entry_of_path(
 
     done = git.ask(str(tmp_path), "--version")
 
-    assert done.stdout.startswith(b"git version")
+    assert done.output.startswith(b"git version")
     assert find("sh", dict(os.environ)) == shutil.which("sh", path="/usr/local/bin:/usr/bin:/bin")
     assert not list(tmp_path.rglob("*.env"))
 

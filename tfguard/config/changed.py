@@ -142,4 +142,4 @@ def _ask(root: Path, *words: str) -> str | None:
         raise ConfigError(
             f"--changed-since needs git: {error.strerror}.\nInstall git, or leave the flag out."
         ) from error
-    return os.fsdecode(done.stdout) if done.returncode == 0 else None
+    return os.fsdecode(done.output) if done.status == 0 else None

@@ -22,6 +22,7 @@ import socket
 import sys
 from collections import deque
 
+from tfguard import programs
 from tfguard.clock import SystemClock
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
@@ -38,7 +39,7 @@ from tfguard.process.lease_thread import Lease
 from tfguard.process.page import Page
 from tfguard.process.program import Program
 from tfguard.process.pushes import Pushes
-from tfguard.process.relatives import reap_orphans
+from tfguard.process.relatives import NEST, new_nest, reap_orphans
 from tfguard.process.sentinel_post import SentinelPost
 from tfguard.process.signals import become_subreaper
 
@@ -162,8 +163,8 @@ class Keeper:
         elif self._program.left:
             self._rules.on_outlived(self._program.left, self._clock.boottime())
         ours = (*self._sentinels.pids, self._program.process.pid if self._program.process is not None else 0)
-        # What the lease's thread starts (a `credential_process`) is in our group; no program of the front's is.
-        reap_orphans(ours, is_ours=lambda pid: os.getpgid(pid) == os.getpid())
+        # What a library has started is in our group. No program of the front's is.
+        reap_orphans(ours, is_ours=lambda pid: programs.is_asked(pid) or os.getpgid(pid) == os.getpid())
 
     def _serve(self, source: object) -> None:
         if source is self._channel:
@@ -236,6 +237,8 @@ def main(descriptor: int, page: int, lifeline: int) -> None:
     os.setpgid(0, 0)
     own_file.remember_job(os.environ)
     become_subreaper()  # Who loses its parent under our lock becomes our child: it may write, and we wait for it.
+    # Not for whom a program leaves behind that prints credentials.
+    programs.mark({NEST: new_nest(os.environ)})
     hear_signals()
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     end = socket.socket(fileno=descriptor)

@@ -234,23 +234,13 @@ def _write_versions(cache: Path, known: Mapping[str, _CachedVersion]) -> None:
 
 
 def _ask_version(binary: Binary, environ: Mapping[str, str], directory: Path | None) -> str:
-    # Only a first run needs it: 8 ms of import.
-    import subprocess
-
     # Nothing of a pipeline's: its flags are for other commands, and a shim is a shell, which variables make run more.
     plain = programs.environment(environ, for_managers=True)
     try:
-        done = subprocess.run(
-            [str(binary.path), "version", "-json"],
-            cwd=directory,
-            env={**plain, "CHECKPOINT_DISABLE": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_VERSION_TIMEOUT_SECONDS,
-            check=True,
-        )
-        answer = parse(done.stdout, dict[str, object])
-    except (OSError, ValueError, subprocess.SubprocessError, msgspec.DecodeError):
+        given = {**plain, "CHECKPOINT_DISABLE": "1"}
+        said = programs.ask([binary.path, "version", "-json"], given, _VERSION_TIMEOUT_SECONDS, directory=directory)
+        answer = parse(said.output, dict[str, object]) if said.status == 0 else {}
+    except (OSError, ValueError, RecursionError, msgspec.DecodeError):
         return ""
     match = _VERSION.match(str(answer.get("terraform_version", "")))
     return match[0] if match else ""

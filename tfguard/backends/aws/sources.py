@@ -7,10 +7,7 @@ A request for credentials is made up to three times, since a run should not fail
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import urlsplit
@@ -44,7 +41,6 @@ _METADATA_SECONDS = 1.0
 _METADATA_ATTEMPTS = 3
 #: A program that gives credentials has this long, as in the AWS SDK for Go.
 _PROCESS_SECONDS = 60.0
-_MAX_OUTPUT = 1 << 20
 
 
 class Sources:
@@ -153,33 +149,22 @@ class Sources:
 
     def _printed(self, command: str, profile: str) -> Keys:
         """Run a program by the shell, as the AWS SDK for Go does; what it prints is never shown."""
+        environ = self._where.environ
         try:
-            process = subprocess.Popen(
-                [programs.find("sh", self._where.environ), "-c", command],
-                env={**self._where.environ},
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise self._useless(profile, f"cannot be run ({type(error).__name__})") from error
-        try:
-            output, _ = process.communicate(timeout=_PROCESS_SECONDS)
-        except subprocess.TimeoutExpired as error:
-            with suppress(OSError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+            said = programs.ask([programs.find("sh", environ), "-c", command], environ, _PROCESS_SECONDS)
+        except TimeoutError as error:
             says = f"The credential_process of profile {profile} took more than {_PROCESS_SECONDS:.0f} s."
             raise StoreUnavailable(lines_of(says, "Run it by hand: it may wait for somebody.")) from error
-        if process.returncode:
-            raise self._useless(profile, f"ended with status {process.returncode}")
-        return self._read_printed(output[:_MAX_OUTPUT], profile)
+        except OSError as error:
+            raise self._useless(profile, f"cannot be run ({error.strerror})") from error
+        if said.status:
+            raise self._useless(profile, said.ending(), said.last_words())
+        return self._read_printed(said.output, profile)
 
     def _read_printed(self, output: bytes, profile: str) -> Keys:
         try:
             said = parse(output, _Printed)
-        except msgspec.MsgspecError:
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
             raise self._useless(profile, "printed no credentials in AWS's form") from None
         if said.Version != 1 or not (said.AccessKeyId and said.SecretAccessKey):
             raise self._useless(profile, "printed no credentials in AWS's form")
@@ -193,8 +178,8 @@ class Sources:
             expires_at=expires_at,
         )
 
-    def _useless(self, profile: str, why: str) -> StoreDenied:
-        first = f"The credential_process of profile {profile} {why} ({self._name})."
+    def _useless(self, profile: str, why: str, said: str = "") -> StoreDenied:
+        first = f"The credential_process of profile {profile} {why} ({self._name}){f': {said}' if said else '.'}"
         return _denied(first, "Run it by hand; it must print JSON with Version 1, AccessKeyId and SecretAccessKey.")
 
     # --- metadata services --------------------------------------------------------------------------------------

@@ -18,7 +18,6 @@ from __future__ import annotations
 import base64
 import json
 import ssl
-import subprocess
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, cast
@@ -203,23 +202,16 @@ class Entra:
 
     def _cli(self, words: list[str]) -> dict[str, Any]:
         try:
-            result = subprocess.run(
-                [programs.find("az", self._environ), *words],
-                check=False,
-                env={**self._environ},
-                capture_output=True,
-                stdin=subprocess.DEVNULL,
-                timeout=_CLI_SECONDS,
-                start_new_session=True,
-            )
+            said = programs.ask([programs.find("az", self._environ), *words], self._environ, _CLI_SECONDS)
         except FileNotFoundError:
             raise _nobody("There are no credentials for Azure, and no Azure CLI (az) to ask.") from None
-        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-            raise StoreUnavailable(f"The Azure CLI (az) did not answer: {type(error).__name__}.") from None
-        if result.returncode:
-            lines = result.stderr.decode("utf-8", "replace").strip().splitlines() or ["it gave no reason"]
-            raise _nobody(f"The Azure CLI (az) gave no token: {lines[0].removeprefix('ERROR: ')}")
-        return _decoded(result.stdout)
+        except OSError as error:
+            why = f"it took more than {_CLI_SECONDS:.0f} s" if isinstance(error, TimeoutError) else error.strerror
+            raise StoreUnavailable(f"The Azure CLI (az) did not answer: {why}.") from None
+        if said.status:
+            why = said.last_words("ERROR: ")
+            raise _nobody(f"The Azure CLI (az) gave no token; it {said.ending()}{f': {why}' if why else '.'}")
+        return _decoded(said.output)
 
 
 def _asserted(proof: str) -> dict[str, str]:

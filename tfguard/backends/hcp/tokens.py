@@ -9,16 +9,16 @@ The token for a host, where Terraform finds it: hashicorp's page "CLI Configurat
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 
-from tfguard import hcl
-from tfguard.errors import StoreDenied
+from tfguard import hcl, programs
+from tfguard.errors import StoreDenied, StoreUnavailable
 from tfguard.text import printable
+from tfguard.wire import parse
 
 _MAX_BYTES = 1024 * 1024
 _HELPER_SECONDS = 20.0
@@ -38,7 +38,10 @@ def find_token(host: str, given: str, environ: Mapping[str, str]) -> Token:
     """
     Return the token for a host, and where it was. `given` is the backend's own.
 
-    Raises StoreDenied: There is none.
+    Raises:
+        StoreDenied: There is none; or the program that should know it has failed.
+
+        StoreUnavailable: That program does not answer.
     """
     named = "TF_TOKEN_" + host.replace("-", "__").replace(".", "_")
     if found := next(_found(host, given, named, environ), None):
@@ -109,16 +112,35 @@ def _helped(path: Path, host: str, environ: Mapping[str, str]) -> Token | None:
     program = folder / f"terraform-credentials-{name}"
     if "/" in name or not program.is_file():
         return None
+    about = printable(program.name, 80)
     try:
-        done = subprocess.run(
-            [program, "get", host],
-            env=dict(environ),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_HELPER_SECONDS,
-            check=True,
-        )
-        found: Any = msgspec.json.decode(done.stdout)["token"]
-    except (OSError, subprocess.SubprocessError, msgspec.DecodeError, KeyError, TypeError):
-        return None
-    return Token(found, f"what {printable(program.name, 80)} says") if isinstance(found, str) and found else None
+        said = programs.ask([program, "get", host], environ, _HELPER_SECONDS)
+    except TimeoutError as error:
+        raise StoreUnavailable(
+            f"The credentials helper {about} took more than {_HELPER_SECONDS:.0f} s.",
+            "Run it by hand: it may wait for somebody.",
+        ) from error
+    except OSError as error:
+        raise _useless(about, host, f"cannot be run ({error.strerror})") from error
+    if said.status:
+        raise _useless(about, host, said.ending(), said.last_words())
+    try:
+        token = parse(said.output, _Helped).token
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        raise _useless(about, host, "printed no token in Terraform's form") from None
+    return Token(token, f"what {about} says") if token else None
+
+
+class _Helped(msgspec.Struct, frozen=True):
+    """What a helper prints: an empty object where it knows nothing of the host."""
+
+    token: str = ""
+
+
+def _useless(about: str, host: str, why: str, said: str = "") -> StoreDenied:
+    return StoreDenied(
+        f"The credentials helper {about} {why}{f': {said}' if said else '.'}",
+        f"Run it by hand, with the same environment: {about} get {printable(host, 60)}",
+        action="",
+        resource=host,
+    )

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import base64
 import os
-import signal
-import subprocess
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -129,29 +126,20 @@ def _printed(program: Exec, folder: str, environ: Mapping[str, str]) -> PrintedT
         more = {each["name"]: each["value"] for each in program.env or ()}
         has_folder = os.sep in program.command
         path = os.path.join(folder, program.command) if has_folder else programs.find(program.command, environ)
-        process = subprocess.Popen(
-            [path, *(program.args or ())],
-            env={**environ, **more, "KUBERNETES_EXEC_INFO": publish(asked).decode()},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise _useless(name, f"cannot be run ({type(error).__name__})") from error
-    try:
-        output, _ = process.communicate(timeout=_PROGRAM_SECONDS)
-    except subprocess.TimeoutExpired as error:
-        with suppress(OSError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+        given = {**environ, **more, "KUBERNETES_EXEC_INFO": publish(asked).decode()}
+        said = programs.ask([path, *(program.args or ())], given, _PROGRAM_SECONDS)
+    except TimeoutError as error:
         raise StoreUnavailable(
             f"The kubeconfig's program {name} took more than {_PROGRAM_SECONDS:.0f} s.",
             "Run it by hand: it may wait for somebody.",
         ) from error
-    if process.returncode:
-        raise _useless(name, f"ended with status {process.returncode}")
-    return _read(output[:_MAX_BYTES], name, version)
+    except OSError as error:
+        raise _useless(name, f"cannot be run ({error.strerror})") from error
+    except KeyError as error:
+        raise _useless(name, "cannot be run (an entry of its `env` has no name or no value)") from error
+    if said.status:
+        raise _useless(name, said.ending(), said.last_words())
+    return _read(said.output, name, version)
 
 
 def _read(output: bytes, name: str, version: str) -> PrintedToken:
@@ -169,9 +157,9 @@ def _read(output: bytes, name: str, version: str) -> PrintedToken:
     return PrintedToken(said.status.token, ends)
 
 
-def _useless(name: str, why: str) -> StoreDenied:
+def _useless(name: str, why: str, said: str = "") -> StoreDenied:
     return StoreDenied(
-        f"The kubeconfig's program {name} {why}.",
+        f"The kubeconfig's program {name} {why}{f': {said}' if said else '.'}",
         "Run it by hand, with the same environment; it must print an ExecCredential with a token.",
         action="authenticate",
         resource="Kubernetes",
