@@ -1,7 +1,8 @@
 """
 `kill -9` at random instants of contended runs: nobody overlaps, nothing is lost, no lock outlives its lease.
 
-Short here; `TFGUARD_CHAOS_KILLS=50` is the long form, with ten runs at a time.
+Short here; `TFGUARD_CHAOS_KILLS=50` is the long form, with ten runs at a time, and with `TFGUARD_CHAOS_BACKENDS=gcs,pg`
+it is played on those.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 KILLS = int(os.environ.get("TFGUARD_CHAOS_KILLS", "9"))
 SEED = int(os.environ.get("TFGUARD_SEED", "0")) or random.randrange(1, 10**6)
+BACKENDS = os.environ.get("TFGUARD_CHAOS_BACKENDS", "dynamodb").split(",")
 LEASE_SECONDS = 6
 RUNS = 10 if KILLS >= 50 else 6
 
@@ -71,10 +73,11 @@ class Worker(threading.Thread):
         return ""
 
 
-def test_kill_9_at_random_instants_overlaps_nobody_and_loses_nothing(stage: Callable[..., Stage]) -> None:
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_kill_9_at_random_instants_overlaps_nobody_and_loses_nothing(stage: Callable[..., Stage], backend: str) -> None:
     chance = random.Random(SEED)
     print(f"TFGUARD_SEED={SEED}")
-    states = [stage("dynamodb", text=WORK, name=f"state{number}") for number in range(3)]
+    states = [stage(backend, text=WORK, name=f"state{number}") for number in range(3)]
     stop = threading.Event()
     workers = [Worker(states[number % 3], stop) for number in range(RUNS)]
     for worker in workers:
@@ -90,7 +93,8 @@ def test_kill_9_at_random_instants_overlaps_nobody_and_loses_nothing(stage: Call
         assert not worker.is_alive(), f"a run hangs: {worker.process}"
 
     runs = sum(len(worker.codes) for worker in workers)
-    print(f"figures: kills: {killed} × kill -9 among {runs} runs, {RUNS} at a time, of {len(states)} states")
+    among = f"{runs} runs, {RUNS} at a time, of {len(states)} states"
+    print(f"figures: kills on {backend}: {killed} × kill -9 among {among}")
     assert runs >= KILLS
     for made in states:
         assert_whole(made, successes=sum(worker.codes.count(0) for worker in workers if worker.made is made))

@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[2]
 #: Lines that begin so are what a part came to.
 FIGURES = "figures: "
 _SHOWN_LINES = 60
+ALL_BACKENDS = "dynamodb,azurerm,consul,gcs,gitlab,kubernetes,pg"
 MIXED_FAULTS = "tests/faults/test_mixed.py"
 #: What Terraform was seen to do, and tfguard does as well: here Terraform is asked again.
 AS_TERRAFORM = ("tests/backends/aws/test_where.py", "tests/terraform/test_backend_values.py")
@@ -93,7 +94,9 @@ def one_after_another(minutes: float) -> list[Part]:
         pytest_part("locking set", "tests/soak/test_locking_set.py", TFGUARD_SET_SECONDS=f"{seconds / 6:.0f}"),
         pytest_part("edits", "tests/soak/test_edits.py", TFGUARD_EDITS_SECONDS=f"{seconds / 30:.0f}"),
         pytest_part("torture", "tests/soak/test_torture.py", TFGUARD_TORTURE_SECONDS=f"{seconds / 6:.0f}"),
-        pytest_part("kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}"),
+        pytest_part(
+            "kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}", TFGUARD_CHAOS_BACKENDS=ALL_BACKENDS
+        ),
         pytest_part("cancels", "tests/e2e/test_surroundings.py", "-k", "cancel", TFGUARD_CANCEL_TRIES=f"{kills}"),
         pytest_part("mixed", "tests/e2e/test_mixed.py", MIXED_FAULTS, TFGUARD_MIXED_SECONDS=f"{seconds / 30:.0f}"),
         pytest_part("as plain", "tests/e2e/test_as_plain.py", TFGUARD_AS_PLAIN="all"),
