@@ -48,6 +48,7 @@ def of_aws(monkeypatch: pytest.MonkeyPatch, program: Path) -> str:
 
 def of_kubernetes(_: pytest.MonkeyPatch, program: Path) -> str:
     with closing(kubernetes.from_program(Exec(str(program), VERSION), "/", dict(os.environ))) as made:
+        made.resolve()
         return made.header().removeprefix("Bearer ")
 
 

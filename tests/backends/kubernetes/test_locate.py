@@ -137,6 +137,62 @@ def test_a_token_file_counts_from_its_kubeconfig_and_is_read_each_time(tmp_path:
     assert (first, credentials.header()) == ("Bearer first", "Bearer second")
 
 
+@pytest.mark.parametrize(
+    ("user", "backend", "header"),
+    [
+        ({"tokenFile": "file", "token": "t"}, {}, "Bearer of the file"),
+        ({"tokenFile": "none", "token": "t"}, {}, "Bearer t"),
+        ({"tokenFile": "file"}, {"token": "backend's"}, "Bearer of the file"),
+        ({"token": "t"}, {"token": "backend's"}, "Bearer backend's"),
+        ({"password": "p"}, {}, ""),
+        ({"auth-provider": {"name": "oidc"}, "token": "t"}, {}, "Bearer t"),
+        ({"exec": {"command": "never run"}, "username": "u", "password": "p"}, {}, "Basic dTpw"),
+    ],
+)
+def test_whose_word_counts_is_as_terraform_was_seen_to_decide(
+    tmp_path: Path, user: dict[str, Any], backend: dict[str, Any], header: str
+) -> None:
+    (tmp_path / "file").write_text("of the file\n\n")
+
+    assert reached(written(tmp_path / "1", **user), **backend).credentials.header() == header
+
+
+@pytest.mark.parametrize(
+    ("user", "backend", "says"),
+    [
+        ({"token": "t", "username": "u"}, {}, "Both a token and a user's name"),
+        ({"tokenFile": "t"}, {"username": "u"}, "Both a token and a user's name"),
+        ({"as-groups": ["g"], "token": "t"}, {}, "and no `as`"),
+        ({"as": "a\nb", "token": "t"}, {}, "no single line"),
+        ({"auth-provider": {"name": "gcp", "config": {}}, "token": "t"}, {}, "auth-provider 'gcp', which"),
+        ({"auth-provider": {"name": "oidc", "config": {}}}, {}, "auth-provider 'oidc', which"),
+    ],
+)
+def test_what_terraform_takes_no_two_of_or_we_do_not_speak_is_named(
+    tmp_path: Path, user: dict[str, Any], backend: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(StoreMisconfigured, match=says):
+        reached(written(tmp_path / "1", **user), **backend)
+
+
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_in_whose_name_we_ask_is_said_as_terraform_says_it(tmp_path: Path, scheme: str) -> None:
+    """Without TLS, too. Kubernetes undoes the percent signs, and takes the names of headers in any case."""
+    extra = {"Reason/x é%": ["a", "b"], "empty": [""]}
+    path = written(tmp_path / "1", **{"as": "ana", "as-uid": "u-1", "as-groups": ["g1", "g2"], "as-user-extra": extra})
+    path.write_text(path.read_text().replace("https", scheme))
+
+    assert reached(path).impersonation == (
+        ("Impersonate-User", "ana"),
+        ("Impersonate-Uid", "u-1"),
+        ("Impersonate-Group", "g1"),
+        ("Impersonate-Group", "g2"),
+        ("Impersonate-Extra-Reason%2Fx%20%C3%A9%25", "a"),
+        ("Impersonate-Extra-Reason%2Fx%20%C3%A9%25", "b"),
+        ("Impersonate-Extra-empty", ""),
+    )
+
+
 def test_without_tls_a_kubeconfig_does_not_say_who_we_are(tmp_path: Path) -> None:
     """Terraform's client does not send it then, and does not run its programs."""
     path = written(tmp_path / "1", token="t")
@@ -153,6 +209,10 @@ PRINTED = {
     "status": {"token": "printed", "expirationTimestamp": "2099-01-01T00:00:00Z"},
 }
 PROGRAM = f"#!/bin/sh\necho run >> \"$LOG\"\ncat <<'END'\n{json.dumps(PRINTED)}\nEND\n"
+
+
+def printing(status: dict[str, Any]) -> str:
+    return PROGRAM.replace(json.dumps(PRINTED["status"]), json.dumps(status))
 
 
 def with_program(folder: Path, text: str = PROGRAM, version: str = VERSION) -> Path:
@@ -175,12 +235,43 @@ def test_a_program_is_run_once_for_its_token(tmp_path: Path) -> None:
     credentials.close()
 
 
+def test_a_program_that_wants_it_is_told_which_cluster_it_is_for(tmp_path: Path) -> None:
+    path = with_program(tmp_path, PROGRAM + 'printf %s "$KUBERNETES_EXEC_INFO" > "$LOG"\n')
+    config = json.loads(path.read_text())
+    config["users"][0]["user"]["exec"]["provideClusterInfo"] = True
+    config["clusters"][0]["cluster"] |= {
+        "tls-server-name": "inside.example",
+        "proxy-url": "http://proxy.example:1",
+        "extensions": [
+            {"name": "client.authentication.k8s.io/exec", "extension": {"audience": "x"}},
+            {"name": "other"},
+        ],
+    }
+    path.write_text(json.dumps(config))
+
+    reached(path, insecure=True).credentials.close()
+
+    assert json.loads((tmp_path / "log").read_text())["spec"] == {
+        "interactive": False,
+        "cluster": {
+            "server": "https://one.example:6443/base",
+            "tls-server-name": "inside.example",
+            "insecure-skip-tls-verify": True,
+            "proxy-url": "http://proxy.example:1",
+            "config": {"audience": "x"},
+        },
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "version", "says"),
     [
         ("#!/bin/sh\nexit 3", f"{VERSION}beta1", "ended with status 3"),
         ("#!/bin/sh\necho geheim", VERSION, "printed no ExecCredential"),
-        (PROGRAM, f"{VERSION}beta1", "printed no token"),
+        (PROGRAM, f"{VERSION}beta1", "printed another version"),
+        (printing({"token": None}), VERSION, "neither a token nor a certificate"),
+        (printing({"clientCertificateData": "geheim"}), VERSION, "printed a certificate and a key that are none"),
+        (printing({"token": "t", "expirationTimestamp": "2020-01-01T00:00:00Z"}), VERSION, "what has expired"),
         (PROGRAM, f"{VERSION}alpha1", "which tfguard does not"),
     ],
 )

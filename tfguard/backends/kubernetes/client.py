@@ -117,7 +117,7 @@ class Client:
         reached = connection(access, os.environ if environ is None else environ)
         self._namespace = namespace
         self._url = reached.url
-        self._act_as = reached.act_as
+        self._impersonation = reached.impersonation
         self._credentials = reached.credentials
         self._was_good = False
         self.transport = Transport(
@@ -199,7 +199,7 @@ class Client:
                 return True
             return event.type != "BOOKMARK" and (event.type == "DELETED" or event.object.metadata.version != version)
 
-        request = Request("GET", url, self._headers())
+        request = self._request("GET", url)
         try:
             refused = self.transport.follow(request, MAX_BYTES, Wait(seconds, is_over), has_changed)
         except (NoAnswer, ssl.SSLError) as error:
@@ -216,7 +216,7 @@ class Client:
             "spec": {"resourceAttributes": {**attributes, **({} if verb == "create" else {"name": name})}},
         }
         url = f"{self._url}/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        response = self._send(Request("POST", url, self._headers(), publish(body)), "create", "reviews", "")
+        response = self._send(self._request("POST", url, publish(body)), "create", "reviews", "")
         review = self._decoded(response, _Review)
         if review.kind != "SelfSubjectAccessReview":
             raise not_kubernetes(self._url)
@@ -246,7 +246,7 @@ class Client:
     ) -> Response:
         url = self._path(resource, "" if method == "POST" else name) + (f"?{urlencode(query)}" if query else "")
         content = publish(body) if body is not None else b""
-        return self._send(Request(method, url, self._headers(), content), verb, resource, name)
+        return self._send(self._request(method, url, content), verb, resource, name)
 
     def _send(self, request: Request, verb: str, resource: str, name: str) -> Response:
         self.date = None
@@ -268,13 +268,11 @@ class Client:
         self.date = response.date
         return response
 
-    def _headers(self) -> dict[str, str]:
+    def _request(self, method: str, url: str, content: bytes = b"") -> Request:
         headers = {"User-Agent": "tfguard", "Accept": "application/json", "Content-Type": "application/json"}
         if who := self._credentials.header():
             headers["Authorization"] = who
-        if self._act_as:
-            headers["Impersonate-User"] = self._act_as
-        return headers
+        return Request(method, url, headers, content, repeated=self._impersonation)
 
     @staticmethod
     def _typed(resource: Resource, body: Mapping[str, Any]) -> dict[str, Any]:

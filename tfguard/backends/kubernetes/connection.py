@@ -4,19 +4,24 @@ How the API server is reached: what kubeconfigs, the pod that we are in, and the
     of a pod       its own token and certificates, and the address that Kubernetes sets in its environment
     else           the kubeconfigs that the backend or KUBE_CONFIG_PATH name
     on top         what the backend or KUBE_HOST, KUBE_TOKEN … say; `insecure` is theirs alone
+
+Who we are, as Terraform 1.11 was seen to decide: a `tokenFile` goes before every token, and a token where that file
+cannot be read; a name and a token are never taken together; a program is asked where there is neither. In whose name we
+ask (`as`) is said without TLS too; the rest of a kubeconfig's user is not.
 """
 
 from __future__ import annotations
 
+import base64
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tfguard.backends.environ import is_in_checkout, own_environment
 from tfguard.backends.kubernetes import credentials, kubeconfig
-from tfguard.backends.kubernetes.kubeconfig import Cluster, Config, User
+from tfguard.backends.kubernetes.kubeconfig import Cluster, Config, Extension, User
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import StoreMisconfigured
@@ -26,6 +31,8 @@ if TYPE_CHECKING:
     from tfguard.backends.kubernetes.spec import KubernetesAccess
 
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+#: What may stand in a header's name as it is, beside letters and digits.
+_PLAIN = "!#$&'*+-.^_`|~"
 _ADVICE = "Correct the certificates in the kubeconfig, or those that the backend names."
 
 
@@ -38,8 +45,8 @@ class Connection:
     proxies: Proxies
     trust: Trust
     credentials: credentials.Credentials
-    #: In whose name we ask, where that is not ours.
-    act_as: str = ""
+    #: The headers that say in whose name we ask, where that is not ours.
+    impersonation: tuple[tuple[str, str], ...] = ()
 
 
 def connection(access: KubernetesAccess, environ: Mapping[str, str]) -> Connection:
@@ -62,19 +69,22 @@ def connection(access: KubernetesAccess, environ: Mapping[str, str]) -> Connecti
         found = kubeconfig.read(access.config_paths, access.context, access.context_user, access.context_cluster)
     cluster, user = found.cluster, found.user
     url = _url(access, cluster, user)
+    impersonation = _impersonation(user)
     if url.startswith("http:"):
         user = User()  # Without TLS Terraform's client does not even look who a kubeconfig says that we are.
     proxy = access.proxy_url or cluster.proxy_url or ""
-    trust = _trust(access, cluster, user, environ)
+    who = _credentials(access, url, cluster, user, environ)
+    trust = _trust(access, cluster, user, environ, who.certificate)
     if url.startswith("https:"):
         trust.context()  # What is wrong with it is said before anything is asked.
+    who.resolve()
     return Connection(
         url=url,
         server_name=cluster.tls_server_name or "",
         proxies=Proxies({}, http=proxy, https=proxy) if proxy else Proxies(environ),
         trust=trust,
-        credentials=_credentials(access, user, environ),
-        act_as=user.act_as or "",
+        credentials=who,
+        impersonation=impersonation,
     )
 
 
@@ -123,10 +133,13 @@ def _url(access: KubernetesAccess, cluster: Cluster, user: User) -> str:
     return server
 
 
-def _trust(access: KubernetesAccess, cluster: Cluster, user: User, environ: Mapping[str, str]) -> Trust:
-    believed = access.ca_certificate
-    if not believed and cluster.certificate_authority_data:
-        believed = kubeconfig.decoded(cluster.certificate_authority_data, "certificate-authority-data")
+def _trust(
+    access: KubernetesAccess,
+    cluster: Cluster,
+    user: User,
+    environ: Mapping[str, str],
+    printed: Callable[[], tuple[str, str] | None],
+) -> Trust:
     certificate, key = access.client_certificate, access.client_key
     if not certificate and user.client_certificate_data:
         certificate = kubeconfig.decoded(user.client_certificate_data, "client-certificate-data")
@@ -138,10 +151,18 @@ def _trust(access: KubernetesAccess, cluster: Cluster, user: User, environ: Mapp
         environ,
         cluster.file(cluster.certificate_authority),
         insecure=access.insecure,
-        bundle_text=believed,
+        bundle_text=_believed(access, cluster),
         certificate_text=(certificate, key) if certificate and key else None,
+        renewed_certificate=printed,
         advice=_ADVICE,
     )
+
+
+def _believed(access: KubernetesAccess, cluster: Cluster) -> str:
+    """The certificates that are given as a text and believed; empty where they are in a file, or none are named."""
+    if access.ca_certificate or not cluster.certificate_authority_data:
+        return access.ca_certificate
+    return kubeconfig.decoded(cluster.certificate_authority_data, "certificate-authority-data")
 
 
 def _text(path: str) -> str:
@@ -157,21 +178,28 @@ def _text(path: str) -> str:
         ) from error
 
 
-def _credentials(access: KubernetesAccess, user: User, environ: Mapping[str, str]) -> credentials.Credentials:
-    if access.token:
-        return credentials.fixed(access.token)
-    if user.token_file:
-        return credentials.from_file(user.file(user.token_file))
-    if user.token:
-        return credentials.fixed(user.token)
+def _credentials(
+    access: KubernetesAccess, url: str, cluster: Cluster, user: User, environ: Mapping[str, str]
+) -> credentials.Credentials:
+    token = access.token or user.token or ""
     name, secret = access.username or user.username or "", access.password or user.password or ""
-    if name or secret:
-        return credentials.password(name, secret)
-    if user.auth_provider:
+    if name and (token or user.token_file):
         raise StoreMisconfigured(
-            "The kubeconfig's user has an auth-provider, which tfguard does not speak.",
-            "Replace it by an `exec` program, as newer versions of Kubernetes need it too.",
+            "Both a token and a user's name are given for Kubernetes, and Terraform takes no two of them.",
+            "Take one out of the backend, the kubeconfig, KUBE_TOKEN or KUBE_USER.",
         )
+    provider = user.auth_provider.name if user.auth_provider else ""
+    if user.auth_provider and (provider != "oidc" or not (token or user.token_file or name)):
+        raise StoreMisconfigured(
+            f"The kubeconfig has the auth-provider {printable(provider, 40)!r}, which tfguard cannot ask.",
+            "Replace it by an `exec` program (gke-gcloud-auth-plugin, kubelogin), as Kubernetes' own clients ask for.",
+        )
+    if user.token_file:
+        return credentials.from_file(user.file(user.token_file), token)
+    if token:
+        return credentials.fixed(token)
+    if name:
+        return credentials.password(name, secret)
     if user.exec is None:
         return credentials.fixed("")
     if is_in_checkout(user.origin) and not _is_named_by_us(user.origin):
@@ -179,7 +207,45 @@ def _credentials(access: KubernetesAccess, user: User, environ: Mapping[str, str
             f"The kubeconfig {printable(user.origin, 60)} runs a program, and that file is part of this checkout.",
             "tfguard does not run it: move that file elsewhere, or set KUBE_CONFIG_PATH.",
         )
-    return credentials.from_program(user.exec, os.path.dirname(user.origin), environ)
+    told = _told(access, url, cluster) if user.exec.wants_cluster else None
+    return credentials.from_program(user.exec, os.path.dirname(user.origin), environ, told)
+
+
+def _told(access: KubernetesAccess, url: str, cluster: Cluster) -> dict[str, object]:
+    """What a program is told of the cluster, if its kubeconfig wants that."""
+    believed = _believed(access, cluster) or _text(cluster.file(cluster.certificate_authority))
+    extensions = {each.name: each.extension for each in cluster.extensions or ()}
+    told = {
+        "server": url,
+        "tls-server-name": cluster.tls_server_name,
+        "insecure-skip-tls-verify": access.insecure,
+        "certificate-authority-data": base64.b64encode(believed.encode()).decode(),
+        "proxy-url": access.proxy_url or cluster.proxy_url,
+        "config": extensions.get(Extension.EXEC),
+    }
+    return {name: value for name, value in told.items() if value}
+
+
+def _impersonation(user: User) -> tuple[tuple[str, str], ...]:
+    """The headers that say in whose name we ask; several may have one name."""
+    extra = user.act_as_extra or {}
+    groups = user.act_as_groups or []
+    if not user.act_as:
+        if groups or extra or user.act_as_uid:
+            raise StoreMisconfigured(
+                "The kubeconfig has `as-groups`, `as-uid` or `as-user-extra`, and no `as`, which Terraform refuses.",
+                "Name in `as` who is to be impersonated, or take them out.",
+            )
+        return ()
+    found = [("User", user.act_as), ("Uid", user.act_as_uid or ""), *(("Group", group) for group in groups)]
+    found += [(f"Extra-{quote(name, safe=_PLAIN)}", value) for name, values in extra.items() for value in values]
+    for name, value in found:
+        if not value.isprintable():
+            raise StoreMisconfigured(
+                f"The kubeconfig's user has {printable(value, 40)!r} for Impersonate-{name}, which is no single line.",
+                "Correct `as`, `as-uid`, `as-groups` and `as-user-extra`.",
+            )
+    return tuple((f"Impersonate-{name}", value) for name, value in found if value or name.startswith("Extra-"))
 
 
 def _is_named_by_us(path: str) -> bool:

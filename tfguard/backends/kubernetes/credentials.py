@@ -1,5 +1,6 @@
 """
-What the API server knows us by: a token that is given, one in a file, one that a program prints, or a password.
+What the API server knows us by: a token that is given, one in a file, a password, or what a program prints, which is a
+token, a certificate with its key, or both.
 
 A file is read for each request, as its token may be another soon. A program is run once, and again in the background
 before what it printed ends.
@@ -18,6 +19,7 @@ import msgspec
 from tfguard import programs
 from tfguard.backends.fresh import Fresh
 from tfguard.backends.kubernetes.kubeconfig import Exec
+from tfguard.backends.net.trust import is_pair
 from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
 from tfguard.wire import parse, publish
@@ -29,28 +31,37 @@ _EARLY_SECONDS = 300.0
 _VERSIONS = frozenset({"client.authentication.k8s.io/v1", "client.authentication.k8s.io/v1beta1"})
 
 
-class PrintedToken(msgspec.Struct, frozen=True):
-    """A token, and when it ends, UTC; None if it does not, or nobody knows."""
+class Printed(msgspec.Struct, frozen=True):
+    """A token, a certificate with its key (PEM), or both; and when they end, UTC, None where nobody knows."""
 
     token: str
+    certificate: tuple[str, str] | None = None
     expires_at: datetime | None = None
 
     def __repr__(self) -> str:
-        return "PrintedToken(…)"
+        return "Printed(…)"
 
 
 class Credentials:
     """Gives the value of the header that says who we are, empty where nothing does; `printed` comes from a program."""
 
-    def __init__(self, header: Callable[[], str], printed: Fresh[PrintedToken] | None = None) -> None:
+    def __init__(self, header: Callable[[], str], printed: Fresh[Printed] | None = None) -> None:
         self.header = header
         self._printed = printed
-        if printed is not None:
-            printed.resolve()
+
+    def resolve(self) -> None:
+        """Run the program, if there is one. Raises StoreDenied, StoreMisconfigured, StoreUnavailable."""
+        if self._printed is not None:
+            self._printed.resolve()
 
     def expires_at(self) -> datetime | None:
         """When what is at hand ends, UTC; None if it does not, or nobody knows."""
         return self._printed.expires_at() if self._printed else None
+
+    def certificate(self) -> tuple[str, str] | None:
+        """Return the certificate and key to show, PEM, as they are now; None where no program has printed any."""
+        found = self._printed.get() if self._printed else None
+        return found.certificate if found else None
 
     def renew_soon(self) -> None:
         """The server does not know it any more."""
@@ -68,14 +79,20 @@ def fixed(token: str) -> Credentials:
     return Credentials(lambda: _bearer(token) if token else "")
 
 
-def from_file(path: str) -> Credentials:
-    """Return the token in a file, whatever it is at the time. Asking for it raises StoreMisconfigured."""
+def from_file(path: str, otherwise: str = "") -> Credentials:
+    """
+    Return the token in a file, whatever it is at the time; `otherwise` is one for when that cannot be read.
+
+    Asking for it raises StoreMisconfigured.
+    """
 
     def read() -> str:
         try:
             with open(path, encoding="utf-8") as file:
                 return _bearer(file.read(_MAX_BYTES).strip())
         except (OSError, UnicodeError) as error:
+            if otherwise:
+                return _bearer(otherwise)
             why = error.strerror if isinstance(error, OSError) else "it is no text"
             raise StoreMisconfigured(
                 f"The token file {printable(path, 80)} cannot be read: {why}.", "Correct `tokenFile` in the kubeconfig."
@@ -90,19 +107,23 @@ def password(user: str, secret: str) -> Credentials:
     return Credentials(lambda: f"Basic {login}")
 
 
-def from_program(program: Exec, folder: str, environ: Mapping[str, str]) -> Credentials:
-    """Return the token that a program prints, run now. A path of several parts counts from `folder`."""
-    fresh = Fresh(lambda: _printed(program, folder, environ), _EARLY_SECONDS)
+def from_program(
+    program: Exec, folder: str, environ: Mapping[str, str], cluster: Mapping[str, object] | None = None
+) -> Credentials:
+    """Return what a program prints. A path of several parts counts from `folder`; `cluster` is told to it."""
+    fresh = Fresh(lambda: _printed(program, folder, environ, cluster), _EARLY_SECONDS)
 
     def header() -> str:
         found = fresh.get()
-        return _bearer(found.token) if found else ""
+        return _bearer(found.token) if found and found.token else ""
 
     return Credentials(header, fresh)
 
 
 class _Status(msgspec.Struct, frozen=True):
-    token: str = ""
+    token: str | None = ""
+    certificate: str | None = msgspec.field(default="", name="clientCertificateData")
+    key: str | None = msgspec.field(default="", name="clientKeyData")
     expires_at: datetime | None = msgspec.field(default=None, name="expirationTimestamp")
 
 
@@ -112,7 +133,7 @@ class _ExecCredential(msgspec.Struct, frozen=True):
     status: _Status
 
 
-def _printed(program: Exec, folder: str, environ: Mapping[str, str]) -> PrintedToken:
+def _printed(program: Exec, folder: str, environ: Mapping[str, str], cluster: Mapping[str, object] | None) -> Printed:
     """Run a program; what it prints is never shown."""
     name = printable(os.path.basename(program.command), 40)
     version = program.api_version or ""
@@ -122,6 +143,8 @@ def _printed(program: Exec, folder: str, environ: Mapping[str, str]) -> PrintedT
             "Set its apiVersion to client.authentication.k8s.io/v1, if it knows that.",
         )
     asked: dict[str, Any] = {"kind": "ExecCredential", "apiVersion": version, "spec": {"interactive": False}}
+    if cluster is not None:
+        asked["spec"]["cluster"] = cluster
     try:
         more = {each["name"]: each["value"] for each in program.env or ()}
         has_folder = os.sep in program.command
@@ -142,25 +165,32 @@ def _printed(program: Exec, folder: str, environ: Mapping[str, str]) -> PrintedT
     return _read(said.output, name, version)
 
 
-def _read(output: bytes, name: str, version: str) -> PrintedToken:
+def _read(output: bytes, name: str, version: str) -> Printed:
     try:
         said = parse(output, _ExecCredential)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         raise _useless(name, "printed no ExecCredential") from None
-    if (said.kind, said.version) != ("ExecCredential", version) or not said.status.token:
-        raise _useless(name, "printed no token, or in another version than it was asked for")
-    ends = said.status.expires_at
+    status = said.status
+    if (said.kind, said.version) != ("ExecCredential", version):
+        raise _useless(name, "printed another version than it was asked for")
+    token, certificate, key = status.token or "", status.certificate or "", status.key or ""
+    if not (token or certificate or key):
+        raise _useless(name, "printed neither a token nor a certificate with its key")
+    pair = (certificate, key) if certificate or key else None
+    if pair is not None and not is_pair(*pair):
+        raise _useless(name, "printed a certificate and a key that are none, or not of one another")
+    ends = status.expires_at
     if ends is not None:
         ends = ends if ends.tzinfo else ends.replace(tzinfo=timezone.utc)
         if ends <= datetime.now(timezone.utc):
-            raise _useless(name, "printed a token that has expired")
-    return PrintedToken(said.status.token, ends)
+            raise _useless(name, "printed what has expired")
+    return Printed(token, pair, ends)
 
 
 def _useless(name: str, why: str, said: str = "") -> StoreDenied:
     return StoreDenied(
         f"The kubeconfig's program {name} {why}{f': {said}' if said else '.'}",
-        "Run it by hand, with the same environment; it must print an ExecCredential with a token.",
+        "Run it by hand, with the same environment; it must print an ExecCredential with a token or a certificate.",
         action="authenticate",
         resource="Kubernetes",
     )

@@ -11,7 +11,7 @@ import base64
 import binascii
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -32,23 +32,41 @@ class _Part(msgspec.Struct, frozen=True, rename="kebab"):
         return os.path.join(os.path.dirname(self.origin), path) if path else ""
 
 
+class Extension(msgspec.Struct, frozen=True):
+    """What a cluster has to say to somebody: `EXEC` names the programs of its users."""
+
+    EXEC: ClassVar[str] = "client.authentication.k8s.io/exec"
+
+    name: str
+    extension: Any = None
+
+
 class Cluster(_Part, frozen=True, rename="kebab"):
     """A cluster: its server, and the certificates that are believed there, as a file or as base64."""
 
     server: str | None = None
     certificate_authority: str | None = None
     certificate_authority_data: str | None = None
+    insecure_skip_tls_verify: bool | None = None
     tls_server_name: str | None = None
     proxy_url: str | None = None
+    extensions: list[Extension] | None = None
 
 
 class Exec(msgspec.Struct, frozen=True):
-    """A program that prints a token."""
+    """A program that prints a token, or a certificate. `wants_cluster`: it is told which cluster it is for."""
 
     command: str
     api_version: str | None = msgspec.field(default=None, name="apiVersion")
     args: list[str] | None = None
     env: list[dict[str, str]] | None = None
+    wants_cluster: bool | None = msgspec.field(default=None, name="provideClusterInfo")
+
+
+class AuthProvider(msgspec.Struct, frozen=True):
+    """What Kubernetes' clients had built in once for some clouds."""
+
+    name: str = ""
 
 
 class User(_Part, frozen=True, rename="kebab"):
@@ -63,8 +81,11 @@ class User(_Part, frozen=True, rename="kebab"):
     client_key: str | None = None
     client_key_data: str | None = None
     exec: Exec | None = None
-    auth_provider: Any = None
+    auth_provider: AuthProvider | None = None
     act_as: str | None = msgspec.field(default=None, name="as")
+    act_as_uid: str | None = msgspec.field(default=None, name="as-uid")
+    act_as_groups: list[str] | None = msgspec.field(default=None, name="as-groups")
+    act_as_extra: dict[str, list[str]] | None = msgspec.field(default=None, name="as-user-extra")
 
     def __repr__(self) -> str:
         return "User(…)"

@@ -42,12 +42,13 @@ def host_of(url: str) -> str:
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A request as it is sent; `headers` may hold a signature."""
+    """A request as it is sent; `headers` may hold a signature. Names in `repeated` may come more than once."""
 
     method: str
     url: str
     headers: Mapping[str, str]
     body: bytes = b""
+    repeated: tuple[tuple[str, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"Request({self.method} …)"
@@ -106,7 +107,7 @@ class Transport:
         self._read_seconds = read_seconds
         self._most = kept
         self._server_name = server_name
-        self._idle: dict[str, deque[http.client.HTTPConnection]] = {}
+        self._idle: dict[str, deque[_Connection]] = {}
 
     def send(self, request: Request, max_bytes: int, wait: Wait | None = None) -> Response:
         """
@@ -170,7 +171,7 @@ class Transport:
 
     def _exchange(
         self,
-        connection: http.client.HTTPConnection,
+        connection: _Connection,
         request: Request,
         target: str,
         max_bytes: int,
@@ -191,12 +192,12 @@ class Transport:
 
     @staticmethod
     def _ask(
-        connection: http.client.HTTPConnection, request: Request, target: str, wait: Wait | None = None
+        connection: _Connection, request: Request, target: str, wait: Wait | None = None
     ) -> http.client.HTTPResponse:
         connection.putrequest(request.method, target, skip_host=True, skip_accept_encoding=True)
         if not any(name.lower() == "host" for name in request.headers):
             connection.putheader("Host", host_of(request.url))
-        for name, value in request.headers.items():
+        for name, value in (*request.headers.items(), *request.repeated):
             connection.putheader(name, as_bytes(value))
         if request.body or request.method in ("PUT", "POST"):
             connection.putheader("Content-Length", str(len(request.body)))
@@ -205,13 +206,14 @@ class Transport:
             _await_answer(connection.sock, wait)
         return connection.getresponse()
 
-    def _connection(self, url: str) -> tuple[http.client.HTTPConnection, str]:
+    def _connection(self, url: str) -> tuple[_Connection, str]:
         """A connection that the request can be written to, and what stands in its first line."""
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         proxy = self._proxies.proxy_for(url)
         is_plain = parts.scheme == "http"
         target = f"http://{parts.netloc}{path}" if proxy and is_plain else path
+        self._trust.renew()
         if (kept := self._kept(f"{parts.scheme}://{parts.netloc}")) is not None:
             return kept, target
         if proxy is not None and proxy.scheme not in _PORTS:
@@ -227,8 +229,9 @@ class Transport:
                 raise
         return self._connect(host, port, proxy, is_plain=is_plain), target
 
-    def _connect(self, host: str, port: int, proxy: Proxy | None, *, is_plain: bool) -> http.client.HTTPConnection:
+    def _connect(self, host: str, port: int, proxy: Proxy | None, *, is_plain: bool) -> _Connection:
         there = (proxy.host, proxy.port) if proxy else (host, port)
+        generation = self._trust.generation
         made = socket.create_connection(there, self._connect_seconds)
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -244,7 +247,7 @@ class Transport:
             made.close()
             raise
         connection = _Connection(host, port)
-        connection.sock = made
+        connection.sock, connection.generation = made, generation
         if proxy is not None and is_plain:
             connection.proxy_authorization = proxy.authorization
         return connection
@@ -257,17 +260,17 @@ class Transport:
 
         return cast("socket.socket", SSLTransport(plain, context, server_hostname=self._server_name or host))
 
-    def _kept(self, origin: str) -> http.client.HTTPConnection | None:
+    def _kept(self, origin: str) -> _Connection | None:
         connections = self._idle.get(origin, deque())
         with contextlib.suppress(IndexError):
             while True:
                 connection = connections.pop()
-                if not _has_ended(connection):
+                if connection.generation == self._trust.generation and not _has_ended(connection):
                     return connection
                 connection.close()
         return None
 
-    def _keep(self, origin: str, connection: http.client.HTTPConnection) -> None:
+    def _keep(self, origin: str, connection: _Connection) -> None:
         connections = self._idle.setdefault(origin, deque())
         if len(connections) < self._most:
             connections.append(connection)
@@ -280,6 +283,8 @@ class _Connection(http.client.HTTPConnection):
 
     auto_open = 0
     proxy_authorization = ""
+    #: Which of our certificates it was made with: `Trust.generation`.
+    generation = 0
 
     def putrequest(self, method: str, url: str, skip_host: bool = False, skip_accept_encoding: bool = False) -> None:
         super().putrequest(method, url, skip_host, skip_accept_encoding)
@@ -349,7 +354,7 @@ def _has_bytes(answer: http.client.HTTPResponse, sock: socket.socket) -> bool:
         sock.settimeout(timeout)
 
 
-def _has_ended(connection: http.client.HTTPConnection) -> bool:
+def _has_ended(connection: _Connection) -> bool:
     """Whether the other end has closed a connection that is kept, or said something that nobody asked for."""
     sock = connection.sock
     if sock is None:

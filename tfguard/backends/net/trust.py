@@ -11,7 +11,7 @@ import contextlib
 import os
 import ssl
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from tfguard.errors import StoreMisconfigured
@@ -36,7 +36,8 @@ class Trust:
     Where that fails, `widen` adds the folders, once: whoever connects tries again if it says that there was something.
 
     `folder`: one whose certificates go instead of all others, where no bundle is named. `certificate`: the files of our
-    own certificate and its key, for a server that wants one. `bundle_text` and `certificate_text` are the same as PEM.
+    own certificate and its key, for a server that wants one. `bundle_text` and `certificate_text` are the same as PEM;
+    `renewed_certificate` gives such a pair that may be another later, and is asked before each connection.
     `advice`: what to correct where a file cannot be read.
     """
 
@@ -50,11 +51,13 @@ class Trust:
         certificate: tuple[str, str] | None = None,
         bundle_text: str = "",
         certificate_text: tuple[str, str] | None = None,
+        renewed_certificate: Callable[[], tuple[str, str] | None] = lambda: None,
         advice: str = "Correct `custom_ca_bundle` in the backend, AWS_CA_BUNDLE, or `ca_bundle` of the profile.",
     ) -> None:
         self._bundle, self._folder = bundle, folder
         self._certificate = certificate
         self._bundle_text, self._certificate_text = bundle_text, certificate_text
+        self._renewed_certificate, self._renewed = renewed_certificate, renewed_certificate()
         self._advice = advice
         file = environ.get("SSL_CERT_FILE", "")
         self._files = (file,) if file else _FILES
@@ -62,7 +65,20 @@ class Trust:
         self._folders = tuple(folders.split(":")) if folders else _FOLDERS
         self._insecure = insecure
         self._is_wide = bool(bundle or folder or bundle_text) or insecure
+        self._is_widened = False
         self._context: ssl.SSLContext | None = None
+        #: Counts our own certificates: a connection that was made with an earlier one shows that for ever.
+        self.generation = 0
+
+    def renew(self) -> None:
+        """Show our newest certificate from now on. Raises as `context` does."""
+        newest = self._renewed_certificate()
+        if newest != self._renewed:
+            self._renewed = newest
+            self._context = None
+            self.generation += 1
+            if self._is_widened:
+                self._widen()
 
     def context(self) -> ssl.SSLContext:
         """
@@ -79,9 +95,12 @@ class Trust:
         """Believe what is in the folders, too; whether that is new."""
         if self._is_wide:
             return False
-        self._is_wide = True
-        _add(self.context(), (path for folder in self._folders for path in _in_folder(folder)))
+        self._is_wide = self._is_widened = True
+        self._widen()
         return True
+
+    def _widen(self) -> None:
+        _add(self.context(), (path for folder in self._folders for path in _in_folder(folder)))
 
     def _make(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -101,8 +120,8 @@ class Trust:
             _add_certifi(context)  # No system keeps its certificates without a file, but a small image may have none.
         if self._certificate is not None:
             self._load_own(context, *self._certificate)
-        if self._certificate_text is not None:
-            with _as_file("\n".join(self._certificate_text)) as path:
+        if (pair := self._certificate_text or self._renewed) is not None:
+            with _as_file("\n".join(pair)) as path:
                 self._load_own(context, path, path)
         return context
 
@@ -127,6 +146,16 @@ class Trust:
     def _unreadable(self, what: str, error: OSError) -> StoreMisconfigured:
         why = error.strerror if error.strerror and not isinstance(error, ssl.SSLError) else "no certificates in it"
         return StoreMisconfigured(f"The {what} cannot be read: {printable(why, 30)}.\n{self._advice}")
+
+
+def is_pair(certificate: str, key: str) -> bool:
+    """Whether these PEM texts are a certificate and the key to it."""
+    with _as_file(f"{certificate}\n{key}") as path:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_cert_chain(path, path, password=_no_password)
+        except (OSError, ValueError):  # an SSLError is the former
+            return False
+        return True
 
 
 @contextlib.contextmanager
