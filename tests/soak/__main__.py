@@ -91,7 +91,12 @@ def one_after_another(minutes: float) -> list[Part]:
     kills = max(9, round(50 * minutes / 60))
     failures = {"TFGUARD_FAULTS_CROWD": "12", "TFGUARD_FAULTS_BREAK": "all"} if minutes >= 30 else {}
     return [
-        pytest_part("locking set", "tests/soak/test_locking_set.py", TFGUARD_SET_SECONDS=f"{seconds / 6:.0f}"),
+        pytest_part(
+            "locking set",
+            "tests/soak/test_locking_set.py",
+            TFGUARD_SET_SECONDS=f"{seconds / 12:.0f}",
+            TFGUARD_SET_STORES="dynamodb,consul",
+        ),
         pytest_part("edits", "tests/soak/test_edits.py", TFGUARD_EDITS_SECONDS=f"{seconds / 30:.0f}"),
         pytest_part("torture", "tests/soak/test_torture.py", TFGUARD_TORTURE_SECONDS=f"{seconds / 6:.0f}"),
         pytest_part(

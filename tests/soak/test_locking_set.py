@@ -1,7 +1,8 @@
 """
 The locking set under kills, pauses and a store that comes and goes: no acknowledged element is ever missing.
 
-Short here; `TFGUARD_SET_SECONDS=600` is the long form, and `TFGUARD_SEED` repeats the nemesis's choices.
+Short here; `TFGUARD_SET_SECONDS=600` is the long form, and `TFGUARD_SEED` repeats the nemesis's choices. With
+`TFGUARD_SET_STORES=dynamodb,consul` it is played on both.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.conftest import DynamoDB
+from tests.conftest import Consul, DynamoDB
 from tests.e2e.conftest import base_environ
 from tests.soak.locking_set import Game, play
 
@@ -20,28 +22,39 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 SECONDS = float(os.environ.get("TFGUARD_SET_SECONDS", "30"))
 SEED = int(os.environ.get("TFGUARD_SEED", "0")) or random.randrange(1, 10**6)
+STORES = os.environ.get("TFGUARD_SET_STORES", "dynamodb").split(",")
 CLIENTS = 6
 ENOUGH = SECONDS / 10
 #: Done; the store is away; the line was too long; lost; killed with the front; ended by the signal of a dead keeper.
 EXPECTED_CODES = {0, 69, 75, 76, 130, -2, -9}
 
 
-def test_no_acknowledged_element_is_lost_whatever_is_killed_stopped_or_cut(dynamodb: DynamoDB, tmp_path: Path) -> None:
-    table = dynamodb.table()
+def on_dynamodb(server: DynamoDB, folder: Path, environ: dict[str, str]) -> Game:
+    table = server.table()
+    return Game(folder, server.endpoint, lambda at: f"dynamodb://{table}?region=us-east-1&endpoint={at}", environ)
+
+
+def on_consul(server: Consul, folder: Path, environ: dict[str, str]) -> Game:
+    path = server.path()
+    return Game(folder, server.endpoint, lambda at: f"consul://{at.removeprefix('http://')}/{path}", environ)
+
+
+PLACES = {"dynamodb": on_dynamodb, "consul": on_consul}
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_no_acknowledged_element_is_lost_whatever_is_killed_stopped_or_cut(
+    store: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
     folder = tmp_path / "set"
     folder.mkdir()
     print(f"TFGUARD_SEED={SEED}")
-
-    game = Game(
-        folder=folder,
-        server=dynamodb.endpoint,
-        store=lambda endpoint: f"dynamodb://{table}?region=us-east-1&endpoint={endpoint}",
-        environ=base_environ(tmp_path),
-    )
+    place: Any = PLACES[store]
+    game = place(request.getfixturevalue(store), folder, base_environ(tmp_path))
 
     figures = play(game, clients=CLIENTS, seconds=SECONDS, seed=SEED, enough=ENOUGH)
 
-    print(f"figures: locking set: {SECONDS:.0f} s, {figures}")
+    print(f"figures: locking set on {store}: {SECONDS:.0f} s, {figures}")
     assert figures.lost == [], figures
     assert figures.strangers == [], figures
     assert figures.overlaps == [], figures
