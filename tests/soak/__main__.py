@@ -98,7 +98,12 @@ def one_after_another(minutes: float) -> list[Part]:
             TFGUARD_SET_STORES="dynamodb,consul",
         ),
         pytest_part("edits", "tests/soak/test_edits.py", TFGUARD_EDITS_SECONDS=f"{seconds / 30:.0f}"),
-        pytest_part("torture", "tests/soak/test_torture.py", TFGUARD_TORTURE_SECONDS=f"{seconds / 6:.0f}"),
+        pytest_part(
+            "torture",
+            "tests/soak/test_torture.py",
+            TFGUARD_TORTURE_SECONDS=f"{seconds / 12:.0f}",
+            TFGUARD_TORTURE_STORES="dynamodb,consul",
+        ),
         pytest_part(
             "kills", "tests/e2e/test_chaos.py", TFGUARD_CHAOS_KILLS=f"{kills}", TFGUARD_CHAOS_BACKENDS=ALL_BACKENDS
         ),
