@@ -28,7 +28,11 @@ _COMMAND_WITHIN = re.compile(rf"#(?={_PASSED_OVER}*#(?:{_PASSED_OVER}|[a-z])*\[)
 
 def valid(text: str) -> str:
     """Return text that can be written as UTF-8: with U+FFFD for each byte that was none, as Terraform writes it."""
-    return _SURROGATE.sub(_INSTEAD, text)
+    try:
+        text.encode()  # Nearly all text can, and this is found out three times as quickly.
+    except UnicodeEncodeError:
+        return _SURROGATE.sub(_INSTEAD, text)
+    return text
 
 
 def as_bytes(text: str) -> bytes:

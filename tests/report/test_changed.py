@@ -10,6 +10,7 @@ import tests.terraform
 from tests.report.page import Rendered
 from tfguard.ci.commit import Commit
 from tfguard.report.changed import come_to
+from tfguard.report.said import Said
 from tfguard.report.summary import Page, render
 from tfguard.terraform.plan_json import PlannedChanges, read_closing
 
@@ -115,7 +116,7 @@ OUTPUTS = "Changes to Outputs:\n  ~ o = 1 -> 2\n\n"
 def test_an_apply_of_what_no_closing_line_counts_has_changed_something(
     text: str, head: str, counted: str | None
 ) -> None:
-    changes = come_to(None, text, is_plan=False)
+    changes = come_to(None, Said(text), is_plan=False)
 
     told = shown(Page("prod", "succeeded", 0, command="apply", text=text, changes=changes))
 
@@ -126,8 +127,8 @@ def test_an_apply_of_what_no_closing_line_counts_has_changed_something(
 def test_of_a_plan_and_its_apply_what_only_the_plan_knows_stays() -> None:
     planned = PlannedChanges(1, moved=1, forget=2, has_changes=True, rows=(("move", "a.c"),))
 
-    done = come_to(planned, NOTHING, is_plan=False)
+    done = come_to(planned, Said(NOTHING), is_plan=False)
 
     assert done == PlannedChanges(moved=1, forget=2, has_changes=True, rows=(("move", "a.c"),), is_done=True)
-    assert come_to(planned, "Error: no", is_plan=False) == planned
-    assert come_to(None, "Plan: 1 to add, 0 to change, 0 to destroy.", is_plan=False) is None
+    assert come_to(planned, Said("Error: no"), is_plan=False) == planned
+    assert come_to(None, Said("Plan: 1 to add, 0 to change, 0 to destroy."), is_plan=False) is None

@@ -8,7 +8,7 @@ import pytest
 
 import tests.terraform
 from tests.report.page import Rendered
-from tfguard.report.cures import cure
+from tfguard.report.said import Said
 from tfguard.report.summary import Page, render
 
 TEXTS = Path(next(iter(tests.terraform.__path__))) / "texts"
@@ -27,7 +27,7 @@ CURED = {
 
 @pytest.mark.parametrize("path", FAILURES, ids=lambda path: path.stem)
 def test_what_really_happened_is_recognised(path: Path) -> None:
-    assert cure(path.read_text()).startswith(CURED[path.name.split(".")[0]])
+    assert Said(path.read_text()).cure.startswith(CURED[path.name.split(".")[0]])
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_what_really_happened_is_recognised(path: Path) -> None:
     ],
 )
 def test_what_needs_a_cloud_is_recognised_by_what_its_source_says(text: str, begins: str) -> None:
-    assert cure(text).startswith(begins)
+    assert Said(text).cure.startswith(begins)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_what_needs_a_cloud_is_recognised_by_what_its_source_says(text: str, beg
     ],
 )
 def test_of_what_is_not_known_nothing_is_said(text: str) -> None:
-    assert cure(text) == ""
+    assert Said(text).cure == ""
 
 
 def test_the_page_names_it_behind_the_error_and_only_where_the_run_failed() -> None:

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tests.report.page import Rendered
 from tfguard import redaction
 from tfguard.ci.commit import Commit
-from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, first_error, plain, render, render_json
+from tfguard.report.said import first_error, plain
+from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, render, render_json
 from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
 
 FAILED = """terraform says\n\x1b[31m╷\x1b[0m

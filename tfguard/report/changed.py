@@ -13,8 +13,9 @@ from msgspec import structs
 
 from tfguard.report.headline import counts
 from tfguard.report.resources import folded, listed
-from tfguard.terraform.plan_json import PlannedChanges, read_closing
-from tfguard.terraform.plan_text import Rows, RunText, read_text
+from tfguard.report.said import Said
+from tfguard.terraform.plan_json import PlannedChanges
+from tfguard.terraform.plan_text import Rows, RunText
 
 #: What may end after having done a part.
 _CHANGING = frozenset({"apply", "destroy"})
@@ -22,13 +23,13 @@ _CHANGING = frozenset({"apply", "destroy"})
 _SILENT = frozenset({"move", "forget"})
 
 
-def come_to(planned: PlannedChanges | None, text: str, *, is_plan: bool) -> PlannedChanges | None:
+def come_to(planned: PlannedChanges | None, said: Said, *, is_plan: bool) -> PlannedChanges | None:
     """
     Return what a plan would do; once an apply has closed, what it has done, to the resources of the plan.
 
-    `planned` is the saved plan, if there is one. `text` as in `Changed`.
+    `planned` is the saved plan, if there is one.
     """
-    closing = read_closing(text)
+    closing = said.closing
     if closing is None or not closing.is_done:
         # What an apply plans says nothing of what it came to.
         return planned or (closing if is_plan else None)
@@ -36,23 +37,23 @@ def come_to(planned: PlannedChanges | None, text: str, *, is_plan: bool) -> Plan
     if planned is not None:
         silent = structs.replace(closing, moved=planned.moved, forget=planned.forget, rows=planned.rows)
         return structs.replace(silent, has_changes=closing.has_changes or planned.has_changes)
-    read = read_text(text)
+    read = said.changes
     is_silent = any(action in _SILENT for action, _ in read.planned) or bool(read.outputs)
     return structs.replace(closing, has_changes=closing.has_changes or is_silent)
 
 
 class Changed:
-    """What the run's text and its saved plan tell. `text` has no colours, control signs and secrets any more."""
+    """What the run's text and its saved plan tell."""
 
-    def __init__(self, command: str, outcome: str, changes: PlannedChanges | None, text: str) -> None:
-        self.text = text
+    def __init__(self, command: str, outcome: str, changes: PlannedChanges | None, said: Said) -> None:
+        self.said = said
         self._command = command
         self._is_good = outcome == "succeeded"
         self._changes = changes
 
-    @cached_property
+    @property
     def _read(self) -> RunText:
-        return read_text(self.text)
+        return self.said.changes
 
     @cached_property
     def _done(self) -> Rows:
@@ -91,7 +92,7 @@ class Changed:
 
     def _half_counts(self) -> Iterator[str]:
         planned = self._changes
-        if planned is None and (closing := read_closing(self.text)) is not None and not closing.is_done:
+        if planned is None and (closing := self.said.closing) is not None and not closing.is_done:
             planned = _with_silent(structs.replace(closing, rows=self._read.planned), self._read.planned)
         if self.done is not None:
             least = "at least " if self._read.is_cut else ""

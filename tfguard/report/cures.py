@@ -7,8 +7,9 @@ Only Terraform's own errors are read, never what a plan shows. What is not in th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-from tfguard.terraform.diagnostics import read_diagnostics
+from tfguard.terraform.diagnostics import Diagnostic
 
 #: What Terraform and OpenTofu say, its lines joined → what helps. The special before the general. What tfguard itself
 #: finds out and tells (a digest that does not match, an errored.tfstate that waits) is not here.
@@ -50,8 +51,8 @@ _CURES: tuple[tuple[str, str], ...] = (
 )
 
 
-def cure(text: str) -> str:
-    """Return what helps against the errors in a run's text, which has no colours; empty where nobody knows."""
-    errors = [each for each in read_diagnostics(text) if each.severity == "error"]
+def cure(diagnostics: Iterable[Diagnostic]) -> str:
+    """Return what helps against the errors among them, which have no colours; empty where nobody knows."""
+    errors = [each for each in diagnostics if each.severity == "error"]
     said = " ".join(" ".join(f"{each.summary} {each.detail}" for each in errors).split())
     return next((cure for known, cure in _CURES if re.search(known, said, re.IGNORECASE)), "")

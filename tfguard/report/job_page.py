@@ -33,10 +33,9 @@ from tfguard.outlet import outlet
 from tfguard.report import log, summary
 from tfguard.report.annotations import annotation_lines
 from tfguard.report.changed import come_to
-from tfguard.report.cures import cure
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
-from tfguard.terraform.diagnostics import read_diagnostics
+from tfguard.report.said import Said
 from tfguard.terraform.fingerprint import Fingerprint
 from tfguard.terraform.plan_json import read_changes
 from tfguard.text import valid
@@ -96,6 +95,7 @@ class JobPage:
         self._environ = environ
         self._listeners = listeners
         self._transcript: Transcript | None = None
+        self._said: Said | None = None
         self._is_fenced = False
         self._scratch = ""
 
@@ -133,6 +133,7 @@ class JobPage:
         `command`: what is asked of it (`plan`, `state mv`); the one before if empty, as of what follows.
         `directory`: where Terraform works.
         """
+        self._said = None
         if self._transcript is None:
             self._transcript = Transcript.create(self.record.with_suffix(run_record.TEXT_SUFFIX))
         self.story.label, self.story.command = label, command or self.story.command
@@ -228,19 +229,25 @@ class JobPage:
     @_harmless(str)
     def cure(self) -> str:
         """Return what helps against what Terraform has said, on one line; empty where nobody knows."""
-        return cure(summary.plain(self._transcript.read())) if self._transcript is not None else ""
+        return self._read().cure
+
+    def _read(self) -> Said:
+        """What Terraform has said, now that it has ended."""
+        if self._said is None:
+            self._said = Said(self._transcript.read() if self._transcript is not None else "")
+        return self._said
 
     @_harmless(tuple)
     def _diagnosed(self, page: summary.Page) -> Sequence[str]:
         """What annotates with Terraform's errors and warnings."""
         if self.platform is None:
             return ()
-        found = read_diagnostics(summary.plain(page.text))
+        found = Said.of(page.text).diagnostics
         return tuple(annotation_lines(self.platform, found, self.story.directory, len(self.story.notes)))
 
     def _page(self, ended: RunEnded) -> summary.Page:
         who = identity.identify(self._environ)
-        text = self._transcript.read() if self._transcript is not None else ""
+        said = self._read()
         return summary.Page(
             label=ended.label or self.story.label or summary.NOBODYS,
             outcome=ended.outcome.value,
@@ -256,8 +263,8 @@ class JobPage:
             lock_id=ended.lock_id,
             force_unlock_id=ended.force_unlock_id,
             token=ended.token or None,
-            changes=come_to(self.story.changes, summary.plain(text), is_plan=self.story.is_plan),
-            text=text,
+            changes=come_to(self.story.changes, said, is_plan=self.story.is_plan),
+            text=said,
             notes=tuple(self.story.notes),
             holder=self.story.holder,
             files=self.story.files,

@@ -12,7 +12,6 @@ in `<code>` or `<pre>`, where `@somebody` is nobody's name; and what is known to
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -23,8 +22,8 @@ from tfguard.ci.commit import Commit
 from tfguard.jobfiles.story import PlanFiles
 from tfguard.jobfiles.transcript import left_out
 from tfguard.report.changed import Changed
-from tfguard.report.cures import cure
 from tfguard.report.headline import headline
+from tfguard.report.said import Said, plain
 from tfguard.terraform.fingerprint import Fingerprint
 from tfguard.terraform.plan_json import PlannedChanges
 from tfguard.text import printable, valid
@@ -42,14 +41,13 @@ _MAX_NOTES = 20
 #: What a run is called of which nobody knows what it was about.
 NOBODYS = "tfguard"
 _SHORT_SHA = 12
-_COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
 
 class Page(msgspec.Struct, frozen=True):
     """
-    The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it;
-    `holder` is who held the lock, as JSON. `command`: what was asked of Terraform (`plan`, `state mv`).
-    `workspace` is Terraform's, empty where it is not known.
+    The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it
+    (`Said`, where several tell of it); `holder` is who held the lock, as JSON. `command`: what was asked of Terraform
+    (`plan`, `state mv`). `workspace` is Terraform's, empty where it is not known.
     """
 
     label: str
@@ -76,7 +74,7 @@ class Page(msgspec.Struct, frozen=True):
 
 def render(page: Page, limit_bytes: int = LIMIT_BYTES) -> str:
     """Return the page as Markdown of at most `limit_bytes`; Terraform's text is cut in its middle to fit."""
-    changed = Changed(page.command, page.outcome, page.changes, plain(page.text))
+    changed = Changed(page.command, page.outcome, page.changes, Said.of(page.text))
     parts = [_head(page)]
     # Half of what is left: a huge part must not push out the next.
     for make in (_notes, _counts, _fingerprint, _error, _cure, _resources, _outputs, _outside, _output):
@@ -112,27 +110,6 @@ def render_json(page: Page, limit_bytes: int = LIMIT_BYTES) -> bytes:
     shorten(facts, "notes", longest, lambda limit: [cut(note, limit) for note in notes] if limit else [])
     shorten(facts, "first_error", _size(error), lambda limit: cut(error, limit))
     return _encoded(facts)
-
-
-def plain(text: str) -> str:
-    """Return Terraform's text without colours, control signs and secrets."""
-    bare = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\t", "    ")
-    return redaction.redact("\n".join(printable(line, len(line) + 1) for line in bare.split("\n"))).strip("\n")
-
-
-def first_error(text: str) -> str:
-    """Terraform's first error in full, without its frame; empty if there is none."""
-    found: list[str] = []
-    for line in text.splitlines():
-        bare = line.lstrip(" │╷╵|").rstrip()
-        if found and line.startswith("╵"):
-            break
-        if not found and not bare.startswith("Error:"):
-            continue
-        if found and bare.startswith("Error:"):
-            break
-        found.append(bare)
-    return "\n".join(found).strip()
 
 
 def cut(text: str, limit_bytes: int) -> str:
@@ -244,17 +221,17 @@ def _outside(_: Page, changed: Changed, room: int) -> str:
 
 
 def _error(page: Page, changed: Changed, room: int) -> str:
-    found = first_error(changed.text) if page.outcome != "succeeded" else ""
+    found = changed.said.first_error if page.outcome != "succeeded" else ""
     return f"<pre>{_escaped(found, room)}</pre>" if found else ""
 
 
 def _cure(page: Page, changed: Changed, _room: int) -> str:
-    found = cure(changed.text) if page.outcome != "succeeded" else ""
+    found = changed.said.cure if page.outcome != "succeeded" else ""
     return f"<p>{html.escape(found)}</p>" if found else ""
 
 
 def _output(_: Page, changed: Changed, room: int) -> str:
-    return _DETAILS.format(_escaped(changed.text, room)) if changed.text else ""
+    return _DETAILS.format(_escaped(changed.said.plain, room)) if changed.said.plain else ""
 
 
 def _code(text: str, written: Callable[[str], str] = html.escape) -> str:
@@ -302,7 +279,7 @@ def _line(text: str) -> str:
 
 
 def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
-    text = plain(page.text)
+    said = Said.of(page.text)
     return {
         "label": _line(page.label),
         "command": _line(page.command),
@@ -323,9 +300,9 @@ def _facts(page: Page, limit_bytes: int) -> dict[str, Any]:
         "fingerprint_parts": dict(page.fingerprint.parts) if page.fingerprint else {},
         "changes": _changes(page.changes),
         "notes": [plain(note) for note in page.notes[-_MAX_NOTES:]],
-        "first_error": cut(first_error(text), limit_bytes // 4) if page.outcome != "succeeded" else "",
-        "cure": cure(text) if page.outcome != "succeeded" else "",
-        "text": text,
+        "first_error": cut(said.first_error, limit_bytes // 4) if page.outcome != "succeeded" else "",
+        "cure": said.cure if page.outcome != "succeeded" else "",
+        "text": said.plain,
     }
 
 
