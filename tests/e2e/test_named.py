@@ -51,6 +51,15 @@ def test_every_command_about_a_named_lock_works_without_terraform(bare: Stage, g
     assert list(bare.path.iterdir()) == []
 
 
+def test_a_failure_that_is_known_ends_with_its_cure_in_a_job_without_a_page(bare: Stage) -> None:
+    script = "echo data; printf '│ Error: Backend configuration has changed\\n╵\\n' >&2; exit 1"
+
+    result = bare.tfguard("exec", *_in_a_file(bare), "--", "sh", "-c", script)
+
+    assert (result.code, result.out) == (1, "data\n"), str(result)
+    assert result.err.splitlines()[-1].startswith("deploy: The backend has changed: tfguard init -migrate-state")
+
+
 @pytest.mark.parametrize("words", [["hold", "--reason", "moving"], ["unlock", "--yes"]], ids=lambda it: it[0])
 def test_a_lock_in_a_file_is_nobodys_by_hand(bare: Stage, words: list[str]) -> None:
     """It ends with whoever has it: a hold would have ended as it was said."""

@@ -86,3 +86,16 @@ def test_a_failure_that_is_known_ends_with_its_cure_before_the_page_is_told(monk
     assert happened == told
     last = capfd.readouterr().err.splitlines()[-1:]
     assert (last == ["prod/network: Run tfguard init."]) == (ended is FAILED)
+
+
+@pytest.mark.parametrize("ended", [FAILED, WELL], ids=["failed", "well"])
+def test_without_a_page_the_cure_is_known_by_the_last_that_went_through_us(monkeypatch, capfd, ended) -> None:
+    monkeypatch.setenv("CI", "true")
+    log.configure("console", 0)
+    report = Reporter("console", 0)
+    report.last_words = lambda: "\x1b[31m│ \x1b[0mError: Inconsistent dependency lock file\n╵\n"
+
+    report.finish(ended)
+
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("prod/network: Lock file and configuration differ:") == (ended is FAILED)

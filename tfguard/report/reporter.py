@@ -8,7 +8,7 @@ alone. `--quiet` leaves only what went wrong; `--verbose` shows each event with 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tfguard import redaction
@@ -28,7 +28,11 @@ Level = Literal["info", "warning", "error"]
 
 
 class Reporter:
-    """Says things once, in the form that was asked for. Never raises."""
+    """
+    Says things once, in the form that was asked for. Never raises.
+
+    `last_words` gives the end of what the last program has printed, as far as it went through us.
+    """
 
     page: JobPage | None = None
     _is_json = False
@@ -41,6 +45,7 @@ class Reporter:
         self._is_verbose = verbosity > 0
         self._log = log.get_logger()
         self.page = _job_page(reports)
+        self.last_words: Callable[[], str] = str
 
     def say(self, level: Level, event: str, text: str, **facts: Any) -> None:
         """Tell people `text`, or machines `event` and its facts."""
@@ -95,11 +100,21 @@ class Reporter:
 
     def tell_end(self, ended: RunEnded) -> None:
         """Tell how it ended, where nothing was run and so no line ends it."""
-        if self.page is None:
-            return
-        if ended.outcome is Outcome.FAILED and (cure := self.page.cure()):
+        if ended.outcome is Outcome.FAILED and (cure := self._cure()):
             self.say("warning", "failure.recognised", f"{ended.label}: {cure}", label=ended.label)
-        self.page.finish(ended)
+        if self.page is not None:
+            self.page.finish(ended)
+
+    def _cure(self) -> str:
+        """Return what helps against what has been printed, empty where nobody knows."""
+        if self.page is not None:
+            return self.page.cure()
+        words = self.last_words()
+        if not words:
+            return ""
+        from tfguard.report.said import Said  # Only who has failed pays for it.
+
+        return Said(words).cure
 
 
 def _job_page(reports: Sequence[ReportFile]) -> JobPage | None:

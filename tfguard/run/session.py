@@ -96,4 +96,5 @@ def guarded(call: Call, context: Context | None = None) -> Iterator[Session]:
     narrator = Narrator(call.report, phrases.Subject(call.name))
     # The front first: its keeper imports boto3 while we read the configuration.
     with contextlib.closing(Front(narrator.hear, call.environ)) as front:
+        call.report.last_words = lambda: front.last_words
         yield Session(front, context or make_context(call), narrator)
