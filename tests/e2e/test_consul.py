@@ -147,8 +147,8 @@ CLIENT = {"cert_file": "{0}/client.pem", "key_file": "{0}/client.pem"}
 #: What the backend says of certificates, how it ends, and what is said; `{0}` is the folder where they lie.
 CERTIFICATES: dict[str, tuple[dict[str, str], int, str]] = {
     "its own authority, and ours": ({"ca_file": "{0}/authority.pem", **CLIENT}, 0, ""),
-    "another authority": ({"ca_file": "{0}/other/authority.pem", **CLIENT}, 69, "its certificate is not trust"),
-    "no authority": (CLIENT, 69, "its certificate is not trust"),
+    "another authority": ({"ca_file": "{0}/other/authority.pem", **CLIENT}, 78, "name who has signed it: `ca_file`"),
+    "no authority": (CLIENT, 78, "name who has signed it: `ca_file`"),
     "no certificate of ours": ({"ca_file": "{0}/authority.pem"}, 69, "No answer from Consul at https://"),
 }
 

@@ -407,6 +407,15 @@ def test_a_child_that_stays_frozen_for_too_long_is_killed_and_its_lock_is_lost(k
     assert keeper.rules.is_done
 
 
+def test_one_that_froze_for_its_connection_is_not_said_to_have_been_silent(keeper):
+    """A beat may have landed since; it was sent before the connection ended."""
+    keeper.running(freeze_timeout_seconds=600.0).wait(5)
+    keeper.hear(protocol.Doubted(at=4.0)).hear(protocol.Beaten(beat=1, base=3.0)).wait(0.25).wait(600)
+
+    told = [each for each in keeper.noted.told(messages.Told) if each.event == "child.frozen_too_long"]
+    assert [each.reason for each in told[:1]] == ["connection ended"]
+
+
 def test_a_signal_that_was_not_sent_is_not_said_to_have_been(keeper):
     """The child is gone, is another user's, or has had it from a sentinel."""
     keeper.noted.is_signal_free = False

@@ -120,6 +120,8 @@ CASES: dict[str, str] = {
     "freezing-doubted": running.freezing(SUBJECT, 0.2, is_doubted=True),
     "unstoppable": running.unstoppable(SUBJECT, "sudo (4711), terraform (4712)"),
     "frozen_too_long": running.frozen_too_long(SUBJECT, 1908.2),
+    "frozen_too_long-doubted": running.frozen_too_long(SUBJECT, 0.2, is_doubted=True),
+    "unlucky": running.unlucky("prod/network"),
     "thawed": running.thawed(SUBJECT),
     "timed_out": running.timed_out(SUBJECT, 2700),
     "lost-gone": running.lost(SUBJECT, "gone", None, NOW),

@@ -366,7 +366,7 @@ class KeeperRules:
         if not self._has_child:
             return
         if now >= self.watchdog.frozen_until:
-            self._telling.say("child.frozen_too_long", self._silence(now))
+            self._telling.say("child.frozen_too_long", self._silence(now), self.watchdog.doubt_reason)
             self.on_session(protocol.Lost(kind="expired"), now)
         if self._times_out_at is not None and now >= self._times_out_at and not self._is_timed_out:
             self._is_timed_out = True
@@ -405,8 +405,8 @@ class KeeperRules:
             self._send_interrupt("no heartbeat" if self.watchdog.lost is None else "lock lost", now)
         elif action is Action.FREEZE:
             running = self._hands.child.freeze()
-            reason = "connection ended" if self.watchdog.is_doubted else ""
-            self._telling.say_frozen(running, now - self.watchdog.frozen_at, self._silence(now), reason)
+            frozen_for, reason = now - self.watchdog.frozen_at, self.watchdog.doubt_reason
+            self._telling.say_frozen(running, frozen_for, self._silence(now), reason)
         elif action is Action.THAW:
             self._hands.child.thaw()
             self._telling.say_thawed(self._silence(now))

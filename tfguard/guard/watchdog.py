@@ -57,6 +57,11 @@ class Watchdog:
         return self.base + self.deadlines.freeze if self.deadlines else float("inf")
 
     @property
+    def doubt_reason(self) -> str:
+        """Why nobody knows whose the lock is, where that is not for a silence: of this a beat may well have landed."""
+        return "connection ended" if self.is_doubted else ""
+
+    @property
     def expires_at(self) -> float:
         """The instant (boottime) from which others may take the lock over."""
         return self.base + self.deadlines.takeover if self.deadlines else float("inf")

@@ -166,7 +166,7 @@ class Narrator:
             case "child.unstoppable":
                 self._say("error", message.event, running.unstoppable(self.subject, message.reason))
             case "child.frozen_too_long":
-                text = running.frozen_too_long(self.subject, silence)
+                text = running.frozen_too_long(self.subject, silence, is_doubted=bool(message.reason))
                 self._say("error", message.event, text, silence_s=round(silence))
             case "child.thawed":
                 self._say("warning", message.event, running.thawed(self.subject))

@@ -20,7 +20,7 @@ from tests.support.authority import Authority
 from tests.support.eventually import eventually, patience
 from tfguard.backends.kubernetes.spec import KubernetesAccess, KubernetesSpec
 from tfguard.backends.kubernetes.store import KubernetesStore
-from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable
+from tfguard.errors import StoreDenied, StoreMisconfigured
 
 VERSION = "client.authentication.k8s.io/v1"
 #: Whose certificate each request has shown, in whose name it asked, and whom the server knows no more.
@@ -158,7 +158,10 @@ def test_insecure_is_the_backends_alone_and_a_wrong_certificate_is_said(
     config["clusters"][0]["cluster"] = {"server": server, "insecure-skip-tls-verify": True}
     path.write_text(json.dumps(config))
 
-    with opened("insecure", path) as store, pytest.raises(StoreUnavailable, match="certificate is not trusted"):
+    with (
+        opened("insecure", path) as store,
+        pytest.raises(StoreMisconfigured, match=r"(?s)is not trusted.*`cluster_ca_certificate`"),
+    ):
         store.read()
     with opened("insecure", path, insecure=True) as store:
         assert store.read() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -15,6 +16,10 @@ from tests.support.eventually import patience
 from tests.support.middle import Middle, middle
 from tests.support.serving import Request as Asked
 from tests.support.serving import serving
+from tfguard.backends.aws import sessions
+from tfguard.backends.aws.spec import AwsAccess
+from tfguard.backends.http import client as http_client
+from tfguard.backends.http.spec import HttpAccess
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.transport import Request, Transport
@@ -179,14 +184,49 @@ def test_a_bundle_that_cannot_be_read_is_named(tmp_path: Path, server: Middle) -
         with closing(transport(bundle=str(tmp_path / bundle))) as through, pytest.raises(StoreMisconfigured) as caught:
             ask(through, f"https://localhost:{server.tls_port}/")
 
-        assert "AWS_CA_BUNDLE" in str(caught.value)
+        assert "cannot be read" in str(caught.value) and "Correct SSL_CERT_FILE." in str(caught.value)
 
 
 def test_a_certificate_of_another_name_is_not_believed(server: Middle) -> None:
     environ = {"HTTPS_PROXY": f"http://127.0.0.1:{server.port}"}
 
-    with closing(transport(environ, bundle=str(server.authority))) as through, pytest.raises(NoAnswer, match="trusted"):
+    through = transport(environ, bundle=str(server.authority))
+    with closing(through), pytest.raises(StoreMisconfigured, match="is not trusted") as caught:
         ask(through, "https://s3.elsewhere.test/")
+
+    assert caught.value.advice == ("If the server is the right one, name who has signed it: SSL_CERT_FILE.",)
+
+
+def test_once_it_was_believed_another_certificate_is_an_outage(server: Middle) -> None:
+    """Something stands between us and the server, for now: who holds a lock tries on."""
+    environ = {"HTTPS_PROXY": f"http://127.0.0.1:{server.port}"}
+
+    with closing(transport(environ, bundle=str(server.authority))) as through:
+        ask(through, "https://s3.example.test/")
+        with pytest.raises(NoAnswer, match="its certificate is not trusted"):
+            ask(through, "https://s3.elsewhere.test/")
+
+
+AWS = "`custom_ca_bundle` in the backend, AWS_CA_BUNDLE, or `ca_bundle` of the profile"
+HTTP = "`client_ca_certificate_pem` in the backend, or TF_HTTP_CLIENT_CA_CERTIFICATE_PEM"
+
+
+@pytest.mark.parametrize(
+    ("trust", "setting"),
+    [
+        (sessions.trust(AwsAccess()), AWS),
+        (http_client._trust(HttpAccess(), "", {}), HTTP),
+        (Trust({}), "SSL_CERT_FILE"),
+    ],
+    ids=["s3, dynamodb", "http", "gcs, azurerm, hcp"],
+)
+def test_each_backend_names_its_own_setting(trust: Trust, setting: str) -> None:
+    error = ssl.SSLCertVerificationError()
+    error.verify_message = "self-signed certificate"
+
+    found = trust.distrust(error, "https://x")
+
+    assert str(found).endswith(f": {setting}.")
 
 
 def test_a_proxy_learns_who_asks_and_nobody_else_does(server: Middle) -> None:

@@ -36,6 +36,7 @@ _SETTINGS: Mapping[str, Any] = {
     "ignore_configured_endpoint_urls": True,
 }
 #: Sections of ~/.aws/config that it looks for besides.
+_AUTHORITY = "`custom_ca_bundle` in the backend, AWS_CA_BUNDLE, or `ca_bundle` of the profile"
 _SECTIONS = ("s3", "proxies_config")
 
 _loader: Any = None
@@ -74,7 +75,7 @@ def transport(access: AwsAccess, believed: Trust, kept: int = 2) -> Transport:
 
 def trust(access: AwsAccess) -> Trust:
     """Return the certificates that this access believes; `where` has added the environment's and the profile's."""
-    return Trust(os.environ, access.ca_bundle, insecure=access.insecure)
+    return Trust(os.environ, access.ca_bundle, insecure=access.insecure, authority=_AUTHORITY)
 
 
 def _through(access: AwsAccess) -> Callable[..., Any]:

@@ -80,7 +80,7 @@ class Client:
         self._credentials = credentials
         self._owns_credentials = owns_credentials
         self._was_good = False
-        trust = Trust(environ, advice="Correct SSL_CERT_FILE.")
+        trust = Trust(environ)
         self.transport = Transport(Proxies(environ), trust, CONNECT_SECONDS, READ_SECONDS)
         #: What the server's clock said with its last good answer, None if it did not.
         self.date: datetime | None = None

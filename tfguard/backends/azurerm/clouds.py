@@ -77,7 +77,7 @@ def cloud_of(name: str, metadata_host: str, environ: Mapping[str, str]) -> Cloud
 def _described_by(host: str, environ: Mapping[str, str]) -> Cloud:
     if not _HOST.fullmatch(host):
         raise ConfigError(f"`metadata_host` {printable(host, 60)!r} is no host.", "Set it to a name without https://.")
-    trust = Trust(environ, advice="Correct SSL_CERT_FILE.")
+    trust = Trust(environ)
     transport = Transport(Proxies(environ), trust, _CONNECT_SECONDS, _READ_SECONDS, kept=0)
     url = f"https://{host}/metadata/endpoints?api-version=2022-09-01"
     try:

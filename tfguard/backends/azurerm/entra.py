@@ -55,7 +55,7 @@ class Entra:
         self._access = access
         self._environ = environ
         self._manager = ""
-        trust = Trust(environ, advice="Correct SSL_CERT_FILE.")
+        trust = Trust(environ)
         self._transport = Transport(Proxies(environ), trust, _CONNECT_SECONDS, _READ_SECONDS, kept=0)
 
     def token(self, resource: str) -> Found:

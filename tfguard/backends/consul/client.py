@@ -85,6 +85,7 @@ class Client:
             insecure=access.insecure,
             folder=access.ca_path,
             certificate=(access.cert_file, access.key_file) if access.cert_file and access.key_file else None,
+            authority="`ca_file` in the backend, or CONSUL_CACERT",
             advice="Correct `ca_file`, `cert_file` and `key_file` in the backend, or CONSUL_CACERT and its likes.",
         )
         if access.scheme == "https":

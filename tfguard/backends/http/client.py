@@ -140,6 +140,7 @@ def _trust(access: HttpAccess, key: str, environ: Mapping[str, str]) -> Trust:
         insecure=access.insecure,
         bundle_text=access.ca,
         certificate_text=(access.certificate, key) if access.certificate and key else None,
+        authority="`client_ca_certificate_pem` in the backend, or TF_HTTP_CLIENT_CA_CERTIFICATE_PEM",
         advice="Correct `client_ca_certificate_pem`, `client_certificate_pem` and `client_private_key_pem`.",
     )
     if access.ca or (access.certificate and key):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 #: What may stand in a header's name as it is, beside letters and digits.
 _PLAIN = "!#$&'*+-.^_`|~"
+_AUTHORITY = "`cluster_ca_certificate` in the backend, or the cluster's in the kubeconfig"
 _ADVICE = "Correct the certificates in the kubeconfig, or those that the backend names."
 
 
@@ -154,6 +155,7 @@ def _trust(
         bundle_text=_believed(access, cluster),
         certificate_text=(certificate, key) if certificate and key else None,
         renewed_certificate=printed,
+        authority=_AUTHORITY,
         advice=_ADVICE,
     )
 

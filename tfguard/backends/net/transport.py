@@ -108,6 +108,7 @@ class Transport:
         self._most = kept
         self._server_name = server_name
         self._idle: dict[str, deque[_Connection]] = {}
+        self._has_answered = False
 
     def send(self, request: Request, max_bytes: int, wait: Wait | None = None) -> Response:
         """
@@ -118,13 +119,11 @@ class Transport:
         Raises:
             NoAnswer: Whatever went wrong; its text names addresses, no secret.
 
-            StoreMisconfigured: A certificate bundle that cannot be read, a proxy of a kind that we do not speak.
+            StoreMisconfigured: A certificate bundle that cannot be read, a proxy of a kind that we do not speak; or the
+                server's certificate is not trusted, and never was: later that is an outage as any other.
         """
         parts = urlsplit(request.url)
-        try:
-            connection, target = self._connection(request.url)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NoAnswer(f"cannot connect: {_reason(error)}, {_origin(request.url)}") from error
+        connection, target = self._connection(request.url)
         try:
             response, is_reusable = self._exchange(connection, request, target, max_bytes, wait)
         except (OSError, http.client.HTTPException, ValueError, EOFError) as error:
@@ -137,6 +136,7 @@ class Transport:
             self._keep(f"{parts.scheme}://{parts.netloc}", connection)
         else:
             connection.close()
+        self._has_answered = True
         return response
 
     def follow(self, request: Request, max_bytes: int, wait: Wait, is_last: Callable[[bytes], bool]) -> Response | None:
@@ -145,10 +145,7 @@ class Transport:
 
         Gives an answer that is no success, None otherwise. A line has `max_bytes` at most. Raises as `send` does.
         """
-        try:
-            connection, target = self._connection(request.url)
-        except (OSError, http.client.HTTPException, ValueError) as error:
-            raise NoAnswer(f"cannot connect: {_reason(error)}, {_origin(request.url)}") from error
+        connection, target = self._connection(request.url)
         try:
             sock = connection.sock
             with contextlib.closing(self._ask(connection, request, target)) as answer:  # as in `_exchange`
@@ -207,7 +204,17 @@ class Transport:
         return connection.getresponse()
 
     def _connection(self, url: str) -> tuple[_Connection, str]:
-        """A connection that the request can be written to, and what stands in its first line."""
+        """A connection that the request can be written to, and what stands in its first line. Raises as `send` does."""
+        try:
+            return self._opened(url)
+        except ssl.SSLCertVerificationError as error:
+            if not self._has_answered:
+                raise self._trust.distrust(error, _origin(url)) from error
+            raise NoAnswer(f"cannot connect: {_reason(error)}, {_origin(url)}") from error
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise NoAnswer(f"cannot connect: {_reason(error)}, {_origin(url)}") from error
+
+    def _opened(self, url: str) -> tuple[_Connection, str]:
         parts = urlsplit(url)
         path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         proxy = self._proxies.proxy_for(url)

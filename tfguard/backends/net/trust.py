@@ -38,7 +38,8 @@ class Trust:
     `folder`: one whose certificates go instead of all others, where no bundle is named. `certificate`: the files of our
     own certificate and its key, for a server that wants one. `bundle_text` and `certificate_text` are the same as PEM;
     `renewed_certificate` gives such a pair that may be another later, and is asked before each connection.
-    `advice`: what to correct where a file cannot be read.
+    `authority`: where a person says whose signature is believed. `advice`: what to correct where a file cannot be read,
+    if that is not the same.
     """
 
     def __init__(
@@ -52,13 +53,15 @@ class Trust:
         bundle_text: str = "",
         certificate_text: tuple[str, str] | None = None,
         renewed_certificate: Callable[[], tuple[str, str] | None] = lambda: None,
-        advice: str = "Correct `custom_ca_bundle` in the backend, AWS_CA_BUNDLE, or `ca_bundle` of the profile.",
+        authority: str = "SSL_CERT_FILE",
+        advice: str = "",
     ) -> None:
         self._bundle, self._folder = bundle, folder
         self._certificate = certificate
         self._bundle_text, self._certificate_text = bundle_text, certificate_text
         self._renewed_certificate, self._renewed = renewed_certificate, renewed_certificate()
-        self._advice = advice
+        self._authority = authority
+        self._advice = advice or f"Correct {authority}."
         file = environ.get("SSL_CERT_FILE", "")
         self._files = (file,) if file else _FILES
         folders = environ.get("SSL_CERT_DIR", "")
@@ -124,6 +127,13 @@ class Trust:
             with _as_file("\n".join(pair)) as path:
                 self._load_own(context, path, path)
         return context
+
+    def distrust(self, error: ssl.SSLCertVerificationError, whose: str) -> StoreMisconfigured:
+        """Return what becomes of a certificate that is not believed: waiting will not make it another."""
+        return StoreMisconfigured(
+            f"The certificate of {whose} is not trusted: {printable(error.verify_message, 60)}.",
+            f"If the server is the right one, name who has signed it: {self._authority}.",
+        )
 
     def _load_bundle(self, context: ssl.SSLContext) -> None:
         try:

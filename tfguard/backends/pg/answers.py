@@ -29,7 +29,8 @@ _MISSING = {"42P01", "3F000"}
 _PRESENT = {"42P06", "42P07", "42710"}
 _UNIQUE_VIOLATION, _CATALOG = "23505", "pg_"
 #: What is said of a connection that is refused, the first that fits; it comes without a code.
-_REFUSALS: tuple[tuple[str, type[StoreDenied | StoreMisconfigured]], ...] = (
+_REFUSALS: tuple[tuple[str, type[StoreDenied | StoreMisconfigured | StoreUnavailable]], ...] = (
+    ("SSL SYSCALL", StoreUnavailable),  # The connection broke off within the handshake.
     ("permission denied", StoreDenied),
     ("password", StoreDenied),
     ("authentication failed", StoreDenied),
@@ -79,5 +80,9 @@ def cannot_connect(said: str, access: PgAccess) -> TfguardError:
         return StoreDenied(words, advice, action="CONNECT", resource=access.place)
     if kind is StoreMisconfigured:
         advice = "Check `conn_str`: as for Terraform, sslmode is `require` unless it says otherwise."
+        if "certificate" in last:
+            advice = (
+                "If the server is the right one, name who has signed it: sslrootcert in `conn_str`, or PGSSLROOTCERT."
+            )
         return StoreMisconfigured(words, advice)
     return StoreUnavailable(f"No answer from PostgreSQL at {access.place} ({reason}).")

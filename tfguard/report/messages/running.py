@@ -75,11 +75,7 @@ def warned(subject: Subject, silence_seconds: float, error: str) -> str:
 
 def freezing(subject: Subject, silence_seconds: float, *, is_doubted: bool = False) -> str:
     """`safe_until` has come; `is_doubted`: at once, since what carried the lock has ended."""
-    why = (
-        "the lock's connection has ended"
-        if is_doubted
-        else f"no heartbeat for {format_duration(round(silence_seconds))}"
-    )
+    why = "the lock's connection has ended" if is_doubted else _no_heartbeat(silence_seconds)
     return say(
         subject.label,
         f"{why}: Terraform is frozen, since another run may soon be in.",
@@ -96,13 +92,18 @@ def unstoppable(subject: Subject, names: str) -> str:
     )
 
 
-def frozen_too_long(subject: Subject, silence_seconds: float) -> str:
-    """`lock.freeze_timeout` has come."""
+def frozen_too_long(subject: Subject, silence_seconds: float, *, is_doubted: bool = False) -> str:
+    """`lock.freeze_timeout` has come; `is_doubted`: no heartbeat counts that was sent before the connection ended."""
+    since = "no heartbeat since the lock's connection ended"
     return say(
         subject.label,
-        f"no heartbeat for {format_duration(round(silence_seconds))}: nobody will ever know whose the lock is.",
+        f"{since if is_doubted else _no_heartbeat(silence_seconds)}: nobody will ever know whose the lock is.",
         "The frozen Terraform is killed now (lock.freeze_timeout): what it had created since may be in no state.",
     )
+
+
+def _no_heartbeat(silence_seconds: float) -> str:
+    return f"no heartbeat for {format_duration(round(silence_seconds))}"
 
 
 def thawed(subject: Subject) -> str:
