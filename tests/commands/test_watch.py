@@ -8,12 +8,12 @@ import pytest
 
 from tests.report.test_table import on_terminal
 from tfguard.commands import watch as watching
-from tfguard.commands.status import HEADINGS, row
+from tfguard.commands.status import _HUES, HEADINGS, row
 from tfguard.commands.watch import pace_seconds, watch
 
 SCRIPT = """
 from tests.commands import test_watch as test
-from tfguard.commands import watch as watching
+from tfguard.commands import status, watch as watching
 watching._PACE_SECONDS = 0.0
 test.show()
 """
@@ -21,10 +21,11 @@ test.show()
 
 def facts(label: str, *, is_held: bool, waiting: int = 0) -> dict[str, Any]:
     lock = {"id": "1", "verdict": "alive", "says": "alive", "needs_person": False, "mend": "", "since": ""}
-    lock |= {"who": "ana\x1b[2J@ci", "command": "apply", "run": ""}
+    lock |= {"who": "ana\x1b[2J@ci", "command": "apply", "run": "", "link": ""}
+    lock |= {"place": "locks", "token": 0, "heartbeat_age_s": None}
     line = [{"who": f"bob-{number}"} for number in range(waiting)]
     known = {"label": label, "is_held": is_held, "locks": [lock] if is_held else [], "line": line}
-    return known | {"last_run": None, "problem": "", "mend": "", "doubt": ""}
+    return known | {"last_run": None, "problem": "", "mend": "", "doubt": "", "source": ""}
 
 
 LOOKS = [
@@ -35,7 +36,7 @@ LOOKS = [
 ]
 
 
-def show() -> None:
+def show(as_lines: Any = None) -> None:
     looks = iter(LOOKS)
 
     def look() -> list[dict[str, Any]]:
@@ -45,7 +46,7 @@ def show() -> None:
         return found
 
     try:
-        watch(look, None, HEADINGS, row)
+        watch(look, as_lines, HEADINGS, row, _HUES)
     except KeyboardInterrupt:
         print("ended")
 
@@ -70,6 +71,14 @@ def test_on_a_terminal_the_picture_is_renewed_in_place() -> None:
     assert "\x1b[2J" not in shown
     assert "Ctrl-C ends it" in shown
     assert "ended" in shown
+
+
+@pytest.mark.parametrize("of", ["", "lambda facts: status._lines_of_one(facts[:1])"], ids=["many", "one"])
+def test_it_has_the_colours_of_a_single_look(of: str) -> None:
+    script = SCRIPT.replace("test.show()", f"test.show({of})")
+
+    assert "\x1b[33mheld" in on_terminal(100, "-c", script)
+    assert "\x1b[33m" not in on_terminal(100, "-c", script, NO_COLOR="1")
 
 
 def test_a_dumb_terminal_gets_plain_lines() -> None:

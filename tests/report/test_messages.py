@@ -103,6 +103,7 @@ CASES: dict[str, str] = {
     "takeover_refused": waiting.takeover_refused(SUBJECT, DEAD, NOW),
     "busy-hold": waiting.busy(SUBJECT, HELD_BY_HAND, NOW, waited_seconds=600.4),
     "took_over-hold": waiting.took_over(SUBJECT, HELD_BY_HAND, NOW),
+    "took_over-named": waiting.took_over(NAMED, DEAD, NOW),
     "took_over": waiting.took_over(SUBJECT, DEAD, NOW),
     "released": running.released(
         RunEnded(label="prod/network", outcome=Outcome.SUCCEEDED, exit_code=0, waited_seconds=35.2, held_seconds=3.4)

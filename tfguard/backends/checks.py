@@ -68,6 +68,11 @@ class Examined(Protocol):
         """How to call tfguard about the same thing, for advice."""
         ...
 
+    @property
+    def known(self) -> dict[str, Any]:
+        """What a check has been told that others need too, so that nobody is asked for it twice."""
+        ...
+
     def binary(self) -> tuple[str, str]:
         """Return which program runs, `terraform` or `tofu`, and its version."""
         ...

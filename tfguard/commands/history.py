@@ -20,7 +20,7 @@ from tfguard.run.whereabouts import operated
 from tfguard.text import printable
 from tfguard.wire import printable_json
 
-_HEADINGS = ("ENDED", "AGO", "TOKEN", "COMMAND", "WHO", "WAITED", "HELD", "OUTCOME", "RUN")
+_HEADINGS = ("ENDED (UTC)", "AGO", "TOKEN", "COMMAND", "WHO", "WAITED", "HELD", "OUTCOME", "RUN")
 
 
 def run_history(call: Call, *, is_json: bool) -> int:

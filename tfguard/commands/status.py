@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def run_status(call: Call, *, is_json: bool, is_watched: bool = False) -> int:
     where = operated(call)
     with opened(where.target) as lock:
         if is_watched:
-            return watch(lambda: [facts_of(look_safely(where, lock))], _as_text_of_one, HEADINGS, row)
+            return watch(lambda: [facts_of(look_safely(where, lock))], _lines_of_one, HEADINGS, row, _HUES)
         facts = facts_of(look_at(where, lock))
     text = printable_json(facts) if is_json else _as_text(facts, is_coloured=colour.is_wanted(sys.stdout))
     write_answer(text)
@@ -102,7 +102,7 @@ def run_status_of_backend(call: Call, *, is_json: bool, is_watched: bool = False
 
 def _tell(look: Callable[[], list[Look]], *, is_json: bool, is_watched: bool) -> int:
     if is_watched:
-        return watch(lambda: [facts_of(each) for each in look()], None, HEADINGS, row)
+        return watch(lambda: [facts_of(each) for each in look()], None, HEADINGS, row, _HUES)
     facts = [facts_of(each) for each in look()]
     if is_json:
         write_answer(printable_json(facts))
@@ -133,22 +133,23 @@ def _as_text(facts: dict[str, Any], *, is_coloured: bool = False) -> str:
         word, colon, rest = text.partition(":")
         return colour.paint(word, _HUES[word]) + colon + rest if is_coloured and word in _HUES else text
 
-    lines = [f"{facts['label']}: {coloured('held' if facts['is_held'] else 'free')}"]
-    lines += [f"  {name:<10}{facts[key]}" for name, key in _SOURCES.items() if facts[key]]
-    for lock in facts["locks"]:
-        lines += [f"  {name:<10}{coloured(value)}" for name, value in _lock_lines(lock) if value]
-    lines += [f"  {'waiting':<10}{_waiter(each)}" for each in facts["line"]]
-    if facts["last_run"]:
-        lines.append(f"  {'last run':<10}{_last_run(facts['last_run'])}")
-    return "\n".join(lines)
+    return "\n".join(before + coloured(value) for before, value in _lines(facts))
 
 
-def _as_text_of_one(facts: list[dict[str, Any]]) -> str:
-    return _with_problem(facts[0]) if facts[0]["problem"] else _as_text(facts[0])
+def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    yield f"{facts['label']}: ", "held" if facts["is_held"] else "free"
+    named = [(name, facts[key]) for name, key in _SOURCES.items()]
+    named += [line for lock in facts["locks"] for line in _lock_lines(lock)]
+    named += [("waiting", _waiter(each)) for each in facts["line"]]
+    named.append(("last run", _last_run(facts["last_run"]) if facts["last_run"] else ""))
+    for name, value in named:
+        if value:
+            yield f"  {name:<10}", value
 
 
-def _with_problem(facts: dict[str, Any]) -> str:
-    return f"{facts['label']}: unknown: {printable(facts['problem'], 300)}"
+def _lines_of_one(facts: list[dict[str, Any]]) -> Iterable[tuple[str, str]]:
+    (one,) = facts
+    return [(f"{one['label']}: ", f"unknown: {printable(one['problem'], 300)}")] if one["problem"] else _lines(one)
 
 
 def _waiter(ticket: dict[str, Any]) -> str:

@@ -9,35 +9,44 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from tfguard import redaction
+from tfguard import colour, redaction
 from tfguard.clock import SystemClock
 from tfguard.outlet import write_answer
-from tfguard.report.table import clean
+from tfguard.report.table import Hues, clean
 from tfguard.text import printable
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 #: Seconds between two looks; of many locks it takes longer, so that a store is asked this often a second at most.
 _PACE_SECONDS = 5.0
 _LOOKS_A_SECOND = 8
 
 Facts = list[dict[str, Any]]
+#: Lines, each as what stands before its value, and the value.
+Lines = Iterable[tuple[str, str]]
 
 
 def watch(
     look: Callable[[], Facts],
-    as_text: Callable[[Facts], str] | None,
+    as_lines: Callable[[Facts], Lines] | None,
     headings: Sequence[str],
     row: Callable[[dict[str, Any]], Sequence[str]],
+    hues: Hues,
 ) -> NoReturn:
     """
-    Show what `look` finds, until Ctrl-C: KeyboardInterrupt. On a terminal as a table, or `as_text` where that is given.
+    Show what `look` finds, until Ctrl-C: KeyboardInterrupt. On a terminal as a table, or `as_lines` where that is
+    given; with the colours that `hues` has for words, as `print_table`.
 
     Raises what `look` does; OSError where nobody reads any more.
     """
-    show = _on_terminal if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb" else _as_lines
-    show(look, as_text, headings, row)
+    if sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb":
+        _on_terminal(look, as_lines, headings, row, hues)
+    else:
+        _as_changes(look, row)
     raise AssertionError("it watches for ever")
 
 
@@ -48,9 +57,10 @@ def pace_seconds(locks: int) -> float:
 
 def _on_terminal(
     look: Callable[[], Facts],
-    as_text: Callable[[Facts], str] | None,
+    as_lines: Callable[[Facts], Lines] | None,
     headings: Sequence[str],
     row: Callable[[dict[str, Any]], Sequence[str]],
+    hues: Hues,
 ) -> None:
     from rich.console import Console, Group
     from rich.live import Live
@@ -58,26 +68,31 @@ def _on_terminal(
 
     from tfguard.report.table import for_terminal
 
-    console, clock = Console(highlight=False), SystemClock()
+    clock, console = SystemClock(), Console(highlight=False, no_color=not colour.is_wanted(sys.stdout))
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
         while True:
             facts = look()
-            if as_text is not None:
-                lines = (printable(redaction.redact(line), 500) for line in as_text(facts).splitlines())
-                shown: Any = Text("\n".join(lines))
+            if as_lines is not None:
+                shown: Any = Text("\n").join(_painted(*line, hues) for line in as_lines(facts))
+            elif facts:
+                shown = for_terminal(headings, [row(each) for each in facts], console, hues)
             else:
-                shown = for_terminal(headings, [row(each) for each in facts], console) if facts else Text("No lock.")
+                shown = Text("No lock.")
             foot = Text(f"{clock.now():%H:%M:%S} UTC, every {pace_seconds(len(facts)):.0f} s; Ctrl-C ends it", "dim")
             live.update(Group(shown, foot), refresh=True)
             clock.sleep(pace_seconds(len(facts)))
 
 
-def _as_lines(
-    look: Callable[[], Facts],
-    _: Callable[[Facts], str] | None,
-    __: Sequence[str],
-    row: Callable[[dict[str, Any]], Sequence[str]],
-) -> None:
+def _painted(before: str, value: str, hues: Hues) -> Text:
+    from rich.text import Text
+
+    from tfguard.report.table import parts
+
+    before, value = (printable(redaction.redact(each), 500) for each in (before, value))
+    return Text.assemble(before, *parts(value, hues))
+
+
+def _as_changes(look: Callable[[], Facts], row: Callable[[dict[str, Any]], Sequence[str]]) -> None:
     clock, before = SystemClock(), dict[str, tuple[Any, ...]]()
     while True:
         facts = look()

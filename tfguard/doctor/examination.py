@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from tfguard.backends.target import Target
 from tfguard.errors import ActionDenied, StoreDenied, StoreUnavailable, TfguardError
@@ -41,6 +41,7 @@ class StatePatient(Patient):
 
     target: Target
     lock: OpenedLock
+    known: dict[str, Any] = field(default_factory=dict)
 
     def binary(self) -> tuple[str, str]:
         """Return which program runs, `terraform` or `tofu`, and its version; both empty where there is none."""

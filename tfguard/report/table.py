@@ -78,13 +78,13 @@ def for_terminal(headings: Sequence[str], rows: Rows, console: Console, hues: Hu
         table.add_column(heading, overflow="fold", no_wrap=heading == WHAT_TO_DO)
     for row in shown:
         first, *others = row
-        table.add_row(Text(first), *(Text.assemble(*_parts(cell, hues or {})) for cell in others))
+        table.add_row(Text(first), *(Text.assemble(*parts(cell, hues or {})) for cell in others))
     # Every column as wide as its longest word; a measurement is never wider than what it is told there is.
     needed = Measurement.get(console, console.options.update(width=_WIDEST), table).minimum
     return table if needed <= console.width else _one_below_the_other(headings, shown)
 
 
-def _parts(cell: str, hues: Hues) -> list[tuple[str, str]]:
+def parts(cell: str, hues: Hues) -> list[tuple[str, str]]:
     """Take a cell apart into text and style: `expired`, and what follows."""
     word, colon, rest = cell.partition(":")
     return [(word, hues[word]), (colon + rest, "")] if word in hues else [(cell, "")]

@@ -26,11 +26,14 @@ def hcp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hcp]:
         yield hcp
 
 
+ALL = {**CHECKS.before, **CHECKS.rights, **CHECKS.places}
+
+
 def found(hcp: Hcp, check: str, token: str = "token-of-ana", workspace: str = "app") -> tuple[str, str, str]:
     spec = HcpSpec(organization="acme", workspace=workspace, hcp=HcpAccess(host=hcp.host, token=token))
     target = Target(label="acme/app", path="p", backend="cloud", workspace="app", stores=(spec,))
-    lock: Any = SimpleNamespace(target=target, again="tfguard")
-    answer = {**CHECKS.before, **CHECKS.rights, **CHECKS.places}[check](lock)
+    lock: Any = SimpleNamespace(target=target, again="tfguard", known={})
+    answer = ALL[check](lock)
     assert answer is not None
     return answer
 
@@ -43,6 +46,17 @@ def test_a_healthy_workspace_is_said_to_be_so_and_is_never_locked(hcp: Hcp) -> N
     assert "token-of-ana" not in str(answers)
     assert "speaks version 2.6" in answers["API"][1]
     assert not [line for line in hcp.log if "actions/" in line]
+
+
+def test_the_workspace_is_asked_for_once_for_all_checks(hcp: Hcp) -> None:
+    spec = HcpSpec(organization="acme", workspace="app", hcp=HcpAccess(host=hcp.host, token="token-of-ana"))
+    target = Target(label="acme/app", path="p", backend="cloud", workspace="app", stores=(spec,))
+    lock: Any = SimpleNamespace(target=target, again="tfguard", known={})
+
+    answers = [check(lock) for check in ALL.values()]
+
+    assert [answer[0] for answer in answers if answer] == ["ok"] * len(ALL)
+    assert len([line for line in hcp.log if line.endswith("/workspaces/app")]) == 1
 
 
 def test_the_token_is_said_to_be_where_it_was_found(hcp: Hcp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from typing import cast
 
 from tfguard.backends.checks import Check, Checks, Examined
-from tfguard.backends.hcp.client import Client
+from tfguard.backends.hcp.client import Attributes, Client
 from tfguard.backends.hcp.spec import HcpSpec
 from tfguard.findings import Answer, failure, ok, warning
 from tfguard.text import printable
@@ -32,6 +33,13 @@ def _asking(check: Callable[[Client, HcpSpec, Examined], Answer]) -> Check:
     return asked
 
 
+def _attributes(client: Client, spec: HcpSpec, lock: Examined) -> Attributes:
+    """Return what the host says of the workspace, which is asked for once."""
+    if "workspace" not in lock.known:
+        lock.known["workspace"] = client.workspace(spec.organization, spec.workspace).attributes
+    return cast("Attributes", lock.known["workspace"])
+
+
 @_asking
 def token(client: Client, spec: HcpSpec, _: Examined) -> Answer:
     """Whether there is a token for the host, and where it was found. It is never shown."""
@@ -54,9 +62,9 @@ def api(client: Client, spec: HcpSpec, _: Examined) -> Answer:
 
 
 @_asking
-def workspace(client: Client, spec: HcpSpec, _: Examined) -> Answer:
+def workspace(client: Client, spec: HcpSpec, lock: Examined) -> Answer:
     """Whether the workspace is there, and its runs are executed here: only then is its lock ours to hold."""
-    found = client.workspace(spec.organization, spec.workspace).attributes
+    found = _attributes(client, spec, lock)
     name = printable(f"{spec.organization}/{spec.workspace}", 120)
     if found.execution_mode != "local":
         # TF_FORCE_LOCAL_BACKEND, or an organization without runs of its own: else no lock of ours had been looked for.
@@ -71,7 +79,7 @@ def lock_rights(client: Client, spec: HcpSpec, lock: Examined) -> Answer:
 
     HCP Terraform says so by itself. To try would lock it for an instant, and a plain Terraform does not wait.
     """
-    allowed = client.workspace(spec.organization, spec.workspace).attributes.permissions
+    allowed = _attributes(client, spec, lock).permissions
     if allowed is None:
         says = "the host does not say what our token may do with the workspace"
         return warning(says, f"{lock.again} doctor --prove-lock tries it.")

@@ -149,9 +149,15 @@ def unlocked(subject: Subject, record: LockRecord, now: datetime, *, is_written:
     may_miss = record.lease is None or record.lease.is_changing
     return fit(
         f"{subject.label}: unlocked; it was held by {holder(record, now)}.",
-        do("The state may miss what that run did", f"{subject.command} plan") if may_miss else "",
+        _may_miss(subject) if may_miss else "",
         "" if is_written else "The unlock could not be written into the history.",
     )
+
+
+def _may_miss(subject: Subject) -> str:
+    if subject.is_named:
+        return "What that run was doing may be half done."
+    return do("The state may miss what that run did", f"{subject.command} plan")
 
 
 # --- settling -------------------------------------------------------------------------------------------------------

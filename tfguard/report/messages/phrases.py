@@ -39,6 +39,11 @@ class Subject(msgspec.Struct, frozen=True):
     takeover: TakeoverPolicy = "always"
 
     @property
+    def is_named(self) -> bool:
+        """Whether the lock is no state's, but one of the user's own name."""
+        return bool(self.lock_options)
+
+    @property
     def status(self) -> str:
         """The command that shows the lock."""
         return f"{self.command} status {self.lock_options}".rstrip()

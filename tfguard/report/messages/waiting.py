@@ -90,10 +90,16 @@ def took_over(subject: Subject, dead: LockRecord, now: datetime) -> str:
     link = watch(dead).removeprefix("Watch it: ")
     lines = (
         held(subject, ": took the lock over from ", dead, now, ", which has died."),
-        "The state may miss what that run created, until a later run succeeds." if may_miss else "",
+        _may_miss(subject) if may_miss else "",
         f"Its run: {link}" if link else "",
     )
     return "\n".join(line for line in lines if line)
+
+
+def _may_miss(subject: Subject) -> str:
+    if subject.is_named:
+        return "What that run was doing may be half done."
+    return "The state may miss what that run created, until a later run succeeds."
 
 
 def acquired(subject: Subject, lock_id: str, *, waited_seconds: float, is_nested: bool) -> str:
