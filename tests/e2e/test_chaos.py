@@ -29,14 +29,14 @@ BACKENDS = os.environ.get("TFGUARD_CHAOS_BACKENDS", "dynamodb").split(",")
 LEASE_SECONDS = 6
 RUNS = 10 if KILLS >= 50 else 6
 
-#: Whoever begins while the Terraform that began last is still there has overlapped.
+#: Whoever begins while the Terraform that began last is still there has overlapped; one that awaits burial is gone.
 WORK = """
 resource "terraform_data" "work" {
   triggers_replace = [timestamp()]
   provisioner "local-exec" {
     command = <<-EOT
       before=$(cat holder 2>/dev/null)
-      if [ -n "$before" ] && kill -0 "$before" 2>/dev/null; then echo OVERLAP $before $PPID >> log; fi
+      case $(ps -o stat= -p "$before" 2>/dev/null) in ""|Z*) ;; *) echo OVERLAP $before $PPID >> log;; esac
       echo $PPID > holder; echo begin $PPID >> log; sleep 0.5; echo end $PPID >> log
     EOT
   }

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 #: Lines that begin so are what a part came to.
 FIGURES = "figures: "
 _SHOWN_LINES = 60
-ALL_BACKENDS = "dynamodb,azurerm,consul,gcs,gitlab,kubernetes,pg"
+ALL_BACKENDS = "dynamodb,s3,both,local,azurerm,consul,gcs,gitlab,kubernetes,pg"
 MIXED_FAULTS = "tests/faults/test_mixed.py"
 #: What Terraform was seen to do, and tfguard does as well: here Terraform is asked again.
 AS_TERRAFORM = ("tests/backends/aws/test_where.py", "tests/terraform/test_backend_values.py")
