@@ -23,7 +23,7 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test long lint package docs picture bench soak fuzz peers fresh man clean needs-terraform parts
+.PHONY: help demo check test long lint package docs picture bench soak fuzz peers fresh man pins clean needs-terraform parts
 
 help:
 	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
@@ -39,6 +39,7 @@ help:
 	@echo "make fuzz   give every parser of strangers' bytes what it does not expect (MINUTES=60)"
 	@echo "make peers  put the same failures before other locks, and the table into the docs"
 	@echo "make fresh  run make demo and make test on a bare Debian, without and with terraform (needs root, debootstrap)"
+	@echo "make pins   pin anew what the action installs, after a change of dependencies in pyproject.toml"
 	@echo "make man    write share/man/man1/tfguard.1 anew, from what --help knows"
 	@echo "make clean  remove .venv and caches"
 
@@ -107,6 +108,9 @@ fresh:
 
 man: $(VENV)/.installed
 	$(BIN)/python -m tools.manpage
+
+pins: $(VENV)/.installed-test
+	$(BIN)/python -m tools.pins
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,9 +1,10 @@
 """
 The way from a CI job into tfguard: see that it is installed, then become it.
 
-`entry.py STEP [DIRECTORY]`. STEP is `run` or `settle`, as in action.yml; or `install`, which prints the directory that
-tfguard was installed below. Standard library only, since nothing is installed yet. Whatever is wrong with the inputs is
-one annotation and status 64, by `run` alone: `settle` says nothing a second time, and installs nothing.
+`entry.py STEP [DIRECTORY [EXTRA…]]`. STEP is `run` or `settle`, as in action.yml; or `install`, which prints the
+directory that tfguard was installed below. Standard library only, since nothing is installed yet. Whatever is wrong
+with the inputs is one annotation and status 64, by `run` alone: `settle` says nothing a second time, and installs
+nothing.
 
 What is installed lands in one directory, under a name made of what goes into it and of the Python that it is for. It
 is written beside and renamed, so that jobs on one machine do not collide; it holds no absolute path, so it may move.
@@ -12,7 +13,9 @@ is written beside and renamed, so that jobs on one machine do not collide; it ho
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import itertools
 import os
 import shutil
 import signal
@@ -25,8 +28,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))  # `-I` leaves it out.
+import needs
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCK_FILE = ROOT / "requirements.lock"
+EXTRAS = Path(__file__).resolve().parent / "extras"
 #: Commands of ours; every other word is Terraform's to know.
 _OWN = "run exec doctor status history unlock settle hold config bootstrap completion"
 OWN = frozenset(_OWN.split())
@@ -76,7 +83,7 @@ def main(argv: Sequence[str]) -> NoReturn:
     hear_cancels()
     try:
         if step == "install":
-            sys.stdout.write(f"{installed(Path(argv[1]), environ)}\n")
+            sys.stdout.write(f"{installed(Path(argv[1]), environ, extras_in(' '.join(argv[2:])))}\n")
             sys.exit(0)
         if step == "settle":
             settle(environ)
@@ -255,7 +262,7 @@ def program_for(environ: Mapping[str, str]) -> list[str]:
     if wanted not in ("auto", "never"):
         raise Refused(f"`install` is {wanted[:_MAX_WORD]!r}.\nIt may be `auto` or `never`.")
     if wanted == "auto":
-        installed(_tool_cache(environ), environ)
+        return _launching(installed(_tool_cache(environ), environ, extras_for(environ)))
     program = program_there(environ)
     if program is None:
         raise Refused("`install: never`, and there is no tfguard on PATH.\nLeave `install` out, or mend the image.")
@@ -267,8 +274,31 @@ def program_there(environ: Mapping[str, str]) -> list[str] | None:
     if _input(environ, "INSTALL") == "never":
         found = shutil.which("tfguard") or ""
         return [found] if os.path.isabs(found) else None  # Else a checkout has it on PATH.
-    place = _tool_cache(environ) / _name()
-    return [sys.executable, "-I", "-c", _LAUNCH, str(place)] if _is_there(place) else None
+    place = _place_with(frozenset(), _tool_cache(environ))
+    return _launching(place) if place else None
+
+
+def extras_for(environ: Mapping[str, str]) -> frozenset[str]:
+    """Give the extras to install: those that the input names, or else those that the checkout needs. Raises Refused."""
+    given = _input(environ, "EXTRAS")
+    if given not in ("", "auto"):
+        return extras_in(given)
+    return needs.found([_input(environ, "WORKING_DIRECTORY") or ".", environ.get("GITHUB_WORKSPACE") or "."], environ)
+
+
+def extras_in(text: str) -> frozenset[str]:
+    """Read a list of extras, or `none`. Raises Refused."""
+    words = frozenset(text.replace(",", " ").split()) - {"none"}
+    if unknown := sorted(words.difference(needs.EXTRAS)):
+        raise Refused(
+            f"`extras`: there is none called {unknown[0][:_MAX_WORD]!r}.\n"
+            f"There are {', '.join(needs.EXTRAS)}; `none`; or `auto`, for what the checkout needs."
+        )
+    return words
+
+
+def _launching(place: Path) -> list[str]:
+    return [sys.executable, "-I", "-c", _LAUNCH, str(place)]
 
 
 def _tool_cache(environ: Mapping[str, str]) -> Path:
@@ -276,18 +306,28 @@ def _tool_cache(environ: Mapping[str, str]) -> Path:
     return Path(base, "tfguard")
 
 
-def installed(base: Path, environ: Mapping[str, str]) -> Path:
+def installed(base: Path, environ: Mapping[str, str], extras: frozenset[str] = frozenset()) -> Path:
     """Give the directory with tfguard and all that it needs, making it where it is not there yet. Raises Refused."""
-    place = base / _name()
-    if not _is_there(place):
+    place = _place_with(extras, base)
+    if place is None:
+        place = base / _name(extras)
         try:
-            _make(place, environ)
+            _make(place, environ, extras)
         except OSError as error:
             raise Refused(
                 f"tfguard cannot be installed into {base}: {error.strerror or error}.\n"
                 "Let the runner write there (RUNNER_TOOL_CACHE), or use an image with tfguard and `install: never`."
             ) from error
     return place
+
+
+def _place_with(extras: frozenset[str], base: Path) -> Path | None:
+    """Give the directory that has these extras and perhaps more, if there is one. Raises Refused."""
+    for number in range(len(needs.EXTRAS), len(extras) - 1, -1):
+        for there in map(frozenset, itertools.combinations(needs.EXTRAS, number)):
+            if extras <= there and _is_there(base / _name(there)):
+                return base / _name(there)
+    return None
 
 
 def _is_there(place: Path) -> bool:
@@ -303,12 +343,12 @@ def _is_there(place: Path) -> bool:
     )
 
 
-def _make(place: Path, environ: Mapping[str, str]) -> None:
+def _make(place: Path, environ: Mapping[str, str], extras: frozenset[str]) -> None:
     """Install beside `place`, then rename. Raises Refused, OSError."""
     place.parent.mkdir(parents=True, exist_ok=True)
     beside = Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent))
     try:
-        _install(beside, environ)
+        _install(beside, environ, extras)
         shutil.copytree(ROOT / "tfguard", beside / "tfguard", ignore=shutil.ignore_patterns("__pycache__"))
         beside.chmod(0o755)
         beside.rename(place)
@@ -319,20 +359,33 @@ def _make(place: Path, environ: Mapping[str, str]) -> None:
         shutil.rmtree(beside, ignore_errors=True)
 
 
-def _name() -> str:
+def _lock_files(extras: frozenset[str]) -> list[Path]:
+    """Give the files that pin what every job needs, and what these extras need besides."""
+    return [LOCK_FILE, *(EXTRAS / f"{extra}.lock" for extra in sorted(extras))]
+
+
+def _name(extras: frozenset[str] = frozenset()) -> str:
     """Name what is installed: the pinned packages, our own sources, and the Python that the wheels are for."""
-    digest = hashlib.sha256(LOCK_FILE.read_bytes())
-    for path in sorted((ROOT / "tfguard").rglob("*.py")):
-        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in _lock_files(extras)) + _sources())
     # SOABI tells glibc from musl: a job's `container:` shares the tool cache with the machine.
     # Of several users of a machine each has their own.
     python = f"{sysconfig.get_config_var('SOABI')}-{sysconfig.get_platform()}"
-    return f"{digest.hexdigest()[:16]}-{python}-{os.geteuid()}"
+    return "-".join([digest.hexdigest()[:16], *sorted(extras), python, str(os.geteuid())])
 
 
-def _install(place: Path, environ: Mapping[str, str]) -> None:
+@functools.cache
+def _sources() -> bytes:
+    """Stand for all of tfguard's own sources."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / "tfguard").rglob("*.py")):
+        digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
+    return digest.digest()
+
+
+def _install(place: Path, environ: Mapping[str, str], extras: frozenset[str]) -> None:
     """Install the pinned wheels into `place`, from wherever the user's own settings say. Raises Refused."""
-    wanted = ["--only-binary", ":all:", "--require-hashes", "--target", str(place), "-r", str(LOCK_FILE)]
+    wanted = ["--only-binary", ":all:", "--require-hashes", "--target", str(place)]
+    wanted += [word for file in _lock_files(extras) for word in ("-r", str(file))]
     problem = ""
     with tempfile.TemporaryDirectory(prefix="tfguard-venv-") as folder:
         for installer in _installers(environ, folder):
@@ -342,9 +395,12 @@ def _install(place: Path, environ: Mapping[str, str]) -> None:
             problem = "uv" if installer[1] == "pip" else "pip"
     if not problem:
         raise Refused("this Python has neither pip nor venv.\nPut actions/setup-python before this step.")
+    named = f" (with those for {', '.join(sorted(extras))})" if extras else ""
+    less = "; or leave those out by `extras: none`" if extras else ""
     raise Refused(
-        f"tfguard's packages could not be installed; what {problem} said is in the log.\n"
-        "Check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX), or use an image with tfguard and `install: never`."
+        f"tfguard's packages{named} could not be installed; what {problem} said is in the log.\n"
+        "Check the index settings (PIP_INDEX_URL, UV_DEFAULT_INDEX), or use an image with tfguard and `install: never`"
+        f"{less}."
     )
 
 

@@ -78,6 +78,33 @@ def test_a_backend_whose_packages_are_not_installed_names_its_extra(fake: Fake, 
     ]
 
 
+@pytest.mark.parametrize(
+    ("job", "way"),
+    [
+        ("GITHUB_ACTIONS", "Give the action `extras: gcs`, or install it into the image: pip install 'tfguard[gcs]'"),
+        ("GITLAB_CI", "Pin tfguard[gcs] instead of tfguard in tfguard.lock, or install it into the image: pip install"),
+        ("BUILDKITE", "Install it: pip install 'tfguard[gcs]'"),
+    ],
+)
+def test_in_a_job_of_ours_the_way_to_an_extra_is_the_jobs(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, job: str, way: str
+) -> None:
+    fake(requires=("no_such_package_of_a_cloud",))
+    for name in ("GITHUB_ACTIONS", "GITLAB_CI", "BUILDKITE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(job, "true")
+
+    monkeypatch.setenv("TFGUARD_CI_LOG", "1")
+    with pytest.raises(ConfigError) as in_ours:
+        load("gcs")
+    monkeypatch.delenv("TFGUARD_CI_LOG")
+    with pytest.raises(ConfigError) as in_another:
+        load("gcs")
+
+    assert str(in_ours.value).splitlines()[1].startswith(way)
+    assert str(in_another.value).splitlines()[1] == "Install it: pip install 'tfguard[gcs]'"
+
+
 def test_a_backend_that_cannot_be_imported_for_that_names_its_extra_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -60,11 +60,11 @@ def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def install(
-    checkout: Path, base: Path, python: Path | str, cwd: str = "", **environ: str
+    checkout: Path, base: Path, python: Path | str, *extras: str, cwd: str = "", **environ: str
 ) -> subprocess.CompletedProcess[str]:
     """Run the action's own installer to its end; it prints where tfguard is."""
     base.mkdir(exist_ok=True)
-    words = [str(python), "-I", str(checkout / "action/entry.py"), "install", str(base / "tfguard")]
+    words = [str(python), "-I", str(checkout / "action/entry.py"), "install", str(base / "tfguard"), *extras]
     given = {**base_environ(base), "TMPDIR": str(base), **environ}
     return subprocess.run(words, capture_output=True, text=True, env=given, cwd=cwd or base, timeout=patience(60))
 

@@ -184,7 +184,8 @@ def test_another_job_installs_from_the_downloads_that_the_cache_has_kept(
     bare: Callable[..., Stage], own_wheel: Path, tmp_path: Path
 ) -> None:
     made = bare()
-    (made.path / "tfguard.lock").write_text(lock_file(own_wheel))
+    with_extra = lock_file(own_wheel).replace("tfguard==", "tfguard[gcs]==")
+    (made.path / "tfguard.lock").write_text(with_extra)
     page = tmp_path / "simple/tfguard/index.html"
     page.parent.mkdir(parents=True)
     page.write_text(f'<a href="{own_wheel.as_uri()}">{own_wheel.name}</a>')

@@ -113,9 +113,9 @@ def load(kind: str) -> Backend:
 
 
 def _extra_missing(kind: str) -> ConfigError:
-    return ConfigError(
-        f"tfguard was installed without what the {kind} backend needs.\nInstall it: pip install 'tfguard[{kind}]'"
-    )
+    from tfguard.backends.extras import how_to_install
+
+    return ConfigError(f"tfguard was installed without what the {kind} backend needs.\n{how_to_install(kind)}")
 
 
 def backend_of(target: Target) -> Backend:

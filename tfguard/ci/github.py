@@ -55,6 +55,9 @@ class GitHub(Platform):
         if room >= smallest_bytes:
             self._append("GITHUB_STEP_SUMMARY", render(room))
 
+    def way_to_install(self, extra: str) -> str:
+        return f"Give the action `extras: {extra}`"
+
     def make_plan_folder(self) -> str:
         import tempfile  # Slow to import.
 

@@ -36,6 +36,9 @@ class GitLab(Platform):
         with contextlib.suppress(OSError):
             files.write(folder / "report.json", publish(report))
 
+    def way_to_install(self, extra: str) -> str:
+        return f"Pin tfguard[{extra}] instead of tfguard in tfguard.lock"
+
     def make_plan_folder(self) -> str:
         folder = os.path.join(self.environ[self.job_folder], ".tfguard")
         files.make_real_folder(Path(folder))

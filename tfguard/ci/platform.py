@@ -84,6 +84,10 @@ class Platform(Protocol):
         """Show what a plan will do, where the platform reads that from a file in the plan's folder."""
         return
 
+    def way_to_install(self, extra: str) -> str:
+        """Say how our action, or our template, is told to install an extra; no full stop ends it."""
+        return ""
+
     def make_plan_folder(self) -> str:
         """Make a folder for a saved plan, that later steps find, and nobody else enters. Raises OSError."""
         raise NotImplementedError

@@ -13,6 +13,7 @@ import hashlib
 import time
 import uuid
 
+from tfguard.backends.extras import how_to_install
 from tfguard.errors import StoreMisconfigured
 from tfguard.wire import publish
 
@@ -33,7 +34,7 @@ def assertion(bundle: bytes, password: str, client: str, audience: str) -> str:
     except ImportError as error:
         raise StoreMisconfigured(
             "A client certificate for Azure needs more than tfguard was installed with.",
-            "Install it: pip install 'tfguard[azurerm]'. Or use a client secret, OIDC or a managed identity.",
+            f"{how_to_install('azurerm')}. Or use a client secret, OIDC or a managed identity.",
         ) from error
     try:
         key, certificate, _ = pkcs12.load_key_and_certificates(bundle, password.encode() or None)

@@ -24,6 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tfguard.backends.extras import how_to_install
 from tfguard.backends.fresh import Fresh
 from tfguard.backends.gcs.answers import WHERE_CREDENTIALS_COME_FROM, lines_of
 from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable
@@ -100,7 +101,7 @@ class Credentials:
         except ImportError as error:
             raise StoreMisconfigured(
                 "tfguard was installed without what these credentials for Google need.",
-                "Install it: pip install 'tfguard[gcs]'. Or give an access token: GOOGLE_OAUTH_ACCESS_TOKEN",
+                f"{how_to_install('gcs')}. Or give an access token: GOOGLE_OAUTH_ACCESS_TOKEN",
             ) from error
         from tfguard.backends.gcs.asking import Asking
 
