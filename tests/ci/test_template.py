@@ -44,8 +44,10 @@ def test_a_plan_of_one_job_is_applied_by_the_next(project: Stage) -> None:
     planned = run_part(project, *plan)
     settled = run_part(project, *after_plan)
     report = json.loads((project.path / ".tfguard/report.json").read_text())
+    found = json.loads((project.path / ".tfguard/gl-code-quality-report.json").read_text())
     applied = run_part(project, *apply)
 
+    assert found == []
     assert (planned.code, settled.code, applied.code) == (0, 0, 0), f"{planned}{settled}{applied}"
     assert report == {"create": 1, "update": 0, "delete": 0}
     assert "section_start:" in planned.out

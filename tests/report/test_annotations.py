@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tfguard.ci.github import GitHub
+from tfguard.ci.gitlab import GitLab
 from tfguard.ci.platform import NOWHERE, Place, Platform
-from tfguard.report.annotations import annotation_lines
+from tfguard.report.annotations import annotation_lines, placed
 from tfguard.terraform.diagnostics import Diagnostic
 
 
@@ -50,6 +52,30 @@ def test_the_place_is_counted_from_the_repositorys_root(directory: str, file: st
 
     at = f"file={shown},line=3," if shown else ""
     assert line == f"::error {at}title=Terraform%3A It broke::so"
+
+
+def test_on_gitlab_they_are_a_code_quality_report(checkout: Path) -> None:
+    platform = GitLab({"CI_PROJECT_DIR": str(checkout)})
+    found = [
+        Diagnostic("error", "It broke", "so\nbadly", "main.tf", 3),
+        Diagnostic("warning", "Hm", "", "main.tf", 7),
+        Diagnostic("warning", "Hm", "", "main.tf", 9),
+        Diagnostic("error", "No credentials", "none", "", 0),
+    ]
+
+    platform.show_diagnostics(list(placed(platform, found, str(checkout / "env/prod"))))
+
+    issues = json.loads((checkout / ".tfguard/gl-code-quality-report.json").read_text())
+    assert [(each["severity"], each["description"], each["location"]) for each in issues] == [
+        ("critical", "Terraform: It broke: so badly", {"path": "env/prod/main.tf", "lines": {"begin": 3}}),
+        ("minor", "Terraform: Hm", {"path": "env/prod/main.tf", "lines": {"begin": 7}}),
+        ("minor", "Terraform: Hm", {"path": "env/prod/main.tf", "lines": {"begin": 9}}),
+    ]
+    assert len({each["fingerprint"] for each in issues}) == 3
+
+    platform.show_diagnostics([])
+
+    assert json.loads((checkout / ".tfguard/gl-code-quality-report.json").read_text()) == []
 
 
 def test_a_place_behind_a_link_to_the_checkout_is_found_too(checkout: Path, tmp_path: Path) -> None:

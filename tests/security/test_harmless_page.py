@@ -18,6 +18,7 @@ PARTS = [
         "read_changes",
         "come_to",
         "annotation_lines",
+        "placed",
         "Said",
         "Said.of",
         "find_commit",

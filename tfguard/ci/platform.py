@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -31,6 +31,14 @@ class Place(NamedTuple):
 
 
 NOWHERE = Place()
+
+
+class Diagnosed(NamedTuple):
+    """An error or a warning of Terraform's (`level`), without secrets, and where it stands."""
+
+    level: str
+    text: str
+    place: Place
 
 
 class Platform(Protocol):
@@ -67,6 +75,10 @@ class Platform(Protocol):
     def annotation(self, level: str, text: str, number: int, place: Place = NOWHERE) -> str:
         """Return what shows `text` beside the log, and at its place in the code; the `number`th of this step."""
         return ""
+
+    def show_diagnostics(self, found: Sequence[Diagnosed]) -> None:
+        """Show Terraform's errors and warnings in the code, where the platform reads them from a file."""
+        return
 
     def checkout(self) -> str:
         """Return the folder in which the job's checkouts are; empty where places in the code cannot be shown."""

@@ -5,9 +5,9 @@ Terraform's errors and warnings as annotations, at the file and line that they p
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
-from tfguard.ci.platform import NOWHERE, Place, Platform
+from tfguard.ci.platform import NOWHERE, Diagnosed, Place, Platform
 from tfguard.terraform.diagnostics import Diagnostic
 
 #: Terraform's own folder: what lies in it is in nobody's repository.
@@ -21,14 +21,19 @@ def annotation_lines(platform: Platform, found: Sequence[Diagnostic], directory:
     """
     room = max(0, platform.max_annotations - told)
     shown = found if len(found) <= room else found[: max(0, room - 1)]
-    for number, each in enumerate(shown, told + 1):
-        place = _place(platform.checkout(), directory, each)
-        yield platform.annotation(each.severity, each.detail or each.summary, number, place)
+    for number, (level, text, place) in enumerate(placed(platform, shown, directory), told + 1):
+        yield platform.annotation(level, text, number, place)
     if shown is not found and room:
         rest = found[len(shown) :]
         level = "error" if any(each.severity == "error" for each in rest) else "warning"
         text = f"{len(rest)} more of Terraform's errors and warnings: the log has them all."
         yield platform.annotation(level, text, told + room, NOWHERE)
+
+
+def placed(platform: Platform, found: Iterable[Diagnostic], directory: str) -> Iterator[Diagnosed]:
+    """Give each with its place in the checkout. `directory` is where Terraform has worked."""
+    for each in found:
+        yield Diagnosed(each.severity, each.detail or each.summary, _place(platform.checkout(), directory, each))
 
 
 def _place(checkout: str, directory: str, of: Diagnostic) -> Place:

@@ -31,7 +31,7 @@ from tfguard.jobfiles.story import PlanFiles, ReportFile, Story
 from tfguard.jobfiles.transcript import Transcript
 from tfguard.outlet import outlet
 from tfguard.report import log, summary
-from tfguard.report.annotations import annotation_lines
+from tfguard.report.annotations import annotation_lines, placed
 from tfguard.report.changed import come_to
 from tfguard.report.listener import Listener, find_listeners
 from tfguard.report.run_ended import RunEnded
@@ -219,6 +219,7 @@ class JobPage:
         for line in (*self.story.queued, *self._diagnosed(page)):
             _print(f"{line}\n", to=2)
         self.story.queued.clear()
+        self._show_diagnosed(page)
         for listener in self._listeners:
             try:
                 listener.finish(page)
@@ -244,6 +245,13 @@ class JobPage:
             return ()
         found = Said.of(page.text).diagnostics
         return tuple(annotation_lines(self.platform, found, self.story.directory, len(self.story.notes)))
+
+    @_harmless(_nothing)
+    def _show_diagnosed(self, page: summary.Page) -> None:
+        """Give the platform Terraform's errors and warnings for a report of its own, if Terraform has said anything."""
+        if self.platform is not None and page.text:
+            found = Said.of(page.text).diagnostics
+            self.platform.show_diagnostics(tuple(placed(self.platform, found, self.story.directory)))
 
     def _page(self, ended: RunEnded) -> summary.Page:
         who = identity.identify(self._environ)
