@@ -44,6 +44,10 @@ def test_what_really_happened_is_recognised(path: Path) -> None:
             "│ Error: reading S3 Bucket: api error ExpiredToken: The\n│ provided token has expired.",
             "The credentials have",
         ),
+        (
+            "│ Error: Error loading state:\n│     state data in S3 does not have the expected content.\n│ \n│ The",
+            "The state does not match its digest: if it is the right one",
+        ),
         ("Error: Provider dependency changes detected\n\nChanges to the required", "The lock file in git"),
     ],
 )

@@ -12,11 +12,18 @@ from collections.abc import Iterable
 from tfguard.terraform.diagnostics import Diagnostic
 
 #: What Terraform and OpenTofu say, its lines joined → what helps. The special before the general. What tfguard itself
-#: finds out and tells (a digest that does not match, an errored.tfstate that waits) is not here.
+#: refuses to start, and so says at the end of a run (an errored.tfstate that waits), is not here.
 _CURES: tuple[tuple[str, str], ...] = (
     (
         r"created by (?:Terraform|OpenTofu) v?\S+, which is newer than|Unsupported state file format",
         "The state was written by a newer version than runs here: use at least that one in this job.",
+    ),
+    (
+        r"state data in S3 does not have the expected content",
+        (
+            "The state does not match its digest: if it is the right one, run tfguard doctor --repair-digest, "
+            "else restore a former version of it."
+        ),
     ),
     (
         r"Backend configuration (?:block )?has changed|Backend type changed|Backend configuration changed",

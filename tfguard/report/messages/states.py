@@ -83,8 +83,8 @@ def is_pending(subject: Subject, place: str) -> str:
     return about(
         subject.label,
         "a former run could not save its state; running now may undo what it did.\n"
-        f"{fetching(place)}\n"
-        f"Then: {subject.command} {_PUSH}  (or, to run all the same: --ignore-errored-state)",
+        f"{do('To fetch it', fetching(place))}\n"
+        f"{do('Then', f'{subject.command} {_PUSH}')}  (or, to run all the same: --ignore-errored-state)",
     )
 
 
