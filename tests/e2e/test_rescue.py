@@ -296,13 +296,14 @@ def test_after_a_takeover_a_wrong_digest_is_named_with_its_remedy(stage: Make) -
     wrong = {"LockID": {"S": item}, "Digest": {"S": "0" * 32}}
     made.dynamodb.client.put_item(TableName=made.table, Item=wrong)
 
-    result = made.tfguard("state", "rm", "terraform_data.work")
+    result = made.tfguard("plan", "-input=false")
 
     actual = hashlib.md5(b"{}", usedforsecurity=False).hexdigest()
     assert result.code == 1, str(result)
     assert "the state does not match its digest" in result.err
     assert f"The state's MD5 is {actual}; table {made.table} says {'0' * 32}" in result.err
     assert "If that state is the right one: tfguard doctor --repair-digest" in result.err
+    assert "run tfguard doctor --repair-digest, else" in result.err.splitlines()[-1]  # 10 s later
 
 
 def test_a_release_that_is_refused_says_until_when_and_what_to_do(gated: Callable[..., Pair]) -> None:
