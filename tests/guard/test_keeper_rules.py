@@ -8,8 +8,9 @@ from tests.simulation.actors import request
 from tests.support.fakes import changed
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
-from tfguard.guard.keeper_rules import SHARED_SECONDS, KeeperRules
+from tfguard.guard.keeper_rules import KeeperRules
 from tfguard.guard.killing import IN_VAIN_SECONDS
+from tfguard.guard.one_signal import SHARED_SECONDS
 from tfguard.lock import protocol, refusals
 from tfguard.lock.deadlines import TICK_SECONDS
 

@@ -16,15 +16,12 @@ from tfguard.errors import assert_never
 from tfguard.guard import messages
 from tfguard.guard.hands import KeeperHands
 from tfguard.guard.killing import Killing
+from tfguard.guard.one_signal import OneSignal
 from tfguard.guard.outlived import Outlived
 from tfguard.guard.telling import Telling, why_nothing_starts
 from tfguard.guard.watchdog import Action, Watchdog
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
-
-#: Whoever signals every process signals us and the child at almost the same time. A child whose output we see says so
-#: within this long, in seconds.
-SHARED_SECONDS = 4.0
 
 
 class KeeperRules:
@@ -52,12 +49,9 @@ class KeeperRules:
         self._is_stopping = False
         self._is_timed_out = False
         self._telling = Telling(hands.front)
-        self._interrupt_at: float | None = None
-        self._interrupt_reason = ""
-        self._signalled_at = float("-inf")
-        self._is_child_seen = False
         self._times_out_at: float | None = None
         self._orphan_killed_at = float("inf")
+        self._signal = OneSignal(hands.child, self._telling, lambda: self.watchdog, self._limit_deaf)
         self._killing = Killing(hands.child)
         self._outlived = Outlived(hands.front, self._killing)
         self._outcome = "orphaned"
@@ -80,7 +74,7 @@ class KeeperRules:
             case messages.Interrupt():
                 self._on_interrupt(message, now)
             case messages.ChildHeard():
-                self._spare()
+                self._signal.spare()
             case protocol.Release():
                 self._release(message, now)
             case messages.ChildGone():
@@ -122,8 +116,7 @@ class KeeperRules:
             return
         self._has_child = True
         self._telling.begin()
-        self._is_child_seen = bool(message.relayed)
-        self._signalled_at = float("-inf")
+        self._signal.begin(is_child_seen=bool(message.relayed))
         self.watchdog.start_child()
         self._hands.child.guard()
         self.enforce(now)  # After a sleep since the last beat the child starts frozen, until the next beat lands.
@@ -140,10 +133,9 @@ class KeeperRules:
             if self._has_session:
                 self._hands.lease.cancel_wait()
         elif message.is_delivered:
-            self._spare()
+            self._signal.spare()
         else:
-            self._interrupt_at = now + message.grace_seconds
-            self._interrupt_reason = message.reason
+            self._signal.ask_at(now + message.grace_seconds, message.reason)
         self._hands.child.watch_relays(now)
 
     def on_front_gone(self, now: float) -> None:
@@ -154,7 +146,7 @@ class KeeperRules:
         self._limit_family(now)
         if self._has_child:
             self._orphan_killed_at = now + self._orphan_timeout_seconds
-            self._ask_to_stop("the front is gone", now)
+            self._signal.ask("the front is gone", now)
         elif not self._has_session:
             self.is_done = True
         elif self._lock_id:
@@ -317,7 +309,7 @@ class KeeperRules:
         self._has_child = False
         self._outlived.clear()
         self._killing.clear()
-        self._interrupt_at = None
+        self._signal.clear()
         if self._closing is not None:
             self._on_pushed(status, now)
             return
@@ -346,16 +338,16 @@ class KeeperRules:
         if self._has_child:
             self._is_stopping = True
             self._limit_family(now)
-            self._interrupt("SIGTERM to every process", now)
+            self._signal.send_once("SIGTERM to every process", now)
 
     def on_signalled(self, now: float) -> None:
         """
         We ourselves were asked to stop, by a signal that the front passes on: so was the child, most likely.
 
-        Not for certain: `pkill -f tfguard` finds us and not the child. See `_ask_to_stop`.
+        Not for certain: `pkill -f tfguard` finds us and not the child. See `OneSignal.ask`.
         """
         if self._has_child:
-            self._signalled_at = now
+            self._signal.note_own(now)
 
     def enforce(self, now: float) -> None:
         """Do what the clock demands."""
@@ -372,10 +364,8 @@ class KeeperRules:
             self._is_timed_out = True
             self._hands.front.tell(messages.Told(event="run.timed_out"))
             self._limit_family(now)
-            self._interrupt("run timeout", now)
-        if self._interrupt_at is not None and now >= self._interrupt_at:
-            self._interrupt_at = None
-            self._ask_to_stop(self._interrupt_reason, now)
+            self._signal.send_once("run timeout", now)
+        self._signal.enforce(now)
         if now >= self._orphan_killed_at:
             self._outcome = "orphan-killed"
             self._killing.kill(now)
@@ -393,7 +383,7 @@ class KeeperRules:
 
     def timers(self) -> list[float]:
         """The instants, those of the lease aside, at which `enforce` will have something to do."""
-        ours = (self._push_at, self._times_out_at, self._interrupt_at, self._orphan_killed_at)
+        ours = (self._push_at, self._times_out_at, self._signal.at, self._orphan_killed_at)
         return [at for at in (*ours, self.watchdog.frozen_until, *self._outlived.timers()) if at is not None]
 
     def _act(self, action: Action, now: float) -> None:
@@ -402,7 +392,7 @@ class KeeperRules:
         elif not self._has_child:
             return
         elif action is Action.INTERRUPT:  # The watchdog has counted it already.
-            self._send_interrupt("no heartbeat" if self.watchdog.lost is None else "lock lost", now)
+            self._signal.send("no heartbeat" if self.watchdog.lost is None else "lock lost", now)
         elif action is Action.FREEZE:
             running = self._hands.child.freeze()
             frozen_for, reason = now - self.watchdog.frozen_at, self.watchdog.doubt_reason
@@ -415,36 +405,9 @@ class KeeperRules:
             self._killing.kill(now)
             self._telling.say_once("child.killed", self._silence(now))
 
-    def _ask_to_stop(self, reason: str, now: float) -> None:
-        """
-        Send the one SIGINT, unless the child has most likely had the signal that we have had.
-
-        One whose output is relayed would say so: if it does not in time, it has had none. Of any other, nobody knows;
-        there is a person at its terminal, and a second signal costs more than a cancel that has to be repeated.
-        """
-        if now >= self._signalled_at + SHARED_SECONDS:
-            self._interrupt(reason, now)
-        elif self._is_child_seen:
-            self._interrupt_at, self._interrupt_reason = self._signalled_at + SHARED_SECONDS, reason
-        else:
-            self._spare()
-
-    def _interrupt(self, reason: str, now: float) -> None:
-        if self.watchdog.interrupt_once():
-            self._send_interrupt(reason, now)
-
-    def _send_interrupt(self, reason: str, now: float) -> None:
-        is_sent = self._hands.child.interrupt()
-        if self._hands.child.is_anothers():  # It hears nothing of us.
-            self._orphan_killed_at = min(self._orphan_killed_at, now + self._orphan_timeout_seconds)
-        self._spare()
-        if is_sent:
-            self._telling.say("child.signalled", self._silence(now), reason)
-
-    def _spare(self) -> None:
-        """The child has had its one signal, from us or from whomever: nobody of ours sends another."""
-        self.watchdog.is_interrupted = True
-        self._hands.child.spare()
+    def _limit_deaf(self, now: float) -> None:
+        """The child is another user's, and hears nothing of us: it has the time of an orphan."""
+        self._orphan_killed_at = min(self._orphan_killed_at, now + self._orphan_timeout_seconds)
 
     def _silence(self, now: float) -> float:
         return now - self.watchdog.base
