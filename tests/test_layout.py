@@ -64,7 +64,10 @@ KEEPER_SIDE = frozenset(
 )
 FRONT_SIDE = frozenset(
     {"guard.front_rules", "guard.handover"}
-    | {f"process.{name}" for name in ("front", "front_child", "child_launcher", "keeper_link", "question", "relay")}
+    | {
+        f"process.{name}"
+        for name in ("front", "front_child", "front_watch", "child_launcher", "keeper_link", "question", "relay")
+    }
     | {"process.signal_desk"}
 )
 

@@ -301,7 +301,7 @@ MUTANTS = (
     _in("process.shim", "a frozen group is let go on with its last parent", ("        os.setsid()\n", "        os.setpgid(0, 0)\n"), tests=("tests/process/test_shim.py",)),
     _in("process.bare", "who was started with an option more is not known", ("        if option in (b\"-X\", b\"-c\") and rest:\n            rest.popleft()\n        if", "        rest.popleft()\n        if"), tests=("tests/process/test_relatives.py::test_a_process_of_ours_is_known_by_its_words",)),
     _in("process.relatives", "a sentinel that is being born is family", ("return not _is_unborn(pid) if shown is None", "return True if shown is None"), tests=("tests/process/test_relatives.py::test_whom_a_dead_keeper_was_about_to_start_is_none_of_it",)),
-    _in("process.front", "a keeper is dead when its socket says so", ("            if self._keeper.is_dead_unheard:\n", "            if not self:\n"), tests=("tests/process/test_front.py",)),
+    _in("process.front_watch", "a keeper is dead when its socket says so", ("        if self._keeper.is_dead_unheard:\n", "        if not self:\n"), tests=("tests/process/test_front.py",)),
     _in("process.sentinel", "a sentinel believes the socket alone", ("        if os.getppid() != self._parent:", "        if not self._parent:"), tests=SENTINEL_TESTS),
     _in("process.program", "whoever has lost its parent is family", ("(self._page.front,) if os.getppid() == self._page.front else ()", "(os.getppid(),)"), tests=("tests/process/test_program.py",)),
     _in("process.front_child", "the front knows of what it was told alone", ("program = self._page.program() if not self.pid else None", "program = None"), tests=("tests/process/test_front.py",)),

@@ -21,7 +21,7 @@ class OneSignal:
     """
     The one SIGINT of the program at hand. Instants are boottime.
 
-    `watchdog` gives the one that watches now. `on_deaf` is told that the child is another user's: it hears nothing of us.
+    `watchdog` gives the one that watches now. `on_deaf` hears of a child that is another user's, and so deaf to us.
     """
 
     def __init__(

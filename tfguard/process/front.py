@@ -25,11 +25,11 @@ from tfguard.guard import messages
 from tfguard.guard.front_rules import FrontRules, Heard, KeeperDied, ThreadDied
 from tfguard.guard.handover import Handover
 from tfguard.guard.signals import Received
-from tfguard.guard.watchdog import Action
 from tfguard.lock import protocol
 from tfguard.lock.deadlines import TICK_SECONDS
 from tfguard.process.child_launcher import TERRAFORM, ChildLauncher
 from tfguard.process.front_child import FrontChild
+from tfguard.process.front_watch import FrontWatch
 from tfguard.process.keeper_link import KeeperLink
 from tfguard.process.left_lock import LeftLock
 from tfguard.process.question import Question
@@ -99,6 +99,7 @@ class Front:
         become_subreaper()
         self._keeper = KeeperLink(environ, self._selector, shares_terminal=self.is_interactive)
         self._child = FrontChild(self._keeper.page)
+        self._watch = FrontWatch(self._keeper, self._child)
         self._asked_at = 0.0
         self._rules.start_keeper(self._clock.boottime())
 
@@ -354,7 +355,7 @@ class Front:
 
     def _inherit(self) -> None:
         """The sentinel has given Terraform its SIGINT, and the kernel has given Terraform to us."""
-        self._find_child()  # Of its start, or of a push, the keeper may not have lived to tell.
+        self._watch.find_child(self._rules)  # Of its start, or of a push, the keeper may not have lived to tell.
         if self._child.is_spawning:  # It was never started, or it ended unheard: either way it was broken off.
             self._child.is_spawning = False
             self._answers.append(messages.Exited(status=-signal.SIGINT))
@@ -414,34 +415,14 @@ class Front:
         self._signals.check_leaving(received)
 
     def _enforce(self) -> None:
-        """What the keeper does, a second time: it may be frozen. Both do the same to the same process."""
+        """What the keeper does, a second time."""
         now = self._clock.boottime()
-        self._child.keeper = self._keeper.pid
-        self._find_child()
-        self._rules.see_safe_until(self._keeper.page.safe_until)
-        if self._child.pid:
-            for action in self._rules.decide(now):
-                self._child.act(action)
-                if action is Action.KILL and self.lost is None:  # It still ran at `safe_until`, and no keeper says so.
-                    self.lost = protocol.Lost(kind="expired")
-                    self._listener(self.lost)
-        self._see_keeper(now)
-        self._keeper.flush()
-        if self._rules.is_keeper_frozen(now):
-            if self._keeper.is_dead_unheard:
-                self._on_keeper_gone()
-            else:
-                self._keeper.kill_frozen()
-
-    def _find_child(self) -> None:
-        if self._child.find():
-            self._rules.find_child()
-
-    def _see_keeper(self, now: float) -> None:
-        """It enters in the page that it goes round its loop; before its first round, that it works has to do."""
-        self._rules.see_keeper(self._keeper.page.keeper_seen)
-        if self._rules.is_keeper_starting and self._keeper.has_worked():
-            self._rules.see_keeper(now)
+        is_killed = self._watch.enforce(self._rules, now)
+        if is_killed and self.lost is None:  # It still ran at `safe_until`, and no keeper says so.
+            self.lost = protocol.Lost(kind="expired")
+            self._listener(self.lost)
+        if self._watch.is_keeper_dead(self._rules, now):
+            self._on_keeper_gone()
 
     def _tell_defects(self) -> None:
         """Threads of ours may have ended, which appended why."""
