@@ -496,8 +496,10 @@ class Kubernetes:
     endpoint: str
 
     def namespace(self) -> str:
-        """Give a namespace that no other test uses."""
-        return f"tf-{uuid.uuid4().hex[:12]}"
+        """Give a namespace that no other test uses. The server that plays Kubernetes has each, and none to make."""
+        name = f"tf-{uuid.uuid4().hex[:12]}"
+        self._ask("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        return name
 
     def kubeconfig(self, path: Path, token: str = "token") -> Path:
         """Write a kubeconfig."""

@@ -3,12 +3,12 @@ The long forms of what `make test` runs briefly: `python -m tests.soak --minutes
 
 Half of the time a run is held with credentials that expire, while the simulation plays beside it; then, one after
 another, the locking set, torture (our processes stopped, continued and killed while a rival waits to write), applies
-in directories that are edited meanwhile, `kill -9` at random instants, cancels while a program starts, plain Terraforms
-among tfguards, without and with faults of the store, twenty runs at once on each backend, two and a plain one on each
-other backend, the properties with many more examples, every single fault, what `make test` leaves to `make long`,
-commands beside plain Terraform's in all kinds of surroundings, and what was written down of Terraform and OpenTofu, of
-whom and where they ask, asked again. Each part's figures stand in the closing summary; the end of what a failed part
-has printed is above it. Exit status: how many failed.
+in directories that are edited meanwhile, `kill -9` at random instants, cancels while a program starts, plain
+Terraforms among tfguards, without and with faults of the store, twenty runs at once on each backend, two and a plain
+one on each other backend, the kubernetes backend on a real API server, the properties with many more examples, every
+single fault, what `make test` leaves to `make long`, commands beside plain Terraform's in all kinds of surroundings,
+and what was written down of Terraform and OpenTofu, of whom and where they ask, asked again. Each part's figures stand
+in the closing summary; the end of what a failed part has printed is above it. Exit status: how many failed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,12 @@ ALL_BACKENDS = "dynamodb,s3,both,local,azurerm,consul,gcs,gitlab,kubernetes,pg"
 MIXED_FAULTS = "tests/faults/test_mixed.py"
 #: What Terraform was seen to do, and tfguard does as well: here Terraform is asked again.
 AS_TERRAFORM = ("tests/backends/aws/test_where.py", "tests/terraform/test_backend_values.py")
+
+#: What is asked of a real API server, built from Debian's source: the first time that takes half an hour.
+ON_KUBERNETES = (
+    *("tests/contract", "tests/backends/kubernetes"),
+    *("tests/e2e/test_kubernetes.py", "tests/e2e/test_native.py"),
+)
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,7 @@ def one_after_another(minutes: float) -> list[Part]:
         ),
         pytest_part("failures", "tests/faults", f"--ignore={MIXED_FAULTS}", **failures),
         pytest_part("beside", "tests/e2e/test_native.py", "-k", "never_overlap", TFGUARD_BESIDE_SECONDS="120"),
+        pytest_part("Kubernetes", *ON_KUBERNETES, "-k", "kubernetes", TFGUARD_TEST_KUBERNETES="real"),
         pytest_part("long", "tests", "-m", "long"),
         Part("as whom (Terraform)", ["tests.backends.aws.whom"], {}),
         Part("as whom (OpenTofu)", ["tests.backends.aws.whom", "--tofu"], {}),

