@@ -31,6 +31,7 @@ from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable
 from tfguard.text import printable
 
 if TYPE_CHECKING:
+    from tfguard.backends.gcs.asking import Asking
     from tfguard.backends.gcs.spec import GcsAccess
 
 #: Refresh this long before the end, or when a third of the life is left, whichever is later. Google's own library
@@ -107,33 +108,30 @@ class Credentials:
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # It warns of what it is given, not of what we do.
+            asking = Asking(environ)
             try:
-                source = _impersonated(_source(self._access, environ), self._access)
-                source.refresh(Asking(environ))
+                source = _impersonated(_source(self._access, environ, asking), self._access)
+                source.refresh(asking)
             except exceptions.TransportError as error:
-                raise _unanswered(error) from error
-            except exceptions.RefreshError as error:
-                raise _unanswered(error) if error.retryable else _refused(error) from error
-            except (exceptions.GoogleAuthError, ValueError, KeyError, TypeError) as error:
-                raise StoreMisconfigured(
-                    lines_of(f"The credentials for Google cannot be used: {_words(error)}", WHERE_CREDENTIALS_COME_FROM)
-                ) from error
+                raise _unanswered(error, asking) from error
+            except (exceptions.GoogleAuthError, ValueError, KeyError, TypeError, AttributeError) as error:
+                raise _failed(error, asking) from error
         ends = source.expiry
         return _Token(str(source.token), ends.replace(tzinfo=timezone.utc) if ends else None)
 
 
-def _source(access: GcsAccess, environ: Mapping[str, str]) -> Any:
+def _source(access: GcsAccess, environ: Mapping[str, str], asking: Asking) -> Any:
     if access.access_token:
         from google.oauth2.credentials import Credentials as GivenToken
 
         return GivenToken(access.access_token)
     if access.credentials:
-        return _loaded(_contents(access.credentials))
+        return _loaded(_contents(access.credentials), asking)
     if path := environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
-        return _loaded(_read(Path(path)))
+        return _loaded(_read(Path(path)), asking)
     of_gcloud = _gclouds_file(environ)
     if of_gcloud.exists():
-        return _loaded(_read(of_gcloud))
+        return _loaded(_read(of_gcloud), asking)
     from google.auth.compute_engine import Credentials as MetadataServer
 
     return MetadataServer()
@@ -160,15 +158,18 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _loaded(text: str) -> Any:
+def _loaded(text: str, asking: Asking) -> Any:
     """Make google-auth's credentials of a key's JSON. Raises ValueError where it is none."""
     import google.auth
+    from google.auth.credentials import with_scopes_if_required
 
     try:
         info = json.loads(text)
     except ValueError:
         raise ValueError("they are no JSON") from None  # Its own words might repeat the key.
-    return google.auth.load_credentials_from_dict(info, scopes=SCOPES)[0]
+    # Scopes come later: with them it would ask at once for the name of a federation's project, which nobody needs. And
+    # without somebody to ask it would import requests, which the extra does not bring.
+    return with_scopes_if_required(google.auth.load_credentials_from_dict(info, request=asking)[0], SCOPES)
 
 
 def _impersonated(source: Any, access: GcsAccess) -> Any:
@@ -185,17 +186,29 @@ def _impersonated(source: Any, access: GcsAccess) -> Any:
     )
 
 
-def _unanswered(error: Exception) -> StoreUnavailable:
-    return StoreUnavailable(lines_of(f"A token for Google cannot be had just now: {_words(error)}"))
+def _failed(error: Exception, asking: Asking) -> StoreUnavailable | StoreDenied | StoreMisconfigured:
+    """Return what becomes of it: who was not asked has refused nothing, and a later answer may be another."""
+    from google.auth import exceptions
+
+    if asking.is_told_to_wait or getattr(error, "retryable", False):
+        return _unanswered(error, asking)
+    if asking.status is None:
+        said = f"The credentials for Google cannot be used: {_words(error, asking)}"
+        return StoreMisconfigured(lines_of(said, WHERE_CREDENTIALS_COME_FROM))
+    if not isinstance(error, exceptions.GoogleAuthError):
+        return _unanswered(ValueError("what came is not Google's"), asking)
+    said = f"Google gives no token for these credentials: {_words(error, asking)}"
+    return StoreDenied(lines_of(said, WHERE_CREDENTIALS_COME_FROM), action="sign", resource="Google credentials")
 
 
-def _refused(error: Exception) -> StoreDenied:
-    return StoreDenied(
-        lines_of(f"Google gives no token for these credentials: {_words(error)}", WHERE_CREDENTIALS_COME_FROM),
-        action="sign",
-        resource="Google credentials",
-    )
+def _unanswered(error: Exception, asking: Asking) -> StoreUnavailable:
+    return StoreUnavailable(lines_of(f"A token for Google cannot be had just now: {_words(error, asking)}"))
 
 
-def _words(error: Exception) -> str:
-    return str(error.args[0] if error.args else type(error).__name__)
+def _words(error: Exception, asking: Asking) -> str:
+    if said := asking.said():
+        return asking.without_secrets(said)
+    words, *rest = [*error.args] or [type(error).__name__]
+    if rest and words == rest[0]:  # A whole page, which is no answer of Google's.
+        words = "a job's token cannot be exchanged"
+    return asking.without_secrets(f"{words}: the answer was {asking.status}" if asking.is_refused else str(words))
