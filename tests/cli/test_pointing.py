@@ -43,6 +43,7 @@ def test_help_on_a_terminal_names_our_own_commands(words: list[str], environ: di
 
     (pointer,) = (line for line in shown.splitlines() if line.startswith(POINTER))
     assert all(name in pointer for name in OWN)
+    assert "See: tfguard --help" in shown.splitlines()
     assert "Terraform: " in shown
     assert (piped.stdout.split(), piped.stderr) == (["Terraform:", *words], "")
 

@@ -53,10 +53,12 @@ def test_a_failed_apply_that_planned_itself_tells_what_was_planned_and_what_is_m
         "Planned: 3 to destroy (1 of them to be replaced), 3 to add, 1 to change, 1 to move, 1 to forget."
     )
     done = told.index("Destroyed")
-    assert told[done : done + 5] == [
+    titles = [each.partition("\n")[0] for each in told[done : done + 5]]
+    assert titles == [
         *("Destroyed", "terraform_data.gone", "terraform_data.rep"),
         *("Created", 'terraform_data.each["d"]'),
     ]
+    assert "- null" not in told[done + 1] and "id     = " in told[done + 1], "what is lost opens to what it was"
     left = told[done + 5 :]
     assert left[0] == "To destroy, not finished"
     create = left.index("To create, not finished")

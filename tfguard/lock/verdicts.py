@@ -99,7 +99,7 @@ def in_words(verdict: Verdict, record: LockRecord, clock: Clock, policy: Takeove
     return {
         Verdict.ALIVE: "alive",
         Verdict.PLAIN: "plain Terraform: no heartbeat",
-        Verdict.KERNEL: "held by a process: it ends with it",
+        Verdict.KERNEL: "held by a process: free as soon as that ends",
     }.get(verdict, "unreadable: not a lock of Terraform's or tfguard's")
 
 

@@ -112,9 +112,12 @@ class Changed:
             parts = [listed(rows, read.blocks, room, is_done=changes.is_done, code=code)]
         else:
             left = tuple(_left(rows or read.planned, self._done))
+            # Of what is not finished the block stands there, and once is enough.
+            shown = {address for _, address in left}
+            blocks = {address: block for address, block in read.blocks.items() if address not in shown}
             open_end = ", not known to be finished" if read.is_cut else ", not finished"
             parts = [
-                listed(self._done, {}, room // 2, is_done=True, code=code),
+                listed(self._done, blocks, room // 2, is_done=True, code=code),
                 listed(left, read.blocks, room // 2 - 2, is_done=False, code=code, besides=open_end),
             ]
         return "\n\n".join(filter(None, parts))

@@ -11,7 +11,7 @@ from tfguard.text import printable
 
 def own_commands(names: Sequence[str]) -> str:
     """To who has asked Terraform for help: ours are not among what it shows."""
-    return fit(f"tfguard: its own commands: {', '.join(names)}. See: tfguard --help")
+    return fit(f"tfguard: its own commands: {', '.join(names)}.", "See: tfguard --help")
 
 
 def did_you_mean(word: str, likely: str) -> str:
