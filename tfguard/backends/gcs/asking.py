@@ -28,6 +28,10 @@ _MIN_SECRET = 6
 _ASSERTION = "assertion"
 
 
+class NoToken(exceptions.RefreshError):  # type: ignore[misc]  # google-auth has no types
+    """Who was asked for a token beside Google, a program say, has given none."""
+
+
 class _Error(msgspec.Struct, frozen=True):
     message: str = ""
 

@@ -126,12 +126,12 @@ def _source(access: GcsAccess, environ: Mapping[str, str], asking: Asking) -> An
 
         return GivenToken(access.access_token)
     if access.credentials:
-        return _loaded(_contents(access.credentials), asking)
+        return _loaded(_contents(access.credentials), access.credentials, asking)
     if path := environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
-        return _loaded(_read(Path(path)), asking)
+        return _loaded(_read(Path(path)), path, asking)
     of_gcloud = _gclouds_file(environ)
     if of_gcloud.exists():
-        return _loaded(_read(of_gcloud), asking)
+        return _loaded(_read(of_gcloud), str(of_gcloud), asking)
     from google.auth.compute_engine import Credentials as MetadataServer
 
     return MetadataServer()
@@ -158,8 +158,8 @@ def _read(path: Path) -> str:
         ) from error
 
 
-def _loaded(text: str, asking: Asking) -> Any:
-    """Make google-auth's credentials of a key's JSON. Raises ValueError where it is none."""
+def _loaded(text: str, given: str, asking: Asking) -> Any:
+    """Make google-auth's credentials of a key's JSON, `given` so or as a path. Raises ValueError where it is none."""
     import google.auth
     from google.auth.credentials import with_scopes_if_required
 
@@ -167,9 +167,20 @@ def _loaded(text: str, asking: Asking) -> Any:
         info = json.loads(text)
     except ValueError:
         raise ValueError("they are no JSON") from None  # Its own words might repeat the key.
+    if _names_program(info):
+        from tfguard.backends.gcs import executable
+
+        executable.refuse_checkouts(given)
+        executable.take_over()
     # Scopes come later: with them it would ask at once for the name of a federation's project, which nobody needs. And
     # without somebody to ask it would import requests, which the extra does not bring.
     return with_scopes_if_required(google.auth.load_credentials_from_dict(info, request=asking)[0], SCOPES)
+
+
+def _names_program(info: object) -> bool:
+    if isinstance(info, dict):
+        return "executable" in info or any(map(_names_program, info.values()))
+    return False
 
 
 def _impersonated(source: Any, access: GcsAccess) -> Any:
@@ -190,9 +201,11 @@ def _failed(error: Exception, asking: Asking) -> StoreUnavailable | StoreDenied 
     """Return what becomes of it: who was not asked has refused nothing, and a later answer may be another."""
     from google.auth import exceptions
 
+    from tfguard.backends.gcs.asking import NoToken
+
     if asking.is_told_to_wait or getattr(error, "retryable", False):
         return _unanswered(error, asking)
-    if asking.status is None:
+    if asking.status is None and not isinstance(error, NoToken):
         said = f"The credentials for Google cannot be used: {_words(error, asking)}"
         return StoreMisconfigured(lines_of(said, WHERE_CREDENTIALS_COME_FROM))
     if not isinstance(error, exceptions.GoogleAuthError):
