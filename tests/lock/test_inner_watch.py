@@ -102,3 +102,16 @@ def test_whether_a_release_frees_what_looks_like_the_childs_is_for_the_holder_to
     lock.release()
 
     assert inner.freed == ([childs] if may_be_left else [])
+
+
+def test_what_was_asked_for_before_the_stores_were_open_is_not_forgotten(store: GuardedStore, inner: Inner) -> None:
+    """A successor's: its state is to be pushed, and its store has not answered yet."""
+    inner.held = info()
+    left = inner.held.id
+    watch = InnerWatch()
+    watch.is_to_be_freed = True
+    watch.begin([store], may_be_left=True)
+
+    watch.learn(HeldLock([HeldLease(store, store.create(guard()), 0.0, FakeClock())]))
+
+    assert inner.freed == [left]

@@ -25,11 +25,16 @@ class InnerWatch:
     whether a release is to free what looks like the child's; not where no child has run, or it has ended by itself.
     """
 
-    def __init__(self, stores: Sequence[Store], *, may_be_left: bool = False) -> None:
-        self._store = next((store for store in stores if isinstance(store, GuardedStore)), None)
-        self.may_be_left = may_be_left
+    def __init__(self, stores: Sequence[Store] = (), *, may_be_left: bool = False) -> None:
+        self._store: GuardedStore | None = None
         self._is_known = False
         self.is_to_be_freed = False
+        self.begin(stores, may_be_left=may_be_left)
+
+    def begin(self, stores: Sequence[Store], *, may_be_left: bool) -> None:
+        """The stores are open. What was asked for before is not forgotten."""
+        self._store = next((store for store in stores if isinstance(store, GuardedStore)), None)
+        self.may_be_left = may_be_left
 
     @property
     def is_on(self) -> bool:

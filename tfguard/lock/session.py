@@ -76,8 +76,8 @@ class LockSession:
         self._wake = Rest(clock.event())
         self._release: protocol.Release | None = None
         self._is_abandoned = False
-        self._errored = ""
-        self._push_error = ""
+        self._errored = self._push_error = ""
+        self._inner = InnerWatch()
 
     # --- what the main thread asks, from its own thread ---------------------------------------------------------
 
@@ -148,7 +148,7 @@ class LockSession:
     def _run(self, openers: Iterable[Callable[[], Store]]) -> None:
         for opener in openers:  # One by one: those already open are closed if the next fails.
             self._stores.append(self._open(opener))
-        self._inner = InnerWatch(self._stores, may_be_left=self._adopt is not None)
+        self._inner.begin(self._stores, may_be_left=self._adopt is not None)
         self._carriers = Carriers(self._stores, self._wake, self._clock, self._post)
         leaves_none = not self._request.is_changing
         self._queue = Queue(queue_store(self._stores), self._clock, self._clock.sleep, leaves_none=leaves_none)
