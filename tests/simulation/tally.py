@@ -68,8 +68,8 @@ def play(minutes: float, first: int, step: int = 1) -> Tally:
 
     A third is of a lock that is a connection's: that code is another, and as much can happen to it.
     """
+    usual, carried = Simulation(), Simulation(is_carried=True)  # It takes a while, which is none of theirs.
     tally, until = Tally(), time.monotonic() + minutes * 60
-    usual, carried = Simulation(), Simulation(is_carried=True)
     seed = first
     while time.monotonic() < until:
         is_carried = seed // 12 % CARRIED_ONE_IN == 0
