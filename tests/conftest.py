@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gc
 import gzip
 import json
 import os
@@ -37,6 +38,8 @@ from tfguard.lock.lockinfo import LockInfo
 ACCESS_KEY = "testkey"
 SECRET_KEY = "testsecret"
 REGION = "us-east-1"
+#: For every Terraform that we start: it has ended before collecting its garbage is worth a third of its time.
+SPARES_GARBAGE = {"GOGC": "off", "GOMEMLIMIT": "1GiB"}
 
 #: What the machine, a CI platform or a developer may have set, and no test may depend on.
 _FOREIGN = (
@@ -74,6 +77,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
     A worker is told of the folder; who has no workers uses it alone.
     """
+    gc.disable()  # What is imported and collected is never garbage; `pytest_collection_finish` ends that.
     # `make test &` in a script starts us deaf to Ctrl-C, and we would hand that on to whatever a test starts.
     restore_dispositions()
     if config.pluginmanager.hasplugin("hypothesispytest"):
@@ -88,6 +92,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SHARED] = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="tfguard-tests-")))
     stack.enter_context(emulators.sharing(config.stash[SHARED]))
     parts.stand_in(config.stash[SHARED] / "programs")
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage among what the tests make, and not each time among the tests as well."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)
@@ -118,12 +128,17 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def _load_profile(name: str) -> None:
-    """`short`, or `long` in `make soak`. No example fails for how long it takes: the machine may be busy."""
+    """
+    `short`, the same examples each time, or `long` in `make soak`, others each time.
+
+    No example fails for how long it takes: the machine may be busy.
+    """
     from hypothesis import HealthCheck, settings
 
-    for profile, examples in {"short": 50, "long": 2000}.items():
-        slowness = [HealthCheck.too_slow]
-        settings.register_profile(profile, max_examples=examples, deadline=None, suppress_health_check=slowness)
+    slowness = [HealthCheck.too_slow]
+    common = settings(deadline=None, suppress_health_check=slowness)
+    settings.register_profile("short", common, max_examples=50, derandomize=True)
+    settings.register_profile("long", common, max_examples=2000)
     settings.load_profile(name)
 
 
@@ -143,6 +158,8 @@ def scrubbed_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CHECKPOINT_DISABLE", "1")
     monkeypatch.setenv("TFGUARD_TEST_SHORT_LEASE", "1")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name, value in SPARES_GARBAGE.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

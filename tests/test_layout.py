@@ -8,7 +8,6 @@ floor above what it needs and below who needs it.
 from __future__ import annotations
 
 import ast
-import functools
 import re
 import subprocess
 import sys
@@ -17,6 +16,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+
+from tests.support import sources
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "tfguard"
@@ -147,7 +148,7 @@ def without_type_checking(tree: ast.Module) -> Iterator[ast.AST]:
 def imports_of(path: Path) -> set[str]:
     """Name the modules that a file imports anywhere in it, functions included."""
     found: set[str] = set()
-    for node in without_type_checking(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in without_type_checking(sources.tree_of(path)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -194,9 +195,8 @@ def each_module(claim: Callable[[str], None]) -> Callable[[], None]:
     return of_every_module
 
 
-@functools.cache
 def tree_of(module: str) -> ast.Module:
-    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+    return sources.tree_of(MODULES[module])
 
 
 @each_module
@@ -270,7 +270,7 @@ def test_only_the_keeper_opens_stores_for_a_run():
         name
         for name, path in MODULES.items()
         if any(room_of(used) == "backends" or used == "lock.opened_lock" for used in own_imports(name) - pure)
-        or any(opened_things(ast.parse(path.read_text(encoding="utf-8"))))
+        or any(opened_things(sources.tree_of(path)))
     }
 
     allowed = {"backends", "bootstrap", "doctor", "commands"}
@@ -288,14 +288,14 @@ CLOUDS = ("backends.aws", "backends.local")
 
 def names_in(path: Path) -> set[str]:
     """Name what a file names, imports for types included."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = sources.tree_of(path)
     names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     return names | {alias.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for alias in node.names}
 
 
 def imported_for_types_too(path: Path) -> set[str]:
     """Name the modules that a file imports from, below `tfguard`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = sources.tree_of(path)
     return {(node.module or "").removeprefix("tfguard.") for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
 
 
@@ -303,7 +303,7 @@ def isinstance_of_specs(path: Path) -> list[int]:
     """Give the lines on which a thing is asked if it is some kind of spec."""
     return [
         node.lineno
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for node in ast.walk(sources.tree_of(path))
         if isinstance(node, ast.Call)
         and ast.unparse(node.func) == "isinstance"
         and {each.id for each in ast.walk(node.args[1]) if isinstance(each, ast.Name)} & CLOUD_NAMES
@@ -416,7 +416,7 @@ def test_only_cli_turns_errors_into_exit_codes(module):
 
 def caption_of(room: str) -> str:
     """Return the first paragraph of a package's docstring, as one line."""
-    text = ast.get_docstring(ast.parse(MODULES[room].read_text(encoding="utf-8"))) or ""
+    text = ast.get_docstring(sources.tree_of(MODULES[room])) or ""
     return " ".join(text.partition("\n\n")[0].split())
 
 

@@ -20,7 +20,7 @@ from typing import Any, Literal
 import psycopg
 import pytest
 
-from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY
+from tests.conftest import ACCESS_KEY, REGION, SECRET_KEY, SPARES_GARBAGE
 from tests.e2e import forked
 from tests.support import parts
 from tests.support.eventually import eventually, patience
@@ -234,6 +234,14 @@ class Stage:
         )
 
     def start_tfguard(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+        """Start tfguard; the caller ends it. It is forked, as by `tfguard`."""
+        given = {**self.environ, **environ}
+        if not forked.fits(given):
+            return self.start_afresh(*words, **environ)
+        return forked.Forked(words, self.path, given)
+
+    def start_afresh(self, *words: str, **environ: str) -> subprocess.Popen[str]:
+        """Start tfguard as a Python of its own, for a test of its start, or of what may come at any instant."""
         return self.start([*TFGUARD, *words], **environ)
 
     def open_gate(self) -> None:
@@ -464,4 +472,5 @@ def base_environ(home: Path) -> Mapping[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "TFGUARD_TEST_SHORT_LEASE": "1",
         "TFGUARD_TRACEBACK": "1",
+        **SPARES_GARBAGE,
     }

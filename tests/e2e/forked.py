@@ -1,10 +1,11 @@
 """
-tfguard without its start: a process that has imported all of it forks another for each command.
+tfguard without its start: a process that has imported all of it forks another for each command, and its keeper.
 
-Most of what a short command takes is Python importing tfguard and botocore. What is forked here has the arguments,
-the environment, the directory and the streams that it is given, starts its own keeper, and ends as `python -m tfguard`
-does; but its parent is not the test, and nothing of its start is tried. Tests of the start, of signals, and of whose
-child is whose start a Python of their own: `Stage.start`.
+Most of what a run takes is Python importing tfguard, twice. What is forked here has the arguments, the environment, the
+directory and the streams that it is given, and ends as `python -m tfguard` does; the keeper that it starts first is
+forked too, each later one is a Python of its own. But its parent is not the test, and nothing of its start is tried.
+Tests of the start, of a signal or a death at any instant, and of whose child is whose start a Python of their own:
+`Stage.start_afresh`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,23 @@ import gc
 import json
 import os
 import pkgutil
+import select
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from tfguard.process import fork
 
 ROOT = Path(__file__).parents[2]
 _LARGEST_REQUEST = 1 << 17
+#: A PID, and then an exit status, are told in so many bytes each.
+_NUMBER = 8
 
 
 def fits(environ: Mapping[str, str]) -> bool:
@@ -34,36 +41,59 @@ def fits(environ: Mapping[str, str]) -> bool:
     return sys.platform == "linux" and _of_python(environ) == _of_python(own_environ())
 
 
+class Forked(subprocess.Popen[str]):
+    """One that runs. Its end, and how it came, are told by who waits for it: it is no child of ours."""
+
+    def __init__(self, words: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> None:
+        self._told = -1
+        pipe = subprocess.PIPE
+        super().__init__(list(words), cwd=cwd, env=environ, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+    def _execute_child(self, *given: Any) -> None:  # type: ignore[override]
+        words, cwd, environ = given[0], given[5], given[6]
+        streams = [given[each] for each in (10, 13, 15)]
+        self._told, theirs = os.pipe()
+        try:
+            request = json.dumps([words, str(cwd), dict(environ)]).encode()
+            socket.send_fds(_server(), [request], [*streams, theirs])
+        finally:
+            for each in (*streams, theirs):
+                os.close(each)
+        self._closed_child_pipe_fds = True
+        self.pid = int.from_bytes(os.read(self._told, _NUMBER), "little")
+        self._child_created = True
+
+    def _internal_poll(self, **_: Any) -> int | None:
+        with self._waitpid_lock:  # type: ignore[attr-defined]
+            if self.returncode is None and self._has_ended(0):
+                self.returncode = self._end()
+        return self.returncode
+
+    def _try_wait(self, wait_flags: int) -> tuple[int, int]:
+        if not self._has_ended(0 if wait_flags & os.WNOHANG else None):
+            return 0, 0
+        code = self._end()
+        return self.pid, -code if code < 0 else code << 8
+
+    def _has_ended(self, timeout: float | None) -> bool:
+        return bool(select.select([self._told], [], [], timeout)[0])
+
+    def _end(self) -> int:
+        code = int.from_bytes(os.read(self._told, _NUMBER), "little", signed=True)
+        os.close(self._told)
+        return code
+
+
 def run(
     words: Sequence[str], cwd: Path, environ: Mapping[str, str], stdin: str, timeout: float
 ) -> tuple[int, str, str]:
     """Run a command to its end; gives its exit status, negative for a signal, and what it has printed."""
-    with contextlib.ExitStack() as stack:
-        theirs, ours = [], []
-        for reading, writing in (os.pipe() for _ in range(4)):
-            theirs.append(reading if not theirs else writing)
-            ours.append(stack.enter_context(open(writing if not ours else reading, "r" if ours else "w")))
-        request = json.dumps([list(words), str(cwd), dict(environ)]).encode()
-        try:
-            socket.send_fds(_server(), [request], theirs)
-        finally:
-            for each in theirs:
-                os.close(each)
-        into, out, err, told = ours
-        texts: dict[str, str] = {}
-        readers = [
-            threading.Thread(target=lambda name=name, file=file: texts.update({name: file.read()}), daemon=True)
-            for name, file in (("out", out), ("err", err), ("told", told))
-        ]
-        for reader in readers:
-            reader.start()
-        with contextlib.suppress(BrokenPipeError), into:
-            into.write(stdin)
-        for reader in readers:
-            reader.join(timeout)
-        if any(reader.is_alive() for reader in readers):
-            raise TimeoutError(f"tfguard {' '.join(words)} runs for more than {timeout:.0f} s: {texts}")
-        return int(texts["told"]), texts["out"], texts["err"]
+    process = Forked(words, cwd, environ)
+    try:
+        out, err = process.communicate(stdin, timeout)
+    except subprocess.TimeoutExpired as error:
+        raise TimeoutError(f"tfguard {' '.join(words)} runs for more than {timeout:.0f} s: {error.output!r}") from error
+    return process.returncode, out, err
 
 
 @functools.cache
@@ -105,6 +135,7 @@ def _end(ours: socket.socket, process: subprocess.Popen[bytes]) -> None:
 def _serve(requests: socket.socket) -> None:
     for module in pkgutil.walk_packages([str(ROOT / "tfguard")], "tfguard."):
         __import__(module.name)
+    _let_early_keepers_be_forked()
     gc.freeze()  # What is never looked at again is never copied.
     waiting = 0
     while True:
@@ -129,10 +160,12 @@ def _wait_for(words: Sequence[str], cwd: str, environ: Mapping[str, str], *fds: 
     if pid == 0:
         os.close(told)
         _become(words, cwd, environ, fds[:3])
+    os.write(told, pid.to_bytes(_NUMBER, "little"))
     for each in (0, 1, 2, *fds[:3]):  # Our copies would keep the readers waiting.
         os.close(each)
     _, status = os.waitpid(pid, 0)
-    os.write(told, str(os.waitstatus_to_exitcode(status)).encode())
+    with contextlib.suppress(BrokenPipeError):
+        os.write(told, os.waitstatus_to_exitcode(status).to_bytes(_NUMBER, "little", signed=True))
     os._exit(0)
 
 
@@ -147,9 +180,14 @@ def _become(words: Sequence[str], cwd: str, environ: Mapping[str, str], fds: Seq
     os.environ.update(environ)
     tempfile.tempdir = None
     sys.argv = [__main__.__file__, *words]
+    _end_after(__main__.main)
+
+
+def _end_after(main: Callable[[], object]) -> None:
+    """End as a Python does whose program is `main`."""
     code: object = 1
     try:
-        __main__.main()
+        main()
         code = 0
     except SystemExit as error:
         code = error.code
@@ -167,6 +205,68 @@ def _become(words: Sequence[str], cwd: str, environ: Mapping[str, str], fds: Seq
         with contextlib.suppress(OSError, ValueError):
             sys.stderr.flush()
         os._exit(code)
+
+
+# --- its keeper -----------------------------------------------------------------------------------------------------
+
+
+def _let_early_keepers_be_forked() -> None:
+    """Those that are started before anything else is: then the process has one thread, and nothing that is its own."""
+    from tfguard.process import launch
+
+    begin = launch.launch_early
+
+    def launch_early(words: Sequence[str]) -> None:
+        launch.subprocess = _Forking  # type: ignore[assignment]
+        try:
+            begin(words)
+        finally:
+            launch.subprocess = subprocess
+
+    launch.launch_early = launch_early
+
+
+class _Keeper(fork.Forked):
+    """What is needed of a `subprocess.Popen` of a keeper."""
+
+    def __init__(self, argv: Sequence[str], *, env: Mapping[str, str], pass_fds: Sequence[int], **streams: int) -> None:
+        assert fork.is_possible()
+        assert streams == {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
+        *_, name, _, channel, page, lifeline, _ = argv
+        assert name == "tfguard-keeper"
+        super().__init__(os.fork())
+        if self.pid == 0:
+            self._become(env, [int(channel), int(page), int(lifeline)], pass_fds)
+
+    def wait(self) -> int:
+        if self._status is None:
+            with contextlib.suppress(ChildProcessError):
+                self._status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        return self._status or 0
+
+    def _become(self, environ: Mapping[str, str], numbers: Sequence[int], keep: Sequence[int]) -> None:
+        from tfguard.process import inherited, keeper
+
+        fork._take_name("tfguard-keeper")
+        null = os.open(os.devnull, os.O_RDWR)
+        for each in (0, 1):
+            os.dup2(null, each)
+        for each in map(int, os.listdir("/proc/self/fd")):
+            if each > 2 and each not in keep:
+                with contextlib.suppress(OSError):  # That of the listing itself.
+                    os.close(each)
+        os.environ.clear()
+        os.environ.update(environ)
+        inherited._found = None
+        gc.disable()  # As whoever starts a keeper has it.
+        _end_after(lambda: keeper.main(*numbers))
+
+
+class _Forking:
+    """What `launch` needs of `subprocess`."""
+
+    DEVNULL = subprocess.DEVNULL
+    Popen = _Keeper
 
 
 if __name__ == "__main__":

@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
 
-from tests.e2e.conftest import TFGUARD, Stage
+from tests.e2e.conftest import Stage
 from tests.support import trees
 from tests.support.eventually import eventually, patience
 
 #: A run may hold the lock for so long, at most.
-ENOUGH = 120
+HELD = {"TF_VAR_hold": "120"}
 
 
 @contextmanager
-def running(made: Stage, *words: str, lease: str = "12s", **environ: str) -> Iterator[subprocess.Popen[str]]:
-    """An apply that holds the lock until it is ended, with a lease that a test can wait for."""
+def guarded(made: Stage, *options: str, lease: str = "12s", **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """A tfguard's apply that holds the lock until it is ended, with a lease that a test can wait for."""
+    words = (*options, "apply", "-auto-approve")
+    with _running(made, lambda: made.start_tfguard(*words, **HELD, TFGUARD_LOCK_LEASE=lease, **environ)) as process:
+        yield process
+
+
+@contextmanager
+def plain(made: Stage, **environ: str) -> Iterator[subprocess.Popen[str]]:
+    """The same of a plain Terraform."""
+    words = ["terraform", "apply", "-auto-approve"]
+    with _running(made, lambda: made.start(words, **HELD, **environ)) as process:
+        yield process
+
+
+@contextmanager
+def _running(made: Stage, start: Callable[[], subprocess.Popen[str]]) -> Iterator[subprocess.Popen[str]]:
     begun = made.log_lines().count("begin")
-    process = made.start([*words], TF_VAR_hold=str(ENOUGH), TFGUARD_LOCK_LEASE=lease, **environ)
+    process = start()
     try:
         made.wait_for_log("begin", begun + 1)
         yield process
@@ -29,18 +44,6 @@ def running(made: Stage, *words: str, lease: str = "12s", **environ: str) -> Ite
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=patience(10))
-
-
-@contextmanager
-def guarded(made: Stage, lease: str = "12s", **environ: str) -> Iterator[subprocess.Popen[str]]:
-    with running(made, *TFGUARD, "apply", "-auto-approve", lease=lease, **environ) as process:
-        yield process
-
-
-@contextmanager
-def plain(made: Stage) -> Iterator[subprocess.Popen[str]]:
-    with running(made, "terraform", "apply", "-auto-approve") as process:
-        yield process
 
 
 def kill_all_of(process: subprocess.Popen[str]) -> None:

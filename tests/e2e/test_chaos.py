@@ -57,7 +57,7 @@ class Worker(threading.Thread):
     def run(self) -> None:
         while not self.stop.is_set():
             environ = {"TFGUARD_LOCK_LEASE": f"{LEASE_SECONDS}s"}
-            self.process = self.made.start_tfguard("apply", "-auto-approve", "-no-color", **environ)
+            self.process = self.made.start_afresh("apply", "-auto-approve", "-no-color", **environ)
             self.process.communicate()
             self.codes.append(self.process.returncode)
 

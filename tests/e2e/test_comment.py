@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.conftest import Stage
+from tests.e2e.conftest import TFGUARD, Stage
 from tests.report.comments import Site, served
 
 pytestmark = pytest.mark.e2e
@@ -44,7 +44,7 @@ def test_a_run_is_told_in_a_comment_when_its_lock_is_free_again(stage: Callable[
     with served(Watching("github")) as site:
         planned = made.tfguard("plan", "-no-color", **job, GITHUB_API_URL=site.url)
         first = site.bodies
-        applied = made.tfguard("apply", "-no-color", "-auto-approve", **job, GITHUB_API_URL=site.url)
+        applied = made.run([*TFGUARD, "apply", "-no-color", "-auto-approve"], **job, GITHUB_API_URL=site.url)
         site.refuses = {"PATCH": 403}
         refused = made.tfguard("plan", "-no-color", **job, GITHUB_API_URL=site.url)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import TFGUARD, Backend, Stage
-from tests.e2e.operated import guarded, kill_all_of, running
+from tests.e2e.operated import guarded, kill_all_of, plain
 from tests.support.eventually import eventually, patience
 
 pytestmark = pytest.mark.e2e
@@ -108,9 +108,8 @@ def test_three_stuck_locks_are_free_after_the_three_commands_that_the_screen_nam
     assert made.terraform("init", "-input=false", "-backend-config=key=plain", **data).code == 0
     with ExitStack() as stack:
         for name in ("dead", "refused"):
-            words = [*TFGUARD, "-p", name, "apply", "-auto-approve"]
-            kill_all_of(stack.enter_context(running(made, *words, lease="9s")))
-        kill_all_of(stack.enter_context(running(made, "terraform", "apply", "-auto-approve", **data)))
+            kill_all_of(stack.enter_context(guarded(made, "-p", name, lease="9s")))
+        kill_all_of(stack.enter_context(plain(made, **data)))
 
     def stuck() -> str:
         shown = clone.tfguard("status", "--all")

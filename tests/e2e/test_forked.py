@@ -5,10 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 
+import psutil
 import pytest
 
 from tests.e2e import forked
 from tests.e2e.conftest import TFGUARD, Stage
+from tests.e2e.running import running
+from tests.support.eventually import eventually
+from tfguard.process.bare import name_in
 
 pytestmark = [
     pytest.mark.e2e,
@@ -46,6 +50,20 @@ def test_a_death_by_a_signal_is_told_as_one(stage: Callable[..., Stage]) -> None
     result = made.tfguard("fmt", TFGUARD_TERRAFORM=str(program))  # Takes no lock: tfguard becomes the program.
 
     assert result.code == -signal.SIGKILL, str(result)
+
+
+def test_one_that_runs_has_its_own_pid_its_keeper_and_its_end(stage: Callable[..., Stage]) -> None:
+    made = stage("local")
+
+    with running(made.start_tfguard("exec", "--", "sh", "-c", "echo in; exec sleep 60")) as ours:
+        ours.wait_for("in")
+        names = [name_in([word.encode() for word in each.cmdline()]) for each in psutil.Process(ours.pid).children()]
+        ours.process.kill()
+        result = ours.end()
+
+    assert b"tfguard-keeper" in names
+    assert result.code == -signal.SIGKILL, str(result)
+    eventually(lambda: made.locks() == [], 20, "the lock's release")
 
 
 def test_another_setting_of_python_gets_a_python_of_its_own() -> None:

@@ -134,7 +134,7 @@ SAID = {
 @pytest.mark.parametrize("said", SAID.values(), ids=SAID)
 def test_who_takes_long_to_stop_and_has_said_so_gets_no_other_signal(stage: Make, said: str) -> None:
     made = stage("local")
-    with running(made.start_tfguard("exec", "--", sys.executable, "-c", STUB, said)) as ours:
+    with running(made.start_afresh("exec", "--", sys.executable, "-c", STUB, said)) as ours:
         ours.wait_for("begin")
         keeper = eventually(lambda: keeper_of(ours.pid))
 

@@ -108,7 +108,7 @@ def test_after_two_dashes_everything_is_terraforms(applied: Stage) -> None:
 
 
 def test_what_is_passed_through_becomes_terraform_itself(applied: Stage) -> None:
-    with running(applied.start_tfguard("console")) as ours:
+    with running(applied.start_afresh("console")) as ours:
         process = psutil.Process(ours.pid)
         eventually(lambda: process.name() == "terraform", 30, "the same pid is Terraform")
         children = [each.name() for each in process.children(recursive=True)]
@@ -174,7 +174,7 @@ def test_lock_false_runs_without_the_lock_and_says_so_in_one_line(
 
 def test_lock_false_does_not_wait_for_a_held_lock(stage: Make) -> None:
     made = stage("both", text=STILL)
-    with running(made.start_tfguard("exec", "--", "sh", "-c", "until test -e gate; do sleep 0.05; done")) as holder:
+    with running(made.start_afresh("exec", "--", "sh", "-c", "until test -e gate; do sleep 0.05; done")) as holder:
         made.wait_for_lock()
         result = made.tfguard("plan", "-lock=false", "-input=false")
         made.open_gate()
@@ -258,7 +258,7 @@ def test_a_prompt_through_a_pipe_appears_at_once(stage: Make) -> None:
     )
     shim.chmod(0o755)
 
-    process = made.start_tfguard("apply", TFGUARD_TERRAFORM=str(shim))
+    process = made.start_afresh("apply", TFGUARD_TERRAFORM=str(shim))
     assert process.stdout
     shown = os.read(process.stdout.fileno(), 100)
     process.communicate("yes\n", timeout=patience(20))

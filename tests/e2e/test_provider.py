@@ -121,6 +121,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 
 @needs_provider
+@pytest.mark.long
 def test_sigterm_to_every_process_highest_pid_first_loses_no_resource(queues: Callable[..., Stage]) -> None:
     made = queues()
     with running(made.start([*TFGUARD, *APPLY], TFGUARD_SENTINEL="1")) as ours:

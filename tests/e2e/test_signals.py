@@ -363,10 +363,10 @@ def test_a_stopped_keeper_is_noticed_by_the_front_which_freezes_terraform(begin)
 
 def test_a_signal_while_waiting_ends_the_wait_and_touches_nothing(stage: Callable[..., Stage]) -> None:
     made = stage("dynamodb")
-    holder = made.start_tfguard(*APPLY, **LONG)
+    holder = made.start_afresh(*APPLY, **LONG)
     made.wait_for_log("begin")
     held = made.locks()
-    waiter = made.start_tfguard("plan")
+    waiter = made.start_afresh("plan")
     eventually(lambda: "is held by" in (waiter.stderr.readline() or ""), 20, "the waiting message")
 
     waiter.send_signal(signal.SIGTERM)

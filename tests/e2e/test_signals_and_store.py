@@ -42,7 +42,7 @@ def keepers_of(made: Stage) -> list[psutil.Process]:
 def test_a_signal_while_acquiring_ends_at_once_and_leaves_nothing(behind: tuple[Stage, Proxy]) -> None:
     made, store = behind
     store.turn("hang")
-    process = made.start_tfguard(*APPLY)
+    process = made.start_afresh(*APPLY)
     eventually(lambda: keepers_of(made), 20, "the keeper")
     time.sleep(1)  # So that its first request is under way.
 
@@ -62,7 +62,7 @@ def test_a_signal_while_releasing_is_waited_out_and_the_second_leaves_it_to_the_
     behind: tuple[Stage, Proxy],
 ) -> None:
     made, store = behind
-    with running(made.start_tfguard(*APPLY, TFGUARD_LOCK_LEASE="60s")) as ours:
+    with running(made.start_afresh(*APPLY, TFGUARD_LOCK_LEASE="60s")) as ours:
         ours.wait_for_work(made)
         below = psutil.Process(ours.pid).children(recursive=True)
         terraform = next(each for each in below if each.name() == "terraform")

@@ -24,6 +24,7 @@ import msgspec
 import psutil
 
 from tests.contract.kinds import ConsulKind, DynamoDBKind, S3Kind
+from tests.e2e import forked
 from tests.e2e.conftest import TFGUARD, Result, base_environ
 from tests.e2e.running import Running
 from tests.faults.proxy import FaultProxy
@@ -102,17 +103,26 @@ class Scene:
         """
         work = [sys.executable, *_BARE, str(WORK), name, str(self.log), str(self._gate(name)), *manner.split()]
         where = ("--name", lock or self._name, "--store", self._url(beside=beside))
-        process = subprocess.Popen(
-            [*launcher, f"--lock-timeout={timeout}", "exec", *where, "--", *(argv or work)],
+        words = [f"--lock-timeout={timeout}", "exec", *where, "--", *(argv or work)]
+        process = self._start(launcher, words, {**self._environ(lease or self.lease), **environ})
+        self.started.append(Running(process))
+        return self.started[-1]
+
+    def _start(self, launcher: Sequence[str], words: list[str], environ: dict[str, str]) -> subprocess.Popen[str]:
+        if launcher is TFGUARD and forked.fits(environ):
+            process = forked.Forked(words, self.folder, environ)
+            assert process.stdin
+            process.stdin.close()
+            return process
+        return subprocess.Popen(
+            [*launcher, *words],
             cwd=self.folder,
-            env={**self._environ(lease or self.lease), **environ},
+            env=environ,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        self.started.append(Running(process))
-        return self.started[-1]
 
     def tfguard(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run another command of tfguard's to its end."""

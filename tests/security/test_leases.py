@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tests.e2e.conftest import ROOT
+from tests.support import sources
 from tests.support.fakes import FakeClock, anothers
 from tfguard.lock import verdicts
 from tfguard.lock.acquire import Watch
@@ -70,7 +71,7 @@ def test_nobody_reads_a_records_lease_as_it_is_written() -> None:
     reads = {
         (path.relative_to(ROOT / "tfguard").as_posix(), ast.unparse(node))
         for path in ROOT.glob("tfguard/**/*.py")
-        for node in ast.walk(ast.parse(path.read_bytes()))
+        for node in ast.walk(sources.tree_of(path))
         if isinstance(node, ast.Attribute) and node.attr == "duration_ms"
     }
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.simulation import trial
 from tests.simulation.code import Edit
 from tests.simulation.schedule import Simulation
 from tests.simulation.world import Violation
@@ -74,11 +73,12 @@ class Mutant:
         environ["TFGUARD_TESTS_BUSY"] = "1"  # It is to fail, and mostly by waiting for what never comes.
         copy_first = ["-c", str(_ROOT / "pyproject.toml"), "-o", f"pythonpath={folder} {_ROOT}"]
         plugins = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:hypothesispytest"]
-        command = [sys.executable, "-m", "pytest", "-x", "-q", *copy_first, *plugins, *(str(_ROOT / t) for t in tests)]
-        ended = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=300)
-        if ended.returncode not in {0, 1}:
-            raise RuntimeError(ended.stdout + ended.stderr)
-        return ended.returncode == 1
+        plugins += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # Of what is imported already.
+        words = ["-x", "-q", *copy_first, *plugins, *(str(_ROOT / test) for test in tests)]
+        code, printed = trial.run(words, folder, environ)
+        if code not in {0, 1}:
+            raise RuntimeError(printed)
+        return code == 1
 
 
 def _carried(name: str, *edits: Edit, wrong: str = "") -> Mutant:
@@ -322,7 +322,7 @@ MUTANTS = (
     # --- what is locked is what is written; and nothing waits for ever ---
     _in("run.look", "another backend makes no difference", ("if later.backend != self.backend:", "if not self:"), ("if (after.backend, after.path, after.stores) != (before.backend, before.path, before.stores):", "if not self:"), tests=LOOK_TESTS),
     _in("run.look", "another directory makes no difference", ("if later.place != self.place:", "if not self:"), tests=LOOK_TESTS),
-    _in("files", "a path behind a link is cleaned by text", ('if ".." not in path.parts:\n        return path.absolute()', 'if path:\n        return Path(os.path.abspath(path))'), tests=("tests/terraform/test_workdir.py",)),
+    _in("files", "a path behind a link is cleaned by text", ('if ".." not in path.parts:\n        return path.absolute()', 'if path:\n        return Path(os.path.abspath(path))'), tests=("tests/terraform/test_locate.py::test_terraform_locks_the_very_file_under_the_very_path",)),
     _in("run.intended_backend", "what a variable gives to init is not the pipeline's", ("for text in command_line.values_of(_FLAG, _of_variables(context)):", "for text in ():"), tests=("tests/run/test_initialise.py",)),
     _in("process.relatives", "orphans are never reaped", ("                    os.waitpid(pid, os.WNOHANG)\n", "                    pass\n"), tests=("tests/process/test_relatives.py::test_orphans_are_reaped_and_no_exit_status_of_ours_is_lost",)),
     _in("outlet", "what nobody reads is kept without bound", ("if self._kept + len(data) > _KEPT_BYTES:", "if not self._put:"), tests=("tests/test_outlet.py::test_what_nobody_reads_for_long_is_lost_and_the_loss_is_told",)),

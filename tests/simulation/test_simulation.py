@@ -25,7 +25,7 @@ SLICE = 1250
 CARRIED = 400
 
 
-@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.long])])
 def test_no_promise_is_broken_whatever_the_network_and_the_machines_do(part):
     simulation = Simulation()
 
