@@ -45,6 +45,7 @@ def index() -> Mapping[str, str]:
         "PIP_CONFIG_FILE": "/dev/null",
         "PIP_NO_INDEX": "1",
         "PIP_FIND_LINKS": str(folder),
+        "PIP_NO_COMPILE": "0",  # Means yes, as pip documents. Hardly anything is run of what a test installs.
         "UV_NO_CONFIG": "1",
         "UV_OFFLINE": "1",  # UV_NO_INDEX is no variable of uv's.
         "UV_FIND_LINKS": str(folder),
@@ -70,11 +71,14 @@ def install(
 
 
 @pytest.fixture(scope="session")
-def tools(tmp_path_factory: pytest.TempPathFactory, checkout: Path, index: Mapping[str, str]) -> Path:
-    """A tool cache into which the action has been installed once, by this Python's pip."""
-    base = tmp_path_factory.mktemp("tools")
-    done = install(checkout, base, sys.executable, **index)
-    assert done.returncode == 0, done.stderr
+def tools(shared: Path, checkout: Path, index: Mapping[str, str]) -> Path:
+    """A tool cache into which the action has been installed once, by this Python's pip, for all workers."""
+    base = shared / "tools"
+    compiled = {name: value for name, value in index.items() if name != "PIP_NO_COMPILE"}  # For a hundred runs.
+    with emulators.first_of_all(base):
+        if not base.exists():
+            done = install(checkout, base, sys.executable, **compiled)
+            assert done.returncode == 0, done.stderr
     return base
 
 

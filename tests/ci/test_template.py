@@ -191,7 +191,7 @@ def test_another_job_installs_from_the_downloads_that_the_cache_has_kept(
     page = tmp_path / "simple/tfguard/index.html"
     page.parent.mkdir(parents=True)
     page.write_text(f'<a href="{own_wheel.as_uri()}">{own_wheel.name}</a>')
-    pip = {"PIP_CONFIG_FILE": "/dev/null", "PIP_INDEX_URL": (tmp_path / "simple").as_uri()}
+    pip = {"PIP_CONFIG_FILE": "/dev/null", "PIP_NO_COMPILE": "0", "PIP_INDEX_URL": (tmp_path / "simple").as_uri()}
     enter = lines_of(".tfguard:plan")[0][:2]
     (kept,) = TEMPLATE[".tfguard"]["cache"]["paths"]
 
