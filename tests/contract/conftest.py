@@ -21,14 +21,8 @@ from tests.contract.kinds import (
     S3Kind,
 )
 from tests.support.eventually import patience
-from tfguard.backends.aws import sessions
-from tfguard.backends.azurerm import client as azure_client
-from tfguard.backends.consul import client as consul_client
-from tfguard.backends.gcs import client as gcs_client
-from tfguard.backends.http import client as http_client
-from tfguard.backends.kubernetes import client as kubernetes_client
 from tfguard.backends.local import store as local_store
-from tfguard.backends.pg import client as pg_client
+from tfguard.backends.net import times
 
 _EMULATED = [
     pytest.param(name, marks=pytest.mark.emulator)
@@ -50,9 +44,7 @@ _EMULATED = [
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where all is busy the last of fifty requests is answered late; when one is given up is no part of this."""
-    for name in ("CONNECT_SECONDS", "READ_SECONDS"):
-        for module in (sessions, azure_client, consul_client, gcs_client, http_client, kubernetes_client, pg_client):
-            monkeypatch.setattr(module, name, patience(getattr(module, name)))
+    monkeypatch.setattr(times, "BEAT", times.Times(*map(patience, times.BEAT)))
     monkeypatch.setattr(local_store, "_QUEUE_SECONDS", patience(local_store._QUEUE_SECONDS))
 
 

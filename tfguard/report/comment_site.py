@@ -18,13 +18,13 @@ import msgspec
 
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.times import Times
 from tfguard.backends.net.transport import Request, Response, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.ci.discussion import Discussion
 from tfguard.wire import parse, publish
 
-_CONNECT_SECONDS = 3.0
-_READ_SECONDS = 5.0
+_TIMES = Times(3.0, 5.0)
 _MAX_BYTES = 64 * 1024 * 1024
 _PAGE = 100
 _MAX_PAGES = 50
@@ -101,7 +101,7 @@ class _Api:
     def __init__(self, base: str, headers: Mapping[str, str], environ: Mapping[str, str], clock: Clock) -> None:
         self._base = base.rstrip("/")
         self._headers = {"User-Agent": "tfguard", "Content-Type": "application/json", **headers}
-        self._transport = Transport(Proxies(environ), Trust(environ), _CONNECT_SECONDS, _READ_SECONDS)
+        self._transport = Transport(Proxies(environ), Trust(environ), _TIMES)
         self._clock = clock
 
     def ask(self, method: str, path: str, body: str | None = None) -> bytes:

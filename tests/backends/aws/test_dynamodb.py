@@ -12,8 +12,8 @@ from tests.conftest import DynamoDB
 from tests.contract.kinds import ACCESS, DynamoDBKind, lease, record
 from tests.support.eventually import patience
 from tfguard.backends import open_store
-from tfguard.backends.aws.sessions import READ_SECONDS
 from tfguard.backends.aws.spec import DynamoDBSpec
+from tfguard.backends.net.times import BEAT
 from tfguard.errors import Conflict, StoreMisconfigured, StoreUnavailable
 from tfguard.lock.store import QueueRecord
 
@@ -150,7 +150,7 @@ def test_a_server_that_never_answers_is_given_up_after_three_seconds() -> None:
             store.read()
 
     took = time.monotonic() - started
-    assert READ_SECONDS <= took < patience(READ_SECONDS)
+    assert BEAT.read <= took < patience(BEAT.read)
     store.close()
 
 

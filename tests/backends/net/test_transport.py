@@ -22,6 +22,7 @@ from tfguard.backends.http import client as http_client
 from tfguard.backends.http.spec import HttpAccess
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.times import Times
 from tfguard.backends.net.transport import Request, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import StoreMisconfigured
@@ -32,7 +33,7 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 def transport(environ: dict[str, str] | None = None, read_seconds: float | None = None, bundle: str = "") -> Transport:
     environ = environ or {}
     seconds = read_seconds or patience(10)
-    return Transport(Proxies(environ), Trust(environ, bundle), patience(10), seconds)
+    return Transport(Proxies(environ), Trust(environ, bundle), Times(patience(10), seconds))
 
 
 def ask(through: Transport, url: str, max_bytes: int = 100) -> tuple[int, bytes]:

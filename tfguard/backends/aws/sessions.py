@@ -18,14 +18,13 @@ import msgspec
 
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.times import Times
 from tfguard.backends.net.transport import Request, Transport
 from tfguard.backends.net.trust import Trust
 
 if TYPE_CHECKING:
     from tfguard.backends.aws.spec import AwsAccess
 
-CONNECT_SECONDS = 2
-READ_SECONDS = 3
 #: Of an answer to botocore: a page of a listing, at most.
 _MAX_BYTES = 16 * 1024 * 1024
 
@@ -70,7 +69,7 @@ def new_session(access: AwsAccess) -> Any:
 def transport(access: AwsAccess, believed: Trust, kept: int = 2) -> Transport:
     """Return what this access's requests go through; `kept` as `Transport` has it."""
     proxies = Proxies(os.environ, access.http_proxy, access.https_proxy, access.no_proxy)
-    return Transport(proxies, believed, CONNECT_SECONDS, READ_SECONDS, kept)
+    return Transport(proxies, believed, kept=kept)
 
 
 def trust(access: AwsAccess) -> Trust:
@@ -106,7 +105,7 @@ class MetadataSession:
     def __init__(self, access: AwsAccess | None, seconds: float) -> None:
         backends = (access.http_proxy, access.https_proxy, access.no_proxy) if access else ()
         believed = trust(access) if access else Trust(os.environ)
-        self._ours = Transport(Proxies(os.environ, *backends), believed, seconds, seconds, kept=0)
+        self._ours = Transport(Proxies(os.environ, *backends), believed, Times(seconds, seconds), kept=0)
 
     def send(self, request: Any) -> Any:
         """Send a request of botocore's, once."""

@@ -31,8 +31,6 @@ from tfguard.errors import Conflict, StoreDenied, StoreMisconfigured
 if TYPE_CHECKING:
     from tfguard.backends.azurerm.spec import AzureBlob
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
 _VERSION = "2021-12-02"
 #: A page of a listing: five thousand names, each escaped.
 _MAX_BYTES = 16 * 1024 * 1024
@@ -81,7 +79,7 @@ class Client:
         self._owns_credentials = owns_credentials
         self._was_good = False
         trust = Trust(environ)
-        self.transport = Transport(Proxies(environ), trust, CONNECT_SECONDS, READ_SECONDS)
+        self.transport = Transport(Proxies(environ), trust)
         #: What the server's clock said with its last good answer, None if it did not.
         self.date: datetime | None = None
 

@@ -11,13 +11,13 @@ import msgspec
 
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.times import SIGN_IN
 from tfguard.backends.net.transport import Request, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import ConfigError, StoreUnavailable
 from tfguard.text import printable
 from tfguard.wire import parse
 
-_CONNECT_SECONDS, _READ_SECONDS = 5.0, 20.0
 _MAX_BYTES = 1024 * 1024
 _HOST = re.compile(r"[A-Za-z0-9.-]+(:\d{1,5})?")
 
@@ -78,7 +78,7 @@ def _described_by(host: str, environ: Mapping[str, str]) -> Cloud:
     if not _HOST.fullmatch(host):
         raise ConfigError(f"`metadata_host` {printable(host, 60)!r} is no host.", "Set it to a name without https://.")
     trust = Trust(environ)
-    transport = Transport(Proxies(environ), trust, _CONNECT_SECONDS, _READ_SECONDS, kept=0)
+    transport = Transport(Proxies(environ), trust, SIGN_IN, kept=0)
     url = f"https://{host}/metadata/endpoints?api-version=2022-09-01"
     try:
         response = transport.send(Request("GET", url, {"Accept": "application/json"}), _MAX_BYTES)

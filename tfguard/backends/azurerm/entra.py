@@ -28,6 +28,7 @@ from tfguard.backends.azurerm.answers import WHERE_CREDENTIALS_COME_FROM, lines_
 from tfguard.backends.azurerm.certificate import assertion
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.times import SIGN_IN
 from tfguard.backends.net.transport import Request, Response, Transport
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import StoreDenied, StoreMisconfigured, StoreUnavailable
@@ -36,9 +37,6 @@ from tfguard.text import printable
 if TYPE_CHECKING:
     from tfguard.backends.azurerm.spec import AzureAccess
 
-#: Tokens are asked for in a thread of their own, or before anything else: these may take longer than a heartbeat.
-_CONNECT_SECONDS = 5.0
-_READ_SECONDS = 20.0
 _CLI_SECONDS = 60.0
 _MAX_BYTES = 1024 * 1024
 _MAX_FILE_BYTES = 64 * 1024
@@ -56,7 +54,7 @@ class Entra:
         self._environ = environ
         self._manager = ""
         trust = Trust(environ)
-        self._transport = Transport(Proxies(environ), trust, _CONNECT_SECONDS, _READ_SECONDS, kept=0)
+        self._transport = Transport(Proxies(environ), trust, SIGN_IN, kept=0)
 
     def token(self, resource: str) -> Found:
         """Return a token for a resource (`https://storage.azure.com`), and when it ends."""

@@ -29,8 +29,6 @@ from tfguard.wire import parse, publish
 if TYPE_CHECKING:
     from tfguard.backends.consul.spec import ConsulAccess
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
 #: Two values of Consul's largest size (512 KiB), in base64, and a little.
 MAX_BYTES = 2 * 1024 * 1024
 _T = TypeVar("_T")
@@ -94,9 +92,7 @@ class Client:
         self._environ = environ
         self._token = ""
         self._has_token = False
-        self.transport = Transport(
-            Proxies(environ), trust, CONNECT_SECONDS, READ_SECONDS, server_name=access.server_name
-        )
+        self.transport = Transport(Proxies(environ), trust, server_name=access.server_name)
         #: What the server's clock said with its last good answer, None if it did not.
         self.date: datetime | None = None
 

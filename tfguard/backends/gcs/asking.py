@@ -13,14 +13,12 @@ from google.auth import exceptions, transport
 from tfguard.backends.net import transport as net
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
+from tfguard.backends.net.times import SIGN_IN
 from tfguard.backends.net.trust import Trust
 from tfguard.redaction import forms_of, is_secret_name
 from tfguard.text import printable
 from tfguard.wire import parse
 
-#: Tokens are asked for in a thread of their own, or before anything else: these may take longer than a heartbeat.
-_CONNECT_SECONDS = 5.0
-_READ_SECONDS = 20.0
 _MAX_BYTES = 1024 * 1024
 #: Shorter values are no secrets, and would tear other words apart.
 _MIN_SECRET = 6
@@ -73,7 +71,7 @@ class Asking(transport.Request):  # type: ignore[misc]  # google-auth has no typ
 
     def __init__(self, environ: Mapping[str, str] | None = None) -> None:
         environ = os.environ if environ is None else environ
-        self._transport = net.Transport(Proxies(environ), Trust(environ), _CONNECT_SECONDS, _READ_SECONDS, kept=0)
+        self._transport = net.Transport(Proxies(environ), Trust(environ), SIGN_IN, kept=0)
         self._secrets: set[str] = set()
         #: The status of the last request's answer, None while it has none.
         self.status: int | None = None

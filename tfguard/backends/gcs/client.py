@@ -33,8 +33,6 @@ from tfguard.wire import parse, publish
 if TYPE_CHECKING:
     from tfguard.backends.gcs.spec import GcsObject, GcsState
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
 _GOOGLES = "https://storage.googleapis.com/storage/v1/"
 #: What is said of objects: a page of a thousand of them.
 _MAX_BYTES = 8 * 1024 * 1024
@@ -107,7 +105,7 @@ class Client:
         self._credentials = credentials
         self._owns_credentials = owns_credentials
         self._was_good = False
-        self.transport = Transport(Proxies(environ), Trust(environ), CONNECT_SECONDS, READ_SECONDS)
+        self.transport = Transport(Proxies(environ), Trust(environ))
         #: What the server's clock said with its last good answer, None if it did not.
         self.date: datetime | None = None
 

@@ -34,8 +34,6 @@ from tfguard.wire import parse, publish
 if TYPE_CHECKING:
     from tfguard.backends.hcp.spec import HcpAccess
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
 _MAX_BYTES = 4 * 1024 * 1024
 #: In the answer to an unlock that comes too early; go-tfe knows it by the same words.
 _PENDING = b"still pending"
@@ -111,7 +109,7 @@ class Client:
         self._host = access.host
         self._token, self.token_source = find_token(access.host, access.token, environ)
         self._base = ""
-        self.transport = Transport(Proxies(environ), Trust(environ), CONNECT_SECONDS, READ_SECONDS)
+        self.transport = Transport(Proxies(environ), Trust(environ))
         #: What the server's clock said with its last good answer, None if it did not.
         self.date: datetime | None = None
 

@@ -32,8 +32,6 @@ from tfguard.text import printable
 if TYPE_CHECKING:
     from tfguard.backends.http.spec import HttpAccess
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
 MAX_BYTES = 2 * 1024 * 1024
 WHERE_LOGINS_COME_FROM = "Set TF_HTTP_USERNAME and TF_HTTP_PASSWORD, or `username` and `password` in the backend."
 
@@ -49,7 +47,7 @@ class Client:
         self._access = access
         self._environ = environ = os.environ if environ is None else environ
         key = access.key or environ.get("TF_HTTP_CLIENT_PRIVATE_KEY_PEM", "")
-        self.transport = Transport(Proxies(environ), _trust(access, key, environ), CONNECT_SECONDS, READ_SECONDS)
+        self.transport = Transport(Proxies(environ), _trust(access, key, environ))
         #: What the server's clock said with its last good answer, None if it did not.
         self.date: datetime | None = None
 

@@ -26,8 +26,6 @@ from tfguard.wire import parse, publish
 if TYPE_CHECKING:
     from tfguard.backends.kubernetes.spec import KubernetesAccess
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
 #: An object with annotations and data of the largest size that there may be, and a little.
 MAX_BYTES = 4 * 1024 * 1024
 _PAGE = 100
@@ -120,9 +118,7 @@ class Client:
         self._impersonation = reached.impersonation
         self._credentials = reached.credentials
         self._was_good = False
-        self.transport = Transport(
-            reached.proxies, reached.trust, CONNECT_SECONDS, READ_SECONDS, server_name=reached.server_name
-        )
+        self.transport = Transport(reached.proxies, reached.trust, server_name=reached.server_name)
         #: What the server's clock said with its last good answer, None if it did not.
         self.date: datetime | None = None
 

@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from tfguard.backends.net import times
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies, Proxy
 from tfguard.backends.net.trust import Trust
@@ -86,7 +87,8 @@ class Wait:
 
 class Transport:
     """
-    Makes requests, for several threads if need be. Both times are for one step: a connection, one read.
+    Makes requests, for several threads if need be. `patience` is how long each step may take: a heartbeat's, if none is
+    given.
 
     So many connections as `kept` says are kept for the next request; with none, nobody has to `close`. `server_name`:
     whose certificate is expected, where that is not the host's.
@@ -96,15 +98,13 @@ class Transport:
         self,
         proxies: Proxies,
         trust: Trust,
-        connect_seconds: float,
-        read_seconds: float,
+        patience: times.Times | None = None,
         kept: int = 2,
         server_name: str = "",
     ) -> None:
         self._proxies = proxies
         self._trust = trust
-        self._connect_seconds = connect_seconds
-        self._read_seconds = read_seconds
+        self._times = patience or times.BEAT
         self._most = kept
         self._server_name = server_name
         self._idle: dict[str, deque[_Connection]] = {}
@@ -239,7 +239,7 @@ class Transport:
     def _connect(self, host: str, port: int, proxy: Proxy | None, *, is_plain: bool) -> _Connection:
         there = (proxy.host, proxy.port) if proxy else (host, port)
         generation = self._trust.generation
-        made = socket.create_connection(there, self._connect_seconds)
+        made = socket.create_connection(there, self._times.connect)
         try:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -249,7 +249,7 @@ class Transport:
                 _open_tunnel(made, host, port, proxy)
             if not is_plain:
                 made = self._encrypted(made, host)
-            made.settimeout(self._read_seconds)
+            made.settimeout(self._times.read)
         except BaseException:
             made.close()
             raise

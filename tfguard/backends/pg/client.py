@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from tfguard.backends.net import times
 from tfguard.backends.pg.answers import cannot_connect, refusal
 from tfguard.errors import StoreUnavailable
 from tfguard.wire import publish
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from tfguard.backends.pg.spec import PgAccess
 
-CONNECT_SECONDS = 2.0
-READ_SECONDS = 3.0
 Row = tuple["str | None", ...]
 
 
@@ -67,7 +66,7 @@ class Connection:
         """
         Send one statement, and return its rows. `about` names what it is about, where it may be denied.
 
-        The answer may take `seconds`; READ_SECONDS where none are given.
+        The answer may take `seconds`; where none are given, what `net.times` says.
 
         Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
         """
@@ -76,7 +75,7 @@ class Connection:
         pgconn = self._connected()
         try:
             pgconn.send_query_params(statement.encode(), [None if v is None else v.encode() for v in values])
-            result = self._answer(pgconn, time.monotonic() + (seconds or READ_SECONDS))
+            result = self._answer(pgconn, time.monotonic() + (seconds or times.BEAT.read))
         except Exception as error:
             self.close()
             raise _unavailable(error, self._access) from error
@@ -165,7 +164,7 @@ def _connect(access: PgAccess, name: str) -> PGconn:
         "sslrootcert": access.sslrootcert,
     }
     given |= {word: value for word, value in optional.items() if value}
-    until = time.monotonic() + CONNECT_SECONDS
+    until = time.monotonic() + times.BEAT.connect
     pgconn: PGconn | None = None
     try:
         pgconn = pq.PGconn.connect_start(make_conninfo("", **given).encode())
