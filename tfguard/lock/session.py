@@ -25,6 +25,7 @@ from tfguard.lock.lease import HeldLease, HeldLock
 from tfguard.lock.queue import Queue
 from tfguard.lock.resting import Carriers, Rest
 from tfguard.lock.store import Store, queue_store
+from tfguard.lock.unsaved import Unsaved
 from tfguard.lock.waiting import Failure, Waiter, check_workspace
 
 _T = TypeVar("_T")
@@ -152,6 +153,7 @@ class LockSession:
         self._carriers = Carriers(self._stores, self._wake, self._clock, self._post)
         leaves_none = not self._request.is_changing
         self._queue = Queue(queue_store(self._stores), self._clock, self._clock.sleep, leaves_none=leaves_none)
+        self._unsaved = Unsaved(self._surroundings, self._queue, self._post)
         if self._adopt is not None and self._adopt.is_nested:
             self._stay_inside()
         elif self._adopt is not None and self._adopt.stage != "trying":
@@ -265,9 +267,11 @@ class LockSession:
         if lock.dead is not None:
             self._insist(lambda: self._inner.clear_after_dead(lock), lock.base, lambda: True)
         self._assign_token(lock)
-        self._refuse_errored(lock)
+        if not self._request.ignores_errored and (place := self._unsaved.waiting_place()):
+            lock.release()
+            raise Failure(refusals.UnsavedState(place=place))
         if lock.dead is not None:
-            self._check_digest()
+            self._unsaved.check_digest()
         self._carriers.is_another()  # It goes with what follows.
         self._post(
             protocol.Held(
@@ -343,8 +347,8 @@ class LockSession:
         if self._is_abandoned or self._release is None:
             return
         if self._errored:
-            self._keep_errored()
-            self._check_digest()
+            self._unsaved.keep(self._errored, self._push_error, self.lock_id)
+            self._unsaved.check_digest()
         self._tell(protocol.Releasing())
         self._inner.may_be_left = self._release.may_have_left_lock
         result, error = self._release_for_a_lease()
@@ -415,34 +419,6 @@ class LockSession:
         )
         is_pushed = self._request.operation == "state-push" and release.outcome == errors.Outcome.SUCCEEDED.value
         self._queue.write_run(run, ticket=self._request.ticket, is_errored_resolved=is_pushed)
-
-    # --- a state that Terraform could not save ------------------------------------------------------------------
-
-    def _refuse_errored(self, lock: HeldLock) -> None:
-        """Release and fail where a former run's state waits to be pushed. Costs nothing where none does."""
-        place = self._queue.errored
-        if not place or self._request.ignores_errored:
-            return
-        if self._surroundings.is_there(place):
-            lock.release()
-            raise Failure(refusals.UnsavedState(place=place))
-        self._queue.change(lambda state: state.with_errored(""))
-
-    def _keep_errored(self) -> None:
-        try:
-            place = self._surroundings.keep_copy(self._errored, self.lock_id)
-        except errors.TfguardError as error:
-            self._post(protocol.Rescued(result="left", path=self._errored, error=str(error)))
-            return
-        self._queue.change(lambda state: state.with_errored(place))
-        self._post(protocol.Rescued(result="kept", path=self._errored, place=place, error=self._push_error))
-
-    def _check_digest(self) -> None:
-        """Tell of a state and a digest that do not agree, as after a run that died between the two writes."""
-        with contextlib.suppress(errors.TfguardError, errors.Conflict):
-            found = self._surroundings.digest_mismatch()
-            if found is not None:
-                self._post(found)
 
     def _fail(self, why: refusals.Refusal) -> None:
         # One try is no wait, however long its answer takes.
