@@ -43,7 +43,10 @@ NPM_SDK = "aws-sdk@2"
 AZURITE = "azurite@3.35.0"
 #: What Debian signs its archive with; a machine that is no Debian has consul itself, or none.
 _DEBIANS_KEYS = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
-_POSTGRES_PACKAGES = ("postgresql-15", "postgresql-client-15", "libpq5", "libldap-2.5-0", "libsasl2-2", "libicu72")
+#: With what a Debian may lack that has little else; `parts.LIBRARIES` has what it may lack as well.
+_POSTGRES_PACKAGES = (
+    "postgresql-15", "postgresql-client-15", "libpq5", "libldap-2.5-0", "libsasl2-2", "libicu72", "libxml2",
+)  # fmt: skip
 #: `real`: a Kubernetes API server itself, in the place of what plays it. Read at once, as tests never see it.
 KUBERNETES = os.environ.get("TFGUARD_TEST_KUBERNETES", "")
 START_SECONDS = 300.0
@@ -240,7 +243,7 @@ def postgres() -> tuple[str, str]:
     own = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[4]))
     if own:
         return str(own[-1].parent), ""
-    home = made_once("postgresql-15", lambda directory: _unpack(directory, *_POSTGRES_PACKAGES))
+    home = made_once("postgresql-15-xml", lambda directory: _unpack(directory, *_POSTGRES_PACKAGES))
     if os.geteuid() == 0:  # It refuses root, and whoever runs it then has to get there.
         home.chmod(0o755)
     libraries = sorted({str(path.parent) for path in home.glob("usr/lib/*/lib*.so.*")})

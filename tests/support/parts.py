@@ -14,6 +14,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,23 @@ PROGRAMS = {
     "ps": "on Debian and Ubuntu: apt install procps",
     "apt-get": "consul or rsync on PATH, or a Debian to take them from",
 }
+#: Which packages of Debian's bring the libraries that a program from there may lack (see `emulators`).
+LIBRARIES = {
+    "libcares.so.2": "libc-ares2",
+    "libgssapi_krb5.so.2": "libgssapi-krb5-2",
+    "libicuuc.so.72": "libicu72",
+    "libldap-2.5.so.0": "libldap-2.5-0",
+    "liblz4.so.1": "liblz4-1",
+    "libpam.so.0": "libpam0g",
+    "libpopt.so.0": "libpopt0",
+    "libpq.so.5": "libpq5",
+    "libsasl2.so.2": "libsasl2-2",
+    "libssl.so.3": "libssl3",
+    "libsystemd.so.0": "libsystemd0",
+    "libxml2.so.2": "libxml2",
+    "libzstd.so.1": "libzstd1",
+}
+_LACKS_LIBRARY = re.compile(r"(lib[^\s/:]+\.so[^\s/:]*): cannot open shared object file")
 
 
 class PartMissing(Exception):
@@ -100,6 +118,9 @@ def summary(reasons: Iterable[str]) -> list[str]:
 
 
 def _bringing(what: str) -> str:
+    if library := _LACKS_LIBRARY.search(what):
+        package = LIBRARIES.get(library[1])
+        return f" (on Debian: apt install {package})" if package else f" (on Debian: apt-file search {library[1]})"
     name = what.removeprefix("no ").removesuffix(" on PATH")
     return f" ({PROGRAMS[name]})" if name in PROGRAMS else ""
 

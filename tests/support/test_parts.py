@@ -74,3 +74,13 @@ def test_it_is_said_before_anything_is_installed(tmp_path: Path, required: str, 
         "no npm",
         "no git",
     ]
+
+
+@pytest.mark.parametrize(
+    ("library", "brought"),
+    [("libxml2.so.2", "on Debian: apt install libxml2"), ("libnew.so.1", "on Debian: apt-file search libnew.so.1")],
+)
+def test_of_a_missing_library_the_package_is_named(library: str, brought: str) -> None:
+    said = f"initdb: error while loading shared libraries: {library}: cannot open shared object file: No such file"
+
+    assert parts.summary([f"{parts.MISSING}{said}"] * 2) == [f"2 skipped: {said} ({brought})"]
