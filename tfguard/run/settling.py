@@ -7,6 +7,7 @@ It is told by the same `RunEnded` as a run that ended by itself.
 from __future__ import annotations
 
 import contextlib
+import shlex
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,7 +64,7 @@ class Settling:
             record = run_record.read(self._path)
             if record is None:
                 return  # Another settle was quicker.
-            self.subject = phrases.Subject(record.label, command=record.again, is_local=record.target.is_local)
+            self.subject = _subject(record)
             if record.release or self._try_settle(record):
                 self._finish(record)
                 return
@@ -211,6 +212,13 @@ class Settling:
         if not isinstance(found, Target) or found.path != record.target.path:
             return record.target
         return msgspec.structs.replace(record.target, stores=found.stores)
+
+
+def _subject(record: RunRecord) -> phrases.Subject:
+    """What messages about it are about. The store of a lock of the user's own name may hold a secret: none is noted."""
+    target = record.target
+    named = f"--name {shlex.quote(phrases.word(target.path))} --store …" if target.backend == "named" else ""
+    return phrases.Subject(record.label, command=record.again, is_local=target.is_local, lock_options=named)
 
 
 def _is_seen_dead(record: RunRecord, shown: list[Seen]) -> bool:

@@ -203,7 +203,7 @@ def settled_by_release(subject: Subject, *, is_changing: bool) -> str:
     """The run was killed with all its processes, and its lock was still there."""
     return fit(
         f"{subject.label}: the run was killed; the lock that it left behind has been released.",
-        do("The state may miss what it did", f"{subject.command} plan") if is_changing else "",
+        _may_miss(subject) if is_changing else "",
     )
 
 
@@ -212,7 +212,5 @@ def not_settled(subject: Subject, record: LockRecord | None, lock_id: str, now: 
     return fit(
         f"{subject.label}: not settled: {why}.",
         f"The lock is held by {holder(record, now)}." if record else "",
-        ""
-        if subject.is_local
-        else do("To free it all the same", f'{subject.command} unlock --id {lock_id} --force --reason "…"'),
+        "" if subject.is_local else do("To free it all the same", f'{subject.unlock(lock_id)} --force --reason "…"'),
     )
