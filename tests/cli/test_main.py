@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from tests.e2e import forked
 from tfguard import redaction
 from tfguard.cli import own_commands
 from tfguard.cli.main import OWN
@@ -20,15 +20,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def tfguard(*words: str, directory: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "tfguard", *words],
-        cwd=directory,
-        env={"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONPATH": str(ROOT), **environ},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+    given = {"PATH": os.environ["PATH"], "HOME": str(directory), "PYTHONPATH": str(ROOT), **environ}
+    return forked.completed(words, directory, given)
 
 
 def test_help_shows_options_commands_and_examples(tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from tests.e2e import forked
 from tfguard.cli.main import OWN
 from tfguard.config.options import hoisted
 
@@ -33,8 +34,7 @@ def on_a_terminal(words: list[str], environ: dict[str, str]) -> str:
 
 
 def tfguard(words: list[str], environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    argv = [sys.executable, "-m", "tfguard", *words]
-    return subprocess.run(argv, env=environ, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    return forked.completed(words, Path.cwd(), environ)
 
 
 @pytest.mark.parametrize("words", [[], ["help"], ["-h"], ["-help"]], ids=["nothing", "help", "-h", "-help"])

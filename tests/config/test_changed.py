@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import TFGUARD, base_environ
+from tests.e2e import forked
+from tests.e2e.conftest import base_environ
 from tfguard.config.changed import changed_since
 
 CONFIG = "version: 1\npipelines:\n  a: {dir: a}\n  b: {dir: b, paths: ['modules/*/x.tf', 'shared/**']}\n"
@@ -41,8 +42,7 @@ def commit(root: Path, *files: str) -> None:
 
 
 def listed(root: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    argv = [*TFGUARD, "config", "list", "--json", *words]
-    return subprocess.run(argv, cwd=root, env=dict(base_environ(root.parent)), capture_output=True, text=True)
+    return forked.completed(["config", "list", "--json", *words], root, base_environ(root.parent))
 
 
 @pytest.mark.parametrize(

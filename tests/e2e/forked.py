@@ -96,6 +96,14 @@ def run(
     return process.returncode, out, err
 
 
+def completed(words: Sequence[str], cwd: Path, environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end, forked where it can be."""
+    if not fits(environ):
+        argv, null = [sys.executable, "-m", "tfguard", *words], subprocess.DEVNULL
+        return subprocess.run(argv, cwd=cwd, env=environ, capture_output=True, text=True, stdin=null, timeout=60)
+    return subprocess.CompletedProcess(words, *run(words, cwd, environ, "", 60))
+
+
 @functools.cache
 def own_environ() -> Mapping[str, str]:
     """The environment of the process that forks."""

@@ -114,7 +114,13 @@ def gcs_server() -> Iterator[str]:
 def dynamodb_argv() -> list[str]:
     lib = _dynamodb_home()
     classpath = os.pathsep.join([str(_loopback_class(lib)), *_jars(lib)])
-    options = ["-XX:TieredStopAtLevel=1", f"-Djava.library.path={lib / 'DynamoDBLocal_lib'}", "-cp", classpath]
+    options = [
+        "-XX:TieredStopAtLevel=1",
+        "-XX:+UseSerialGC",
+        f"-Djava.library.path={lib / 'DynamoDBLocal_lib'}",
+        "-cp",
+        classpath,
+    ]
     return ["java", *options, _LOOPBACK, "-inMemory", "-sharedDb", "-disableTelemetry"]
 
 

@@ -9,6 +9,7 @@ Prints `LISTENING <port>`; ends when stdin does. STS is served too.
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import sys
 import threading
@@ -50,6 +51,8 @@ def main() -> None:
     application = DomainDispatcherApplication(create_backend_app)
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=_Quiet)
     threading.Thread(target=_end_with_stdin, daemon=True).start()
+    gc.freeze()  # What moto imports is never garbage.
+    gc.set_threshold(10_000)
     print("LISTENING", server.server_port, flush=True)
     server.serve_forever()
 
