@@ -154,6 +154,40 @@ class LockSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         raise StoreMisconfigured("There is no digest beside this lock.")
 
 
+class Access(Protocol):
+    """How a service is reached, and as whom, as a spec has it among its fields."""
+
+    def key(self, environ: Mapping[str, str]) -> str:
+        """As `LockSpec.credentials_key`."""
+        ...
+
+    def resolve(self) -> Credentials:
+        """As `LockSpec.credentials`."""
+        ...
+
+    def secrets(self) -> list[str]:
+        """As `LockSpec.secrets`."""
+        ...
+
+
+class SharingSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True):
+    """A place that shares its credentials with all others of the same access."""
+
+    @property
+    def access(self) -> Access:
+        """How it is reached."""
+        raise NotImplementedError
+
+    def credentials_key(self, environ: Mapping[str, str]) -> str:
+        return self.access.key(environ)
+
+    def credentials(self) -> Credentials:
+        return self.access.resolve()
+
+    def secrets(self) -> list[str]:
+        return self.access.secrets()
+
+
 class StateSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """
     Where a state lies, for what its lock's holder has to do with it: read it, and keep copies beside it.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import msgspec
 
 from tfguard.backends.aws.keys import AssumeRole
-from tfguard.backends.spec import LockSpec, Probe, StateSpec, StoredDigest
+from tfguard.backends.spec import Probe, SharingSpec, StateSpec, StoredDigest
 from tfguard.lock.names import COPY_MARK, DIGEST_SUFFIX, beside_lock, probe_suffix
 from tfguard.lock.store import Store
 from tfguard.wire import pack
@@ -85,7 +85,7 @@ class AwsAccess(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
-class DynamoDBSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag="dynamodb"):
+class DynamoDBSpec(SharingSpec, frozen=True, kw_only=True, omit_defaults=True, tag="dynamodb"):
     """A lock item in a table with the string hash key `LockID`. `lock_id` is that key's value."""
 
     backend: ClassVar[str] = "s3"
@@ -101,14 +101,9 @@ class DynamoDBSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag=
 
         return DynamoDBStore(self, cast("Credentials | None", credentials))
 
-    def credentials_key(self, environ: Mapping[str, str]) -> str:
-        return self.aws.key(environ)
-
-    def credentials(self) -> Credentials:
-        return self.aws.resolve()
-
-    def secrets(self) -> list[str]:
-        return self.aws.secrets()
+    @property
+    def access(self) -> AwsAccess:
+        return self.aws
 
     def bare(self) -> DynamoDBSpec:
         return msgspec.structs.replace(self, aws=self.aws.bare(), endpoint=_bare_url(self.endpoint))
@@ -148,7 +143,7 @@ class S3Object(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{type(self).__name__}(bucket={self.bucket!r}, key={self.key!r}, …)"
 
 
-class S3Spec(S3Object, LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag="s3"):
+class S3Spec(S3Object, SharingSpec, frozen=True, kw_only=True, omit_defaults=True, tag="s3"):
     """A `.tflock` object. `key` is the lock object's own key, suffix included."""
 
     backend: ClassVar[str] = "s3"
@@ -159,14 +154,12 @@ class S3Spec(S3Object, LockSpec, frozen=True, kw_only=True, omit_defaults=True, 
 
         return S3Store(self, cast("Credentials | None", credentials))
 
-    def credentials_key(self, environ: Mapping[str, str]) -> str:
-        return self.aws.key(environ)
-
-    def credentials(self) -> Credentials:
-        return self.aws.resolve()
+    @property
+    def access(self) -> AwsAccess:
+        return self.aws
 
     def secrets(self) -> list[str]:
-        return [*self.aws.secrets(), self.sse_customer_key]
+        return [*super().secrets(), self.sse_customer_key]
 
     def bare(self) -> S3Spec:
         return msgspec.structs.replace(

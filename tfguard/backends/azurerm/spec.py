@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 import msgspec
 
 from tfguard.backends.azurerm.names import FOLDER, GUARD_SUFFIX
-from tfguard.backends.spec import LockSpec, StateSpec
+from tfguard.backends.spec import SharingSpec, StateSpec
 from tfguard.lock.guarded import GuardedStore
 from tfguard.lock.names import COPY_MARK, probe_suffix
 from tfguard.lock.store import Store
@@ -120,7 +120,7 @@ class AzureBlob(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{type(self).__name__}(container={self.container!r}, key={self.key!r}, …)"
 
 
-class AzureSpec(AzureBlob, LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag="azurerm"):
+class AzureSpec(AzureBlob, SharingSpec, frozen=True, kw_only=True, omit_defaults=True, tag="azurerm"):
     """
     Our record's blob, its suffix included.
 
@@ -142,14 +142,9 @@ class AzureSpec(AzureBlob, LockSpec, frozen=True, kw_only=True, omit_defaults=Tr
         store = AzureStore(self, cast("Credentials | None", credentials))
         return GuardedStore(store, store.inner()) if self.state_key else store
 
-    def credentials_key(self, environ: Mapping[str, str]) -> str:
-        return self.azure.key(environ)
-
-    def credentials(self) -> Credentials:
-        return self.azure.resolve()
-
-    def secrets(self) -> list[str]:
-        return self.azure.secrets()
+    @property
+    def access(self) -> AzureAccess:
+        return self.azure
 
     def bare(self) -> AzureSpec:
         return msgspec.structs.replace(self, azure=self.azure.bare())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import msgspec
 
-from tfguard.backends.spec import LockSpec, Probe, StateSpec
+from tfguard.backends.spec import Probe, SharingSpec, StateSpec
 from tfguard.lock.names import COPY_MARK, beside_lock, probe_suffix
 from tfguard.lock.store import Store
 from tfguard.wire import pack
@@ -79,7 +79,7 @@ class GcsObject(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return f"{type(self).__name__}(bucket={self.bucket!r}, key={self.key!r}, …)"
 
 
-class GcsSpec(GcsObject, LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag="gcs"):
+class GcsSpec(GcsObject, SharingSpec, frozen=True, kw_only=True, omit_defaults=True, tag="gcs"):
     """
     A `.tflock` object. `key` is the lock object's own name, suffix included.
 
@@ -94,14 +94,9 @@ class GcsSpec(GcsObject, LockSpec, frozen=True, kw_only=True, omit_defaults=True
 
         return GcsStore(self, cast("Credentials | None", credentials))
 
-    def credentials_key(self, environ: Mapping[str, str]) -> str:
-        return self.gcs.key(environ)
-
-    def credentials(self) -> Credentials:
-        return self.gcs.resolve()
-
-    def secrets(self) -> list[str]:
-        return self.gcs.secrets()
+    @property
+    def access(self) -> GcsAccess:
+        return self.gcs
 
     def bare(self) -> GcsSpec:
         return msgspec.structs.replace(self, gcs=self.gcs.bare())
