@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.eventually import eventually, patience
 from tfguard import git, programs, redaction
+from tfguard.clock import SystemClock
 from tfguard.terraform import binary
 from tfguard.terraform.binary import Binary, binary_version
 
@@ -87,6 +89,33 @@ def test_no_secret_is_among_its_last_words(secret: str) -> None:
 
     assert said.last_words() == "no access with [redacted] at host-1"
     assert secret not in repr(said)
+
+
+def test_an_answer_that_came_in_time_is_read_however_late_we_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The machine was suspended meanwhile, say."""
+    monkeypatch.setattr(programs, "SystemClock", Suspended)
+
+    said = asked("head -c 60000 /dev/zero", 600.0)
+
+    assert len(said.output) == 60000
+
+
+class Suspended(SystemClock):
+    """A clock that leaps by more than any deadline, once who is asked has ended, whenever it is looked at."""
+
+    _leaps = 0
+
+    def boottime(self) -> float:
+        eventually(lambda: all(map(has_ended, set(programs._running))))
+        self._leaps += 1
+        return super().boottime() + 1000.0 * self._leaps
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True
 
 
 def test_what_is_written_a_little_after_its_end_is_read_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,8 +213,10 @@ def _heard(process: subprocess.Popen[bytes], seconds: float, max_bytes: int) -> 
         for stream, kept in ((process.stdout, output), (process.stderr, errors)):
             assert stream is not None
             selector.register(stream, selectors.EVENT_READ, kept)
-        while selector.get_map() and (left := until - clock.boottime()) > 0:
-            for key, _ in selector.select(min(left, _LOOK_SECONDS)):
+        while selector.get_map():
+            now = clock.boottime()
+            ready = selector.select(max(0.0, min(until - now, _LOOK_SECONDS)))
+            for key, _ in ready:
                 content = os.read(key.fd, _MAX_READ)
                 key.data.extend(content)
                 if not content:
@@ -223,7 +225,9 @@ def _heard(process: subprocess.Popen[bytes], seconds: float, max_bytes: int) -> 
             if len(output) > max_bytes:
                 raise PrintedTooMuch(errno.EFBIG, "it prints too much")
             if not has_ended and process.poll() is not None:
-                has_ended, until = True, min(until, clock.boottime() + _LAST_SECONDS)
+                has_ended, until = True, min(until, now + _LAST_SECONDS)
+            elif now >= until and not (has_ended and ready and now < until + _LAST_SECONDS):
+                break  # What a program that has ended in time has printed is read, however late we look.
     try:
         status = process.wait(max(0.0, until - clock.boottime()))
     except subprocess.TimeoutExpired:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.eventually import eventually, patience
+from tfguard import programs
 from tfguard.backends.aws import sources
 from tfguard.backends.aws.credentials import Credentials
 from tfguard.backends.aws.spec import AwsAccess
@@ -156,6 +157,7 @@ def test_an_agent_that_a_program_leaves_behind_neither_delays_its_answer_nor_is_
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caller: Caller
 ) -> None:
     program = written(tmp_path, f"{LONG} &\necho $! > $PID\ncat $ANSWER", caller)
+    monkeypatch.setattr(programs, "_LAST_SECONDS", 0.1)
 
     told = within_patience(lambda: caller.ask(monkeypatch, program))
 
