@@ -21,7 +21,7 @@ _PACKAGE = Path(tfguard.__file__).parent
 MODULES = (
     "lock.deadlines", "guard.watchdog", "guard.front_rules", "lock.lease", "lock.acquire", "lock.queue_record",
     "lock.queue", "lock.turn", "lock.waiting", "lock.resting", "lock.session", "guard.keeper_rules",
-    "guard.handover", "backends.pg.table", "backends.pg.store",
+    "guard.handover", "backends.pg.table", "backends.pg.carrier", "backends.pg.store",
 )  # fmt: skip
 
 
@@ -61,8 +61,9 @@ class Code:
         self._modules = _load(tuple(edits))
         self.queue_record.SIGN_SECONDS = 3.0
         for name in ("os", "select", "threads", "time"):
-            self._modules["store"].__dict__[name] = Kernel
-        for name in ("table", "store"):
+            for module in ("carrier", "store"):
+                self._modules[module].__dict__[name] = Kernel
+        for name in ("table", "carrier"):
             self._modules[name].__dict__["Connection"] = Link
         for name in ("acquire", "lease", "session"):
             self._modules[name].__dict__["boot_id"] = lambda: "boot"

@@ -25,6 +25,7 @@ CARRIED_TRAPS = (15, 21, 117, 337, 479, 600, 756, 890, 1330, 1619, 3955)
 #: What shows the promises of one lease, one after another.
 LEASE_TESTS = tuple(f"tests/lock/test_{name}.py" for name in ("acquire", "pair", "release", "renew", "takeover"))
 LOOK_TESTS = ("tests/run/test_look.py",)
+CARRIER_TESTS = ("tests/backends/pg/test_carrier.py",)
 SENTINEL_TESTS = ("tests/process/test_sentinel_watch.py",)
 LOCAL_TESTS = tuple(
     f"tests/backends/test_local.py::{name}"
@@ -332,9 +333,15 @@ MUTANTS = (
     _carried("the end of a connection is no news", Edit("lock.resting", "        self._post(protocol.Doubted(at=self._clock.boottime()))\n", "")),
     _in("guard.watchdog", "a beat from before ends the doubt", ("self.is_doubted = self.is_doubted and base < self._doubted_at", "self.is_doubted = False"), tests=("tests/guard/test_watchdog.py",)),
     _carried("a beat lands though nothing carries the lock", Edit("backends.pg.store", 'is_carried = f" AND EXISTS (SELECT FROM {_LOCKS} AND a.application_name = $6)"', 'is_carried = ""')),
-    _carried("a connection that was lost is not taken again", Edit("backends.pg.store", "or is_carried or not is_ours or is_anothers:", "or self:")),
-    _carried("a row is enough", Edit("backends.pg.store", "                if time.monotonic() >= until:\n                    raise Conflict(self.place)", "                if time.monotonic() >= until:\n                    break")),
-    _carried("a connection is kept for a row that is another's", Edit("backends.pg.store", "if not is_ours and self._text is not None and self._carrier is not None:", "if not self:")),
+    _carried("a connection that was lost is not taken again", Edit("backends.pg.store", "or not is_ours or is_anothers:", "or self:")),
+    _carried("a beat that finds nothing that carries the lock is no news", Edit("backends.pg.store", "        self._carrier.end()\n", "")),
+    _carried(
+        "a session that nobody has at our end carries on",
+        Edit("backends.pg.store", "if is_carried and self._carrier.is_open and not self._carrier.has_ended:", "if is_carried:"),
+        Edit("backends.pg.store", "if self._carrier.has_ended or not self._ask(statement, values):\n            self.read()", "if not self._ask(statement, values):\n            self.read()"),
+    ),
+    _carried("a row is enough", Edit("backends.pg.carrier", "                if time.monotonic() >= until:\n                    raise Conflict(self._place)", "                if time.monotonic() >= until:\n                    break")),
+    Mutant("a connection is kept for a row that is another's", (Edit("backends.pg.store", "if not is_ours and self._text is not None and self._carrier.is_open:", "if not self:"),), tests=CARRIER_TESTS),
     _carried("a takeover leaves the dead one's connection", Edit("backends.pg.store", "f\" SELECT (SELECT count(*) FROM claimed), {self._ended('$7', 'claimed')}\"", "f\" SELECT (SELECT count(*) FROM claimed), $7::text IS NULL\"")),
     _in("lock.session", "a new connection is given to nobody", ("if self._carriers.is_another():", "if not self:"), tests=("tests/lock/test_session.py",)),
     # --- what survived once ---

@@ -144,25 +144,40 @@ class Observer:
 
     # --- where the lock is a connection's -----------------------------------------------------------------------
 
-    def on_severed(self, lock_id: str) -> None:
+    def on_severed(self, lock_id: str, *, is_silent: bool) -> None:
         """What carries this lock ends: until it is carried again a plain Terraform may come."""
         self._severed.add(lock_id)
         self._bare[lock_id] = self.world.time
         self.severed += 1
-        self.world.after(_TOLD, self._check_bare, lock_id, self.world.time)
+        told = _TOLD
+        if is_silent:  # Then a beat finds out.
+            runs = [run for run in self.runs.values() if lock_id in run.ids]
+            told += max((run.machine.real(1.1 * Deadlines.of(run.lease).heartbeat) for run in runs), default=0.0)
+        self.world.after(told, self._check_bare, lock_id, self.world.time, is_silent)
 
     def on_carried(self, lock_id: str) -> None:
-        if self._bare.pop(lock_id, None) is not None:
-            self.retaken += 1
+        """It is carried again; that it was not has been heard by then of whoever has taken it."""
+        if self._bare.pop(lock_id, None) is None:
+            return
+        self.retaken += 1
+        for run in self.runs.values():
+            child = run.child
+            if child is not None and child.lock_id == lock_id and child.is_writing and not self._is_excused(child):
+                self.world.fail(f"{child.name} writes on while its lock is taken again")
 
     def on_plain_between(self, lock_id: str) -> None:
         """A plain Terraform has come while the row was another's, who is right to give it up."""
         self._severed.add(lock_id)
 
-    def _check_bare(self, lock_id: str, since: float) -> None:
+    def _check_bare(self, lock_id: str, since: float, is_silent: bool) -> None:
         for run in self.runs.values():
             child, keeper, machine = run.child, run.keeper.process, run.machine
             is_told = keeper.is_awake and keeper.awake_since <= since and machine.cut_until <= since
+            if is_silent and lock_id in run.ids:
+                is_told = is_told and self.world.fair_since <= since and run.well_since <= since
+                if is_told and self.world.time < (tries_by := self._tries_by(run)):
+                    self.world.at(tries_by, self._check_bare, lock_id, since, is_silent)
+                    continue
             if child is None or child.lock_id != lock_id or not child.is_writing or machine.is_asleep or not is_told:
                 continue
             if self._bare.get(lock_id) == since and not self._is_excused(child) and not run.keeper.is_done:

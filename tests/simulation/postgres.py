@@ -9,6 +9,7 @@ told to end it, or heard nothing of its machine for as long as the session's set
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -32,16 +33,34 @@ _CREATION, _STATE = "-1", "1"
 _EPOCH = 1.7e9
 
 
+@dataclass(frozen=True)
+class Kept:
+    """
+    For how long the server keeps a session of which it hears nothing, as Linux counts that: from what it heard last,
+    which is the answer to a probe that may be as old as `probe_seconds`.
+    """
+
+    seconds: float = float("inf")
+    probe_seconds: float = 0.0
+
+    @classmethod
+    def by(cls, settings: dict[str, str]) -> Kept:
+        """What a session's settings say."""
+        if "tcp_user_timeout" not in settings:
+            return cls()
+        return cls(float(settings["tcp_user_timeout"]) / 1000, float(settings["tcp_keepalives_idle"]))
+
+
 class Session:
     """One connection to the server. `holders` have its descriptor, `number`; a plain Terraform's has none."""
 
-    def __init__(self, number: int, name: str, holders: Sequence[Process], kept_seconds: float) -> None:
+    def __init__(self, number: int, name: str, holders: Sequence[Process], kept: Kept) -> None:
         self.number = number
         self.name = name
         self.holders = list(holders)
-        self.kept_seconds = kept_seconds
+        self.kept = kept
         self.is_alive = True
-        self.is_told = False
+        self.is_told = self.is_silent = False
         self.plain: LockRecord | None = None
         self.waiting: list[Callable[[Any], None]] = []
 
@@ -61,8 +80,8 @@ class Server:
 
     # --- sessions -----------------------------------------------------------------------------------------------
 
-    def open(self, name: str, holders: Sequence[Process] = (), kept_seconds: float = float("inf")) -> Session:
-        session = Session(len(self._sessions) + 3, name, holders, kept_seconds)
+    def open(self, name: str, holders: Sequence[Process] = (), kept: Kept = Kept()) -> Session:
+        session = Session(len(self._sessions) + 3, name, holders, kept)
         self._sessions[session.number] = session
         return session
 
@@ -80,7 +99,8 @@ class Server:
         if held:
             self._world.tell("server", f"the session of {session.name or 'a plain Terraform'} ends")
             self._world.observer.on_changed()
-        self._world.after(0.005 + 0.05 * self._world.random.random(), self._tell_end, session)
+        if not session.is_silent:
+            self._world.after(0.005 + 0.05 * self._world.random.random(), self._tell_end, session)
 
     def _tell_end(self, session: Session) -> None:
         cut_until = max((holder.machine.cut_until for holder in session.holders), default=0.0)
@@ -106,17 +126,33 @@ class Server:
         """Nothing is heard of a machine from now on."""
         for session in self._sessions.values():
             if session.is_alive and any(holder.machine is machine for holder in session.holders):
-                self._world.after(session.kept_seconds, self._miss, session, machine, self._world.time)
+                unheard = self._world.random.uniform(0, session.kept.probe_seconds)
+                self._world.after(session.kept.seconds - unheard, self._miss, session, machine, self._world.time)
 
     def _miss(self, session: Session, machine: Machine, since: float) -> None:
         if machine.cut_since <= since and machine.is_cut and session.is_alive:
             self._world.tell("server", f"hears nothing of {session.name}")
             self.end(session)
 
-    def sever(self, session: Session) -> None:
-        """Somebody ends it who has no business with it: a restart, a pooler, a network."""
-        self._world.observer.on_severed(session.lock_id)
+    def sever(self, session: Session, *, is_silent: bool = False) -> None:
+        """
+        Somebody ends it who has no business with it: a restart, a pooler, a network.
+
+        `is_silent`: its other end never hears of that.
+        """
+        session.is_silent = is_silent
+        self._world.observer.on_severed(session.lock_id, is_silent=is_silent)
         self.end(session)
+
+    def deafen(self, session: Session) -> None:
+        """Nothing passes any more: our end gives up first, and the server some time later."""
+        self._world.tell("server", f"{session.name} is cut off")
+        self._tell_end(session)
+        self._world.after(session.kept.seconds / 4, self._give_up, session)
+
+    def _give_up(self, session: Session) -> None:
+        if session.is_alive:
+            self.sever(session)
 
     def carriers(self) -> list[Session]:
         """The sessions that carry a lock of ours."""
@@ -177,6 +213,7 @@ class Server:
             ("INSERT", "(name, queue", self._create_queue),
             ("UPDATE", "SET queue", self._replace_queue),
             ("INSERT", "(name, lock", self._create),
+            ("SELECT count(pg_terminate_backend(pid))", "", lambda *_: [(self._ended(statement, values[0]),)]),
             ("WITH claimed", "", self._claim),
             ("WITH emptied", "", self._empty),
             ("UPDATE", "SET lock = NULL", self._give_back),
@@ -293,16 +330,21 @@ def _record(text: str | None, beat: str | None, lease: str | None) -> LockRecord
 class Link(Wire):
     """A connection, as the store knows it: `backends.pg.client.Connection`."""
 
-    def __init__(self, _: PgAccess, name: str, settings: dict[str, str] | None = None, *, is_one: bool = False) -> None:
+    def __init__(
+        self,
+        _: PgAccess,
+        name: str,
+        settings: dict[str, str] | None = None,
+        *,
+        is_one: bool = False,
+        probes: dict[str, str] | None = None,
+    ) -> None:
         super().__init__(current().process, 0)
         self._name = name
         self._is_one = is_one
         self._session: Session | None = None
         self._has_been = False
-        kept = settings or {}
-        self._kept_seconds = float(kept.get("tcp_keepalives_idle", "inf"))
-        if kept:
-            self._kept_seconds += float(kept["tcp_keepalives_interval"]) * int(kept["tcp_keepalives_count"])
+        self._kept = Kept.by(settings or {})
 
     @property
     def session(self) -> Session:
@@ -326,7 +368,7 @@ class Link(Wire):
             if self._is_one and self._has_been:
                 raise StoreUnavailable("what carried the lock has ended")
             self._has_been = True
-            self._session = self._server.open(self._name, [self.process], self._kept_seconds)
+            self._session = self._server.open(self._name, [self.process], self._kept)
         try:
             return self._ask(statement, *values)  # type: ignore[no-any-return]
         except StoreUnavailable:

@@ -406,9 +406,12 @@ class Schedule:
             self.observer.on_unlocked(record)
 
     def _sever(self) -> None:
-        """What carries a lock ends: the server is started anew, say. The next one may, too."""
+        """What carries a lock ends: the server is started anew, say, or a gateway forgets it. The next one may, too."""
         for session in self.world.server.carriers():
-            self.world.server.sever(session)
+            if self.dice.random() < 0.2:
+                self.world.server.deafen(session)
+            else:
+                self.world.server.sever(session, is_silent=self.dice.random() < 0.3)
         for act in (self._sever, self._kill_keeper, self._barge):
             if self.dice.random() < 0.3:
                 self.world.after(self.dice.uniform(0, 2), act)

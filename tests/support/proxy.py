@@ -23,6 +23,8 @@ class Proxy:
 
     *hang*: connections are accepted and stay open, but nothing passes. *refuse*: open connections are reset, new ones
     closed at once. Healing (back to *pass*) resets what hung: none of it ever reaches the server.
+
+    One connection alone may be cut, without a word to its ends: a cable is pulled, a gateway forgets it.
     """
 
     def __init__(self, endpoint: str) -> None:
@@ -35,6 +37,7 @@ class Proxy:
         self._peers: dict[socket.socket, socket.socket | None] = {}
         self._mode: Mode = "pass"
         self._wanted: Mode = "pass"
+        self._cut: tuple[int, bool] | None = None
         self._is_open = True
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
         self._thread.start()
@@ -47,6 +50,15 @@ class Proxy:
         """Change the mode; it holds for every byte after this call."""
         self._wanted = mode
         eventually(lambda: self._mode == mode, 30, mode)
+
+    def cut(self, port: int, *, is_ended: bool = False) -> None:
+        """
+        Pass nothing more on the connection that comes from this port, not that it ends either.
+
+        `is_ended`: the client's end gives it up; the server does not hear of that.
+        """
+        self._cut = port, is_ended
+        eventually(lambda: self._cut is None, 30, "a connection that is cut")
 
     def close(self) -> None:
         self._is_open = False
@@ -73,6 +85,15 @@ class Proxy:
             else:
                 self._drop_all()
             self._mode = self._wanted
+        if self._cut is not None:
+            port, is_ended = self._cut
+            client = next(each for each in self._peers if each.getpeername() == ("127.0.0.1", port))
+            for each in (client, self._peers[client]):
+                self._selector.unregister(each)  # type: ignore[arg-type]  # it passes, and so has a peer
+            if is_ended:
+                self._peers[self._peers.pop(client)] = None  # type: ignore[index]  # as above
+                client.close()
+            self._cut = None
 
     def _accept(self) -> None:
         client, _ = self._listener.accept()

@@ -31,16 +31,24 @@ class Connection:
     """
     One session. `name` is its `application_name`; `settings` hold for it where the server knows them.
 
-    `is_one`: once it has ended there is no other in its place.
+    `is_one`: once it has ended there is no other in its place. `probes`: libpq's parameters that say when a server that
+    is silent is given up.
     """
 
     def __init__(
-        self, access: PgAccess, name: str, settings: dict[str, str] | None = None, *, is_one: bool = False
+        self,
+        access: PgAccess,
+        name: str,
+        settings: dict[str, str] | None = None,
+        *,
+        is_one: bool = False,
+        probes: dict[str, str] | None = None,
     ) -> None:
         self._access = access
         self._is_one = is_one
         self._name = name
         self._settings = {**access.settings, **(settings or {})}
+        self._probes = probes or {}
         self._pgconn: PGconn | None = None
         self._has_been = False
 
@@ -121,7 +129,7 @@ class Connection:
             )
         self.close()
         self._has_been = True
-        self._pgconn = _connect(self._access, self._name)
+        self._pgconn = _connect(self._access, self._name, self._probes)
         try:
             self._set()
         except BaseException:
@@ -139,7 +147,7 @@ class Connection:
             )
 
 
-def _connect(access: PgAccess, name: str) -> PGconn:
+def _connect(access: PgAccess, name: str, probes: dict[str, str]) -> PGconn:
     from psycopg import pq
     from psycopg.conninfo import make_conninfo
     from psycopg.pq import ConnStatus, PollingStatus
@@ -154,6 +162,7 @@ def _connect(access: PgAccess, name: str) -> PGconn:
         "client_encoding": "UTF8",
         "gssencmode": "disable",
         "target_session_attrs": "any",
+        **probes,
     }
     optional = {
         "password": access.password,

@@ -19,8 +19,6 @@ Who holds a lock without a row of ours is a plain Terraform, of which there is n
 from __future__ import annotations
 
 import contextlib
-import os
-import select
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -28,11 +26,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from tfguard import threads
 from tfguard.backends.pg.answers import Missing
-from tfguard.backends.pg.client import Connection, Row
+from tfguard.backends.pg.carrier import END_SECONDS, NAME, Carrier
+from tfguard.backends.pg.client import Row
 from tfguard.backends.pg.table import NO_LEASE, PgTable
-from tfguard.errors import Conflict, StoreMisconfigured, StoreUnavailable, TfguardError
+from tfguard.errors import Conflict, StoreMisconfigured, StoreUnavailable
 from tfguard.lock import lockinfo
 from tfguard.lock.store import BaseStore, Lease, LockRecord
 from tfguard.wire import parse, publish
@@ -40,21 +38,14 @@ from tfguard.wire import parse, publish
 if TYPE_CHECKING:
     from tfguard.backends.pg.spec import PgSpec
 
-_NAME = "tfguard "
 #: How long the server keeps a session of which it hears nothing, where no lease says so.
 _UNLEASED_SECONDS = 3600.0
-#: How long a session that was ended may take to let its lock go, in seconds.
-_END_SECONDS = 2.0
-#: How long a statement may take on the connection that carries the lock: to give it up would give up the lock.
-_CARRIER_SECONDS = 60.0
 #: A session's advisory locks of one number, as Terraform's are.
 _LOCKS = (
     "pg_locks l JOIN pg_stat_activity a USING (pid) WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1"
     " AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())"
 )
 _NUMBER = "((l.classid::bigint << 32) | l.objid::bigint)"
-#: A server that no longer hears of us lets go no sooner than after a lease, and not much later.
-_PROBES = 4
 
 
 class PgStore(PgTable, BaseStore):
@@ -64,11 +55,7 @@ class PgStore(PgTable, BaseStore):
 
     def __init__(self, spec: PgSpec, descriptor: int = -1) -> None:
         super().__init__(spec)
-        self._carrier: Connection | None = None
-        self._carriers = 0
-        self._tell: Callable[[], None] | None = None
-        self._is_creating = False
-        self._left = descriptor
+        self._carrier = Carrier(spec, self._states, self.place, descriptor)
         self._text: str | None = None
         self._seconds = 0.0  # how long the lease lasts that was written last
         self._date: datetime | None = None
@@ -78,12 +65,10 @@ class PgStore(PgTable, BaseStore):
         return self._date
 
     def fileno(self) -> int:
-        if self._left >= 0:
-            return self._left
-        return self._carrier.fileno() if self._carrier is not None else -1
+        return self._carrier.fileno()
 
     def close(self) -> None:
-        self._drop_carrier()
+        self._carrier.drop()
         self._client.close()
 
     # --- the lock -----------------------------------------------------------------------------------------------
@@ -92,15 +77,18 @@ class PgStore(PgTable, BaseStore):
         for _ in range(2):
             record, text, is_carried, is_anothers = self._look()
             is_ours = text is not None and text == self._text
-            if not is_ours and self._text is not None and self._carrier is not None:
+            if not is_ours and self._text is not None and self._carrier.is_open:
                 # Somebody claimed the row while we took the lock again: it would keep everybody out, for nothing.
-                self._drop_carrier()
+                self._carrier.drop()
                 continue
-            if not self._spec.is_terraforms or is_carried or not is_ours or is_anothers:
+            if not self._spec.is_terraforms or not is_ours or is_anothers:
                 return record
-            # The connection ended, or the answer to our claim was lost: nobody but us may have been in since.
+            if is_carried and self._carrier.is_open and not self._carrier.has_ended:
+                return record
+            # The connection ended, or the answer to our claim was lost. A session that is still there in the server
+            # ends when that finds out: it carries nothing for long.
             with contextlib.suppress(Conflict):
-                self._carry(_id_of(text or ""))
+                self._take_again(_id_of(text or ""), is_carried=is_carried)
         raise StoreUnavailable(f"{self.place} keeps changing while we look.")
 
     def create(self, record: LockRecord) -> LockRecord:
@@ -123,7 +111,7 @@ class PgStore(PgTable, BaseStore):
             f"WITH claimed AS (UPDATE {self._table} SET lock = $3, beat = $4, lease = $5"
             " WHERE name = $1 AND lock = $2 AND beat = $6 RETURNING 1)"
             f" SELECT (SELECT count(*) FROM claimed), {self._ended('$7', 'claimed')}",
-            [self._spec.name, seen.text, record.text, *_lease_of(record), _beat_of(seen), _NAME + seen.id],
+            [self._spec.name, seen.text, record.text, *_lease_of(record), _beat_of(seen), NAME + seen.id],
             about="pg_terminate_backend",
         )
         if claimed[0][0] == "0":
@@ -134,18 +122,16 @@ class PgStore(PgTable, BaseStore):
         if seen.version:
             self._end_stranger(seen)
             return
-        carrier, self._carrier = self._carrier, None  # That it ends is no news.
+        self._carrier.is_leaving = True
         try:
             emptied = self._empty(seen)
         except BaseException:
-            self._carrier = carrier
+            self._carrier.is_leaving = False
             raise
-        if carrier is not None:
-            carrier.close()
-        self._drop_carrier()
+        self._carrier.drop()
         if emptied[0][0] == "0":
             raise Conflict(self.place)
-        self._await_end(_NAME + seen.id)
+        self._await_end(NAME + seen.id)
 
     def _empty(self, seen: LockRecord) -> list[Row]:
         """Empty the row if it is still as it was seen, and end the session of its name."""
@@ -153,7 +139,7 @@ class PgStore(PgTable, BaseStore):
             f"WITH emptied AS (UPDATE {self._table} SET lock = NULL, beat = {NO_LEASE}, lease = NULL"
             " WHERE name = $1 AND lock = $2 RETURNING 1)"
             f" SELECT (SELECT count(*) FROM emptied), {self._ended('$3', 'emptied')}",
-            [self._spec.name, seen.text, _NAME + seen.id],
+            [self._spec.name, seen.text, NAME + seen.id],
             about="pg_terminate_backend",
         )
 
@@ -163,16 +149,16 @@ class PgStore(PgTable, BaseStore):
         values = [self._spec.name, seen.text, _beat_of(seen), *_lease_of(record)]
         if self._spec.is_terraforms:
             is_carried = f" AND EXISTS (SELECT FROM {_LOCKS} AND a.application_name = $6)"
-            values.append(_NAME + seen.id)
+            values.append(NAME + seen.id)
         statement = (
             f"UPDATE {self._table} SET beat = $4, lease = $5 WHERE name = $1 AND lock = $2 AND beat = $3"
             f"{is_carried} RETURNING 1"
         )
-        if not self._ask(statement, values):
+        if self._carrier.has_ended or not self._ask(statement, values):
             self.read()  # If only the connection has ended, that takes the lock again.
-            if not self._ask(statement, values):
+            if self._carrier.has_ended or not self._ask(statement, values):
                 raise Conflict(self.place)
-        self._give_back_creation()
+        self._carrier.give_back_creation(self._client, self._seconds)
         return msgspec.structs.replace(record, version="")
 
     def _remember(self, record: LockRecord) -> None:
@@ -183,7 +169,7 @@ class PgStore(PgTable, BaseStore):
         """Take Terraform's lock as well, or give the row back."""
         if self._spec.is_terraforms:
             try:
-                self._carry(record.id, is_ending=is_ending)
+                self._carrier.take(record.id, self._seconds, is_ending=is_ending)
             except (Conflict, StoreMisconfigured):
                 self._ask(
                     f"UPDATE {self._table} SET lock = NULL, beat = {NO_LEASE}, lease = NULL"
@@ -196,101 +182,28 @@ class PgStore(PgTable, BaseStore):
 
     # --- the connection that carries it -------------------------------------------------------------------------
 
-    def _carry(self, lock_id: str, *, is_ending: bool = False) -> None:
-        """
-        Take the advisory lock on a new connection. `is_ending`: who holds it was told to end just now.
-
-        Raises Conflict, and as a store does.
-        """
-        self._drop_carrier()
-        carrier = Connection(self._spec.pg, _NAME + lock_id, _kept_for(self._seconds), is_one=True)
-        try:
-            if carrier.is_pooled():
-                raise StoreMisconfigured(
-                    f"A pooler answers at {self._spec.pg.place}: there Terraform's own lock may keep nobody out.",
-                    "Name the server itself in `conn_str`, by its own port.",
-                )
-            until = time.monotonic() + (_END_SECONDS if is_ending else 0.0)
-            while not self._try_lock(carrier):
-                if time.monotonic() >= until:
-                    raise Conflict(self.place)
-                time.sleep(0.02)
-        except BaseException:
-            carrier.close()
-            raise
-        self._carrier = carrier
-        self._carriers += 1
-        self._watch()
-
     @property
     def carriers(self) -> int:
-        return self._carriers
+        return self._carrier.count
 
     def on_end(self, tell: Callable[[], None]) -> None:
-        self._tell = tell
-        self._watch()
+        self._carrier.on_end(tell)
 
-    def _watch(self) -> None:
-        """Let a thread wait for the end of the connection that carries the lock."""
-        tell, descriptor, carrier, left = self._tell, self.fileno(), self._carrier, self._left
-        if tell is None or descriptor < 0:
-            return
-        watched = os.dup(descriptor)
+    def _take_again(self, lock_id: str, *, is_carried: bool) -> None:
+        """
+        Take Terraform's lock once more, for a row that is ours: first of all, say that it is not ours.
 
-        def wait() -> None:
-            try:
-                poll = select.poll()
-                # Not for something to read: a server tells of settings that have changed.
-                poll.register(watched, getattr(select, "POLLRDHUP", 0))
-                poll.poll()
-            finally:
-                os.close(watched)
-            if self._carrier is carrier and self._left == left:
-                tell()
-
-        threads.start("carrier", wait, on_defect=lambda _: tell())
-
-    def _try_lock(self, carrier: Connection) -> bool:
-        """Try as Terraform does; look for the row once more while nobody can make it."""
-        if carrier.ask("SELECT pg_try_advisory_lock(-1)")[0][0] != "t":
-            return False
-        number = self._number(carrier)
-        self._is_creating = number is None
-        if number is None:
-            if self._spec.name == "default":
-                return True
-            carrier.ask("SELECT pg_advisory_unlock(-1)")
-            raise StoreMisconfigured(
-                f"{self.place}: there is no such workspace.", "Make it: tfguard workspace new, then try again."
+        `is_carried`: a session of our name has it, which nobody has at our end any more; it is ended.
+        """
+        self._carrier.end()
+        if is_carried:
+            self._ask(
+                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = $1"
+                " AND datname = current_database()",
+                [NAME + lock_id],
+                about="pg_terminate_backend",
             )
-        got = carrier.ask("SELECT pg_try_advisory_lock($1::bigint), pg_advisory_unlock(-1)", [number])
-        return got[0][0] == "t"
-
-    def _give_back_creation(self) -> None:
-        """Once our child has made the row, take its number and let the others create theirs."""
-        carrier = self._carrier
-        if not self._is_creating or carrier is None:
-            return
-        with contextlib.suppress(TfguardError):  # It is held as it was.
-            number = self._number(self._client)
-            if number is not None:
-                asked = "SELECT pg_try_advisory_lock($1::bigint)"
-                if carrier.ask(asked, [number], seconds=_CARRIER_SECONDS)[0][0] == "t":
-                    self._is_creating = False
-                    carrier.ask("SELECT pg_advisory_unlock(-1)", seconds=_CARRIER_SECONDS)
-
-    def _number(self, connection: Connection) -> str | None:
-        found = connection.ask(f"SELECT id FROM {self._states} WHERE name = $1", [self._spec.name], about="states")
-        return found[0][0] if found else None
-
-    def _drop_carrier(self) -> None:
-        carrier, self._carrier = self._carrier, None
-        self._is_creating = False
-        if carrier is not None:
-            carrier.close()
-        if self._left >= 0:
-            os.close(self._left)
-            self._left = -1
+        self._carrier.take(lock_id, self._seconds, is_ending=is_carried)
 
     def _ended(self, name: str, condition: str) -> str:
         """An expression that ends the sessions of a name if `condition` has rows, and counts them."""
@@ -303,7 +216,7 @@ class PgStore(PgTable, BaseStore):
 
     def _await_end(self, name: str) -> None:
         """Wait until a session that was told to end has let its lock go, for a while."""
-        until = time.monotonic() + _END_SECONDS
+        until = time.monotonic() + END_SECONDS
         while self._spec.is_terraforms and time.monotonic() < until:
             if not self._ask(f"SELECT 1 FROM {_LOCKS} AND a.application_name = $1", [name]):
                 return
@@ -318,7 +231,7 @@ class PgStore(PgTable, BaseStore):
         )
         if not ended:
             raise Conflict(self.place)
-        until = time.monotonic() + _END_SECONDS
+        until = time.monotonic() + END_SECONDS
         while time.monotonic() < until and self._ask(
             "SELECT 1 FROM pg_stat_activity WHERE pid = $1::int", [seen.version.split(" ")[0]]
         ):
@@ -330,7 +243,7 @@ class PgStore(PgTable, BaseStore):
         """Return the record, our row's text, whether its own session carries it, and whether another holds the lock."""
         row, sessions = self._row_and_sessions()
         text = row[0] if row else None
-        name = _NAME + _id_of(text) if text is not None else None
+        name = NAME + _id_of(text) if text is not None else None
         is_carried = any(session[1] == name for session in sessions)
         others = [session for session in sessions if session[1] != name]
         if is_carried or not others:
@@ -372,7 +285,7 @@ class PgStore(PgTable, BaseStore):
 
     def has_workspace(self) -> bool:
         """Whether Terraform has a row for the workspace."""
-        return self._spec.name == "default" or self._number(self._client) is not None
+        return self._spec.name == "default" or self._carrier.number(self._client) is not None
 
     def is_pooled(self) -> bool:
         """Whether a pooler answers for the server."""
@@ -415,15 +328,3 @@ def _stranger(session: Row) -> LockRecord:
     )
     text = info.encode()
     return LockRecord(text=text, info=lockinfo.decode(text), version=f"{pid} {since}")
-
-
-def _kept_for(seconds: float) -> dict[str, str]:
-    """Settings by which the server lets a session go that it no longer hears of: not before a lease has passed."""
-    idle = max(1, round(seconds / 2))
-    return {
-        "tcp_keepalives_idle": str(idle),
-        "tcp_keepalives_interval": str(max(1, -(-round(seconds) // (2 * _PROBES)))),
-        "tcp_keepalives_count": str(_PROBES),
-        "tcp_user_timeout": str(round(seconds * 1000)),
-        "idle_session_timeout": "0",
-    }
