@@ -17,8 +17,8 @@ from tfguard.clock import SystemClock
 from tfguard.terraform import binary
 from tfguard.terraform.binary import Binary, binary_version
 
-#: Longer than any test has patience.
-LONG = "sleep 10000"
+#: Longer than any test here has patience.
+LONG = f"sleep {patience(30):.0f}"
 #: It has ended with its parent still waiting for whoever holds its output open.
 STUCK = f"#!/bin/sh\n{LONG} &\nwait\n"
 

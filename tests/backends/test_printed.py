@@ -26,8 +26,8 @@ from tfguard.errors import StoreDenied, StoreUnavailable, TfguardError
 
 SECRET = "hunter2HUNTER2hunter2"
 VERSION = "client.authentication.k8s.io/v1"
-#: Longer than any test has patience, and than any agent that a program leaves behind is wanted.
-LONG = "sleep 10000"
+#: Longer than any test here has patience, and not for ever: one may be left behind where the machine is slow.
+LONG = f"sleep {patience(30):.0f}"
 
 
 class Caller(NamedTuple):

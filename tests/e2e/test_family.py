@@ -42,7 +42,7 @@ APPLY = "apply -auto-approve -input=false -no-color"
 
 #: Prints keys, and leaves somebody behind who holds its output open.
 AGENT = """#!/bin/sh
-sleep 10000 &
+sleep 600 &
 echo $! >> "$(dirname "$0")/agents"
 echo '{{"Version": 1, "AccessKeyId": "{}", "SecretAccessKey": "{}"}}'
 """
