@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tfguard.backends.pg.libpq import libpq
 from tfguard.errors import ActionDenied, StoreDenied, StoreMisconfigured, StoreUnavailable, TfguardError
 from tfguard.text import printable
 
@@ -52,16 +53,15 @@ class Present(StoreMisconfigured):
 
 def refusal(result: PGresult, access: PgAccess, about: str) -> TfguardError:
     """Return what an answer becomes that is an error."""
-    from psycopg.pq import DiagnosticField
-
-    code = (result.error_field(DiagnosticField.SQLSTATE) or b"").decode("ascii", "replace")
-    said = (result.error_field(DiagnosticField.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
+    field = libpq().DiagnosticField
+    code = (result.error_field(field.SQLSTATE) or b"").decode("ascii", "replace")
+    said = (result.error_field(field.MESSAGE_PRIMARY) or b"").decode("utf-8", "replace")
     words = f"PostgreSQL at {access.place}: {printable(said, 80)} ({printable(code, 5)})."
     if code == "42501":
         return ActionDenied(words, _GRANTS, action=about or "access", resource=access.place)
     if code in _MISSING:
         return Missing(words, "Check `schema_name` in the backend's configuration, and run: tfguard init")
-    constraint = (result.error_field(DiagnosticField.CONSTRAINT_NAME) or b"").decode("utf-8", "replace")
+    constraint = (result.error_field(field.CONSTRAINT_NAME) or b"").decode("utf-8", "replace")
     if code in _PRESENT or (code == _UNIQUE_VIOLATION and constraint.startswith(_CATALOG)):
         return Present(words, "If it is not tfguard's own: rename it, or choose another schema.")
     if code.startswith(("22", "42")) or code == "25006":

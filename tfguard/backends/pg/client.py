@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from tfguard.backends.net import times
 from tfguard.backends.pg.answers import cannot_connect, refusal
+from tfguard.backends.pg.libpq import conninfo, libpq
 from tfguard.errors import StoreUnavailable
 from tfguard.wire import publish
 
@@ -55,9 +56,7 @@ class Connection:
     @property
     def is_open(self) -> bool:
         """Whether there is a session, as far as we have heard."""
-        from psycopg.pq import ConnStatus
-
-        return self._pgconn is not None and self._pgconn.status == ConnStatus.OK
+        return self._pgconn is not None and self._pgconn.status == libpq().ConnStatus.OK
 
     def fileno(self) -> int:
         """The socket's descriptor, -1 where there is none."""
@@ -78,8 +77,6 @@ class Connection:
 
         Raises: StoreUnavailable, StoreDenied, StoreMisconfigured.
         """
-        from psycopg.pq import ExecStatus
-
         pgconn = self._connected()
         try:
             pgconn.send_query_params(statement.encode(), [None if v is None else v.encode() for v in values])
@@ -87,7 +84,7 @@ class Connection:
         except Exception as error:
             self.close()
             raise _unavailable(error, self._access) from error
-        if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        if result.status not in (libpq().ExecStatus.TUPLES_OK, libpq().ExecStatus.COMMAND_OK):
             why = refusal(result, self._access, about)
             if isinstance(why, StoreUnavailable):
                 self.close()
@@ -148,10 +145,7 @@ class Connection:
 
 
 def _connect(access: PgAccess, name: str, probes: dict[str, str]) -> PGconn:
-    from psycopg import pq
-    from psycopg.conninfo import make_conninfo
-    from psycopg.pq import ConnStatus, PollingStatus
-
+    pq = libpq()
     given: dict[str, str] = {
         "host": access.host,
         "port": access.port,
@@ -176,21 +170,21 @@ def _connect(access: PgAccess, name: str, probes: dict[str, str]) -> PGconn:
     until = time.monotonic() + times.BEAT.connect
     pgconn: PGconn | None = None
     try:
-        pgconn = pq.PGconn.connect_start(make_conninfo("", **given).encode())
-        while pgconn.status != ConnStatus.BAD:
+        pgconn = pq.PGconn.connect_start(conninfo(given))
+        while pgconn.status != pq.ConnStatus.BAD:
             status = pgconn.connect_poll()
-            if status == PollingStatus.OK:
+            if status == pq.PollingStatus.OK:
                 pgconn.nonblocking = 1
                 os.set_inheritable(pgconn.socket, False)
                 return pgconn
-            if status == PollingStatus.FAILED:
+            if status == pq.PollingStatus.FAILED:
                 break
-            _await(pgconn.socket, until, writing=status == PollingStatus.WRITING)
+            _await(pgconn.socket, until, writing=status == pq.PollingStatus.WRITING)
         said = pgconn.error_message.decode("utf-8", "replace")
     except TimeoutError as error:
         raise _unavailable(error, access) from error
     finally:
-        if pgconn is not None and (pgconn.status != ConnStatus.OK):
+        if pgconn is not None and (pgconn.status != pq.ConnStatus.OK):
             pgconn.finish()
     raise cannot_connect(said, access)
 
