@@ -35,6 +35,7 @@ SEEN = (
 )
 
 
+@pytest.mark.e2e
 @pytest.mark.parametrize("has_terraform", [False, True], ids=["without terraform", "with terraform"])
 def test_the_demo_shows_the_point(tmp_path: Path, has_terraform: bool) -> None:
     programs = tmp_path / "bin"

@@ -150,8 +150,16 @@ def test_a_page_without_locks_says_so() -> None:
 # --- looked at ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("width", "is_dark"),
+    [
+        pytest.param(1280, False, id="1280-light"),
+        pytest.param(390, True, id="390-dark"),
+        pytest.param(1280, True, id="1280-dark", marks=pytest.mark.long),
+        pytest.param(390, False, id="390-light", marks=pytest.mark.long),
+    ],
+)
 def test_it_is_readable_at_a_desk_and_on_a_phone(tmp_path: Path, chromium: Browser, width: int, is_dark: bool) -> None:
     file = tmp_path / "locks.html"
     file.write_text(render(FLEET, made_at=NOW))

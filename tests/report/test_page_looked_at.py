@@ -83,8 +83,16 @@ a { color: light-dark(#0969da, #4493f8) } h3 { font-size: 1.25em }
 """
 
 
-@pytest.mark.parametrize("is_dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("width", "is_dark"),
+    [
+        pytest.param(1280, False, id="1280-light"),
+        pytest.param(390, True, id="390-dark"),
+        pytest.param(1280, True, id="1280-dark", marks=pytest.mark.long),
+        pytest.param(390, False, id="390-light", marks=pytest.mark.long),
+    ],
+)
 def test_every_page_is_as_wide_as_its_window(tmp_path: Path, chromium: Browser, width: int, is_dark: bool) -> None:
     for name, page in PAGES.items():
         shown = MarkdownIt("commonmark").enable("table").render(render(page))

@@ -28,6 +28,7 @@ def test_that_needs_nothing(): pass
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("required", "summed"), [("", "1 failed, 1 passed, 3 skipped"), ("1", "2 failed, 1 passed, 2 errors")]
 )
