@@ -214,7 +214,7 @@ class Stage:
         given = {**self.environ, **environ}
         if not forked.fits(given):
             return self.run([*TFGUARD, *words], stdin=stdin, **environ)
-        return Result(*forked.run(words, self.path, given, stdin or "", timeout=120))
+        return Result(*forked.run(words, self.path, given, stdin or "", timeout=patience(60)))
 
     def run(self, argv: Sequence[str], stdin: str | None = None, **environ: str) -> Result:
         process = self.start(argv, **environ)

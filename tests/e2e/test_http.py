@@ -246,7 +246,8 @@ def test_a_client_certificate_from_the_variables_is_shown_by_both_of_us(
         nobody = made.tfguard("status")
 
     assert (initialised.code, applied.code) == (0, 0), f"{initialised}{applied}"
-    assert (nobody.code, "Traceback" in nobody.err) == (69, False), str(nobody)
+    assert (nobody.code, "Traceback" in nobody.err) == (78, False), str(nobody)
+    assert "`client_ca_certificate_pem`" in nobody.err, str(nobody)
     assert len(made.resources()) == 2
     assert made.leftovers() == []
 

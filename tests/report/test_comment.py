@@ -37,8 +37,11 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 @pytest.fixture
-def tell(site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def tell(
+    site: Site, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., str]:
     """Tell of a page from a job of run number `run` at `commit`; gives what stood in the log."""
+    monkeypatch.setattr(comment, "_SECONDS", patience(10))
 
     def run(page: Page = PAGE, run: int = 100, commit: str = "a" * 40, token: str = TOKEN, **more: str) -> str:
         environ = environment(site, tmp_path, run, commit) | {comment_token.TOKEN: token} | more
