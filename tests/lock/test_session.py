@@ -332,6 +332,7 @@ class CarriedStore(ScriptedStore):
     def __init__(self, step):
         super().__init__()
         self.carriers, self._step = 1, step
+        self.has_state_changed = False
 
     def on_end(self, tell):
         pass
@@ -347,3 +348,13 @@ def test_another_carrier_is_told_of_before_anybody_goes_on_and_the_same_is_not(s
     said = serve(CarriedStore(step), WaitingClock(), until=protocol.Beaten)
 
     assert [type(message).__name__ for message in said][-len(told) :] == told
+
+
+@pytest.mark.parametrize("is_changed", [False, True])
+def test_that_the_state_was_written_before_another_carried_the_lock_is_told(is_changed):
+    store = CarriedStore(1)
+    store.has_state_changed = is_changed
+
+    said = serve(store, WaitingClock(), until=protocol.Beaten)
+
+    assert protocol.Retaken(is_state_changed=is_changed) in said

@@ -124,6 +124,7 @@ CASES: dict[str, str] = {
     "frozen_too_long-doubted": running.frozen_too_long(SUBJECT, 0.2, is_doubted=True),
     "unlucky": running.unlucky("prod/network"),
     "thawed": running.thawed(SUBJECT),
+    "retaken": running.retaken(SUBJECT),
     "timed_out": running.timed_out(SUBJECT, 2700),
     "lost-gone": running.lost(SUBJECT, "gone", None, NOW),
     "lost-anothers": running.lost(SUBJECT, "another's", OURS, NOW),

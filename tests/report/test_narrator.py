@@ -222,6 +222,15 @@ def test_a_lost_lock_is_an_error_with_its_reason(kind, level):
     assert (said_level, event, facts["reason"]) == (level, "lease.lost", kind)
 
 
+@pytest.mark.parametrize(("is_changed", "events"), [(False, []), (True, ["state.changed_unlocked"])])
+def test_a_lock_that_is_taken_again_is_news_only_if_the_state_was_written_meanwhile(is_changed, events):
+    scene = Scene()
+
+    scene.narrator.hear(protocol.Retaken(is_state_changed=is_changed))
+
+    assert scene.report.events == events
+
+
 # --- a keeper that dies ---------------------------------------------------------------------------------------------
 
 

@@ -338,7 +338,7 @@ MUTANTS = (
     _carried(
         "a session that nobody has at our end carries on",
         Edit("backends.pg.store", "if is_carried and self._carrier.is_open and not self._carrier.has_ended:", "if is_carried:"),
-        Edit("backends.pg.store", "if self._carrier.has_ended or not self._ask(statement, values):\n            self.read()", "if not self._ask(statement, values):\n            self.read()"),
+        Edit("backends.pg.store", "if self._carrier.has_ended or not (written := self._ask(statement, values)):\n            self.read()", "if not (written := self._ask(statement, values)):\n            self.read()"),
     ),
     _carried("a row is enough", Edit("backends.pg.carrier", "                if time.monotonic() >= until:\n                    raise Conflict(self._place)", "                if time.monotonic() >= until:\n                    break")),
     Mutant("a connection is kept for a row that is another's", (Edit("backends.pg.store", "if not is_ours and self._text is not None and self._carrier.is_open:", "if not self:"),), tests=CARRIER_TESTS),

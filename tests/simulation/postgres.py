@@ -423,6 +423,10 @@ class PgWire(Wire):
     def carriers(self) -> int:
         return self._store.carriers  # type: ignore[no-any-return]
 
+    @property
+    def has_state_changed(self) -> bool:
+        return self._store.has_state_changed  # type: ignore[no-any-return]
+
     def close(self) -> None:
         self._store.close()
 

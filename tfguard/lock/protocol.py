@@ -237,7 +237,13 @@ class Doubted(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Retaken(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Another connection carries the lock from now on. Its descriptor goes with this, as the first with `Held`."""
+    """
+    Another connection carries the lock from now on. Its descriptor goes with this, as the first with `Held`.
+
+    `is_state_changed`: the state was written since the last beat over the former one, by our own child or by another.
+    """
+
+    is_state_changed: bool = False
 
 
 class Troubled(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -70,5 +70,9 @@ class Carriers:
         before, self._told = self._told, self._count()
         return self._told != before
 
+    def has_state_changed(self) -> bool:
+        """As of a `Carried` store, of any of them."""
+        return any(store.has_state_changed for store in self._stores)
+
     def _count(self) -> int:
         return sum(store.carriers for store in self._stores)

@@ -338,7 +338,8 @@ class LockSession:
             return False
         if landed:
             if self._carriers.is_another():
-                self._post(protocol.Retaken())  # Before anybody goes on.
+                retaken = protocol.Retaken(is_state_changed=self._carriers.has_state_changed())
+                self._post(retaken)  # Before anybody goes on.
             self._heartbeats += 1
             self._post(protocol.Beaten(beat=self._lock.beat, base=self._lock.base))
         return landed

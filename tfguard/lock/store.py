@@ -233,6 +233,11 @@ class Carried(Protocol):
         """How many have carried it so far, one after another: another number, another descriptor."""
         ...
 
+    @property
+    def has_state_changed(self) -> bool:
+        """Whether the last beat was the first over another carrier, and the state was written since that before."""
+        ...
+
 
 class BaseStore:
     """What most stores are, of what a `Store` may be: no date, no end, nothing to prove, no descriptor."""

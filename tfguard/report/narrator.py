@@ -59,6 +59,8 @@ class Narrator:
                 self._report.detail("lease.doubted", label=self.subject.label)
             case protocol.Retaken():
                 self._report.detail("lease.retaken", label=self.subject.label)
+                if message.is_state_changed:
+                    self._say("warning", "state.changed_unlocked", running.retaken(self.subject))
             case protocol.Troubled():
                 self._on_troubled(message)
             case protocol.Lost():

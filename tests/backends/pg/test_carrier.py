@@ -188,3 +188,23 @@ def test_who_takes_the_lock_again_for_a_row_that_is_anothers_by_then_lets_go_of_
     found = store.read()
     assert found is not None
     assert found.id == other.id
+
+
+@pytest.mark.emulator
+@pytest.mark.parametrize("is_written", [False, True])
+def test_whether_the_state_was_written_before_the_lock_was_taken_again_is_seen(kind: PgKind, is_written: bool) -> None:
+    """A plain Terraform may come and go: there is no trace of it but that."""
+    store: Any = kind.open()
+    held = store.create(record(lease=lease()))
+    held = store.replace(held, beaten(held))
+    kind.server.ask(kind.database, f"SELECT pg_terminate_backend(pid) FROM ({CARRIER}) s")
+    eventually(lambda: not kind.server.ask(kind.database, HOLDERS), 30, "a lock that is free")
+    if is_written:
+        kind.server.ask(kind.database, "UPDATE tf.states SET data = '{}' WHERE name = 'prod'")
+
+    held = store.replace(held, beaten(held))
+    seen = store.has_state_changed
+    store.replace(held, beaten(held))
+
+    assert seen == is_written
+    assert not store.has_state_changed

@@ -59,6 +59,8 @@ class PgStore(PgTable, BaseStore):
         self._text: str | None = None
         self._seconds = 0.0  # how long the lease lasts that was written last
         self._date: datetime | None = None
+        self._beaten: tuple[int, str | None] | None = None  # over which carrier, and which version of the state, so far
+        self.has_state_changed = False
 
     @property
     def date(self) -> datetime | None:
@@ -145,21 +147,28 @@ class PgStore(PgTable, BaseStore):
 
     def _beat(self, seen: LockRecord, record: LockRecord) -> LockRecord:
         self._remember(record)
-        is_carried = ""
+        is_carried, version = "", "NULL"
         values = [self._spec.name, seen.text, _beat_of(seen), *_lease_of(record)]
         if self._spec.is_terraforms:
             is_carried = f" AND EXISTS (SELECT FROM {_LOCKS} AND a.application_name = $6)"
+            version = f"(SELECT xmin::text FROM {self._states} WHERE name = $1)"
             values.append(NAME + seen.id)
         statement = (
             f"UPDATE {self._table} SET beat = $4, lease = $5 WHERE name = $1 AND lock = $2 AND beat = $3"
-            f"{is_carried} RETURNING 1"
+            f"{is_carried} RETURNING {version}"
         )
-        if self._carrier.has_ended or not self._ask(statement, values):
+        if self._carrier.has_ended or not (written := self._ask(statement, values)):
             self.read()  # If only the connection has ended, that takes the lock again.
-            if self._carrier.has_ended or not self._ask(statement, values):
+            if self._carrier.has_ended or not (written := self._ask(statement, values)):
                 raise Conflict(self.place)
+        self._compare(written[0][0])
         self._carrier.give_back_creation(self._client, self._seconds)
         return msgspec.structs.replace(record, version="")
+
+    def _compare(self, version: str | None) -> None:
+        """A beat has landed, and this was the state's version then: who writes it gives it another."""
+        before, self._beaten = self._beaten, (self._carrier.count, version)
+        self.has_state_changed = before is not None and before[0] != self._carrier.count and before[1] != version
 
     def _remember(self, record: LockRecord) -> None:
         self._text = record.text

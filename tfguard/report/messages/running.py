@@ -106,6 +106,15 @@ def _no_heartbeat(silence_seconds: float) -> str:
     return f"no heartbeat for {format_duration(round(silence_seconds))}"
 
 
+def retaken(subject: Subject) -> str:
+    """The connection that carried the lock ended, and the state was written around that time."""
+    return fit(
+        about(subject.label, "the state was written shortly before the lock was taken again."),
+        "By this run, or by a plain Terraform that came and went meanwhile: that change may be overwritten now.",
+        do("To see what is left of it, once this run is over", f"{subject.command} plan"),
+    )
+
+
 def thawed(subject: Subject) -> str:
     """A heartbeat has landed after all."""
     return say(subject.label, "a heartbeat has landed, and nobody was in between: Terraform goes on.")
