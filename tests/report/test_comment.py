@@ -12,6 +12,7 @@ import pytest
 
 from tests.report.comments import STRANGER, Site, served
 from tests.report.page import Rendered
+from tests.support.eventually import patience
 from tfguard import redaction
 from tfguard.ci import comment_token
 from tfguard.ci.discussion import Discussion, find_discussion
