@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -165,3 +167,18 @@ def test_who_leaves_while_its_keeper_is_busy_leaves_it_the_runs_folder(is_busy):
     assert (os.path.isdir(folder), link.page.front) == (is_busy, 0)
     link.page.remove_folder()
     os.close(link.page.descriptor)
+
+
+def test_a_signal_is_heard_before_the_end_that_it_has_brought_about() -> None:
+    """Both wait to be read where we are slow; once nothing runs any more, nobody says that it is stopping."""
+    heard: list[str] = []
+    front: Any = object.__new__(Front)
+    front._signals = SimpleNamespace(take=lambda: ["signal"])
+    channel, signals = SimpleNamespace(fileobj="channel"), SimpleNamespace(fileobj=front._signals)
+    front._selector = SimpleNamespace(select=lambda _: [(channel, 1), (signals, 1)])
+    front._on_signal, front._on_channel = heard.append, lambda: heard.append("end")
+    front._enforce = front._reap_inherited = front._tell_defects = lambda: None
+
+    front._pump(lambda: bool(heard) or None)
+
+    assert heard == ["signal", "end"]

@@ -254,7 +254,9 @@ class Front:
             found = answer()
             if found is not None:
                 return found
-            for key, _ in self._selector.select(tick):
+            ready = self._selector.select(tick)
+            # First what we were told to do: that a program has ended is most likely for the same signal.
+            for key, _ in sorted(ready, key=lambda each: each[0].fileobj is not self._signals):
                 if key.fileobj is self._signals:
                     for received in self._signals.take():
                         self._on_signal(received)
