@@ -45,7 +45,7 @@ class NotedKeeper:
     def _nothing(self):
         pass
 
-    bury = flush = kill_frozen = has_worked = _nothing
+    bury = flush = kill_frozen = has_worked = begin_anew = _nothing
 
 
 class NoSignals:
@@ -182,3 +182,11 @@ def test_a_signal_is_heard_before_the_end_that_it_has_brought_about() -> None:
     front._pump(lambda: bool(heard) or None)
 
     assert heard == ["signal", "end"]
+
+
+def test_what_a_program_has_left_belongs_to_the_lock_under_which_it_ran(front):
+    front._left.note(-signal.SIGKILL, "")
+
+    front.start_over()
+
+    assert not front._left.is_possible(0)

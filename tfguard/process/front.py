@@ -214,7 +214,7 @@ class Front:
         """After a release: get ready for another lock, with another keeper. A signal that has come counts as before."""
         self._answers.clear()
         self._last_word = self._request = None
-        self._handover = Handover()
+        self._handover, self._left = Handover(), LeftLock()
         now = self._clock.boottime()
         self._rules = FrontRules(now)
         self._keeper.begin_anew()
