@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.browser import Browser
+from tests.support.browser import Browser, windows
 from tfguard import redaction
 from tfguard.clock import created
 from tfguard.report.fleet_page import render
@@ -151,15 +151,7 @@ def test_a_page_without_locks_says_so() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("width", "is_dark"),
-    [
-        pytest.param(1280, False, id="1280-light"),
-        pytest.param(390, True, id="390-dark"),
-        pytest.param(1280, True, id="1280-dark", marks=pytest.mark.long),
-        pytest.param(390, False, id="390-light", marks=pytest.mark.long),
-    ],
-)
+@windows
 def test_it_is_readable_at_a_desk_and_on_a_phone(tmp_path: Path, chromium: Browser, width: int, is_dark: bool) -> None:
     file = tmp_path / "locks.html"
     file.write_text(render(FLEET, made_at=NOW))

@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 import tests.terraform
-from tests.support.browser import Browser
+from tests.support.browser import Browser, windows
 from tfguard.ci.commit import Commit
 from tfguard.report.summary import Page, render
 from tfguard.terraform.plan_json import PlannedChanges, read_closing
@@ -84,15 +84,7 @@ a { color: light-dark(#0969da, #4493f8) } h3 { font-size: 1.25em }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("width", "is_dark"),
-    [
-        pytest.param(1280, False, id="1280-light"),
-        pytest.param(390, True, id="390-dark"),
-        pytest.param(1280, True, id="1280-dark", marks=pytest.mark.long),
-        pytest.param(390, False, id="390-light", marks=pytest.mark.long),
-    ],
-)
+@windows
 def test_every_page_is_as_wide_as_its_window(tmp_path: Path, chromium: Browser, width: int, is_dark: bool) -> None:
     for name, page in PAGES.items():
         shown = MarkdownIt("commonmark").enable("table").render(render(page))

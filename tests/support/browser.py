@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support import parts
 from tests.support.eventually import patience
 
@@ -28,6 +30,16 @@ _FLAGS = (
     "--no-first-run",
     "--disable-background-networking",
     "--remote-debugging-pipe",
+)
+#: How people look: at a desk and on a phone, by day and by night; two of the four in `make test`.
+windows = pytest.mark.parametrize(
+    ("width", "is_dark"),
+    [
+        pytest.param(1280, False, id="1280-light"),
+        pytest.param(390, True, id="390-dark"),
+        pytest.param(1280, True, id="1280-dark", marks=pytest.mark.long),
+        pytest.param(390, False, id="390-light", marks=pytest.mark.long),
+    ],
 )
 _PLACED = 'exec "$0" "$@" 3<&0 4>&1 0</dev/null 1>/dev/null'
 
