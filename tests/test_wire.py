@@ -24,7 +24,7 @@ from tfguard.lock.queue_record import decode as decode_queue
 from tfguard.lock.queue_record import encode as encode_queue
 from tfguard.lock.store import Holder
 from tfguard.text import as_bytes, printable, valid
-from tfguard.wire import Unpacker, pack, publish, unpack
+from tfguard.wire import Unpacker, pack, parse, publish, unpack
 
 #: A name, an argument, a variable: as Python shows it.
 NAMES = st.binary(max_size=12).map(os.fsdecode)
@@ -138,3 +138,20 @@ def test_threads_that_read_a_class_for_the_first_time_at_once_crash_nothing() ->
     ended = subprocess.run([sys.executable, "-c", MANY_AT_ONCE], capture_output=True, text=True)
 
     assert ended.returncode == 0, ended.stderr
+
+
+#: What it is, and what is no value of the class that was asked for.
+NOT_IT = {
+    "nothing": b"",
+    "cut off": b"{",
+    "another class": b"[]",
+    "no UTF-8": b'{"a": "\xff"}',
+    "half a sign": "{'\ud800'",
+    "too deep": b'{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("content", NOT_IT.values(), ids=NOT_IT)
+def test_whatever_is_not_what_was_asked_for_is_one_error(content: bytes | str) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        parse(content, dict[str, object])

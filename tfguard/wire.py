@@ -43,9 +43,16 @@ _decoder = functools.cache(decoder)
 
 
 def parse(content: bytes | str, kind: type[Value]) -> Value:
-    """Return the value of this class that JSON says. Raises msgspec.DecodeError where it is something else."""
+    """
+    Return the value of this class that JSON says.
+
+    Raises msgspec.DecodeError where it is something else, also no text at all, or more deeply nested than can be read.
+    """
     key: Any = kind
-    value: Value = _decoder(key).decode(content)
+    try:
+        value: Value = _decoder(key).decode(content)
+    except (UnicodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from error
     return value
 
 

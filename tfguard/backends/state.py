@@ -79,7 +79,7 @@ def read_facts(target: Target) -> StateFacts | None:
     body = target.state.read(_MAX_STATE_BYTES)
     try:
         found = parse(body or b"", _State)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
     md5 = hashlib.md5(body or b"", usedforsecurity=False).hexdigest()
     return StateFacts(found.serial, found.lineage, len(found.resources), md5) if found.version == _VERSION else None

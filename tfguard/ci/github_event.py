@@ -47,5 +47,5 @@ def read_event(environ: Mapping[str, str]) -> Event:
         descriptor = os.open(environ.get("GITHUB_EVENT_PATH", ""), os.O_RDONLY | os.O_NONBLOCK)
         with open(descriptor, "rb") as file:
             return parse(file.read(_MAX_BYTES), Event)
-    except (OSError, ValueError, msgspec.DecodeError, RecursionError):
+    except (OSError, ValueError, msgspec.DecodeError):
         return Event()

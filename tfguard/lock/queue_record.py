@@ -208,7 +208,7 @@ def decode(text: str) -> QueueState:
         return QueueState()
     try:
         state = parse(text, QueueState)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         state = _salvaged(text)
     unique = {ticket.id: ticket for ticket in reversed(state.tickets)}
     if len(unique) == len(state.tickets):
@@ -220,7 +220,7 @@ def _salvaged(text: str) -> QueueState:
     """What can be read of it."""
     try:
         parts = parse(text, dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         return QueueState()
     return QueueState(
         token=_count(parts, "token"),
@@ -242,7 +242,7 @@ def _count(parts: dict[str, msgspec.Raw], name: str) -> int:
 def _part(parts: dict[str, msgspec.Raw], name: str, kind: Any, default: Any) -> Any:
     try:
         return parse(parts[name], kind)
-    except (KeyError, msgspec.DecodeError, UnicodeError, RecursionError):
+    except (KeyError, msgspec.DecodeError):
         return default
 
 
@@ -274,6 +274,6 @@ def decode_record(content: bytes, version: str = "") -> QueueRecord:
     """Read what is stored. What is not ours becomes a record all the same, so that it can be replaced."""
     try:
         body = parse(content, _Body)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         return QueueRecord(text=content.decode("utf-8", "replace"), version=version)
     return QueueRecord(text=body.queue, revision=body.revision, version=version)

@@ -126,7 +126,7 @@ class _Api:
         """Read something. Raises SiteRefused where it is none."""
         try:
             return parse(self.ask("GET", path), kind)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             raise SiteRefused(200) from error
 
     def read_all(self, path: str) -> Iterator[_Found]:

@@ -62,7 +62,7 @@ def read_expectation(given: str) -> Expected:
             report = parse(file.read(_MAX_REPORT_BYTES), Expected)
     except OSError as error:
         raise UsageError(f"--expect {shown} cannot be read: {error.strerror}.", _EXAMPLE) from error
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+    except msgspec.DecodeError as error:
         raise UsageError(f"--expect {shown} is no report of a plan: it has no fingerprint.", _EXAMPLE) from error
     if not fingerprint.PATTERN.fullmatch(report.text):
         raise UsageError(f"--expect {shown} is the report of no plan: its fingerprint is none.", _EXAMPLE)

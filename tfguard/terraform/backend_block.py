@@ -100,7 +100,7 @@ def read_assignment(text: str) -> Declared:
 def _in_json(text: str) -> Declared | None:
     try:
         content = parse(text, dict[str, Any])
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except msgspec.DecodeError:
         return None  # Terraform will say what is wrong with its own files.
     for settings in blocks_of(content.get("terraform")):
         for backends in blocks_of(settings.get("backend")):

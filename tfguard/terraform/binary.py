@@ -240,7 +240,7 @@ def _ask_version(binary: Binary, environ: Mapping[str, str], directory: Path | N
         given = {**plain, "CHECKPOINT_DISABLE": "1"}
         said = programs.ask([binary.path, "version", "-json"], given, _VERSION_TIMEOUT_SECONDS, directory=directory)
         answer = parse(said.output, dict[str, object]) if said.status == 0 else {}
-    except (OSError, ValueError, RecursionError, msgspec.DecodeError):
+    except (OSError, ValueError, msgspec.DecodeError):
         return ""
     match = _VERSION.match(str(answer.get("terraform_version", "")))
     return match[0] if match else ""

@@ -56,7 +56,7 @@ def _in_hcl(text: str) -> Iterator[str]:
 def _in_json(text: str) -> Iterator[str]:
     try:
         content = parse(text, dict[str, Any])
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except msgspec.DecodeError:
         return
     for modules in blocks_of(content.get("module")):
         for module in modules.values():

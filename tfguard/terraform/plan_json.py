@@ -102,7 +102,7 @@ def read_changes(text: bytes, *, status: int = 0, is_refresh_only: bool = False)
     """
     try:
         plan = parse(text, _Plan)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
     rows = list(_rows(plan.resource_changes))
     drift = list(_rows(plan.resource_drift)) if is_refresh_only else []
@@ -169,7 +169,7 @@ def read_messages(lines: Iterable[str], name: str, kind: type[Message]) -> Itera
             continue
         try:
             message = parse(line, kind)
-        except (msgspec.DecodeError, RecursionError, UnicodeError):
+        except msgspec.DecodeError:
             continue
         if message.type == name:
             yield message

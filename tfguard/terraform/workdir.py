@@ -207,7 +207,7 @@ def _shown(path: Path) -> str:
 def _parse_cache(text: str, path: Path) -> BackendCache | None:
     try:
         content = parse(text, dict[str, Any])
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+    except msgspec.DecodeError as error:
         raise ConfigError(f"{_shown(path)} is not readable as JSON.", _REMOVE, about=NAMED) from error
     version = content.get("version")
     if version != _CACHE_VERSION:
@@ -267,7 +267,7 @@ def _needs_init(labels: list[str]) -> bool:
 def _scan_json(text: str) -> Iterator[_Block]:
     try:
         content = parse(text, dict[str, Any])
-    except (msgspec.DecodeError, RecursionError, UnicodeError):
+    except msgspec.DecodeError:
         return
     for settings in blocks_of(content.get("terraform")):
         for backend in blocks_of(settings.get("backend")):

@@ -145,7 +145,7 @@ def _lease(item: Mapping[str, Any]) -> Lease | None:
     try:
         lease = parse(item[LEASE]["S"], Lease)
         return lease if item[BEAT]["N"] == str(lease.beat) else None
-    except (KeyError, TypeError, msgspec.DecodeError, RecursionError):
+    except (KeyError, TypeError, msgspec.DecodeError):
         return None
 
 

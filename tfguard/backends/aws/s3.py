@@ -222,5 +222,5 @@ def _split(body: str) -> tuple[str, Lease | None]:
     text, ours = lockinfo.taken_apart(body)
     try:
         return text, parse(ours, Lease)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return body, None

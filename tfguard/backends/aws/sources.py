@@ -164,7 +164,7 @@ class Sources:
     def _read_printed(self, output: bytes, profile: str) -> Keys:
         try:
             said = parse(output, _Printed)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+        except msgspec.DecodeError:
             raise self._useless(profile, "printed no credentials in AWS's form") from None
         if said.Version != 1 or not (said.AccessKeyId and said.SecretAccessKey):
             raise self._useless(profile, "printed no credentials in AWS's form")

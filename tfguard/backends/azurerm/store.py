@@ -184,5 +184,5 @@ def _version(etag: str) -> str:
 def _decoded(text: str) -> Lease | None:
     try:
         return parse(text, Lease) if text else None
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         return None

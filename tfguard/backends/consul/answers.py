@@ -105,6 +105,6 @@ def _said(response: Response) -> str:
     try:
         failed: Any = parse(response.body, _Failed)
         text = "; ".join(dict.fromkeys(each.what for each in failed.errors))
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         text = response.body[:400].decode("utf-8", "replace")
     return " ".join(text.split()).rstrip(".") or f"status {response.status}"

@@ -257,7 +257,7 @@ class Client:
     def _read(self, response: Response, kind: type[_T]) -> _T:
         try:
             return parse(response.body, kind)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             raise not_consul(self._access.url) from error
 
 

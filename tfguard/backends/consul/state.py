@@ -41,7 +41,7 @@ def read_state(state: ConsulState, max_bytes: int) -> bytes | None:
         content = found[0].content
         try:
             parts = parse(content, _Chunks)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        except msgspec.DecodeError:
             pass
         else:
             content = b"".join(part.content for chunk in parts.chunks for part in client.read(chunk))

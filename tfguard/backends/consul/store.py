@@ -200,7 +200,7 @@ def _split(body: str, session: str) -> tuple[str, Lease | None]:
     text, ours = lockinfo.taken_apart(body)
     try:
         found = parse(ours, _Ours)
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return body, None
     return text, found.lease if found.session == session else None
 

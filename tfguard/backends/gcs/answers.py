@@ -84,7 +84,7 @@ def refusal(response: Response, action: str, resource: str, *, was_good: bool) -
         return Conflict(f"{action} on {resource}: {status}")
     try:
         error = parse(response.body, _Refusal).error
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         return not_googles(action, resource, f"it is no refusal of Google's ({status})")
     if error.code != status:
         return not_googles(action, resource, f"it says {error.code} and is {status}")

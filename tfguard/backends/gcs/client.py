@@ -269,7 +269,7 @@ class Client:
     def _read(self, response: Response, kind: type[_T], action: str, key: str) -> _T:
         try:
             return parse(response.body, kind)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             raise not_googles(action, self._place(key), "it is something else") from error
 
     def _url(self, key: str, **question: str) -> str:

@@ -69,6 +69,6 @@ class _Programs:
             raise NoToken(f"the program {name} {said.ending()}{f': {words}' if words else ''}")
         try:
             parse(said.output or b"{}", dict[str, Any])
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        except msgspec.DecodeError:
             raise NoToken(f"the program {name} printed no JSON") from None
         return SimpleNamespace(returncode=0, stdout=said.output)

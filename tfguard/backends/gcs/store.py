@@ -178,7 +178,7 @@ def _taken_apart(seen: LockRecord) -> tuple[str, str]:
 def _decoded(text: str) -> Lease | None:
     try:
         return parse(text, Lease) if text else None
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
 
 

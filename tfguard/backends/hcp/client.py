@@ -205,7 +205,7 @@ class Client:
     def _read(self, response: Response, kind: type[_T]) -> _T:
         try:
             return parse(response.body, kind)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             raise self._foreign() from error
 
     def _foreign(self) -> StoreUnavailable:

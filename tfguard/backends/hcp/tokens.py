@@ -126,7 +126,7 @@ def _helped(path: Path, host: str, environ: Mapping[str, str]) -> Token | None:
         raise _useless(about, host, said.ending(), said.last_words())
     try:
         token = parse(said.output, _Helped).token
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         raise _useless(about, host, "printed no token in Terraform's form") from None
     return Token(token, f"what {about} says") if token else None
 

@@ -68,7 +68,7 @@ class _Register:
             return _Document(serial=0, content=None)
         try:
             return parse(response.body, _Document)
-        except (msgspec.DecodeError, UnicodeError, RecursionError):
+        except msgspec.DecodeError:
             return _Document(serial=_serial(response.body), content=response.body.decode("utf-8", "replace"))
 
     def write(self, seen: int, content: str | None, lease: Lease | None = None) -> int:
@@ -168,7 +168,7 @@ def _serial(body: bytes) -> int:
     """The serial of a state that is none of ours, for it has one, or GitLab would not have taken it."""
     try:
         found = parse(body, dict[str, Any]).get("serial")
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+    except msgspec.DecodeError as error:
         raise StoreUnavailable("What answers is not GitLab: a state that is none.") from error
     if not isinstance(found, int):
         raise StoreUnavailable("What answers is not GitLab: a state without a serial.")

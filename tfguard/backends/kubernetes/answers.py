@@ -53,7 +53,7 @@ def refusal(response: Response, url: str, verb: str, resource: str, name: str, *
         return StoreUnavailable(f"Kubernetes at {url} has no answer ({status}).")
     try:
         said = parse(response.body, _Status)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         return not_kubernetes(url)
     if said.kind != "Status" or said.code != status:
         return not_kubernetes(url)

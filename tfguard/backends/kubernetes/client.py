@@ -191,7 +191,7 @@ class Client:
         def has_changed(line: bytes) -> bool:
             try:
                 event = parse(line, _Event)
-            except (msgspec.DecodeError, UnicodeError, RecursionError):
+            except msgspec.DecodeError:
                 return True
             return event.type != "BOOKMARK" and (event.type == "DELETED" or event.object.metadata.version != version)
 
@@ -285,5 +285,5 @@ class Client:
     def _decoded(self, response: Response, kind: type[Any]) -> Any:
         try:
             return parse(response.body, kind)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        except msgspec.DecodeError as error:
             raise not_kubernetes(self._url) from error

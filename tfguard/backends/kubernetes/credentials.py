@@ -168,7 +168,7 @@ def _printed(program: Exec, folder: str, environ: Mapping[str, str], cluster: Ma
 def _read(output: bytes, name: str, version: str) -> Printed:
     try:
         said = parse(output, _ExecCredential)
-    except (msgspec.MsgspecError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         raise _useless(name, "printed no ExecCredential") from None
     status = said.status
     if (said.kind, said.version) != ("ExecCredential", version):

@@ -218,7 +218,7 @@ def _lease(text: str, holder: str) -> Lease | None:
         return None
     try:
         return parse(said, Lease)
-    except (msgspec.DecodeError, UnicodeError, RecursionError):
+    except msgspec.DecodeError:
         return None
 
 
