@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from tfguard.clock import SystemClock
-from tfguard.redaction import is_secret_name, redact
+from tfguard.redaction import REDACTED, is_secret_name, redact
 from tfguard.text import printable
 
 if TYPE_CHECKING:
@@ -47,8 +47,6 @@ _GONE_SECONDS = 1.0
 _OPAQUE = re.compile(
     r"(?=[\w+/=.~-]*[a-z])(?=[\w+/=.~-]*[A-Z])(?=[\w+/=.~-]*[0-9])[\w+/=.~-]{16,}|[0-9a-fA-F]{32,}", re.ASCII
 )
-
-_CUT = "[redacted]"
 
 _starting: set[object] = set()
 _running: set[int] = set()
@@ -92,8 +90,8 @@ class Said(NamedTuple):
         marked = [line for line in lines if line.startswith(mark)] or lines
         line = redact(marked[-1].removeprefix(mark).strip())[:_MAX_WORDS] if marked else ""
         for word in _words(self.output):
-            line = line.replace(word, _CUT)
-        return printable(_OPAQUE.sub(_CUT, line), 200)
+            line = line.replace(word, REDACTED)
+        return printable(_OPAQUE.sub(REDACTED, line), 200)
 
 
 def _words(output: bytes) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from tfguard.text import as_bytes, valid, visible
 
-_REDACTED = "[redacted]"
+REDACTED = "[redacted]"
 
 
 #: Shorter texts are no secrets worth the name, and cutting them out would tear every other word apart.
@@ -105,14 +105,20 @@ def _as_go(text: str) -> str:
 def _known_forms() -> tuple[str, ...]:
     global _forms
     if _forms is None:
-        found = dict.fromkeys(sorted(_secrets))
-        for form in itertools.chain.from_iterable(map(forms_of, found.copy())):
-            if len(found) >= _MAX_FORMS:
-                break
-            if len(form) >= _MIN_SECRET:
-                found[form] = None
-        _forms = tuple(sorted(found, key=len, reverse=True))
+        _forms = _all_forms(_secrets)
     return _forms
+
+
+def _all_forms(secrets: Iterable[str]) -> tuple[str, ...]:
+    """All that is cut out for these secrets, the longest first."""
+    ordered = sorted(secrets)
+    found = dict.fromkeys(secret for secret in ordered if len(secret) >= _MIN_SECRET)
+    for form in itertools.chain.from_iterable(map(forms_of, ordered)):
+        if len(found) >= _MAX_FORMS:
+            break
+        if len(form) >= _MIN_SECRET:
+            found[form] = None
+    return tuple(sorted(found, key=len, reverse=True))
 
 
 def _read(value: str) -> str:
@@ -146,6 +152,16 @@ def is_secret_name(name: str) -> bool:
 
 def redact(text: str) -> str:
     """Return the text without any registered secret, and without what stands where secrets stand (`password=…`)."""
-    for form in _known_forms():
-        text = text.replace(form, _REDACTED)
-    return _SENSITIVE_IN_TEXT.sub(lambda match: (match[1] or match[2]) + _REDACTED, text)
+    text = _without(text, _known_forms())
+    return _SENSITIVE_IN_TEXT.sub(lambda match: (match[1] or match[2]) + REDACTED, text)
+
+
+def without(text: str, secrets: Iterable[str]) -> str:
+    """Return the text without these secrets, registered or not, in each form in which they may be printed."""
+    return _without(text, _all_forms(secrets))
+
+
+def _without(text: str, forms: Iterable[str]) -> str:
+    for form in forms:
+        text = text.replace(form, REDACTED)
+    return text

@@ -29,7 +29,7 @@ import msgspec
 from tfguard import colour, files
 from tfguard.errors import UsageError
 from tfguard.outlet import outlet
-from tfguard.redaction import _REDACTED, _SENSITIVE_KEY, redact
+from tfguard.redaction import _SENSITIVE_KEY, REDACTED, redact
 from tfguard.text import printable, valid
 from tfguard.wire import publish
 
@@ -191,7 +191,7 @@ def _clean_event(event: Event) -> Event:
 
 def _clean_mapping(values: Mapping[Any, Any]) -> dict[str, Any]:
     return {
-        _clean_text(str(key)): _REDACTED if _is_secret(str(key), value) else _clean(value)
+        _clean_text(str(key)): REDACTED if _is_secret(str(key), value) else _clean(value)
         for key, value in values.items()
     }
 

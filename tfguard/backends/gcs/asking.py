@@ -10,18 +10,16 @@ from urllib.parse import parse_qsl
 import msgspec
 from google.auth import exceptions, transport
 
+from tfguard import redaction
 from tfguard.backends.net import transport as net
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.times import SIGN_IN
 from tfguard.backends.net.trust import Trust
-from tfguard.redaction import forms_of, is_secret_name
 from tfguard.text import printable
 from tfguard.wire import parse
 
 _MAX_BYTES = 1024 * 1024
-#: Shorter values are no secrets, and would tear other words apart.
-_MIN_SECRET = 6
 #: What a service account signs instead of a secret is one as well.
 _ASSERTION = "assertion"
 
@@ -112,17 +110,15 @@ class Asking(transport.Request):  # type: ignore[misc]  # google-auth has no typ
         """Return why the last request was refused, in Google's words; empty if it was not, or by somebody else."""
         try:
             return parse(self._body, _Refusal).words if self.is_refused else ""
-        except (msgspec.DecodeError, UnicodeError):
+        except msgspec.DecodeError:
             return ""
 
     def without_secrets(self, text: str) -> str:
         """Return the text without what has been sent to prove who we are."""
-        for form in sorted({form for secret in self._secrets for form in forms_of(secret)}, key=len, reverse=True):
-            text = text.replace(form, "[redacted]") if len(form) >= _MIN_SECRET else text
-        return text
+        return redaction.without(text, self._secrets)
 
 
 def _secrets_in(headers: Mapping[str, str], content: bytes) -> set[str]:
     sent = [*headers.items(), *parse_qsl(content.decode("utf-8", "replace"))]
-    values = (value for name, value in sent if is_secret_name(name) or name == _ASSERTION)
+    values = (value for name, value in sent if redaction.is_secret_name(name) or name == _ASSERTION)
     return {secret for value in values for secret in (value, value.rpartition(" ")[2])}  # `Bearer SECRET`
