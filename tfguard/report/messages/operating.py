@@ -9,7 +9,7 @@ from datetime import datetime
 from tfguard.clock import shown_instant
 from tfguard.durations import format_duration, spoken_duration
 from tfguard.lock.store import LockRecord
-from tfguard.report.messages.phrases import Subject, about, do, fit, holder
+from tfguard.report.messages.phrases import Subject, about, do, fit, half_done, holder
 from tfguard.text import printable
 
 
@@ -155,9 +155,7 @@ def unlocked(subject: Subject, record: LockRecord, now: datetime, *, is_written:
 
 
 def _may_miss(subject: Subject) -> str:
-    if subject.is_named:
-        return "What that run was doing may be half done."
-    return do("The state may miss what that run did", f"{subject.command} plan")
+    return half_done(subject) or do("The state may miss what that run did", f"{subject.command} plan")
 
 
 # --- settling -------------------------------------------------------------------------------------------------------

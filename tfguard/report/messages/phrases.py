@@ -106,6 +106,11 @@ def first_line(text: str) -> str:
 # --- the holder -----------------------------------------------------------------------------------------------------
 
 
+def half_done(subject: Subject) -> str:
+    """What a run may have left that did not come to its end; empty where a state would show it."""
+    return "What that run was doing may be half done." if subject.is_named else ""
+
+
 def holder(record: LockRecord | None, now: datetime, columns: int = 1000) -> str:
     """Say who holds a lock: `ana@ci-7 (apply, GitHub run 4812, 14 min, heartbeat 4 s ago)`."""
     if record is None:

@@ -8,7 +8,22 @@ from datetime import datetime
 from tfguard.durations import format_duration
 from tfguard.lock import protocol, refusals
 from tfguard.lock.store import LockRecord
-from tfguard.report.messages.phrases import Subject, age, do, first_line, fit, held, holder, say, watch, way_out, word
+from tfguard.report.messages.phrases import (
+    Subject,
+    age,
+    do,
+    first_line,
+    fit,
+    half_done,
+    held,
+    holder,
+    say,
+    watch,
+    way_out,
+    word,
+)
+
+_MAY_MISS = "The state may miss what that run created, until a later run succeeds."
 
 
 def waiting(
@@ -90,16 +105,10 @@ def took_over(subject: Subject, dead: LockRecord, now: datetime) -> str:
     link = watch(dead).removeprefix("Watch it: ")
     lines = (
         held(subject, ": took the lock over from ", dead, now, ", which has died."),
-        _may_miss(subject) if may_miss else "",
+        (half_done(subject) or _MAY_MISS) if may_miss else "",
         f"Its run: {link}" if link else "",
     )
     return "\n".join(line for line in lines if line)
-
-
-def _may_miss(subject: Subject) -> str:
-    if subject.is_named:
-        return "What that run was doing may be half done."
-    return "The state may miss what that run created, until a later run succeeds."
 
 
 def acquired(subject: Subject, lock_id: str, *, waited_seconds: float, is_nested: bool) -> str:
