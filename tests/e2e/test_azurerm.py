@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import shlex
 import signal
+import uuid
 from collections.abc import Callable
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,6 +23,8 @@ from tests.e2e.test_commands import STILL
 from tests.e2e.test_gcs import configure
 from tests.support import trees
 from tests.support.eventually import eventually
+from tfguard.backends.azurerm.store import StateLease
+from tfguard.lock.lockinfo import LockInfo
 
 pytestmark = pytest.mark.e2e
 
@@ -144,16 +149,28 @@ def test_a_state_that_could_not_be_saved_for_a_persons_force_unlock_is_saved_und
     assert made.leftovers() == []
 
 
+def held_back(made: Stage) -> Path:
+    """A Terraform of which each apply writes a line into `asked` and then waits for the file `go`."""
+    program = made.path / "slow"
+    wait = "case $* in *apply*) echo >> asked; until test -e go; do sleep 0.05; done;; esac"
+    program.write_text(f'#!/bin/sh\n{wait}\nexec terraform "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+def asked(made: Stage) -> int:
+    """How many applies a Terraform that is held back was asked for."""
+    found = made.path / "asked"
+    return len(found.read_text().splitlines()) if found.exists() else 0
+
+
 def test_a_plain_terraform_that_got_in_before_our_child_keeps_its_lock_when_that_is_refused(stage: Make) -> None:
     """Its lock looks like our child's: the same user, host and command, and younger than our record."""
     made = stage("azurerm", text=GATED)
-    slow = made.path / "slow"
-    wait = "case $* in *apply*) touch asked; until test -e go; do sleep 0.05; done;; esac"
-    slow.write_text(f'#!/bin/sh\n{wait}\nexec terraform "$@"\n')
-    slow.chmod(0o755)
+    slow = str(held_back(made))
 
-    with running(made.start_tfguard("--lock-timeout=4s", *APPLY, TFGUARD_TERRAFORM=str(slow), **QUICK_BEATS)) as ours:
-        eventually((made.path / "asked").exists, 30, "our child's start")
+    with running(made.start_tfguard("--lock-timeout=4s", *APPLY, TFGUARD_TERRAFORM=slow, **QUICK_BEATS)) as ours:
+        eventually(lambda: asked(made) == 1, 30, "our child's start")
         with running(made.start(["terraform", *APPLY])) as theirs:
             theirs.wait_for_work(made)
             shown = inner_id(made)
@@ -166,6 +183,29 @@ def test_a_plain_terraform_that_got_in_before_our_child_keeps_its_lock_when_that
     assert result.code == 1 and "Error acquiring the state lock" in result.err, str(result)
     assert still == shown
     assert other.code == 0, str(other)
+    assert made.leftovers() == []
+
+
+def test_a_child_that_finds_a_plain_terraform_making_the_state_is_run_again(stage: Make) -> None:
+    """Terraform makes a state that is not there yet under a lock for which no `-lock-timeout` counts."""
+    made = stage("azurerm", text=STILL)
+    first = LockInfo(id=str(uuid.uuid4()), operation="init", who="them@there", created="2026-11-28T10:00:00Z")
+    made.azure.delete(made.bucket, made.key)
+
+    with (
+        contextlib.closing(made.azure.client(made.bucket)) as client,
+        running(made.start_tfguard(*APPLY, TFGUARD_TERRAFORM=str(held_back(made)), **QUICK_BEATS)) as ours,
+    ):
+        eventually(lambda: asked(made) == 1, 30, "our child's start")
+        theirs = StateLease(client, made.key)
+        theirs.take(first)
+        (made.path / "go").touch()
+        eventually(lambda: asked(made) == 2 or ours.process.poll() is not None, 60, "our child's second start")
+        theirs.free(first.id)
+        result = ours.end()
+
+    assert result.code == 0, str(result)
+    assert "already locked" in result.err
     assert made.leftovers() == []
 
 

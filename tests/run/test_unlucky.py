@@ -15,6 +15,7 @@ EMPTY = (
 AS_JSON = '{"@message":"Error: Error acquiring the state lock","d":"metadata \\"terraformlockid\\" was empty"}'
 GONE = "Error acquiring the state lock\nError message: 2 errors occurred: storage: object doesn't exist"
 MODIFIED = "Error acquiring the state lock\nthe object has been modified; please apply your changes"
+MADE = "error loading state: failed to lock azure state: state blob is already locked\nLock Info:\n  Operation: init"
 HELD = "Error acquiring the state lock\nLock Info:\n  ID: 1f4c"
 
 
@@ -34,7 +35,7 @@ class Front:
         self.waits += 1
 
 
-@pytest.mark.parametrize("words", [EMPTY, AS_JSON, GONE, MODIFIED])
+@pytest.mark.parametrize("words", [EMPTY, AS_JSON, GONE, MODIFIED, MADE])
 def test_who_came_at_the_same_moment_as_another_is_run_again(words: str) -> None:
     front, told = Front((1, words), (0, "Apply complete!")), []
 
@@ -44,7 +45,7 @@ def test_who_came_at_the_same_moment_as_another_is_run_again(words: str) -> None
 
 
 @pytest.mark.parametrize(
-    "end", [(0, EMPTY), (2, EMPTY), (-2, EMPTY), (1, HELD), (1, "the object has been modified"), (1, "")]
+    "end", [(0, EMPTY), (2, EMPTY), (-2, EMPTY), (-9, MADE), (1, HELD), (1, "the object has been modified"), (1, "")]
 )
 def test_any_other_end_is_the_end(end: tuple[int, str]) -> None:
     front = Front(end)

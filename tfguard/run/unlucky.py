@@ -2,7 +2,8 @@
 A Terraform that locks by itself and came at the same moment as another: it has done nothing, and is run again.
 
 It waits for a lock that it finds held. But while the other is just taking or freeing it, some backends say something
-else, and then `-lock-timeout` does not count: Terraform ends at once.
+else, and then `-lock-timeout` does not count: Terraform ends at once. Nor does it count for the lock under which
+Terraform makes a state that is not there yet.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ _REFUSED = "Error acquiring the state lock"
 _AT_THE_SAME_MOMENT = re.compile(
     r'terraformlockid\\?" was empty|storage: object doesn\'t exist|the object has been modified'
 )
+#: What is said of the lock under which a state is made, on azurerm.
+_WHILE_IT_WAS_MADE = re.compile(r"failed to lock azure state")
 _TIMES = 5
 #: Between two tries, in seconds: from the half of it to the whole.
 _PAUSE_SECONDS = 2.0
@@ -33,10 +36,15 @@ def run_until_not_unlucky(front: Front, run: Callable[[], int], tell: Callable[[
     """
     for _ in range(_TIMES - 1):
         status = run()
-        words = front.last_words
-        if status != 1 or _REFUSED not in words or not _AT_THE_SAME_MOMENT.search(words):
+        if status != 1 or not _is_unlucky(front.last_words):
             return status
         tell()
         until = time.monotonic() + _PAUSE_SECONDS * random.uniform(0.5, 1.0)
         front.wait(lambda until=until: time.monotonic() >= until)  # type: ignore[misc]
     return run()
+
+
+def _is_unlucky(words: str) -> bool:
+    if _WHILE_IT_WAS_MADE.search(words):
+        return True
+    return _REFUSED in words and _AT_THE_SAME_MOMENT.search(words) is not None
