@@ -26,15 +26,21 @@ printf '%%s\\n' "${COMPREPLY[@]}"
 """
 
 
+@pytest.fixture(scope="module")
+def for_bash(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The script for bash."""
+    return script("bash", tmp_path_factory.mktemp("script"))
+
+
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
+def home(tmp_path: Path, for_bash: str) -> Path:
     """A directory with pipelines, a `tfguard` on PATH, and the script for bash."""
     (tmp_path / "tfguard.yml").write_text(PIPELINES)
     program = tmp_path / "bin" / "tfguard"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m tfguard "$@"\n')
     program.chmod(0o755)
-    (tmp_path / "script").write_text(script("bash", tmp_path))
+    (tmp_path / "script").write_text(for_bash)
     return tmp_path
 
 

@@ -25,7 +25,8 @@ SLICE = 1250
 CARRIED = 400
 
 
-@pytest.mark.parametrize("part", [0, pytest.param(1, marks=[pytest.mark.slow, pytest.mark.long])])
+@pytest.mark.slow
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_no_promise_is_broken_whatever_the_network_and_the_machines_do(part):
     simulation = Simulation()
 
@@ -36,6 +37,7 @@ def test_no_promise_is_broken_whatever_the_network_and_the_machines_do(part):
     assert sum(result.waits for result in results) > SLICE * 5
 
 
+@pytest.mark.slow
 def test_no_promise_is_broken_where_the_lock_is_free_for_all_once_a_connection_ends():
     simulation = Simulation(is_carried=True)
 
