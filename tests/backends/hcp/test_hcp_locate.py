@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from platform import machine
 from typing import Any
 
 import pytest
@@ -113,25 +115,88 @@ def test_a_token_that_is_not_accepted_is_said_to_be_so_and_never_shown(hcp: Hcp,
 
 def test_the_token_is_the_backends_then_the_environments_then_that_of_the_files(tmp_path: Path) -> None:
     files = tmp_path / ".terraform.d"
-    (files / "plugins").mkdir(parents=True)
-    helper = files / "plugins" / "terraform-credentials-vault"
-    helper.write_text('#!/bin/sh\ntest "$1 $2" = "get h-1.example.com" && echo \'{"token":"helped"}\'\n')
-    helper.chmod(0o755)
+    helper = helper_at(files / "plugins" / "terraform-credentials-vault", "helped")
     environ = {"HOME": str(tmp_path), "PATH": "/bin:/usr/bin"}
     host, tokens = "h-1.example.com", []
 
     (tmp_path / ".terraformrc").write_text('credentials_helper "vault" {\n  args = []\n}\n')
     tokens.append(find_token(host, "", environ).text)
-    (files / "credentials.tfrc.json").write_text(json.dumps({"credentials": {host: {"token": "stored"}}}))
-    tokens.append(find_token(host, "", environ).text)
     blocks = ('# x\ncredentials "other" {\n token = "o"\n}\n', f'credentials "{host}" {{\n  token = "written"\n}}\n')
     (tmp_path / ".terraformrc").write_text("".join(blocks))
+    tokens.append(find_token(host, "", environ).text)
+    (files / "credentials.tfrc.json").write_text(json.dumps({"credentials": {host: {"token": "stored"}}}))
+    tokens.append(find_token(host, "", environ).text)
+    (files / "z.tfrc").write_text(f'"credentials" "{host}" {{ token = "last" }}')
     tokens.append(find_token(host, "", environ).text)
     environ["TF_TOKEN_h__1_example_com"] = "set"
     tokens.append(find_token(host, "", environ).text)
     tokens.append(find_token(host, "given", environ).text)
 
-    assert tokens == ["helped", "stored", "written", "set", "given"]
+    assert helper.is_file()
+    assert tokens == ["helped", "written", "stored", "last", "set", "given"]
+
+
+def test_where_a_variable_names_terraforms_configuration_no_other_file_is_asked(tmp_path: Path) -> None:
+    (tmp_path / ".terraform.d").mkdir()
+    (tmp_path / ".terraform.d" / "credentials.tfrc.json").write_text('{"credentials": {"h": {"token": "stored"}}}')
+    named = tmp_path / "rc"
+    named.write_text(' {"credentials": {"other": {"token": "t"}}}')
+    environ = {"HOME": str(tmp_path), "TF_CLI_CONFIG_FILE": str(named)}
+
+    assert find_token("other", "", environ) == ("t", str(named))
+    with pytest.raises(StoreDenied, match="There is no token for h"):
+        find_token("h", "", environ)
+
+
+@pytest.mark.parametrize(
+    ("environ", "text"),
+    [
+        ({"TF_TOKEN_H__1_EXAMPLE_COM": "t"}, ""),
+        ({"TF_TOKEN_h-1.example.com": "t"}, ""),
+        ({}, 'credentials "H-1.Example.com" {\n token = "t"\n}'),
+        ({}, '{"credentials": {"h-1.example.com:443": {"token": "t"}}}'),
+    ],
+)
+def test_a_host_is_the_same_however_it_is_written(tmp_path: Path, environ: dict[str, str], text: str) -> None:
+    (tmp_path / ".terraformrc").write_text(text)
+
+    assert find_token("h-1.EXAMPLE.com", "", {"HOME": str(tmp_path), **environ}).text == "t"
+
+
+def test_an_empty_variable_is_a_token_that_is_none_as_for_terraform(tmp_path: Path) -> None:
+    (tmp_path / ".terraformrc").write_text('credentials "h" { token = "t" }')
+
+    with pytest.raises(StoreDenied, match=r"The token for h is empty \(TF_TOKEN_h\)"):
+        find_token("h", "", {"HOME": str(tmp_path), "TF_TOKEN_h": ""})
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ('credentials_helper "x" {\n args = ["--as", "ci job"]\n}', "terraform-credentials-x_v1.10.0"),
+        ('{"credentials_helper": {"x": {"args": ["--as", "ci job"]}}}', f"{sys.platform}_*/terraform-credentials-x"),
+    ],
+)
+def test_a_helper_is_asked_with_its_words_and_is_the_newest(tmp_path: Path, text: str, name: str) -> None:
+    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(machine(), machine())
+    plugins = tmp_path / ".terraform.d" / "plugins"
+    helper_at(plugins / name.replace("*", arch), "$1|$2|$3")
+    helper_at(plugins / "terraform-credentials-xy", "another")
+    if "_v" in name:
+        helper_at(plugins / "terraform-credentials-x_v1.9.0", "old")
+    (tmp_path / ".terraformrc").write_text(text)
+
+    found = find_token("h", "", {"HOME": str(tmp_path), "PATH": "/bin:/usr/bin"})
+
+    assert found.text == "--as|ci job|get"
+
+
+def helper_at(path: Path, says: str) -> Path:
+    """Write a credentials helper that says so."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f'#!/bin/sh\nprintf \'{{"token":"%s"}}\' "{says}"\n')
+    path.chmod(0o755)
+    return path
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import closing
 
 from tfguard.backends.attributes import Attributes, MissingAttribute
+from tfguard.backends.hcp.cli_config import comparable
 from tfguard.backends.hcp.client import Client
 from tfguard.backends.hcp.spec import HcpAccess, HcpSpec
 from tfguard.backends.target import Target, Unlockable
@@ -28,7 +29,7 @@ def hcp_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) -
 
     Raises StoreUnavailable, StoreDenied, StoreMisconfigured too: where its runs are executed cannot be learnt.
     """
-    host = settings.text("hostname") or environ.get("TF_CLOUD_HOSTNAME", "") or _DEFAULT_HOST
+    host = comparable(settings.text("hostname") or environ.get("TF_CLOUD_HOSTNAME", "") or _DEFAULT_HOST)
     organization = settings.text("organization") or environ.get("TF_CLOUD_ORGANIZATION", "")
     if not _HOST.fullmatch(host):
         raise ConfigError(f"{printable(host, 60)!r} is no host of HCP Terraform.", "Correct `hostname`.")

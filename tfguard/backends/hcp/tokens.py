@@ -2,26 +2,35 @@
 The token for a host, where Terraform finds it: hashicorp's page "CLI Configuration", section "Credentials".
 
     1. `token` of the backend
-    2. TF_TOKEN_<host>, with `_` for each dot and `__` for each hyphen
-    3. `credentials "<host>" { token = … }` of its configuration file, or credentials.tfrc.json in ~/.terraform.d
+    2. TF_TOKEN_<host>, with `_` for each dot; a hyphen may be `__`
+    3. `credentials "<host>" { token = … }` of its configuration (`cli_config`)
     4. what the program `terraform-credentials-<name>` says, if `credentials_helper "<name>"` names one
+
+What is there and empty is taken as well, and is no token.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from platform import machine
+from typing import NamedTuple
 
 import msgspec
 
-from tfguard import hcl, programs
+from tfguard import programs
+from tfguard.backends.hcp import cli_config
 from tfguard.errors import StoreDenied, StoreUnavailable
 from tfguard.text import printable
 from tfguard.wire import parse
 
-_MAX_BYTES = 1024 * 1024
 _HELPER_SECONDS = 20.0
+_PREFIX = "TF_TOKEN_"
+#: What Terraform calls a machine that Python calls otherwise.
+_MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
+_VERSION = re.compile(r"(?:_v(\d+(?:\.\d+)*).*)?")
 
 
 class Token(NamedTuple):
@@ -43,78 +52,55 @@ def find_token(host: str, given: str, environ: Mapping[str, str]) -> Token:
 
         StoreUnavailable: That program does not answer.
     """
-    named = "TF_TOKEN_" + host.replace("-", "__").replace(".", "_")
-    if found := next(_found(host, given, named, environ), None):
+    if given:
+        return Token(given, "`token` of the backend")
+    host = cli_config.comparable(host)
+    found = _in_environment(host, environ) or _in_files(host, environ)
+    if found is not None and found.text:
         return found
+    named = _PREFIX + host.replace("-", "__").replace(".", "_")
+    where = printable(host, 60)
     raise StoreDenied(
-        f"There is no token for {printable(host, 60)}.",
-        f"Run: terraform login {printable(host, 60)}   Or set {printable(named, 80)}.",
+        f"The token for {where} is empty ({found.source})." if found else f"There is no token for {where}.",
+        f"Run: terraform login {where}   Or set {printable(named, 80)}.",
         action="",
         resource=host,
     )
 
 
-def _found(host: str, given: str, named: str, environ: Mapping[str, str]) -> Iterator[Token]:
-    """Give what there is, in Terraform's order; a helper is asked last."""
-    if given:
-        yield Token(given, "`token` of the backend")
-    if text := environ.get(named, ""):
-        yield Token(text, printable(named, 80))
-    for path in _files(environ):
-        if text := _token_in(path, host):
-            yield Token(text, printable(str(path), 120))
-    for path in _files(environ):
-        if found := _helped(path, host, environ):
-            yield found
+def _in_environment(host: str, environ: Mapping[str, str]) -> Token | None:
+    for name, text in environ.items():
+        rest = name.removeprefix(_PREFIX).replace("__", "-").replace("_", ".")
+        if name.startswith(_PREFIX) and cli_config.comparable(rest) == host:
+            return Token(text, printable(name, 80))
+    return None
 
 
-def _files(environ: Mapping[str, str]) -> Iterator[Path]:
-    home = Path(environ.get("HOME") or "/")
-    named = environ.get("TF_CLI_CONFIG_FILE") or environ.get("TERRAFORM_CONFIG")
-    yield Path(named) if named else home / ".terraformrc"
-    yield home / ".terraform.d" / "credentials.tfrc.json"
+def _in_files(host: str, environ: Mapping[str, str]) -> Token | None:
+    config = cli_config.read(environ)
+    if found := config.tokens.get(host):
+        text, path = found
+        return Token(text, printable(str(path), 120))
+    program = _program(config.helper[0], environ) if config.helper else None
+    return _helped(program, config.helper[1:], host, environ) if program else None
 
 
-def _read(path: Path) -> str:
-    try:
-        if not path.is_file():
-            return ""
-        with path.open("rb") as file:
-            return file.read(_MAX_BYTES).decode()
-    except (OSError, UnicodeError):
-        return ""
+def _program(name: str, environ: Mapping[str, str]) -> Path | None:
+    """Return a helper's program, the newest if there are several versions; None if there is none."""
+    plugins = cli_config.folder(environ) / "plugins"
+    found: dict[Path, tuple[int, ...]] = {}
+    for folder in (plugins, plugins / f"{sys.platform}_{_MACHINES.get(machine(), machine())}"):
+        for path in folder.glob("terraform-credentials-*"):
+            version = _VERSION.fullmatch(path.name.removeprefix(f"terraform-credentials-{name}"))
+            if version and path.is_file():
+                found[path] = tuple(map(int, (version[1] or "0").split(".")))
+    return max(found, key=lambda path: found[path], default=None)
 
 
-def _token_in(path: Path, host: str) -> str:
-    text = _read(path)
-    if path.name.endswith(".json"):
-        try:
-            found: Any = msgspec.json.decode(text)["credentials"][host]["token"]
-        except (msgspec.DecodeError, KeyError, TypeError, RecursionError):
-            return ""
-        return found if isinstance(found, str) else ""
-    words = [word for _, word in hcl.tokens(text)]
-    for at in range(len(words) - 2):
-        if words[at : at + 3] == ["credentials", f'"{host}"', "{"]:
-            block = words[at + 3 : words.index("}", at)] if "}" in words[at:] else []
-            for name, sign, value in zip(block, block[1:], block[2:]):
-                if (name, sign, value[:1]) == ("token", "=", '"'):
-                    return value.strip('"')
-    return ""
-
-
-def _helped(path: Path, host: str, environ: Mapping[str, str]) -> Token | None:
-    words = [word for _, word in hcl.tokens(_read(path))] if not path.name.endswith(".json") else []
-    if "credentials_helper" not in words:
-        return None
-    name = "".join(words[words.index("credentials_helper") + 1 :][:1]).strip('"')
-    folder = Path(environ.get("HOME") or "/") / ".terraform.d" / "plugins"
-    program = folder / f"terraform-credentials-{name}"
-    if "/" in name or not program.is_file():
-        return None
+def _helped(program: Path, words: Sequence[str], host: str, environ: Mapping[str, str]) -> Token | None:
     about = printable(program.name, 80)
     try:
-        said = programs.ask([program, "get", host], environ, _HELPER_SECONDS)
+        said = programs.ask([program, *words, "get", host], environ, _HELPER_SECONDS)
     except TimeoutError as error:
         raise StoreUnavailable(
             f"The credentials helper {about} took more than {_HELPER_SECONDS:.0f} s.",
