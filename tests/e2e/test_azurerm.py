@@ -209,6 +209,34 @@ def test_a_child_that_finds_a_plain_terraform_making_the_state_is_run_again(stag
     assert made.leftovers() == []
 
 
+@pytest.mark.long
+def test_a_child_that_waits_for_a_lock_of_its_own_that_it_has_forgotten_gets_in(stage: Make) -> None:
+    """
+    A Terraform that finds no state takes a lock to make one, and keeps that if another has made it in between.
+
+    The lock is put there as it leaves it; that it does was seen with Terraform 1.11.4.
+    """
+    made = stage("azurerm", text=STILL)
+    slow = str(held_back(made))
+    made.azure.put(
+        made.bucket, made.key, b'{"version": 4, "serial": 1, "lineage": "theirs", "outputs": {}, "resources": []}'
+    )
+
+    with (
+        contextlib.closing(made.azure.client(made.bucket)) as client,
+        running(made.start_tfguard("--lock-timeout=10m", *APPLY, TFGUARD_TERRAFORM=slow, **QUICK_BEATS)) as ours,
+    ):
+        eventually(lambda: asked(made) == 1, 30, "our child's start")
+        guard = json.loads(made.azure.body(made.bucket, f".tfguard/{made.key}.lock"))
+        looks = {name: guard[name.capitalize()] for name in ("who", "version", "created", "path")}
+        StateLease(client, made.key).take(LockInfo(id=str(uuid.uuid4()), operation="init", **looks))
+        (made.path / "go").touch()
+        result = ours.end()
+
+    assert result.code == 0, str(result)
+    assert made.leftovers() == []
+
+
 def test_ctrl_c_and_a_killed_child_leave_neither_lock(stage: Make) -> None:
     made = stage("azurerm", text=GATED)
 

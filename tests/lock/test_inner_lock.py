@@ -24,9 +24,13 @@ class Inner:
         self.held: LockInfo | None = None
         self.freed: list[str] = []
         self.loses_answers = False
+        self.is_made = True
 
     def read(self) -> LockInfo | None:
         return self.held
+
+    def has_state(self) -> bool:
+        return self.is_made
 
     def take(self, info: LockInfo) -> None:
         if self.held is not None:
@@ -237,4 +241,4 @@ def test_a_second_lock_of_the_childs_is_found_though_the_first_is_named(store, i
     """Where there is no state yet, a Terraform locks to create it, unlocks, and locks for its command."""
     inner.held = info()
 
-    assert store.find_inner(guard(inner="the-implicit-one")) == inner.held.id
+    assert store.find_inner(guard(inner="the-implicit-one")) == inner.held

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.lock.test_inner_lock import Inner, guard, info
+from tests.lock.test_inner_lock import APPLY, Inner, guard, info
 from tests.support.fakes import FakeClock
 from tests.support.memory import MemoryStore, MemoryTable
 from tfguard.lock.guarded import GuardedStore
-from tfguard.lock.inner_watch import AGAIN_SECONDS, LEARN_SECONDS, InnerWatch
+from tfguard.lock.inner_watch import AGAIN_SECONDS, FORGOTTEN_LOOKS, LEARN_SECONDS, InnerWatch
 from tfguard.lock.lease import HeldLease, HeldLock
+from tfguard.lock.lockinfo import LockInfo
 
 
 @pytest.fixture
@@ -115,3 +116,70 @@ def test_what_was_asked_for_before_the_stores_were_open_is_not_forgotten(store: 
     watch.learn(HeldLock([HeldLease(store, store.create(guard()), 0.0, FakeClock())]))
 
     assert inner.freed == [left]
+
+
+# --- a lock under which a state was to be made, and that is forgotten ---------------------------------------------
+
+
+def test_a_lock_that_stands_over_a_state_that_is_made_is_freed_under_the_child(
+    store: GuardedStore, inner: Inner, lock: HeldLock
+) -> None:
+    watch = InnerWatch([store])
+    inner.held = info(operation="init")
+    forgotten = inner.held.id
+
+    for _ in range(FORGOTTEN_LOOKS - 1):
+        lock.renew(inner=watch.learn(lock))
+        assert (inner.freed, watch.pause(15.0)) == ([], LEARN_SECONDS)
+    watch.learn(lock)
+
+    assert inner.freed == [forgotten]
+
+
+def test_a_lock_under_which_a_state_is_still_being_made_is_left_to_the_child(
+    store: GuardedStore, inner: Inner, lock: HeldLock
+) -> None:
+    watch = InnerWatch([store])
+    inner.is_made = False
+    inner.held = info(operation="init")
+
+    for _ in range(3 * FORGOTTEN_LOOKS):
+        watch.learn(lock)
+
+    assert inner.freed == []
+
+
+def test_one_state_made_after_another_is_no_forgotten_lock(store: GuardedStore, inner: Inner, lock: HeldLock) -> None:
+    """Under an `exec` of many; and any other lock is the child's at work, however long."""
+    watch = InnerWatch([store])
+
+    for number in range(3 * FORGOTTEN_LOOKS):
+        inner.held = info(operation="init" if number < FORGOTTEN_LOOKS else APPLY, id=f"lock-{number // 4}")
+        watch.learn(lock)
+
+    assert inner.freed == []
+
+
+def test_a_release_frees_what_the_child_has_forgotten_though_nothing_by_its_looks(
+    store: GuardedStore, inner: Inner, lock: HeldLock
+) -> None:
+    watch, rests = InnerWatch([store]), []
+    watch.may_be_left = False
+    inner.held = info(operation="init")
+    forgotten = inner.held.id
+
+    watch.clear_forgotten(lock, rests.append)
+
+    assert inner.freed == [forgotten]
+    assert rests == [LEARN_SECONDS] * (FORGOTTEN_LOOKS - 1)
+
+
+@pytest.mark.parametrize("held", [None, info(), info(operation="init", who="bob@ci-9")])
+def test_a_release_waits_for_nobody_else(
+    store: GuardedStore, inner: Inner, lock: HeldLock, held: LockInfo | None
+) -> None:
+    inner.held = held
+
+    InnerWatch([store]).clear_forgotten(lock, pytest.fail)
+
+    assert inner.freed == []

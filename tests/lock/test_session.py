@@ -8,9 +8,11 @@ import threading
 
 import pytest
 
+from tests.lock.test_inner_lock import Inner, info
 from tests.support.fakes import LEASE, FakeClock, QuietSurroundings, ScriptedStore, acquire, anothers, put, stored
 from tfguard.errors import StoreDenied
 from tfguard.lock import protocol, queue_record, refusals
+from tfguard.lock.guarded import GuardedStore
 from tfguard.lock.session import LockSession
 from tfguard.lock.store import Holder, QueueRecord
 
@@ -40,6 +42,8 @@ def serve(
     clock,
     *,
     is_released=False,
+    may_have_left_lock=True,
+    meanwhile=lambda: None,
     adopt=None,
     until=object,
     surroundings=None,
@@ -56,7 +60,8 @@ def serve(
         if not is_released:
             session.abandon()
         elif isinstance(message, protocol.Held):
-            session.release(protocol.Release(outcome="succeeded", exit_code=0))
+            meanwhile()
+            session.release(protocol.Release(outcome="succeeded", exit_code=0, may_have_left_lock=may_have_left_lock))
 
     session = LockSession(
         asked.lock,
@@ -358,3 +363,20 @@ def test_that_the_state_was_written_before_another_carried_the_lock_is_told(is_c
     said = serve(store, WaitingClock(), until=protocol.Beaten)
 
     assert protocol.Retaken(is_state_changed=is_changed) in said
+
+
+def test_while_a_release_looks_whether_the_child_has_forgotten_a_lock_it_still_beats():
+    inner, clock = Inner(), WaitingClock()
+    forgotten = info(operation="init", created="2099-01-01T00:00:00Z")
+
+    said = serve(
+        GuardedStore(ScriptedStore(clock=clock), inner),
+        clock,
+        is_released=True,
+        may_have_left_lock=False,
+        meanwhile=lambda: setattr(inner, "held", forgotten),
+    )
+
+    assert inner.freed == [forgotten.id]
+    assert [message for message in said if isinstance(message, protocol.Beaten)]
+    assert isinstance(said[-1], protocol.Released) and said[-1].result == "released"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tfguard.run import unlucky
 from tfguard.run.unlucky import run_until_not_unlucky
 
 EMPTY = (
@@ -16,6 +17,7 @@ AS_JSON = '{"@message":"Error: Error acquiring the state lock","d":"metadata \\"
 GONE = "Error acquiring the state lock\nError message: 2 errors occurred: storage: object doesn't exist"
 MODIFIED = "Error acquiring the state lock\nthe object has been modified; please apply your changes"
 MADE = "error loading state: failed to lock azure state: state blob is already locked\nLock Info:\n  Operation: init"
+MAKING = "Error acquiring the state lock\nstate blob is already locked\nLock Info:\n\x1b[0m  Operation: init\n"
 HELD = "Error acquiring the state lock\nLock Info:\n  ID: 1f4c"
 
 
@@ -35,7 +37,7 @@ class Front:
         self.waits += 1
 
 
-@pytest.mark.parametrize("words", [EMPTY, AS_JSON, GONE, MODIFIED, MADE])
+@pytest.mark.parametrize("words", [EMPTY, AS_JSON, GONE, MODIFIED, MADE, MAKING])
 def test_who_came_at_the_same_moment_as_another_is_run_again(words: str) -> None:
     front, told = Front((1, words), (0, "Apply complete!")), []
 
@@ -59,3 +61,12 @@ def test_who_is_always_unlucky_ends_as_terraform_does() -> None:
 
     assert run_until_not_unlucky(front, front.run, lambda: None) == 1  # type: ignore[arg-type]
     assert len(front.ends) == 4
+
+
+def test_who_has_waited_long_for_who_makes_a_state_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its `-lock-timeout` would be waited for as often as that."""
+    front = Front((1, MAKING))
+    monkeypatch.setattr(unlucky, "_SOON_SECONDS", 0.0)
+
+    assert run_until_not_unlucky(front, front.run, lambda: None) == 1  # type: ignore[arg-type]
+    assert front.waits == 0

@@ -10,6 +10,9 @@ this is here:
   that one is in the way (`Conflict.record`). The new guard names the dead one's inner lock until that is freed, so that
   it is never forgotten, whoever dies next.
 * Before a guard is deleted, by whomever, the inner lock that belongs to it is freed: exactly that ID, or nothing.
+* A Terraform that finds no state locks it to make one, and forgets that lock if another has made it meanwhile (its
+  `StateMgr` of azurerm): it then waits for itself, and leaves the lock behind. So one of the child's that stands for a
+  while over a state that is there is freed under it (`inner_watch`).
 
 *Belongs*: the guard names it, or it has the guard's own ID (of a lock held without a child). If the guard names none,
 its keeper died before it could learn the ID: then one of the same user, host, version and operation which is not older
@@ -31,7 +34,7 @@ from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import LockRecord, QueueRecord, Store
 
 #: What Terraform calls its own lock while it creates a state that is not there, whatever the command.
-_IMPLICIT = "init"
+IMPLICIT = "init"
 _PLAN, _APPLY, _ANY = "OperationTypePlan", "OperationTypeApply", "exec"
 _INNER = "inner/"
 
@@ -41,6 +44,10 @@ class InnerLock(Protocol):
 
     def read(self) -> LockInfo | None:
         """Return who has it, None if it is free. Somebody who cannot be read has at least the ID `?`."""
+        ...
+
+    def has_state(self) -> bool:
+        """Whether there is a state, that nobody needs to make."""
         ...
 
     def take(self, info: LockInfo) -> None:
@@ -138,18 +145,22 @@ class GuardedStore:
                 conflict.record = None if info is None else _alone(info)
                 raise
 
-    def find_inner(self, record: LockRecord) -> str:
-        """Return the ID of the inner lock that is held now and belongs to our record, empty if there is none."""
+    def find_inner(self, record: LockRecord) -> LockInfo | None:
+        """Return the inner lock that is held now and belongs to our record, None if there is none."""
         info = self._inner.read()
-        if info is None:
-            return ""
         # By its looks, whatever the record names: a child has one lock after another, the first while it has no state.
-        return info.id if belongs(info, record) or belongs(info, _unnamed(record)) else ""
+        is_ours = info is not None and (belongs(info, record) or belongs(info, _unnamed(record)))
+        return info if is_ours else None
 
     def free_inner(self, record: LockRecord) -> None:
         """Free the inner lock that belongs to our record, now that no child has it: exactly that, or nothing."""
-        if lock_id := self.find_inner(record):
-            self._free(lock_id)
+        if info := self.find_inner(record):
+            self._free(info.id)
+
+    def free_forgotten(self, info: LockInfo) -> None:
+        """Free the lock under which a child makes a state, unless it still has to be made."""
+        if self._inner.has_state():
+            self._free(info.id)
 
     # --- how ----------------------------------------------------------------------------------------------------
 
@@ -203,7 +214,7 @@ def belongs(info: LockInfo, guard: LockRecord) -> bool:
 
 
 def _runs_under(operation: str, ours: str) -> bool:
-    is_same = operation in (ours, _IMPLICIT) or ours == _ANY
+    is_same = operation in (ours, IMPLICIT) or ours == _ANY
     return is_same or (operation, ours) == (_PLAN, _APPLY)
 
 

@@ -344,14 +344,28 @@ class LockSession:
             self._post(protocol.Beaten(beat=self._lock.beat, base=self._lock.base))
         return landed
 
+    def _is_lost_while_clearing(self) -> bool:
+        """Free what the child has forgotten; return whether our lock was lost while we looked for that."""
+        if self._lock is not None:
+            self._inner.clear_forgotten(self._lock, self._rest)
+        return self._is_abandoned
+
+    def _rest(self, seconds: float) -> None:
+        """Rest within the holding: it still has its heartbeats."""
+        self._clock.sleep(seconds)
+        if not self._is_abandoned:
+            self._renew()
+
     def _finish(self) -> None:
         if self._is_abandoned or self._release is None:
             return
         if self._errored:
             self._unsaved.keep(self._errored, self._push_error, self.lock_id)
             self._unsaved.check_digest()
-        self._tell(protocol.Releasing())
         self._inner.may_be_left = self._release.may_have_left_lock
+        if self._is_lost_while_clearing():
+            return
+        self._tell(protocol.Releasing())
         result, error = self._release_for_a_lease()
         if result in {"gone", "another's"}:
             self._write_history(

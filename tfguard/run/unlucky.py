@@ -3,7 +3,8 @@ A Terraform that locks by itself and came at the same moment as another: it has 
 
 It waits for a lock that it finds held. But while the other is just taking or freeing it, some backends say something
 else, and then `-lock-timeout` does not count: Terraform ends at once. Nor does it count for the lock under which
-Terraform makes a state that is not there yet.
+Terraform makes a state that is not there yet; and who is refused for such a lock soon finds it free, be it one of its
+own that it has forgotten (`lock.guarded`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ _AT_THE_SAME_MOMENT = re.compile(
 )
 #: What is said of the lock under which a state is made, on azurerm.
 _WHILE_IT_WAS_MADE = re.compile(r"failed to lock azure state")
+_HELD_TO_MAKE_IT = re.compile(r"Operation: +init\b")
+#: Who has waited for longer than this, in seconds, was refused for another lock, or for one that nobody will free.
+_SOON_SECONDS = 30.0
 _TIMES = 5
 #: Between two tries, in seconds: from the half of it to the whole.
 _PAUSE_SECONDS = 2.0
@@ -35,8 +39,10 @@ def run_until_not_unlucky(front: Front, run: Callable[[], int], tell: Callable[[
     `tell` is called before each further try.
     """
     for _ in range(_TIMES - 1):
+        began_at = time.monotonic()
         status = run()
-        if status != 1 or not _is_unlucky(front.last_words):
+        is_soon = time.monotonic() - began_at < _SOON_SECONDS
+        if status != 1 or not _is_unlucky(front.last_words, is_soon=is_soon):
             return status
         tell()
         until = time.monotonic() + _PAUSE_SECONDS * random.uniform(0.5, 1.0)
@@ -44,7 +50,9 @@ def run_until_not_unlucky(front: Front, run: Callable[[], int], tell: Callable[[
     return run()
 
 
-def _is_unlucky(words: str) -> bool:
+def _is_unlucky(words: str, *, is_soon: bool) -> bool:
     if _WHILE_IT_WAS_MADE.search(words):
         return True
-    return _REFUSED in words and _AT_THE_SAME_MOMENT.search(words) is not None
+    if _REFUSED not in words:
+        return False
+    return bool(_AT_THE_SAME_MOMENT.search(words) or (is_soon and _HELD_TO_MAKE_IT.search(words)))

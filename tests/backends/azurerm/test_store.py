@@ -76,6 +76,17 @@ def test_where_there_is_no_state_yet_its_blob_is_made_first(place: Place) -> Non
     assert lease.read() == ours
 
 
+def test_a_blob_in_which_nothing_is_yet_is_no_state(place: Place) -> None:
+    """Terraform makes it empty, and leases that."""
+    lease = place.lease()
+    found = [lease.has_state()]
+    for body in (b"", b"{}"):
+        place.client.write("prod", body)
+        found.append(lease.has_state())
+
+    assert found == [False, False, True]
+
+
 def test_a_lease_that_names_nobody_is_somebodys(place: Place) -> None:
     place.client.write("prod", b"{}")
     place.client.acquire("prod", info().id)

@@ -44,6 +44,7 @@ class About:
     etag: str
     metadata: Mapping[str, str]
     is_leased: bool
+    is_empty: bool
 
 
 @dataclass
@@ -105,7 +106,10 @@ class Client:
             name.removeprefix(_META): value for name, value in response.headers.items() if name.startswith(_META)
         }
         return About(
-            self._etag(response, "reading", key), metadata, response.headers.get("x-ms-lease-status") == "locked"
+            self._etag(response, "reading", key),
+            metadata,
+            is_leased=response.headers.get("x-ms-lease-status") == "locked",
+            is_empty=response.headers.get("content-length") == "0",
         )
 
     def read(self, key: str, max_bytes: int) -> tuple[str, bytes] | None:

@@ -126,6 +126,10 @@ class StateLease:
         about = self._client.about(self._key)
         return holder_of(about.metadata.get(INFO, "")) if about is not None and about.is_leased else None
 
+    def has_state(self) -> bool:
+        about = self._client.about(self._key)
+        return about is not None and not about.is_empty
+
     def take(self, info: LockInfo) -> None:
         try:
             self._client.acquire(self._key, info.id)
