@@ -50,7 +50,7 @@ def test_a_failed_apply_that_planned_itself_tells_what_was_planned_and_what_is_m
 
     assert told[1] == (
         "Done before it ended: 2 destroyed, 1 added. "
-        "Planned: 3 to destroy (1 of them to be replaced), 3 to add, 1 to change, 1 to move, 1 to forget."
+        "Planned: 3 to destroy (1 of them to be replaced), 3 to add, 1 to change, 2 to move, 1 to forget."
     )
     done = told.index("Destroyed")
     titles = [each.partition("\n")[0] for each in told[done : done + 5]]
@@ -77,7 +77,7 @@ def test_of_an_apply_whose_text_was_cut_the_count_is_the_least() -> None:
 def test_a_finished_apply_lists_what_was_replaced_moved_and_forgotten() -> None:
     told = shown(applied(PLAN + APPLIED + CLOSED, "succeeded"))
 
-    assert told[1] == "2 destroyed, 2 added, 1 moved, 1 forgotten."
+    assert told[1] == "2 destroyed (1 of them replaced), 2 added, 2 moved, 1 forgotten."
     assert [each.split("\n")[0] for each in told if each in ("Replaced", "Moved", "Forgotten", "Created")] == [
         *("Replaced", "Created", "Moved", "Forgotten"),
     ]

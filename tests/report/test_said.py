@@ -40,7 +40,7 @@ def test_its_text_is_read_once_for_all_who_tell_of_it(tmp_path: Path, monkeypatc
 
         return count
 
-    names = ("plain", "read_diagnostics", "cure", "first_error", "read_text", "read_closing")
+    names = ("plain", "read_diagnostics", "cure", "read_first_error", "read_text", "read_closing")
     for name in names:
         monkeypatch.setattr(said, name, counted(name, getattr(said, name)))
     monkeypatch.setattr(Transcript, "read", counted("the file", Transcript.read))

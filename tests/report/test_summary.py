@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.report.page import Rendered
 from tfguard import redaction
 from tfguard.ci.commit import Commit
-from tfguard.report.said import first_error, plain
+from tfguard.report.said import Said, plain
 from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, render, render_json
 from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
 
@@ -90,7 +90,8 @@ def test_the_link_leads_to_the_run() -> None:
 
 
 def test_a_run_that_succeeded_shows_no_error_and_what_it_did() -> None:
-    text = "Error: in the log of a retried init\nApply complete! Resources: 2 added, 0 changed, 1 destroyed.\n"
+    text = "Error: in the log of a retried init\n\nTerraform has been successfully initialized!\n"
+    text += "Apply complete! Resources: 2 added, 0 changed, 1 destroyed.\n"
 
     found = shown(Page("prod", "succeeded", exit_code=0, text=text, changes=read_closing(text)))
 
@@ -117,7 +118,7 @@ def test_pages_of_one_step_follow_each_other() -> None:
 
 
 def test_the_first_error_is_whole_and_alone() -> None:
-    assert first_error(plain(FAILED)) == "Error: it broke\n\nbecause <of> this"
+    assert Said(FAILED).first_error == "Error: it broke\n\nbecause <of> this"
 
 
 # --- what strangers write -------------------------------------------------------------------------------------------

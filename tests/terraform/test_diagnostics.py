@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tfguard.terraform.diagnostics import Diagnostic, read_diagnostics
+from tfguard.terraform.diagnostics import Diagnostic, read_diagnostics, read_first_error
 
 TEXTS = Path(__file__).parent / "texts"
 #: Of a failed apply of 1.11.4, with a check that warns.
@@ -56,3 +56,20 @@ def test_values_and_words_of_other_programs_are_none() -> None:
 
 def test_a_megabyte_of_beginnings_costs_no_more_than_others() -> None:
     assert len(read_diagnostics("Error: it broke\n│ \n" * 30_000)) == 1
+
+
+def test_in_a_frame_stands_one_whatever_it_says() -> None:
+    text = "╷\n│ Error: it broke\n│ \n│ Output:\n│ Error: Module not installed\n╵\n╷\n│ Error: two\n╵\n"
+
+    assert [each.summary for each in read_diagnostics(text)] == ["it broke", "two"]
+    assert read_first_error(text) == "Error: it broke\n\nOutput:\nError: Module not installed"
+
+
+def test_the_first_error_is_no_value_of_a_plan_and_is_found_in_the_stream_of_json() -> None:
+    told = {"severity": "error", "summary": "it broke", "detail": "badly", "range": {"filename": "a.tf", "start": {}}}
+    told["range"]["start"]["line"] = 3  # type: ignore[index]
+
+    assert read_first_error("      + input = <<-EOT\n            Error: no\n\nError: yes\n") == "Error: yes"
+    assert read_first_error(json.dumps({"type": "diagnostic", "diagnostic": told})) == (
+        "Error: it broke\n\n  on a.tf line 3\n\nbadly"
+    )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tfguard.terraform.plan_text import RunText, read_text
 
 #: `terraform plan` of 1.11.4 with a bit of everything that needs no provider.
@@ -15,7 +17,7 @@ def test_every_resource_of_a_plan_is_found_with_what_is_done_to_it() -> None:
     found = read_text(PLAN)
 
     assert found.planned == (
-        ("update", "terraform_data.both_new"),
+        ("update, move", "terraform_data.both_new"),
         ("delete", 'terraform_data.each["c"]'),
         ("create", 'terraform_data.each["d"]'),
         ("forget", "terraform_data.forgotten"),
@@ -94,3 +96,78 @@ def test_what_has_been_replaced_with_its_old_object_put_aside_has_one_address() 
     text = "a.b: Creation complete after 0s [id=1]\na.b (deposed object 8d0f2c1a): Destruction complete after 0s\n"
 
     assert read_text(text).done == (("create", "a.b"), ("delete", "a.b"))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'zz.fake (local-exec): Executing: ["printf \'a.b: Destruction complete after 0s"]',
+        "zz.fake (local-exec): a.b: Destruction complete after 0s",
+        "│ a.b: Destruction complete after 0s",
+        '{"@message":"a.b: Destruction complete after 0s","type":"provision_progress"}',
+        "Outputs:\n\no = <<EOT\na.b: Destruction complete after 0s\n\n  # a.b has moved to a.c\nEOT",
+        "Error: exit status 3\n\nOutput: x\na.b: Destruction complete after 0s\n  # a.b will be destroyed",
+    ],
+)
+def test_what_others_print_is_nothing_that_terraform_has_done(line: str) -> None:
+    begun = "Terraform will perform the following actions:\n\na.real: Creation complete after 0s\n"
+
+    assert read_text(begun + line) == RunText(done=(("create", "a.real"),))
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        'x\\"] will be destroyed',
+        "x: Destruction complete after 0s",
+        "a b",
+        'x\\"] has moved to y[\\"',
+        "```",
+        "@octocat",
+        "ä<b>",
+        "x\\\\",
+    ],
+)
+def test_a_key_may_look_like_anything(key: str) -> None:
+    address = f'module.m["{key}"].terraform_data.d[0].x["{key}"]'
+    text = f"  # {address} will be created\n  + resource\n\n{address}: Creation complete after 0s [id=1]\n"
+
+    found = read_text(text)
+
+    assert (found.planned, found.done) == ((("create", address),), (("create", address),))
+
+
+def test_of_a_key_whose_end_was_cut_out_with_a_secret_the_rest_is_known() -> None:
+    found = read_text('  # a.b["password=[redacted] will be created\na.[redacted]: Creation complete after 0s\n')
+
+    assert found.planned == (("create", 'a.b["password=[redacted]'),)
+    assert found.done == (("create", "a.[redacted]"),)
+
+
+def test_lines_of_a_text_look_like_no_marks_and_terraforms_own_among_them_are_ones() -> None:
+    new = (
+        "  # a.b will be created\n  + resource {\n"
+        "      + input = <<-EOT\n            - name: x\n              - y\n        EOT\n"
+    )
+    old = (
+        "  # a.c will be updated in-place\n  ~ resource {\n      ~ input = <<-EOT\n            - same\n"
+        "          - - gone\n          + + there\n              ~ y\n        EOT # forces replacement\n      - x = 1\n"
+    )
+
+    found = read_text(new + "\n" + old)
+
+    assert found.blocks["a.b"].split("\n")[2:] == [
+        "+       input = <<-EOT",
+        "             - name: x",
+        "               - y",
+        "         EOT",
+    ]
+    assert found.blocks["a.c"].split("\n")[2:] == [
+        "!       input = <<-EOT",
+        "             - same",
+        "-           - gone",
+        "+           + there",
+        "               ~ y",
+        "         EOT # forces replacement",
+        "-       x = 1",
+    ]

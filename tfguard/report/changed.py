@@ -5,7 +5,7 @@ had done by then and what it had not.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from functools import cached_property
 
@@ -38,7 +38,7 @@ def come_to(planned: PlannedChanges | None, said: Said, *, is_plan: bool) -> Pla
         silent = structs.replace(closing, moved=planned.moved, forget=planned.forget, rows=planned.rows)
         return structs.replace(silent, has_changes=closing.has_changes or planned.has_changes)
     read = said.changes
-    is_silent = any(action in _SILENT for action, _ in read.planned) or bool(read.outputs)
+    is_silent = any(_SILENT.intersection(action.split(", ")) for action, _ in read.planned) or bool(read.outputs)
     return structs.replace(closing, has_changes=closing.has_changes or is_silent)
 
 
@@ -93,7 +93,7 @@ class Changed:
     def _half_counts(self) -> Iterator[str]:
         planned = self._changes
         if planned is None and (closing := self.said.closing) is not None and not closing.is_done:
-            planned = _with_silent(structs.replace(closing, rows=self._read.planned), self._read.planned)
+            planned = _with_silent(closing, self._read.planned)
         if self.done is not None:
             least = "at least " if self._read.is_cut else ""
             yield f"Done before it ended: {least}{_told(self.done)}."
@@ -126,7 +126,7 @@ class Changed:
         """Of an apply that made its plan itself, only its own words name the resources."""
         if self._command not in _CHANGING:
             return ()
-        return (*self._done, *(row for row in self._read.planned if row[0] in _SILENT)) if self._is_good else ()
+        return tuple(_and_silent(self._done, self._read.planned)) if self._is_good else ()
 
     def outputs(self, room: int) -> str:
         """What would change in outputs, folded."""
@@ -146,20 +146,33 @@ def _left(planned: Rows, done_rows: Rows) -> Iterator[tuple[str, str]]:
 
     What only moves is none of it: with the first state that an apply saves, all moves are done.
     """
-    done = {address: action for action, address in done_rows}
+    done: defaultdict[str, set[str]] = defaultdict(set)
+    for action, address in done_rows:
+        done[address].add(action)
     for action, address in planned:
-        if action == "move":
-            continue
-        if address not in done:
-            yield action, address
-        elif "replace" in action.split(", ") and done[address] in ("create", "delete"):
-            yield ("create" if done[address] == "delete" else "delete"), address
+        halves = done[address] & {"create", "delete"}
+        if "replace" in action.split(", ") and len(halves) == 1:
+            yield ("create" if "delete" in halves else "delete"), address
+        elif left := [word for word in action.split(", ") if word != "move" and word not in done[address]]:
+            yield ", ".join(left), address
+
+
+def _and_silent(done: Rows, planned: Rows) -> Iterator[tuple[str, str]]:
+    """What has been done, and what of the plan was done silently: beside that, or alone."""
+    silent = {
+        address: words
+        for action, address in planned
+        if (words := [each for each in action.split(", ") if each in _SILENT])
+    }
+    for action, address in done:
+        yield ", ".join([action, *silent.pop(address, ())]), address
+    yield from ((", ".join(words), address) for address, words in silent.items())
 
 
 def _with_silent(changes: PlannedChanges, rows: Rows) -> PlannedChanges:
-    """What only moves in the state, or leaves it, no closing line counts."""
-    each = Counter(action for action, _ in rows)
-    return structs.replace(changes, moved=each["move"], forget=each["forget"])
+    """With the resources; and what only moves in the state, or leaves it, which no closing line counts."""
+    each = Counter(word for action, _ in rows for word in action.split(", "))
+    return structs.replace(changes, moved=each["move"], forget=each["forget"], rows=rows)
 
 
 def _nothing(changes: PlannedChanges) -> str:

@@ -11,7 +11,8 @@ from functools import cached_property
 
 from tfguard import redaction
 from tfguard.report.cures import cure
-from tfguard.terraform.diagnostics import Diagnostic, read_diagnostics
+from tfguard.terraform.diagnostics import Diagnostic, read_diagnostics, read_first_error
+from tfguard.terraform.own_text import before_values
 from tfguard.terraform.plan_json import PlannedChanges, read_closing
 from tfguard.terraform.plan_text import RunText, read_text
 from tfguard.text import printable
@@ -39,7 +40,7 @@ class Said(str):  # noqa: SLOT000 - what has been read of it lies in its `__dict
     @cached_property
     def first_error(self) -> str:
         """Terraform's first error in full, without its frame; empty if there is none."""
-        return first_error(self.plain)
+        return read_first_error(before_values(self.plain)) or read_first_error(self.plain)
 
     @cached_property
     def cure(self) -> str:
@@ -61,18 +62,3 @@ def plain(text: str) -> str:
     """Return Terraform's text without colours, control signs and secrets."""
     bare = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\t", "    ")
     return redaction.redact("\n".join(printable(line, len(line) + 1) for line in bare.split("\n"))).strip("\n")
-
-
-def first_error(text: str) -> str:
-    """As `Said.first_error`, of a text that is plain."""
-    found: list[str] = []
-    for line in text.splitlines():
-        bare = line.lstrip(" │╷╵|").rstrip()
-        if found and line.startswith("╵"):
-            break
-        if not found and not bare.startswith("Error:"):
-            continue
-        if found and bare.startswith("Error:"):
-            break
-        found.append(bare)
-    return "\n".join(found).strip()

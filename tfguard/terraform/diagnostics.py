@@ -14,6 +14,7 @@ from typing import Literal
 
 import msgspec
 
+from tfguard.terraform.own_text import before_values
 from tfguard.terraform.plan_json import read_messages
 
 Severity = Literal["error", "warning"]
@@ -27,9 +28,9 @@ _QUOTED = re.compile(r"  with .*,|  on .*:| *\d+: .*| *[├│].*")
 _FOLLOWING = re.compile(
     r"─{20}|(?:Plan|Error|Warning): |(?:Apply|Destroy) complete!|Saved the plan|Releasing state lock"
 )
-#: From here on an apply prints values, which may say anything.
-_OUTPUTS = re.compile(r"^Outputs:\s*$", re.MULTILINE)
 _MAX_LINES = 40
+#: Of the first error, which is shown in full.
+_MOST_LINES = 2000
 
 
 class Diagnostic(msgspec.Struct, frozen=True):
@@ -65,21 +66,41 @@ class _Message(msgspec.Struct):
 
 def read_diagnostics(text: str) -> tuple[Diagnostic, ...]:
     """Return each once, errors first, else in Terraform's order. Never raises."""
-    text = text[: found.start()] if (found := _OUTPUTS.search(text)) else text
-    lines = text.split("\n")
+    lines = before_values(text).split("\n")
     read = dict.fromkeys([*_of_text(lines), *_of_messages(lines)])
     return tuple(sorted(read, key=lambda each: each.severity != "error"))
 
 
+def read_first_error(text: str) -> str:
+    """Return the first error in full, as Terraform shows it, less its frame; empty if there is none. Never raises."""
+    lines = text.split("\n")
+    first = next((body for severity, body in _bodies(lines, _MOST_LINES) if severity == "error"), None)
+    if first is not None:
+        return "\n".join(line.rstrip() for line in first).strip()
+    return next((_shown(each) for each in _of_messages(lines) if each.severity == "error"), "")
+
+
+def _shown(told: Diagnostic) -> str:
+    """As Terraform shows one that it has told in its JSON stream."""
+    place = f"  on {told.file} line {told.line}" if told.file else ""
+    return "\n\n".join(filter(None, [f"Error: {told.summary}", place, told.detail])).strip()
+
+
 def _of_text(lines: list[str]) -> Iterator[Diagnostic]:
+    for severity, (first, *body) in _bodies(lines, _MAX_LINES):
+        yield _made(severity, first.partition(": ")[2].rstrip(), body)
+
+
+def _bodies(lines: list[str], most: int) -> Iterator[tuple[Severity, list[str]]]:
+    """Give the lines of each, without a frame, and no more than `most` behind the first."""
     for number, line in enumerate(lines):
         is_framed = line.startswith("│ ")
         begin = _BEGIN.match(line[2:] if is_framed else line)
-        if begin is None:
-            continue
-        following = lines[number + 1 : number + 1 + _MAX_LINES]
+        if begin is None or (is_framed and number and lines[number - 1].startswith("│")):
+            continue  # Within a frame it is what another one says.
+        following = lines[number + 1 : number + 1 + most]
         body = _framed(following) if is_framed else takewhile(lambda each: not _FOLLOWING.match(each), following)
-        yield _made(_SEVERITIES[begin[1]], begin[2], list(body))
+        yield _SEVERITIES[begin[1]], [begin[0], *body]
 
 
 def _framed(lines: Iterable[str]) -> Iterator[str]:

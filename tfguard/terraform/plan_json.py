@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from tfguard.terraform.own_text import before_errors
 from tfguard.wire import parse
 
 #: Terraform's actions → (add, change, destroy), as its own closing line counts them.
@@ -39,8 +40,6 @@ _DONE = re.compile(
     rf"Destroy complete! Resources: ){_N} destroyed",
     re.MULTILINE,
 )
-#: From here on an apply prints values, which may say anything.
-_OUTPUTS = re.compile(r"^Outputs:\s*$", re.MULTILINE)
 
 
 class _Change(msgspec.Struct):
@@ -125,7 +124,7 @@ def read_changes(text: bytes, *, status: int = 0, is_refresh_only: bool = False)
 
 def read_closing(text: str) -> PlannedChanges | None:
     """Read what closes a run, of its text without colours: a line, or a message of `-json`; None where neither does."""
-    text = text[: found.start()] if (found := _OUTPUTS.search(text)) else text
+    text = before_errors(text)
     if done := list(_DONE.finditer(text)):
         imported, add, change, destroy = (int(number or 0) for number in done[-1].groups())
         return _closing(_Sums(add, change, destroy, imported, "apply"))

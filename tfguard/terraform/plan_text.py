@@ -9,10 +9,11 @@ them. The text is without colours here, and may have a hole in its middle.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
+from tfguard.terraform.own_text import ADDRESS, before_errors
 from tfguard.terraform.plan_json import read_messages
 
 #: (action, address), in Terraform's order.
@@ -35,10 +36,12 @@ _PHRASES = {
     "has been deleted": "delete",
 }
 _HEADER = re.compile(
-    r"^ {1,2}# (\S.*?)(?: \(deposed object \w{1,16}\))? "
+    rf"^ {{1,2}}# ({ADDRESS})(?: \(deposed object \w{{1,16}}\))? "
     rf"({'|'.join(_PHRASES)}|will be|must be|has been)\b(?: (\S.*?)$)?",
     re.MULTILINE,
 )
+#: What is said below a header of what is done besides.
+_BESIDES = {"move": "  # (moved from ", "import": "  # (imported from "}
 #: What has changed outside Terraform stands between these, before what is planned.
 _OUTSIDE = re.compile(r"^Note: Objects have changed outside of ", re.MULTILINE)
 _RULE = re.compile(r"^─{20}", re.MULTILINE)
@@ -47,12 +50,17 @@ _OUTPUTS = re.compile(r"^Changes to Outputs:\n((?:  .*\n?)+)", re.MULTILINE)
 #: A block ends where a line begins at the margin, but for the marks that are so long that they begin there.
 _MARGIN = re.compile(r"^(?!-/\+ |\+/- )\S", re.MULTILINE)
 _MARK = re.compile(r"^( *)(-/\+|\+/-|[+~.-]|<=)(?= )")
+#: What opens a text of several lines, which may look like anything.
+_OPENING = re.compile(r"( *)([+~-] )?.*<<-EOT(?: # forces replacement)?")
+#: Of these lines, too, Terraform says by a mark what happens to each.
+_OF_LINES = ("+ ", "- ", "~ ")
 _AS_DIFF = {"+": "+", "-": "-", "~": "!", "-/+": "!", "+/-": "!", "<=": " ", ".": "  "}
 #: As `jobfiles.transcript` and a page say that something was left out.
 _HOLE = re.compile(r"^… \d+ bytes left out …$", re.MULTILINE)
 
 _DONE = re.compile(
-    r"^(\S.*?)(?: \(deposed object \w{1,16}\))?: (Creation|Modifications|Destruction|Import) complete\b", re.MULTILINE
+    rf"^({ADDRESS})(?: \(deposed object \w{{1,16}}\))?: (Creation|Modifications|Destruction|Import) complete\b",
+    re.MULTILINE,
 )
 _WORDS = {"Creation": "create", "Modifications": "update", "Destruction": "delete", "Import": "import"}
 _DONE_JSON = frozenset(_WORDS.values())
@@ -94,6 +102,7 @@ class RunText(msgspec.Struct, frozen=True):
 
 def read_text(text: str) -> RunText:
     """Read all that a run's text tells. Never raises: what it does not know is not there."""
+    is_cut, text = _HOLE.search(text) is not None, before_errors(text)
     outside, plan = _split(text)
     drifted, drift_blocks = _read_blocks(outside)
     planned, blocks = _read_blocks(plan)
@@ -105,7 +114,7 @@ def read_text(text: str) -> RunText:
         blocks=blocks,
         drift_blocks=drift_blocks,
         outputs=_as_block(outputs[1]) if outputs else "",
-        is_cut=_HOLE.search(text) is not None,
+        is_cut=is_cut,
     )
 
 
@@ -129,9 +138,11 @@ def _read_blocks(text: str) -> tuple[Rows, dict[str, str]]:
             end = margin.start()
         action = _PHRASES.get(header[2], "")
         address = header[3] if action == "move" and header[3] else header[1]
+        block = text[header.start() : end]
         if action:
-            rows.append((action, address))
-        blocks.setdefault(address, _as_block(text[header.start() : end]))
+            besides = [word for word, line in _BESIDES.items() if f"\n{line}" in block]
+            rows.append((", ".join([action, *besides]), address))
+        blocks.setdefault(address, _as_block(block))
     return tuple(rows), blocks
 
 
@@ -148,7 +159,23 @@ def _done_messages(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _as_block(text: str) -> str:
-    return "\n".join(_as_diff(line) for line in text.rstrip().split("\n"))
+    return "\n".join(_diff_lines(text.rstrip().split("\n")))
+
+
+def _diff_lines(lines: Iterable[str]) -> Iterator[str]:
+    """
+    Of a text of several lines Terraform's marks stand 4 columns right of the opening's own, in front of the words; its
+    end stands 2 columns left of them.
+    """
+    column = 0  # Of these marks; 0 outside such a text.
+    for line in lines:
+        if column and not line.startswith(" " * (column - 2) + "EOT"):
+            is_marked = not line[:column].strip() and line[column : column + 2] in _OF_LINES
+            yield _as_diff(line) if is_marked else _indented(line)
+            continue
+        opening = _OPENING.fullmatch(line)
+        column = len(opening[1]) + (4 if opening[2] else 2) if opening else 0
+        yield _as_diff(line)
 
 
 def _as_diff(line: str) -> str:
