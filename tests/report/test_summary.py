@@ -17,6 +17,7 @@ from tfguard.ci.commit import Commit
 from tfguard.report.said import Said, plain
 from tfguard.report.summary import SMALLEST_LIMIT_BYTES, Page, render, render_json
 from tfguard.terraform.plan_json import PlannedChanges, read_changes, read_closing
+from tfguard.terraform.plan_text import read_text
 
 FAILED = """terraform says\n\x1b[31m╷\x1b[0m
 \x1b[31m│\x1b[0m \x1b[1mError: it broke\x1b[0m
@@ -251,6 +252,23 @@ def test_thousands_of_resources_leave_room_for_the_error_and_the_text() -> None:
     assert f"and {9000 - len(listed)} more" in found.all("p")
     assert "because <of> this" in found.all("pre")[0]
     assert "a second one" in found.all("pre", within="details")[0]
+
+
+def test_where_not_every_diff_has_room_the_gravest_are_open_and_what_is_not_shown_is_counted() -> None:
+    line = f"      + x = 1{'y' * 300}"
+    blocks = [f"  # a.b[{number}] will be created\n  + resource\n{line}\n" for number in range(300)]
+    text = "\n".join([f"  # a.big will be destroyed\n{line * 500}\n", *blocks, "  # a.gone will be destroyed\n" + line])
+    text += f"\n\nChanges to Outputs:\n  + o = {'z' * 70_000}\n"
+    rows = (*read_text(text).planned, ("forget", "a.unknown"))
+
+    found = Rendered(
+        render(Page("p", "succeeded", command="plan", text=text, changes=PlannedChanges(302, rows=rows)), 65_000)
+    )
+
+    opened = found.all("summary")[:-1]
+    assert opened[0] == "a.gone" and 20 < len(opened) < 300, "one that is too large keeps none of the others out"
+    assert f"What changes in {302 - len(opened)} of them has no room here: the log has it." in found.all("p")
+    assert "What changes has no room here: the log has it." in found.all("p")
 
 
 def test_a_report_as_json_is_cut_to_its_limit_and_keeps_its_facts() -> None:
@@ -528,8 +546,8 @@ def test_a_failed_apply_says_what_had_been_done_by_then(is_json: bool) -> None:
 
 
 def test_what_stands_in_a_diff_gets_out_of_its_fence_nowhere(secrets: None) -> None:
-    text = f"Terraform will perform the following actions:\n\n  # a will be created\n{HOSTILE}``````\n</details>\n"
-    changes = PlannedChanges(add=1, has_changes=True, rows=(("create", "a"),))
+    text = f"Terraform will perform the following actions:\n\n  # a.b will be created\n{HOSTILE}``````\n</details>\n"
+    changes = PlannedChanges(add=1, has_changes=True, rows=(("create", "a.b"),))
 
     found = shown(Page("prod", "succeeded", command="plan", changes=changes, text=text))
 

@@ -132,7 +132,7 @@ class Changed:
         """What would change in outputs, folded."""
         title = "<p><strong>Outputs</strong></p>\n\n"
         made = title + folded("Changes to outputs", self._read.outputs) if self._read.outputs else ""
-        return made if len(made.encode()) <= room else ""
+        return made if len(made.encode()) <= room else f"{title}<p>What changes has no room here: the log has it.</p>"
 
     def outside(self, room: int, code: Callable[[str], str]) -> str:
         """What has changed outside Terraform. It is no part of what the run does, and in no count of that."""

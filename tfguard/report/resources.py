@@ -8,7 +8,8 @@ in it is Markdown.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
 
 #: Terraform's actions, the gravest first: what they are called before and after.
 GROUPS = (
@@ -22,7 +23,7 @@ GROUPS = (
 )
 _OTHERS = ("", "Others", "Others")
 _BACKTICKS = re.compile("`+")
-#: What says that there are more, and ends an open group.
+#: What says what has no room.
 _LAST_BYTES = 200
 
 
@@ -39,14 +40,32 @@ def listed(
     Return the list in at most `room` bytes, empty if there is no room for any of it.
 
     `rows`: (action, address); `diffs` by address. `code` writes a word of a stranger's. `besides` ends the title of
-    each group. Where the diffs have no room, the addresses have; what has none is counted.
+    each group. Addresses come before diffs, and those of the gravest before others; what has no room is counted.
     """
-    grouped = [((after if is_done else before) + besides, members) for before, after, members in _grouped(rows)]
-    for with_diffs in (True, False):
-        parts, left_out = _parts(grouped, diffs if with_diffs else {}, room - _LAST_BYTES, code=code)
-        if not left_out:
-            return "\n\n".join(parts)
-    return "\n\n".join([*parts, f"<p>and {left_out} more</p>"]) if parts else ""
+    shown, left_out = _addresses(_grouped(rows), room - _LAST_BYTES, is_done=is_done, code=code, besides=besides)
+    room -= _LAST_BYTES + sum(map(_size, shown))
+    parts, unopened = _opened(shown, diffs, room if not left_out else 0)
+    if left_out and parts:
+        parts.append(f"<p>and {left_out} more</p>")
+    if unopened:
+        parts.append(f"<p>What changes in {unopened} of them has no room here: the log has it.</p>")
+    return "\n\n".join(parts)
+
+
+class _Shown(NamedTuple):
+    """A resource, and the title of its group if it is the first of it."""
+
+    title: str
+    label: str
+    address: str
+
+    def part(self, diff: str = "") -> str:
+        made = folded(self.label, diff) if diff else f"<p>{self.label}</p>"
+        return f"{self.title}\n\n{made}" if self.title else made
+
+
+def _size(shown: _Shown) -> int:
+    return len(shown.part().encode()) + 2
 
 
 def _grouped(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str, list[tuple[str, str]]]]:
@@ -58,39 +77,47 @@ def _grouped(rows: Iterable[tuple[str, str]]) -> list[tuple[str, str, list[tuple
     return [(before, after, found[name]) for name, before, after in (*GROUPS, _OTHERS) if name in found]
 
 
-def _parts(
-    grouped: Sequence[tuple[str, list[tuple[str, str]]]],
-    diffs: Mapping[str, str],
+def _addresses(
+    grouped: Iterable[tuple[str, str, list[tuple[str, str]]]],
     room: int,
     *,
+    is_done: bool,
     code: Callable[[str], str],
-) -> tuple[list[str], int]:
-    """The parts that have room, and how many resources have none."""
-    parts: list[str] = []
+    besides: str,
+) -> tuple[list[_Shown], int]:
+    """What has room, and how many resources have none."""
+    shown: list[_Shown] = []
     left_out = 0
-    for name, members in grouped:
-        title = f"<p><strong>{name}</strong></p>"
+    for before, after, members in grouped:
+        title = f"<p><strong>{after if is_done else before}{besides}</strong></p>"
         for action, address in members:
-            part = _one(code(address), diffs.get(address, ""), also=_besides(action, code))
-            size = len("\n\n".join([title, part, ""]).encode())
-            if left_out or size > room:
+            one = _Shown(title, code(address) + _besides(action, code), address)
+            room -= _size(one) if not left_out else 0
+            if room < 0:
                 left_out += 1
                 continue
-            room -= size
-            parts += [title, part] if title else [part]
+            shown.append(one)
             title = ""
-    return parts, left_out
+    return shown, left_out
+
+
+def _opened(shown: Iterable[_Shown], diffs: Mapping[str, str], room: int) -> tuple[list[str], int]:
+    """Each as it stands on the page, open to its diff where that has room; and of how many it has none."""
+    parts: list[str] = []
+    unopened = 0
+    for one in shown:
+        part = one.part(diffs.get(one.address, ""))
+        more = len(part.encode()) + 2 - _size(one)
+        if more > room:
+            part, more, unopened = one.part(), 0, unopened + 1
+        room -= more
+        parts.append(part)
+    return parts, unopened
 
 
 def _besides(action: str, code: Callable[[str], str]) -> str:
     """`update, import`: the group says only one of them."""
     return f" {code(action)}" if ", " in action or not action.isalpha() else ""
-
-
-def _one(address: str, diff: str, *, also: str) -> str:
-    if not diff:
-        return f"<p>{address}{also}</p>"
-    return folded(f"{address}{also}", diff)
 
 
 def folded(title: str, diff: str) -> str:
