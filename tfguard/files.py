@@ -19,6 +19,13 @@ def is_directory_gone() -> bool:
     return False
 
 
+def inside(folder: Path, *suffixes: str) -> list[Path]:
+    """Return what is in a folder and ends so, by name: nothing where there is no folder, or we may not look into it."""
+    with contextlib.suppress(OSError):
+        return [folder / name for name in sorted(os.listdir(folder)) if name.endswith(suffixes)]
+    return []
+
+
 def make_folder(place: Path) -> None:
     """
     Make a folder of mode 0700, and those above it that are missing.

@@ -148,6 +148,7 @@ def test_a_missing_var_file_is_named_before_terraform_starts(settle: Callable[..
     [
         ("config-flag-missing-file", "nowhere.yml", {}),
         ("config-variable-missing-file", None, {"TFGUARD_CONFIG": "nowhere.yml"}),
+        ("config-flag-of-nobody", "~nobody-of-this-name/tfguard.yml", {}),
         ("config-flag-empty", "", {}),
     ],
 )
@@ -184,6 +185,7 @@ def test_no_snapshot_is_left_over_from_a_case_that_is_gone() -> None:
         "no-such-var-file",
         "config-flag-missing-file",
         "config-variable-missing-file",
+        "config-flag-of-nobody",
         "config-flag-empty",
         "wrong-ending",
         "pipeline-without-file",

@@ -129,6 +129,14 @@ def test_a_folder_that_cannot_be_written_stops_no_run(tmp_path: Path) -> None:
     assert run_record.paths(tmp_path / "file") == [tmp_path / "file"]
 
 
+def test_a_home_that_may_not_be_looked_into_stops_no_run() -> None:
+    closed = Path("/", "x" * 300)  # Nobody may ask for it, root included: the name is too long.
+
+    RecordWriter(str(closed / "r.json"), a_record()).note_held(lock_id="1")
+
+    assert run_record.paths(closed) == []
+
+
 def test_garbage_is_no_record(tmp_path: Path) -> None:
     for name, text in {"a.json": "", "b.json": "{}", "c.json": "[" * 100_000}.items():
         (tmp_path / name).write_text(text)

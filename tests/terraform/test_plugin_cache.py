@@ -99,3 +99,10 @@ match any of the checksums recorded in the dependency lock file""".replace("\n",
 @pytest.mark.parametrize("said", ["open /c/terraform-provider-aws_v5.0.0_x5: text file busy", CHECKSUMS])
 def test_what_two_at_once_cause_is_worth_another_try(said: str) -> None:
     assert re.search("|".join(TRANSIENT), said)
+
+
+def test_a_home_that_may_not_be_looked_into_has_none(tmp_path: Path) -> None:
+    closed = "/" + "x" * 300  # Nobody may ask for it, root included: the name is too long.
+
+    assert find_plugin_cache({"HOME": closed}, tmp_path) is None
+    assert find_plugin_cache({"TF_PLUGIN_CACHE_DIR": closed}, tmp_path) is None

@@ -36,7 +36,7 @@ def replace_environment(environ: Mapping[str, str]) -> None:
 
 def is_in_checkout(path: str) -> bool:
     """Whether this file is part of a checkout, or of the working directory."""
-    return any((folder / ".git").exists() or folder == Path.cwd() for folder in Path(path).resolve().parents)
+    return any((folder / ".git").exists() or folder == Path.cwd() for folder in Path(os.path.realpath(path)).parents)
 
 
 def named(environ: Mapping[str, str]) -> dict[str, str]:

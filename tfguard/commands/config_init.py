@@ -76,7 +76,7 @@ def init(call: Call) -> int:
         OSError: It cannot be written.
     """
     directory = absolute(Path.cwd() / (call.options.chdir or ""))
-    path = absolute(directory / Path(call.options.config or FILE_NAME).expanduser())
+    path = absolute(directory / os.path.expanduser(call.options.config or FILE_NAME))
     for other in (path, *([path.with_suffix(".yaml")] if path.name == FILE_NAME else [])):
         if os.path.lexists(other):
             raise _there_already(other)

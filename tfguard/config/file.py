@@ -208,7 +208,7 @@ def shown_value(finding: KeyFinding, path: KeyPath) -> str:
 def _named(start: Path, named: str, source: str) -> Path:
     if not named:
         raise ConfigError(f"{source} names no file.\nGive the path of a tfguard.yml, or leave it out.")
-    path = start.absolute() / Path(named).expanduser()
+    path = start.absolute() / os.path.expanduser(named)
     if not path.exists():
         raise ConfigError(f"{source} names {clip(named, 60)}, which does not exist.\nGive the path of a tfguard.yml.")
     return path

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from tfguard import files
 from tfguard.backends.target import Target
 from tfguard.ci import platforms
 from tfguard.clock import boot_id, created, pid_namespace, started
@@ -174,10 +175,10 @@ def new_path(environ: Mapping[str, str]) -> str:
 
 def paths(place: Path) -> list[Path]:
     """The records in a folder, oldest first; or the file itself."""
-    if place.is_file():
+    if os.path.isfile(place):
         return [place]
     with contextlib.suppress(OSError):
-        found = [(path.lstat().st_mtime_ns, path) for path in place.glob(f"*{_SUFFIX}")]
+        found = [(path.lstat().st_mtime_ns, path) for path in files.inside(place, _SUFFIX)]
         return [path for _, path in sorted(found)]
     return []
 
@@ -207,7 +208,7 @@ def prune(place: Path) -> None:
     ended = [path for path in paths(place) if (record := read(path)) is not None and record.release]
     for path in ended[:-KEPT_RECORDS]:
         remove(path)
-    for path in (path for suffix in (STORY_SUFFIX, TEXT_SUFFIX) for path in place.glob(f"*{suffix}")):
+    for path in files.inside(place, STORY_SUFFIX, TEXT_SUFFIX):
         with contextlib.suppress(OSError):
             # Of a run without a lock, which had no record, and which nobody settled.
             if not path.with_suffix(_SUFFIX).exists() and time.time() - path.stat().st_mtime > KEPT_SECONDS:

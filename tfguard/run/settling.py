@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from tfguard import errors, redaction
+from tfguard import errors, files, redaction
 from tfguard.backends.environ import extend_environment
 from tfguard.backends.target import Target
 from tfguard.clock import SystemClock, created, is_gone
@@ -244,7 +244,7 @@ def _lease_seconds(record: LockRecord) -> float:
 def tell_of_unlocked(folder: Path, environ: Mapping[str, str], report: Reporter) -> int:
     """Tell of killed runs that held no lock, which have no record: nothing is to be released. Return how many."""
     count = 0
-    for path in folder.glob(f"*{run_record.STORY_SUFFIX}"):
+    for path in files.inside(folder, run_record.STORY_SUFFIX):
         told = story.read(path)
         is_over = told is not None and (told.front is None or not told.front.is_alive())
         if (

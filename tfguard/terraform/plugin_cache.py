@@ -13,6 +13,8 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from tfguard import files
+
 #: What fails where two inits at once use one cache, and works when one tries again alone.
 TRANSIENT = (
     r"text file busy",
@@ -32,7 +34,7 @@ def find_plugin_cache(environ: Mapping[str, str], directory: Path) -> Path | Non
     """
     named = environ.get("TF_PLUGIN_CACHE_DIR") or next(filter(None, map(_setting, _files(environ))), "")
     place = directory / _VARIABLE.sub(lambda match: environ.get(match[1] or match[2] or "", ""), named)
-    return place if named and place.is_dir() else None
+    return place if named and os.path.isdir(place) else None
 
 
 def _files(environ: Mapping[str, str]) -> Iterator[Path]:
@@ -45,7 +47,7 @@ def _files(environ: Mapping[str, str]) -> Iterator[Path]:
     folder = Path(environ.get("XDG_CONFIG_HOME") or home / ".config", "opentofu")
     yield folder / "tofurc"
     for place in (home / ".terraform.d", folder):
-        yield from sorted(path for path in place.glob("*") if path.name.endswith((".tfrc", ".tfrc.json")))
+        yield from files.inside(place, ".tfrc", ".tfrc.json")
 
 
 def _setting(path: Path) -> str:

@@ -130,7 +130,7 @@ def _source(access: GcsAccess, environ: Mapping[str, str], asking: Asking) -> An
     if path := environ.get("GOOGLE_APPLICATION_CREDENTIALS"):
         return _loaded(_read(Path(path)), path, asking)
     of_gcloud = _gclouds_file(environ)
-    if of_gcloud.exists():
+    if os.path.exists(of_gcloud):
         return _loaded(_read(of_gcloud), str(of_gcloud), asking)
     from google.auth.compute_engine import Credentials as MetadataServer
 
