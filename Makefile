@@ -23,7 +23,7 @@ PIP_INSTALL = $(BIN)/python -m pip --quiet --quiet install
 .DELETE_ON_ERROR:
 MINUTES ?= 60
 
-.PHONY: help demo check test long lint package docs picture bench soak fuzz peers fresh man pins clean needs-terraform parts
+.PHONY: help demo check test long lint package docs picture bench soak fuzz peers fresh man pins clean needs-terraform parts no-python
 
 help:
 	@echo "make demo   see three runs in line for one lock, and one of them die, in half a minute"
@@ -116,11 +116,11 @@ clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 # The stamps make the second time fast, and free of the network.
-$(VENV)/.installed: pyproject.toml | $(VENV)/.created
+$(VENV)/.installed: pyproject.toml $(VENV)/.created
 	$(PIP_INSTALL) --editable .
 	@touch $@
 
-$(VENV)/.installed-test: pyproject.toml | $(VENV)/.created
+$(VENV)/.installed-test: pyproject.toml $(VENV)/.created
 	$(PIP_INSTALL) --editable '.[test]'
 	@# Compiled once here, the tests need not be compiled by each of pytest's workers at the same time.
 	@$(BIN)/python -m pytest --collect-only --quiet --quiet >/dev/null || true
@@ -130,13 +130,17 @@ $(VENV)/.installed-docs: pyproject.toml $(VENV)/.created
 	$(PIP_INSTALL) "mkdocs-material>=9.5,<10"
 	@touch $@
 
-# A .venv that is there already, half made or somebody's own, is completed and never cleared.
-$(VENV)/.created:
+# A .venv that is there already, half made or somebody's own, is completed and never cleared. Where its Python has been
+# taken away since, as by an upgrade, the links to it lead nowhere; venv would keep them.
+$(VENV)/.created: $(if $(realpath $(BIN)/python),,no-python)
+	@for link in $(BIN)/python*; do [ -e "$$link" ] || rm -f "$$link"; done
 	@for python in $(if $(PYTHON),"$(PYTHON)",python3 python3.14 python3.13 python3.12 python3.11 python3.10); do \
 	  "$$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null || continue; \
 	  echo "$$python -m venv $(VENV)"; \
-	  "$$python" -m venv $(VENV) && touch $@ && exit; \
-	  echo "$$python cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; \
+	  "$$python" -m venv $(VENV) || { \
+	    echo "$$python cannot make a virtual environment. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }; \
+	  $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 10))' && touch $@ && exit; \
+	  echo "$(VENV) was made with a Python that does not run, or is older than 3.10. Remove it: make clean" >&2; exit 1; \
 	done; \
 	echo "tfguard needs Python 3.10 or newer, and $(if $(PYTHON),$(PYTHON) is none,there is none on PATH)." >&2; \
 	echo "Say where one is: make $(or $(MAKECMDGOALS),demo) PYTHON=/path/to/python3" >&2; exit 1
