@@ -12,6 +12,7 @@ import pytest
 from tests.e2e import forked
 from tfguard.cli.main import OWN
 from tfguard.config.options import hoisted
+from tfguard.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 POINTER = "tfguard: its own commands: "
@@ -88,6 +89,12 @@ def test_help_of_one_of_ours_is_ours(environ: dict[str, str]) -> None:
 )
 def test_our_options_may_stand_behind_our_own_commands(given: str, read: str) -> None:
     assert hoisted(given.split(), own=OWN, ends_with={"exec": ("--name", "--store")}) == read.split()
+
+
+@pytest.mark.parametrize("given", ["status -p", "unlock --id x --config", "run prod --lock-timeout"])
+def test_without_its_value_an_option_does_not_take_the_command_for_it(given: str) -> None:
+    with pytest.raises(UsageError, match=f"{given.split()[-1]} needs a value"):
+        hoisted(given.split(), own=OWN, ends_with={})
 
 
 def test_they_mean_there_what_they_mean_in_front(environ: dict[str, str], tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ UNTOUCHED: dict[str, tuple[str, ...]] = {
     "validate": ("validate", "-json"),
     "unknown": ("aply",),
     "bad-flag": ("output", "-nosuch"),
+    "chdir-without-a-directory": ("-chdir", "plan"),
+    "version-of-elsewhere": ("-version", "-chdir=..", "plan"),
 }
 
 

@@ -85,6 +85,14 @@ def test_the_first_chdir_before_the_command_is_taken_off() -> None:
     assert (found.chdir, found.argv) == ("net work", ("apply", "-chdir=other"))
 
 
+@pytest.mark.parametrize("line", ["-chdir plan", "-chdir= apply", "-chdir", "-version -chdir=x plan"])
+def test_a_chdir_that_terraform_has_to_judge_is_handed_on(line: str) -> None:
+    """Without it, Terraform would go to work in the directory that we are in."""
+    found = parse(shlex.split(line), {})
+
+    assert (found.verdict, found.argv) == ("pass", tuple(shlex.split(line)))
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [

@@ -154,6 +154,9 @@ def hoisted(argv: Sequence[str], *, own: Container[str], ends_with: Mapping[str,
 
     `ends_with`: the commands after whose options a stranger's words follow, with those of their options that take a
     value: in front of those words only.
+
+    Raises:
+        UsageError: As `parse` does.
     """
     found = parse(argv)
     command = found.command
@@ -169,6 +172,8 @@ def hoisted(argv: Sequence[str], *, own: Container[str], ends_with: Mapping[str,
         is_ours = name in SWITCHES or (name in TAKING_VALUES and not (name == "-chdir" and not equals))
         into = moved if is_ours else kept
         into.append(word)
+        if is_ours and not equals and not rest and name in TAKING_VALUES:
+            raise _needs_value(name)  # In front of the command, the command would be its value.
         if not equals and rest and (name in TAKING_VALUES if is_ours else name in (takes_value or ())):
             into.append(rest.pop(0))
     return [*before, *moved, *kept, *rest]

@@ -114,8 +114,9 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Invocation:
     chdir, rest = take_chdir(argv)
     words = _words(rest)
     command, found = find(words), Invocation(argv=rest, words=words, chdir=chdir)
-    if chdir == "":
-        return replace(found, reason="-chdir names no directory")
+    if chdir == "" or (chdir and not words):
+        # Never without it: that would be a run in another directory.
+        return replace(found, argv=tuple(argv), words=(), chdir=None, reason="Terraform has to judge this -chdir")
     if command is None or not command.takes_lock:
         return replace(found, command=command, reason="this command takes no lock that tfguard could hold")
     extra, doubts = _from_environment(found.words, environ)
