@@ -93,7 +93,7 @@ def test_our_options_may_stand_behind_our_own_commands(given: str, read: str) ->
 
 @pytest.mark.parametrize("given", ["status -p", "unlock --id x --config", "run prod --lock-timeout"])
 def test_without_its_value_an_option_does_not_take_the_command_for_it(given: str) -> None:
-    with pytest.raises(UsageError, match=f"{given.split()[-1]} needs a value"):
+    with pytest.raises(UsageError, match=f"{given.rsplit(maxsplit=1)[-1]} needs a value"):
         hoisted(given.split(), own=OWN, ends_with={})
 
 

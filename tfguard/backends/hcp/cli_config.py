@@ -77,7 +77,7 @@ def _text(path: Path) -> str:
 def _of_json(text: str) -> Iterator[_Block]:
     try:
         document = parse(text, dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except msgspec.DecodeError:
         return
     for kind, blocks in document.items():
         if isinstance(blocks, dict):
