@@ -38,6 +38,20 @@ def test_our_record_stands_in_a_folder_of_its_own(workspace: str, key: str) -> N
     assert target.child_locks and target.state_place.place == f"azblob://acct/c/{key}"
 
 
+@pytest.mark.parametrize(
+    ("key", "blob"),
+    [("/a b/ü", "/a b/ü"), ("a%20b%2Fc", "a b/c"), ("a?b", "a"), ("a#b+c", "a#b+c"), ("50%", "50%")],
+)
+def test_a_key_is_what_terraform_asks_for(key: str, blob: str) -> None:
+    """It takes it for what stands in an address."""
+    target = found(key=key)
+    (spec,) = target.stores
+
+    assert isinstance(spec, AzureSpec)
+    assert (target.path, spec.state_key, spec.key) == (f"c/{key}", blob, f".tfguard/{blob}.lock")
+    assert target.state_place.place == f"azblob://acct/c/{blob}"
+
+
 VARIABLES = {
     "access_key": "ARM_ACCESS_KEY",
     "sas_token": "ARM_SAS_TOKEN",

@@ -87,15 +87,36 @@ def test_a_blob_in_which_nothing_is_yet_is_no_state(place: Place) -> None:
     assert found == [False, False, True]
 
 
-def test_a_lease_that_names_nobody_is_somebodys(place: Place) -> None:
+def test_a_lease_that_names_nobody_is_somebodys_and_can_be_broken_as_long_as_it_does_not(place: Place) -> None:
+    lease, ours = place.lease(), info()
     place.client.write("prod", b"{}")
-    place.client.acquire("prod", info().id)
+    place.client.acquire("prod", ours.id)
 
-    found = place.lease().read()
+    found = lease.read()
+    lease.free("?")
+    freed = lease.read()
+    lease.take(ours)
 
     assert found is not None and found.id == "?"
+    assert freed is None
     with pytest.raises(Conflict):
-        place.lease().free("?")
+        lease.free("?")
+    assert lease.read() == ours
+
+
+def test_a_lease_that_says_whose_it_is_right_before_it_is_broken_is_kept(place: Place) -> None:
+    ours = info()
+    place.client.write("prod", b"{}")
+    place.client.acquire("prod", ours.id)
+    seen = place.client.about("prod")
+    assert seen is not None
+    place.client.annotate("prod", {"said": "since"}, {"x-ms-lease-id": ours.id})
+
+    with pytest.raises(Conflict):
+        place.client.break_lease("prod", seen.etag)
+
+    about = place.client.about("prod")
+    assert about is not None and about.is_leased
 
 
 @pytest.mark.parametrize("encoded", ["", "?", "e30=", "AAAA", "/" * 9])

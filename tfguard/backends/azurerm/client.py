@@ -164,6 +164,11 @@ class Client:
         headers = {"x-ms-lease-action": "release", "x-ms-lease-id": lease_id}
         self._ask("PUT", "leasing", key, query={"comp": "lease"}, headers=headers)
 
+    def break_lease(self, key: str, etag: str) -> None:
+        """End whichever lease the blob has, at once, if it is still as it was seen. Raises Conflict where not."""
+        headers = {"x-ms-lease-action": "break", "x-ms-lease-break-period": "0", "If-Match": etag}
+        self._ask("PUT", "leasing", key, query={"comp": "lease"}, headers=headers)
+
     # --- one request --------------------------------------------------------------------------------------------
 
     def _ask(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import unquote
 
 from tfguard.backends.attributes import Attributes
 from tfguard.backends.azurerm.clouds import cloud_of
@@ -22,15 +23,21 @@ def azure_lock(settings: Attributes, directory: Path, workspace: str, environ: M
     access = azure_access(settings, directory, environ)
     if workspace != "default":
         key = f"{key}env:{workspace}"
-    guard = f"{FOLDER}{key}{GUARD_SUFFIX}"
+    blob = _asked_for(key)
+    guard = f"{FOLDER}{blob}{GUARD_SUFFIX}"
     return Target(
         label=printable(f"{container}/{key}"),
         path=f"{container}/{key}",
         backend="azurerm",
         workspace=workspace,
-        stores=(AzureSpec(container=container, key=guard, azure=access, state_key=key),),
-        state=AzureState(container=container, key=key, azure=access),
+        stores=(AzureSpec(container=container, key=guard, azure=access, state_key=blob),),
+        state=AzureState(container=container, key=blob, azure=access),
     )
+
+
+def _asked_for(key: str) -> str:
+    """Return the blob that Terraform asks for: it takes a key for what stands in an address (seen with 1.11)."""
+    return unquote(key.partition("?")[0])
 
 
 def azure_access(settings: Attributes, directory: Path, environ: Mapping[str, str], account: str = "") -> AzureAccess:

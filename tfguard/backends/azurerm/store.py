@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Terraform's name for its LockInfo among a state blob's metadata, in lower case: compared so, and signed so.
 INFO = "terraformlockid"
+#: The ID of a lock that does not say whose it is.
+_NOBODY = "?"
 _ABSENT = {"If-None-Match": "*"}
 #: No blob has this ETag.
 _NEVER = '"0x1"'
@@ -147,14 +149,24 @@ class StateLease:
             raise
 
     def free(self, lock_id: str) -> None:
-        if not _is_guid(lock_id):
+        if lock_id == _NOBODY:
+            self._break()
+        elif _is_guid(lock_id):
+            # The lease first: without what it says, nobody could free it any more. What it said is no lock by itself.
+            self._client.free(self._key, lock_id)
+        else:
             raise Conflict("that is no ID of a lease")
-        # The lease first: without what it says, nobody could free it any more. What it said is no lock by itself.
-        self._client.free(self._key, lock_id)
         with contextlib.suppress(Conflict, TfguardError):
             about = self._client.about(self._key)
             if about is not None and not about.is_leased and INFO in about.metadata:
                 self._client.annotate(self._key, _others(about), {"If-Match": about.etag})
+
+    def _break(self) -> None:
+        """End a lease that does not say whose it is, as long as it does not: by an ID nobody could."""
+        about = self._client.about(self._key)
+        if about is None or not about.is_leased or holder_of(about.metadata.get(INFO, "")).id != _NOBODY:
+            raise Conflict("it is free, or somebody's who says so")
+        self._client.break_lease(self._key, about.etag)
 
 
 def holder_of(encoded: str) -> LockInfo:
@@ -163,7 +175,7 @@ def holder_of(encoded: str) -> LockInfo:
         text = base64.b64decode(encoded, validate=True).decode("utf-8", "replace")
     except (binascii.Error, ValueError):
         text = ""
-    return lockinfo.decode(text) or LockInfo(id="?", who="somebody who does not say who it is")
+    return lockinfo.decode(text) or LockInfo(id=_NOBODY, who="somebody who does not say who it is")
 
 
 def _others(about: About | None) -> dict[str, str]:
