@@ -46,6 +46,13 @@ def test_of_a_pull_request_it_is_the_head_that_people_know(event: str, commit: C
     assert find_commit({**GITHUB, "GITHUB_EVENT_PATH": str(tmp_path / "event.json")}) == commit
 
 
+def test_what_is_checked_out_for_a_target_is_no_merge_of_the_head(tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text(json.dumps({"pull_request": {"head": {"sha": "b" * 40}}}))
+    job = {**GITHUB, "GITHUB_EVENT_PATH": str(tmp_path / "event.json"), "GITHUB_EVENT_NAME": "pull_request_target"}
+
+    assert find_commit(job) == Commit("b" * 40)
+
+
 def test_an_event_that_is_a_pipe_or_not_there_stops_nothing(tmp_path: Path) -> None:
     import os
 

@@ -28,6 +28,7 @@ class Site:
         self.asked: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.faults: list[int] = []
+        self.fault_headers = {"Retry-After": "0"}
         self.refuses: dict[str, int] = {}
         self.loses = ""
         self.delay = 0.0
@@ -81,7 +82,7 @@ class Site:
         if fault is not None and fault < 0:
             raise NoReply
         if fault is not None:
-            return fault, {"Retry-After": "0"}, b"{}"
+            return fault, self.fault_headers, b"{}"
         status, content = self.answer(request.method, request.path, json.loads(request.body or b"{}"))
         if request.method == self.loses:
             raise NoReply

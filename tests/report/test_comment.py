@@ -18,6 +18,7 @@ from tfguard.ci import comment_token
 from tfguard.ci.discussion import Discussion, find_discussion
 from tfguard.report import comment
 from tfguard.report.summary import Page
+from tfguard.terraform.plan_json import PlannedChanges
 
 TOKEN = "ghs_abcdefgh12345678"
 PAGE = Page(label="prod/net work", outcome="succeeded", exit_code=0, command="plan", text="Plan: 1 to add.")
@@ -183,6 +184,45 @@ def test_what_comes_at_a_bad_time_is_tried_once_more(site: Site, tell: Callable[
 
     assert tell() == ""
     assert len(site.bodies) == 1
+
+
+@pytest.mark.parametrize(("status", "headers"), [(403, {"X-RateLimit-Remaining": "0"}), (403, {"Retry-After": "9999"})])
+def test_too_many_requests_are_not_the_tokens_fault(
+    site: Site, tell: Callable[..., str], status: int, headers: dict[str, str]
+) -> None:
+    site.faults, site.fault_headers = [status], headers
+
+    said = tell()
+
+    assert said == (
+        f"tfguard: no comment was written: there were too many requests (HTTP {status}). Run the job again later.\n"
+    )
+
+
+def test_each_workspace_of_a_pipeline_has_its_comment(site: Site, tell: Callable[..., str]) -> None:
+    for workspace in ("blue", "green", "default", "", "blue"):
+        tell(msgspec.structs.replace(PAGE, workspace=workspace))
+
+    assert len(site.bodies) == 3
+
+
+def test_a_value_that_looks_like_a_mark_of_ours_ends_no_page(site: Site, tell: Callable[..., str]) -> None:
+    text = "  # a.b will be created\n  + r {\n      + x = <<-EOT\n            <!-- tfguard former -->\n        EOT\n"
+    changes = PlannedChanges(1, has_changes=True, rows=(("create", "a.b"),))
+    tell(msgspec.structs.replace(PAGE, text=text, changes=changes))
+    tell(msgspec.structs.replace(PAGE, text="the second"), run=101, commit="b" * 40)
+
+    (body,) = site.bodies
+    assert Rendered(body).broken == [] and body.count("</details>") == 4
+
+
+def test_nothing_in_a_page_is_a_command_to_gitlab(site: Site, tell: Callable[..., str]) -> None:
+    text = "Outputs:\n\no = <<EOT\n/close\n  /merge\nEOT\nError: no\n/approve\n"
+    tell(msgspec.structs.replace(PAGE, outcome="failed", text=text))
+
+    (body,) = site.bodies
+    assert not [line for line in body.split("\n") if line.lstrip().startswith("/")]
+    assert Rendered(body).all("pre", within="details") == [text.strip()]
 
 
 def test_a_comment_that_may_have_been_written_is_not_written_twice(site: Site, tell: Callable[..., str]) -> None:

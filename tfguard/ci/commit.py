@@ -55,7 +55,9 @@ def find_commit(environ: Mapping[str, str], event: Event | None = None) -> Commi
     else:
         head = environ.get(_HEADS.get(provider.name, ""), "")
     head = _sha(head) or merged
-    return Commit(head, merged if merged != head else "")
+    # With `pull_request_target` it is the base that GitHub checks out, and the job may check out anything itself.
+    is_other = environ.get("GITHUB_EVENT_NAME") == "pull_request_target"
+    return Commit(head, merged if merged != head and not is_other else "")
 
 
 def _sha(text: str) -> str:

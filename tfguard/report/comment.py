@@ -33,6 +33,8 @@ _SECONDS = 10.0
 LIMIT_BYTES = {"github": 65_000, "gitlab": 990_000}
 _STAMP = re.compile(r"<!-- tfguard run (\d{1,18})\.(\d{1,18}) ([0-9a-f]{0,64}) -->\n\n")
 _FORMER = "<!-- tfguard former -->"
+#: In a diff, which may say the same, no line of a value begins at the margin.
+_AT_FORMER = re.compile(rf"^{_FORMER}$", re.MULTILINE)
 
 
 class _Budget:
@@ -82,7 +84,7 @@ class PullRequestComment:
         try:
             write(SITES[kind](self._about, given, self._environ, _Budget(SystemClock())), self._about, page)
         except SiteRefused as error:
-            problem.append(commenting.refused(kind, error.status))
+            problem.append(commenting.refused(kind, error.status, is_later=error.is_later))
         except (NoAnswer, TfguardError, ValueError) as error:
             problem.append(commenting.no_answer(str(error)))
 
@@ -118,7 +120,7 @@ def write(site: CommentSite, about: Discussion, page: summary.Page) -> None:
 
     Raises SiteRefused, NoAnswer.
     """
-    mark = f"<!-- tfguard {quote(redaction.redact(page.label), safe='/')} -->\n"
+    mark = _mark(page)
     found = site.own(mark)
     if not found:
         site.create(body(mark, about, page, ""))
@@ -129,6 +131,12 @@ def write(site: CommentSite, about: Discussion, page: summary.Page) -> None:
     site.renew(first.id, body(mark, about, page, first.body))
     for each in others:  # Two jobs have told of one label at once.
         site.remove(each.id)
+
+
+def _mark(page: summary.Page) -> str:
+    """What the comment begins with. One pipeline may be run in several workspaces, each by a job of its own."""
+    words = [page.label, *([page.workspace] if page.workspace not in ("", "default") else [])]
+    return f"<!-- tfguard {' '.join(quote(redaction.redact(word), safe='/') for word in words)} -->\n"
 
 
 def body(mark: str, about: Discussion, page: summary.Page, before: str) -> str:
@@ -151,6 +159,6 @@ def _folded(before: str, commit: str) -> str:
     found = _STAMP.search(before)
     if found is None or not commit or found[3] in ("", commit):
         return ""
-    page = before[found.end() :].partition(_FORMER)[0].strip("\n")
+    page = _AT_FORMER.split(before[found.end() :], maxsplit=1)[0].strip("\n")
     summed = f"<summary>Superseded: commit <code>{found[3][:9]}</code></summary>"
     return f"{_FORMER}\n<details>{summed}\n\n{page}\n\n</details>\n"

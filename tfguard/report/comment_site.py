@@ -35,11 +35,12 @@ _LATER = frozenset({429, 500, 502, 503, 504})
 
 
 class SiteRefused(Exception):
-    """The platform's answer is no; `status` says which."""
+    """The platform's answer is no; `status` says which. `is_later`: not now, for there were too many requests."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, *, is_later: bool = False) -> None:
         super().__init__(f"HTTP {status}")
         self.status = status
+        self.is_later = is_later
 
 
 class Comment(msgspec.Struct, frozen=True):
@@ -119,7 +120,7 @@ class _Api:
             self._clock.rest(pause)
             answer = self._transport.send(request, _MAX_BYTES)
         if not 200 <= answer.status < 300 or not answer.is_whole:
-            raise SiteRefused(answer.status)
+            raise SiteRefused(answer.status, is_later=_is_later(answer))
         return answer.body
 
     def read(self, path: str, kind: type[_T]) -> _T:
@@ -141,9 +142,15 @@ class _Api:
 def _pause(answer: Response) -> float | None:
     """How long to wait before another try; None where that would not help."""
     after = answer.headers.get("retry-after", "")
-    if answer.status not in _LATER and not (answer.status == 403 and after):
+    if answer.status not in _LATER and not (_is_later(answer) and after):
         return None
     return float(after) if after.isdigit() and len(after) < 6 else 1.0
+
+
+def _is_later(answer: Response) -> bool:
+    """Whether it is not the token that may not, but nobody at this time."""
+    is_spent = answer.headers.get("x-ratelimit-remaining") == "0" or "retry-after" in answer.headers
+    return answer.status == 429 or (answer.status == 403 and is_spent)
 
 
 class GitHubComments:

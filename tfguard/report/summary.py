@@ -12,6 +12,7 @@ in `<code>` or `<pre>`, where `@somebody` is nobody's name; and what is known to
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -41,6 +42,7 @@ _MAX_NOTES = 20
 #: What a run is called of which nobody knows what it was about.
 NOBODYS = "tfguard"
 _SHORT_SHA = 12
+_COMMAND = re.compile(r"^([^\S\n]*)/", re.MULTILINE)
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -244,7 +246,8 @@ def _escaped(text: str, room: int) -> str:
     """Escape text for between tags, cut so that it then has room."""
 
     def shown(limit: int) -> str:
-        return html.escape(cut(text, limit), quote=False)
+        # A line that begins with `/close` is a command to GitLab, even in a `pre`.
+        return _COMMAND.sub(r"\1&#47;", html.escape(cut(text, limit), quote=False))
 
     return shown(_largest(max(0, min(room, _size(text))), lambda limit: _size(shown(limit)) <= room))
 

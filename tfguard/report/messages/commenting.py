@@ -18,8 +18,12 @@ def no_token(kind: str) -> str:
     return "tfguard: no comment was written: there is no token. Set `github-token`, or GITHUB_TOKEN."
 
 
-def refused(kind: str, status: int) -> str:
-    """The platform said no."""
+def refused(kind: str, status: int, *, is_later: bool = False) -> str:
+    """The platform said no; `is_later`: to everybody, at this time."""
+    if is_later:
+        return (
+            f"tfguard: no comment was written: there were too many requests (HTTP {status}). Run the job again later."
+        )
     if status in (401, 403, 404):
         return f"tfguard: no comment was written: the token may not (HTTP {status}). {_NEEDS[kind]}"
     return fit(f"tfguard: no comment was written: the platform's answer was HTTP {status}.")
