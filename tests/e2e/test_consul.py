@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import time
 import urllib.error
@@ -16,6 +17,7 @@ from tests.conftest import Consul
 from tests.e2e.conftest import GATED, SHORT_LEASE, Stage
 from tests.e2e.native import APPLY
 from tests.e2e.operated import kill_all_of
+from tests.e2e.running import running
 from tests.e2e.test_commands import STILL
 from tests.faults.proxy import FaultProxy
 from tests.support.authority import Authority
@@ -69,6 +71,25 @@ def test_in_another_workspace_a_run_holds_terraforms_own_lock(stage: Make) -> No
     assert made.state("blue") is not None and made.state() is None
     assert '"lock": false' not in cache
     assert list(made.path.glob(".terraform/tfguard-*")) == []
+    assert made.leftovers() == []
+
+
+def test_a_fresh_checkout_waits_with_its_init_for_who_holds_another_workspaces_lock(stage: Make) -> None:
+    """There `init` takes the lock as well, and no `-lock-timeout` counts."""
+    made = stage("consul", text=STILL, is_initialised=False)
+    (made.path / "tfguard.yml").write_text("version: 1\npipelines: {app: {dir: ., workspace: blue, approve: auto}}\n")
+    held = made.tfguard("-p", "app", "hold", "--reason", "a look")
+
+    busy = made.tfguard("--lock-timeout=1s", "run", "app")
+    with running(made.start_tfguard("run", "app")) as ours:
+        ours.wait_for("Waiting for it up to 10m")
+        ended = made.tfguard(*re.findall(r"^tfguard (.+)", held.err, re.MULTILINE)[-1].split(), "--yes")
+        assert ended.code == 0, str(ended)
+        result = ours.end()
+
+    assert busy.code == 75 and "is held; gave up after 1s" in busy.err, str(busy)
+    assert result.code == 0, str(result)
+    assert result.out.count("Initializing the backend...") == 2, str(result)
     assert made.leftovers() == []
 
 

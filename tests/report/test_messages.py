@@ -100,6 +100,8 @@ CASES: dict[str, str] = {
     "busy-garbage": waiting.busy(BARE, GARBAGE, NOW, waited_seconds=600.4),
     "busy-local": waiting.busy(LOCAL, PLAIN, NOW, waited_seconds=600.4),
     "busy-named": waiting.busy(NAMED, LAPTOP, NOW, waited_seconds=600.4),
+    "implicit": waiting.implicit(SUBJECT.label, remaining_seconds=600.2),
+    "implicit_busy": waiting.implicit_busy(SUBJECT.label, waited_seconds=600.2),
     "takeover_refused": waiting.takeover_refused(SUBJECT, DEAD, NOW),
     "busy-hold": waiting.busy(SUBJECT, HELD_BY_HAND, NOW, waited_seconds=600.4),
     "took_over-hold": waiting.took_over(SUBJECT, HELD_BY_HAND, NOW),

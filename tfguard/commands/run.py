@@ -10,7 +10,6 @@ from tfguard.errors import ConfigError, Outcome, TfguardCommand, UsageError
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.expected import plan_file, read_expectation
-from tfguard.run.initialise import initialise, pinned
 from tfguard.run.look import Footing
 from tfguard.run.session import Session, guarded
 from tfguard.run.steps import Steps, check_arguments
@@ -30,7 +29,7 @@ def run_pipeline(call: Call) -> RunEnded:
         context = session.context
         _check_approval(session)
         if "init" in context.settings.steps:
-            initialise(session.front, context, pinned(context), stdout=1)
+            session.initialise()
         else:
             session.ensure_initialised()
         if {"plan", "apply"} & set(context.settings.steps):

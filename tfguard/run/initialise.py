@@ -8,19 +8,21 @@ initialised for, and plain Terraform goes on with it silently.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from tfguard import files, git, programs
+from tfguard import files, git, outlet, programs
 from tfguard.clock import SystemClock
 from tfguard.config.settings import backend_config_text
 from tfguard.errors import ConfigError, Outcome, TfguardCommand, TfguardError
 from tfguard.process import searcher
 from tfguard.process.front import Front
 from tfguard.report.messages import starting
+from tfguard.run import implicit_lock
 from tfguard.run.cache_turn import cache_turn
 from tfguard.run.context import Context
 from tfguard.run.exit_status import shell_status, signal_to_die_of
@@ -63,23 +65,27 @@ class InitFailed(TfguardError):
         return shell_status(self.status)
 
 
-def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> None:
+def ensure_initialised(front: Front, context: Context, *, stdout: int = 2) -> float:
     """
     Run `init` if the pipeline's directory needs it. Without a pipeline nothing is done: that is the user's own.
 
+    Return for how long it had to wait for somebody else's lock, in seconds.
+
     Raises:
+        LockBusy: It has waited as long as it may.
+
         ConfigError: `init: never`, and it is not initialised for this pipeline.
 
         InitFailed: Terraform said no.
     """
     why = why_init(context) if context.settings.pipeline else ""
     if not why:
-        return
+        return 0.0
     label = context.label()
     if context.settings.init == "never":
         raise ConfigError(f"{why}, and init is never.", TfguardCommand("init"), about=label)
     context.report.say("info", "init.started", starting.initialising(label, why), label=label)
-    initialise(front, context, pinned(context), stdout=stdout)
+    return initialise(front, context, pinned(context), stdout=stdout)
 
 
 def pinned(context: Context) -> tuple[str, ...]:
@@ -98,18 +104,24 @@ def pinned(context: Context) -> tuple[str, ...]:
     return () if names & {"lockfile", "upgrade"} else ("-lockfile=readonly",)
 
 
-def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: int) -> None:
-    """Run `init` for this pipeline, with `words` after our own, again after a transient error. Raises InitFailed."""
+def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: int) -> float:
+    """
+    Run `init` for this pipeline, with `words` after our own, again after a transient error.
+
+    Return for how long it had to wait, in seconds. Raises InitFailed, LockBusy.
+    """
     import tenacity  # Slow to import, and rarely needed.
 
     attempts = context.settings.retry.attempts
     cache = plugin_cache.find_plugin_cache(context.environ, context.directory)
     known = TRANSIENT if cache is None else (*TRANSIENT, *plugin_cache.TRANSIENT)
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda done: done[0] != 0 and _is_transient(front, context, known, done[1])),
+        retry=tenacity.retry_if_result(
+            lambda done: done[0] != 0 and not _is_refused(done) and _is_transient(front, context, known, done[1])
+        ),
         stop=tenacity.stop_after_attempt(attempts),
         wait=tenacity.wait_random_exponential(multiplier=1, max=15),
-        sleep=lambda seconds: _rest(front, seconds),
+        sleep=lambda seconds: implicit_lock.rest(front, seconds),
         before_sleep=lambda state: context.report.say(
             "warning", "init.retried", starting.init_retried(context.label())
         ),
@@ -117,15 +129,36 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
     )
     with _init_arguments(front, context) as flags:
         argv = [*context.terraform, "init", *flags, *words]
-        status, _ = retrying(_try_init, front, context, argv, stdout, cache)
-    if status != 0:
-        raise InitFailed(status, about=context.label())
+        done, waited_seconds = retrying(_try_init, front, context, argv, stdout, cache), 0.0
+        if _is_refused(done):
+            quietly = functools.partial(retrying, _try_quietly, front, context, argv, cache)
+            done, waited_seconds = _wait_for_lock(front, context, quietly)
+            with _fenced(context, stdout):
+                outlet.outlet(stdout).say(as_bytes(done[1]))
+    if done[0] != 0:
+        raise InitFailed(done[0], about=context.label())
+    return waited_seconds
 
 
-def _rest(front: Front, seconds: float) -> None:
-    clock = SystemClock()
-    until = clock.boottime() + seconds
-    front.wait(lambda: clock.boottime() >= until)
+def _wait_for_lock(
+    front: Front, context: Context, try_again: Callable[[], tuple[int, str]]
+) -> tuple[tuple[int, str], float]:
+    """Wait until nobody has the lock that `init` takes by itself. Return how init ended then, and the seconds."""
+    clock, done = SystemClock(), (1, "")
+    began = clock.boottime()
+
+    def is_still_refused() -> bool:
+        nonlocal done
+        done = try_again()
+        return _is_refused(done)
+
+    seconds = context.settings.terms.timeout_seconds
+    implicit_lock.wait(front, context.report, context.label(), is_still_refused, seconds)
+    return done, clock.boottime() - began
+
+
+def _is_refused(done: tuple[int, str]) -> bool:
+    return done[0] == 1 and implicit_lock.is_refused(done[1])
 
 
 def _is_transient(front: Front, context: Context, known: Sequence[str], said: str) -> bool:
@@ -154,9 +187,20 @@ def _try_init(front: Front, context: Context, argv: list[str], stdout: int, cach
     page = context.report.page
     # Kept even from a terminal: its last words tell whether to try again.
     keep = page.begin(context.label(), directory=context.work_directory).write if page is not None else len
-    with cache_turn(front, context, cache), page.fenced(["init"], to=stdout) if page else contextlib.nullcontext():
+    with cache_turn(front, context, cache), _fenced(context, stdout):
         status = front.run(argv, directory=str(context.directory), environ=context.environ, stdout=stdout, keep=keep)
     return status, front.last_words
+
+
+def _fenced(context: Context, stdout: int) -> contextlib.AbstractContextManager[None]:
+    page = context.report.page
+    return page.fenced(["init"], to=stdout) if page is not None else contextlib.nullcontext()
+
+
+def _try_quietly(front: Front, context: Context, argv: list[str], cache: Path | None) -> tuple[int, str]:
+    """Without showing what it prints: who has the lock has been shown."""
+    with cache_turn(front, context, cache):
+        return front.run_captured(argv, directory=str(context.directory), environ=context.environ)
 
 
 @contextlib.contextmanager

@@ -8,19 +8,21 @@ from tfguard.errors import ConfigError
 from tfguard.process.front import Front
 from tfguard.report.messages import phrases, starting
 from tfguard.report.reporter import Reporter
+from tfguard.run import implicit_lock
 from tfguard.run.task import Task
 
 _TRIES = 5
 
 
-def create_workspace(front: Front, report: Reporter, task: Task, has_time: Callable[[], bool]) -> None:
+def create_workspace(front: Front, report: Reporter, task: Task, left_seconds: Callable[[], float]) -> None:
     """
     Let Terraform create the workspace under its own lock, by a command that touches nothing else.
 
-    It is tried again where somebody else may be doing the same, as long as `has_time`.
+    It is tried again where somebody else may be doing the same, and where somebody has that lock as long as is left.
 
     Raises:
         ConfigError: It could not be created, and why.
+        LockBusy: Somebody has the lock still.
     """
     import tenacity  # Slow to import, and rarely needed.
 
@@ -29,12 +31,21 @@ def create_workspace(front: Front, report: Reporter, task: Task, has_time: Calla
     report.say("info", "workspace.created", text, label=task.subject.label, workspace=workspace)
     environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda problem: problem is not None),
-        stop=lambda state: state.attempt_number >= _TRIES or not has_time(),
+        retry=tenacity.retry_if_result(lambda problem: problem is not None and not implicit_lock.is_refused(problem)),
+        stop=lambda state: state.attempt_number >= _TRIES or left_seconds() < 0,
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else "",
     )
-    problem = retrying(_try_create, front, task, {**environ, "TF_WORKSPACE": workspace})
+    environ["TF_WORKSPACE"] = workspace
+    problem = retrying(_try_create, front, task, environ)
+    if problem is not None and implicit_lock.is_refused(problem):
+
+        def is_still_refused() -> bool:
+            nonlocal problem
+            problem = retrying(_try_create, front, task, environ)
+            return problem is not None and implicit_lock.is_refused(problem)
+
+        implicit_lock.wait(front, report, task.subject.label, is_still_refused, left_seconds())
     if problem is not None:
         first = next((line.strip(" │╵╷") for line in problem.splitlines() if "Error" in line), "it gave no reason")
         raise ConfigError(

@@ -76,6 +76,10 @@ class Runner:
         self._asked_at: float | None = None
         self._folder = self._push_data = ""
 
+    def has_waited(self, seconds: float) -> None:
+        """Count what has been waited for somebody else's lock already, before a run."""
+        self._waited_before += seconds
+
     def run(self, task: Task, body: Body, again: Callable[[], Task]) -> RunEnded:
         """
         Take the lock, look again at what decides which state will be written, call `body`, release, report.
@@ -86,7 +90,7 @@ class Runner:
         Return how it ended: with Terraform's exit status, or with ours by precedence (lost, timed out, interrupted).
         What kept the run from starting, or broke it off, is said here, and is an ending too; it is not raised.
         """
-        self._started_at = self._clock.boottime()
+        self._started_at = self._clock.boottime() - self._waited_before
         self._folder = private_folder(self.front)
         return self._run_in_rounds(task, body, again)
 
@@ -238,8 +242,8 @@ class Runner:
     # --- acquiring ----------------------------------------------------------------------------------------------
 
     def _acquire(self, task: Task) -> protocol.Held:
-        if self._asked_at is None:  # What came before was no waiting.
-            self._asked_at = self._clock.boottime()
+        if self._asked_at is None:  # What else came before was no waiting.
+            self._asked_at = self._clock.boottime() - self._waited_before
         request, created = self._with_time_left(self._request(task)), 0
         while True:
             try:
@@ -309,7 +313,7 @@ class Runner:
         match answer.why:
             case refusals.NoWorkspace():
                 create_workspace(
-                    self.front, self.report, task, lambda: self._asked_seconds() <= task.terms.timeout_seconds
+                    self.front, self.report, task, lambda: task.terms.timeout_seconds - self._asked_seconds()
                 )
                 return self._with_time_left(request)
             case refusals.TakeoverRefused(record=record):

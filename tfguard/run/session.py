@@ -20,7 +20,7 @@ from tfguard.report.narrator import Narrator
 from tfguard.report.run_ended import RunEnded
 from tfguard.run.call import Call
 from tfguard.run.context import Context, make_context, named_target
-from tfguard.run.initialise import ensure_initialised
+from tfguard.run.initialise import ensure_initialised, initialise, pinned
 from tfguard.run.look import Look, take_look
 from tfguard.run.runner import Body, Runner
 from tfguard.run.task import Task, make_task
@@ -36,8 +36,12 @@ class Session:
         self._runner = Runner(front, context.report, narrator)
 
     def ensure_initialised(self) -> None:
-        """Run `init` if the pipeline's directory needs it. Raises ConfigError, InitFailed."""
-        ensure_initialised(self.front, self.context)
+        """Run `init` if the pipeline's directory needs it. Raises ConfigError, InitFailed, LockBusy."""
+        self._runner.has_waited(ensure_initialised(self.front, self.context))
+
+    def initialise(self) -> None:
+        """Run `init`, as a step of the pipeline's. Raises InitFailed, LockBusy."""
+        self._runner.has_waited(initialise(self.front, self.context, pinned(self.context), stdout=1))
 
     def find_target(self, invocation: Invocation) -> Target:
         """

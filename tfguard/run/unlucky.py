@@ -2,9 +2,9 @@
 A Terraform that locks by itself and came at the same moment as another: it has done nothing, and is run again.
 
 It waits for a lock that it finds held. But while the other is just taking or freeing it, some backends say something
-else, and then `-lock-timeout` does not count: Terraform ends at once. Nor does it count for the lock under which
-Terraform makes a state that is not there yet; and who is refused for such a lock soon finds it free, be it one of its
-own that it has forgotten (`lock.guarded`).
+else, and then `-lock-timeout` does not count: Terraform ends at once. Nor does it count for its implicit lock
+(`implicit_lock`); and who is refused for such a lock soon finds it free, be it one of its own that it has forgotten
+(`lock.guarded`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ import time
 from collections.abc import Callable
 
 from tfguard.process.front import Front
+from tfguard.run import implicit_lock
 
 _REFUSED = "Error acquiring the state lock"
 #: What is said beside that: on azurerm, gcs and kubernetes.
 _AT_THE_SAME_MOMENT = re.compile(
     r'terraformlockid\\?" was empty|storage: object doesn\'t exist|the object has been modified'
 )
-#: What is said of the lock under which a state is made, on azurerm.
-_WHILE_IT_WAS_MADE = re.compile(r"failed to lock azure state")
 _HELD_TO_MAKE_IT = re.compile(r"Operation: +init\b")
 #: Who has waited for longer than this, in seconds, was refused for another lock, or for one that nobody will free.
 _SOON_SECONDS = 30.0
@@ -51,7 +50,7 @@ def run_until_not_unlucky(front: Front, run: Callable[[], int], tell: Callable[[
 
 
 def _is_unlucky(words: str, *, is_soon: bool) -> bool:
-    if _WHILE_IT_WAS_MADE.search(words):
+    if implicit_lock.is_refused(words):
         return True
     if _REFUSED not in words:
         return False

@@ -81,6 +81,21 @@ def busy(subject: Subject, record: LockRecord | None, now: datetime, *, waited_s
     return "\n".join(lines)
 
 
+def implicit(label: str, *, remaining_seconds: float) -> str:
+    """Terraform was refused a lock that it takes by itself, and has shown whose that is."""
+    wait = f"Waiting for it up to {format_duration(round(remaining_seconds))} (--lock-timeout)."
+    return say(label, "Terraform takes the state's lock by itself here, and somebody holds it.", wait)
+
+
+def implicit_busy(label: str, *, waited_seconds: float) -> str:
+    """We gave up waiting for that lock: exit 75."""
+    return say(
+        label,
+        f"the state's lock, which Terraform takes by itself here, is held; {_waited(waited_seconds)}.",
+        "To wait longer: --lock-timeout=30m before the command.",
+    )
+
+
 def takeover_refused(subject: Subject, record: LockRecord | None, now: datetime) -> str:
     """The holder is dead, and `lock.takeover` forbids us to take its lock: exit 75."""
     return "\n".join(

@@ -1,0 +1,61 @@
+"""
+The lock that Terraform takes by itself, whatever `-lock` says: to make a state or a workspace that is not there yet,
+and on Consul for each look at another workspace than default. So `init` and `output` take it, too.
+
+No `-lock-timeout` counts for it: where somebody has the lock, Terraform ends at once, and has done nothing.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable
+
+from tfguard.clock import SystemClock
+from tfguard.errors import NAMED, LockBusy
+from tfguard.process.front import Front
+from tfguard.report.messages import waiting
+from tfguard.report.reporter import Reporter
+
+_FRAME = re.compile(r"(?:\x1b\[[0-9;]*m|[\s│╷╵]|\\n)+")
+#: What is said of the one who has it; nothing at all while that one is just taking it: on Consul, and on azurerm.
+_REFUSED = re.compile(
+    r"(?:error loading|failed to load) state: .{0,1500}?Lock Info:"
+    r"|(?:error loading|failed to load) state: failed to lock state in Consul:\W*(?:$|\",\")",
+    r'|failed to lock azure state: .{0,1500}?terraformlockid\\?" was empty',
+    re.IGNORECASE,
+)
+#: Between two tries, in seconds: at first, and at most; from the half of it to the whole.
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 3.0
+
+
+def is_refused(words: str) -> bool:
+    """Whether a Terraform that ended with this was refused that lock, because somebody else has it."""
+    return _REFUSED.search(_FRAME.sub(" ", words)) is not None
+
+
+def wait(front: Front, report: Reporter, label: str, is_still_refused: Callable[[], bool], seconds: float) -> None:
+    """
+    Say that the lock is waited for, and ask `is_still_refused` until it is not.
+
+    Raises:
+        LockBusy: It still is after so many `seconds`.
+        Interrupted: A signal ended the wait.
+    """
+    clock, pause = SystemClock(), _FIRST_PAUSE_SECONDS
+    began = clock.boottime()
+    if seconds > 0:
+        report.say("info", "lock.implicit", waiting.implicit(label, remaining_seconds=seconds), label=label)
+    while (left := began + seconds - clock.boottime()) > 0:
+        rest(front, min(left, pause * random.uniform(0.5, 1.0)))
+        if not is_still_refused():
+            return
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    raise LockBusy(waiting.implicit_busy(label, waited_seconds=seconds), about=NAMED)
+
+
+def rest(front: Front, seconds: float) -> None:
+    """Wait so long, serving signals meanwhile. Raises Interrupted, KeeperGone."""
+    clock = SystemClock()
+    until = clock.boottime() + seconds
+    front.wait(lambda: clock.boottime() >= until)
