@@ -17,6 +17,7 @@ REFUSED = [
     f'{_FRAMED}Error loading state: writing "gs://b/app/blue.tflock" failed: googleapi: Error 412: At\n{_INFO}',
     f"{_FRAMED}Failed to load state: the state is already locked by another terraform client\n{_INFO}",
     f"{_FRAMED}Failed to load state: failed to lock state in Consul: {_INFO}",
+    f'{_FRAMED}error loading state: failed to lock azure state: \nblob metadata "terraformlockid" was empty',
     "Error: error loading state: failed to lock s3 state: operation error DynamoDB: PutItem\nLock Info:\n  ID: 1f4c",
     '{"@message":"Error: error loading state: failed to lock azure state: it is locked\\nLock Info:\\n  ID: 1f4c"}',
     # Of a wrapped line, and of a lock that was just being taken.

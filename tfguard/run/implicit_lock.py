@@ -21,7 +21,7 @@ _FRAME = re.compile(r"(?:\x1b\[[0-9;]*m|[\s│╷╵]|\\n)+")
 #: What is said of the one who has it; nothing at all while that one is just taking it: on Consul, and on azurerm.
 _REFUSED = re.compile(
     r"(?:error loading|failed to load) state: .{0,1500}?Lock Info:"
-    r"|(?:error loading|failed to load) state: failed to lock state in Consul:\W*(?:$|\",\")",
+    r"|(?:error loading|failed to load) state: failed to lock state in Consul:\W*(?:$|\",\")"
     r'|failed to lock azure state: .{0,1500}?terraformlockid\\?" was empty',
     re.IGNORECASE,
 )
