@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import hmac
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 
@@ -13,7 +18,7 @@ from tests.contract.kinds import record
 from tfguard.backends.azurerm.client import Client
 from tfguard.backends.azurerm.spec import AzureAccess, AzureSpec, AzureState
 from tfguard.backends.azurerm.store import StateLease, holder_of
-from tfguard.errors import Conflict
+from tfguard.errors import ActionDenied, Conflict, TfguardError
 from tfguard.lock.guarded import GuardedStore
 from tfguard.lock.lockinfo import LockInfo
 
@@ -117,6 +122,46 @@ def test_a_lease_that_says_whose_it_is_right_before_it_is_broken_is_kept(place: 
 
     about = place.client.about("prod")
     assert about is not None and about.is_leased
+
+
+def signature(place: Place, permissions: str) -> str:
+    """A shared access signature for the container, as "Create a service SAS" has it."""
+    ends, version = "2099-01-01T00:00:00Z", "2021-12-02"
+    resource = f"/blob/{place.access.account}/{place.container}"
+    text = "\n".join([permissions, "", ends, resource, "", "", "", version, "c", *[""] * 7])
+    key = base64.b64decode(place.access.access_key)
+    signed = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
+    return urlencode({"sv": version, "sr": "c", "sp": permissions, "se": ends, "sig": signed})
+
+
+def test_who_may_not_delete_lets_go_of_a_lock_by_overwriting_it(place: Place) -> None:
+    """A signature for Terraform's own needs may write and not delete."""
+    access = AzureAccess(account=place.access.account, sas_token=signature(place, "racwl"))
+    spec = AzureSpec(container=place.container, key=".tfguard/prod.lock", azure=access, state_key="prod")
+    with closing(spec.open()) as store, closing(spec.open()) as other:
+        for _ in range(2):
+            held = store.create(record())
+            with pytest.raises(Conflict):
+                other.create(record())
+            beaten = store.replace(held, held)
+            with pytest.raises(Conflict):
+                store.delete(held)
+            store.delete(beaten)
+            assert other.read() is None
+            with pytest.raises(Conflict):
+                store.delete(beaten)
+
+        assert place.client.read(spec.key, 100) is not None, "it stays"
+        assert ActionDenied in [type(error) for error in denials(store)]
+
+
+def denials(store: Any) -> Iterator[Exception]:
+    """What is said to the one thing that may not be done."""
+    for attempt in store._guard.deletion_attempt().values():
+        try:
+            attempt()
+        except TfguardError as error:
+            yield error
 
 
 @pytest.mark.parametrize("encoded", ["", "?", "e30=", "AAAA", "/" * 9])

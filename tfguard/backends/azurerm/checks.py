@@ -8,7 +8,7 @@ from tfguard.backends.azurerm.client import client_of
 from tfguard.backends.azurerm.spec import AzureSpec, AzureState
 from tfguard.backends.azurerm.store import AzureStore
 from tfguard.backends.checks import Checks, Examined, Permissions, tried
-from tfguard.findings import Answer, ok, warning
+from tfguard.findings import Answer, failure, ok, warning
 
 _PERMISSIONS = Permissions(
     AzureSpec, AzureStore, "Allow {actions} (Storage Blob Data Contributor has it). {consequence}"
@@ -16,8 +16,19 @@ _PERMISSIONS = Permissions(
 
 
 def lock_rights(lock: Examined) -> Answer | None:
-    """Whether our record may be read, written and deleted; then all of it on a scratch record beside it."""
-    return _PERMISSIONS.lock_rights(lock, AzureStore.attempts, scratch="record")
+    """
+    Whether our record may be read, written and deleted; then all of it on a scratch record beside it.
+
+    Who may not delete overwrites instead, and is spared the scratch record: it would stay.
+    """
+    deletion = _PERMISSIONS.tried(lock, AzureStore.deletion_attempt)
+    if deletion is None or not deletion.denied:
+        allowed = "reading, writing, deleting"
+        return _PERMISSIONS.lock_rights(lock, AzureStore.attempts, allowed=allowed, scratch="record")
+    found = _PERMISSIONS.tried(lock, AzureStore.attempts)
+    if found is not None and found.denied:
+        return failure(*_PERMISSIONS.denial(found, "Without it no lock can be held."))
+    return warning(deletion.denial("deleting"), "A record that is let go is overwritten instead, and stays as a blob.")
 
 
 def queue_rights(lock: Examined) -> Answer | None:

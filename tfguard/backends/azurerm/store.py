@@ -19,7 +19,7 @@ import msgspec
 
 from tfguard.backends.azurerm.client import About, Client, client_of
 from tfguard.backends.azurerm.names import GUARD_SUFFIX, QUEUE_SUFFIX
-from tfguard.errors import Conflict, TfguardError
+from tfguard.errors import ActionDenied, Conflict, TfguardError
 from tfguard.lock import lockinfo, queue_record
 from tfguard.lock.lockinfo import LockInfo
 from tfguard.lock.store import BaseStore, Lease, LockRecord, QueueRecord
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 INFO = "terraformlockid"
 #: The ID of a lock that does not say whose it is.
 _NOBODY = "?"
+#: What is left of a record by who may not delete it: it is none.
+_RELEASED = b'{"tfguard":"released"}'
 _ABSENT = {"If-None-Match": "*"}
 #: No blob has this ETag.
 _NEVER = '"0x1"'
@@ -67,20 +69,30 @@ class AzureStore(BaseStore):
 
     def read(self) -> LockRecord | None:
         found = self.client.read(self._spec.key, 2 * lockinfo.MAX_BYTES)
-        if found is None:
+        if found is None or found[1] == _RELEASED:
             return None
         etag, body = found
         text, ours = lockinfo.taken_apart(body.decode("utf-8", "replace"))
         return LockRecord(text=text, info=lockinfo.decode(text), lease=_decoded(ours), version=etag)
 
     def create(self, record: LockRecord) -> LockRecord:
-        return self._write(record, _ABSENT)
+        try:
+            return self._write(record, _ABSENT)
+        except Conflict:
+            found = self.client.read(self._spec.key, len(_RELEASED) + 1)
+            if found is None or found[1] != _RELEASED:
+                raise
+            return self._write(record, {"If-Match": found[0]})
 
     def replace(self, seen: LockRecord, record: LockRecord) -> LockRecord:
         return self._write(record, {"If-Match": _version(seen.version)})
 
     def delete(self, seen: LockRecord) -> None:
-        self.client.delete(self._spec.key, _version(seen.version))
+        version = _version(seen.version)
+        try:
+            self.client.delete(self._spec.key, version)
+        except ActionDenied:  # A shared access signature may well allow to write and not to delete.
+            self.client.write(self._spec.key, _RELEASED, {"If-Match": version})
 
     def read_queue(self) -> QueueRecord | None:
         found = self.client.read(self._queue_key, queue_record.MAX_STORED_BYTES)
@@ -93,16 +105,17 @@ class AzureStore(BaseStore):
 
     def attempts(self) -> dict[str, Callable[[], object]]:
         """Give, for each thing that the lock needs, a request that changes nothing: its condition never holds."""
-        key = self._spec.key
-        return {
-            "reading": lambda: self.client.about(key),
-            "writing": lambda: self.client.write(key, b"{}", {"If-Match": _NEVER}),
-            "deleting": lambda: self.client.delete(key, _NEVER),
-        }
+        return self._attempts(self._spec.key)
+
+    def deletion_attempt(self) -> dict[str, Callable[[], object]]:
+        """The same for what it can do without."""
+        return {"deleting": lambda: self.client.delete(self._spec.key, _NEVER)}
 
     def queue_attempts(self) -> dict[str, Callable[[], object]]:
         """The same for the queue record."""
-        key = self._queue_key
+        return self._attempts(self._queue_key)
+
+    def _attempts(self, key: str) -> dict[str, Callable[[], object]]:
         return {
             "reading": lambda: self.client.about(key),
             "writing": lambda: self.client.write(key, b"{}", {"If-Match": _NEVER}),
