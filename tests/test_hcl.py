@@ -29,7 +29,8 @@ def taken_apart(source: str) -> list[hcl.Token]:
         ("<<EOT\n} {\nEOT", "heredoc"),
         ("<<-EOT\n  {\n  EOT", "heredoc"),
         ("<<EOT\r\n{\r\nEOT", "heredoc"),
-        ("<<EOT\nEOTs\n", "heredoc"),
+        ("<<EOT\nEOTs\n", "broken"),
+        ("/* {", "broken"),
         ('"no end', "broken"),
         ('"${no end', "broken"),
         ('"no end\\', "broken"),
@@ -41,7 +42,7 @@ def test_what_belongs_together_is_one(source: str, kind: hcl.Kind) -> None:
     assert taken_apart(source) == [(kind, source)]
 
 
-@pytest.mark.parametrize("source", ["# {", "// {", "/* {\n */", "/* {", " \t\r"])
+@pytest.mark.parametrize("source", ["# {", "// {", "/* {\n */", " \t\r"])
 def test_comments_and_spaces_are_nothing(source: str) -> None:
     assert taken_apart(source) == []
 
@@ -73,3 +74,23 @@ def test_nothing_is_lost_and_nothing_added(source: str) -> None:
         found = source.index(word, at)
         assert kind != "sign" or len(word) == 1
         at = found + len(word)
+
+
+@pytest.mark.parametrize(
+    ("source", "is_whole"),
+    [
+        ('a "b" {\n  c = [{ d = (1) }] # }\n  e = "}${f("}")}" /* { */\n}\n', True),
+        ("a = <<EOT\n{ <<<<<<< EOT\nEOT\nb = 1 < 2 && 3 >= 2\n", True),
+        ("a = (1 <\n  2)\n", True),
+        ("a {", False),
+        ("a }", False),
+        ("a = [}", False),
+        ('a = "\n', False),
+        ("/* a", False),
+        ("a = <<EOT\n", False),
+        ("<<<<<<< HEAD\n=======\n>>>>>>> b\n", False),
+        ("<<<<<<< HEAD\na = 1\n=======\na = 2\n>>>>>>> b\n", False),
+    ],
+)
+def test_a_file_that_was_left_half_written_is_not_whole(source: str, is_whole: bool) -> None:
+    assert hcl.is_whole(source) is is_whole

@@ -13,13 +13,15 @@ from typing import Any, Literal
 
 from tfguard.wire import publish
 
-#: *broken*: a text without an end. *sign*: any other character; line ends are signs.
+#: *broken*: a text, a comment or a heredoc without an end. *sign*: any other character; line ends are signs.
 Kind = Literal["word", "number", "text", "heredoc", "broken", "sign"]
 Token = tuple[Kind, str]
 
 _COMMENT = re.compile(r"\#[^\n]*|//[^\n]*|/\*")
 _SPACE = re.compile(r"[^\S\n]+")
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?")
+_CLOSED_BY = {"{": "}", "[": "]", "(": ")"}
+_CLOSING = frozenset(_CLOSED_BY.values())
 _WORD = re.compile(r"[^\W\d][\w-]*")
 _HEREDOC = re.compile(r"<<-?(?P<mark>[\w-]+)")
 #: What a text is made of, up to its end or to a template. `$${` and `%%{` begin none.
@@ -35,7 +37,10 @@ def tokens(source: str) -> Iterator[Token]:
     at, last_line_at = 0, source.rfind("\n") + 1
     while at < len(source):
         if found := _SPACE.match(source, at) or _COMMENT.match(source, at):
-            at = _after(source, "*/", found.end()) if found[0] == "/*" else found.end()
+            begin, at = at, _after(source, "*/", found.end()) if found[0] == "/*" else found.end()
+            if at < 0:
+                yield "broken", source[begin:]
+                return
             continue
         kind, end = _token(source, at, last_line_at)
         yield kind, source[at:end]
@@ -48,7 +53,8 @@ def _token(source: str, at: int, last_line_at: int) -> tuple[Kind, int]:
         end, is_whole = _text(source, at)
         return ("text" if is_whole else "broken"), end
     if at < last_line_at and (found := _HEREDOC.match(source, at)):
-        return "heredoc", _heredoc(source, found)
+        end = _heredoc(source, found)
+        return ("heredoc", end) if end >= 0 else ("broken", len(source))
     if found := _NUMBER.match(source, at):
         return "number", found.end()
     if found := _WORD.match(source, at):
@@ -116,14 +122,31 @@ def heredoc(word: str) -> str:
 
 
 def _heredoc(source: str, opening: re.Match[str]) -> int:
+    """Where it ends; -1 where it does not."""
     closing = re.compile(rf"^[ \t]*{re.escape(opening['mark'])}(?=[ \t\r]*$)", re.MULTILINE)
     found = closing.search(source, source.index("\n", opening.end()))
-    return found.end() if found else len(source)
+    return found.end() if found else -1
 
 
 def _after(source: str, mark: str, at: int) -> int:
+    """Where the next mark ends; -1 where there is none."""
     found = source.find(mark, at)
-    return len(source) if found < 0 else found + len(mark)
+    return found if found < 0 else found + len(mark)
+
+
+def is_whole(source: str) -> bool:
+    """Whether all that is opened in a file is closed, and git has not left two versions of something in it."""
+    opened: list[str] = []
+    before = ""
+    for kind, word in tokens(source):
+        if kind == "broken" or before + word == "<<":
+            return False
+        if word in _CLOSED_BY:
+            opened.append(_CLOSED_BY[word])
+        elif word in _CLOSING and (not opened or opened.pop() != word):
+            return False
+        before = word
+    return not opened
 
 
 def hcl(value: Any) -> str:

@@ -155,6 +155,13 @@ def test_what_was_initialised_for_another_pipeline_is_not_believed(
         (block("s3", 'bucket = "b"\nuse_lockfile = true'), "`key`"),
         (block("s3", 'bucket = "b"\nkey = var.key\nuse_lockfile = true'), "`key` is an expression"),
         (block("s3", 'bucket = "b"\nkey = "k"\ndynamodb_table = local.t'), "`dynamodb_table` is an expression"),
+        (
+            block("s3", 'bucket = "b"\nkey = "k"\nkey = "l"\nuse_lockfile = true'),
+            "`key` is an expression, or said twice",
+        ),
+        (block("s3", 'bucket = "b"\n<<<<<<< a\nkey = "k"\n=======\nkey = "l"\n>>>>>>> b'), "or said twice"),
+        ("locals {\n" + block("s3", 'bucket = "b"'), "/main.tf is broken"),
+        ("/* " + block("s3", 'bucket = "b"'), "/main.tf is broken"),
         (block("http", ""), "`address`"),
         (block("gcs", ""), "`bucket`"),
         (block("cloud", 'organization = "o"\nworkspaces {\n tags = ["a"]\n}'), "a workspace"),
@@ -190,6 +197,8 @@ def test_no_lock_by_the_files_is_said_as_that(tmp_path: Path, monkeypatch: pytes
         ({"main.tf": block("s3", 'bucket = "b"\nkey = "k"\nuse_lockfile = true')}, {}, "names the workspace"),
         ({"main.tofu": block("s3", 'bucket = "b"\nkey = "k"\nuse_lockfile = true')}, {"TF_WORKSPACE": "a"}, ".tofu"),
         ({"main.tf": block("pg", "")}, {"TF_WORKSPACE": "default"}, "names the database"),
+        ({"main.tf": block("local", ""), "a.tf": "}"}, {"TF_WORKSPACE": "default"}, "/a.tf is broken"),
+        ({"main.tf": block("local", ""), "a.tf": block("local", "")}, {"TF_WORKSPACE": "default"}, "several backend"),
     ],
 )
 def test_what_is_written_needs_certainty(

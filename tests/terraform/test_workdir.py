@@ -167,6 +167,43 @@ def test_json_configuration_and_overrides_count_too(tmp_path: Path) -> None:
     assert workdir(tmp_path).declared == ("local", "http")
 
 
+def test_of_overrides_the_last_one_counts(tmp_path: Path) -> None:
+    for kind, name in (("s3", "main"), ("gcs", "a_override"), ("http", "override"), ("pg", "b_override")):
+        (tmp_path / f"{name}.tf").write_text(f'terraform {{\n  backend "{kind}" {{}}\n}}\n')
+    (tmp_path / "override.old.tf").write_text("")
+
+    assert workdir(tmp_path).declared == ("http", "pg", "gcs", "s3")
+    assert [path.name for path, _ in workdir(tmp_path).texts()][3:] == ["main.tf", "override.old.tf"]
+    assert workdir(tmp_path).doubt == ""
+
+
+def test_what_terraform_reads_is_read(tmp_path: Path) -> None:
+    (tmp_path / "a.tf").write_bytes(b'# caf\xe9\nterraform {\n  backend "s3" {}\n}\n')
+    (tmp_path / "b_override.tf.json").write_text('[{"terraform": {"backend": {"gcs": {}}}}]')
+    (tmp_path / "c.tf").mkdir()
+
+    assert (workdir(tmp_path).declared, workdir(tmp_path).doubt) == (("gcs", "s3"), "")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "doubt"),
+    [
+        ("b.tf", 'terraform {\n  backend "gcs" {}\n}\n', "there are several backend blocks"),
+        ("b.tf", "locals {", "/b.tf is broken"),
+        ("b.tf.json", "{", "/b.tf.json is broken"),
+        ("b.tf", "#" * 5_000_000, "/b.tf is too large to be Terraform's"),
+        ("b.tf", "locals {}", ""),
+    ],
+)
+def test_what_cannot_be_read_may_declare_another_backend(tmp_path: Path, name: str, text: str, doubt: str) -> None:
+    (tmp_path / "a.tf").write_text('terraform {\n  backend "s3" {}\n}\n')
+    (tmp_path / name).write_text(text)
+
+    found = workdir(tmp_path).doubt
+
+    assert found.endswith(doubt) and bool(found) is bool(doubt)
+
+
 def test_a_directory_is_initialised_for_the_backend_it_declares(tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_text('terraform {\n  backend "s3" {}\n}\n')
     assert not workdir(tmp_path).is_initialised

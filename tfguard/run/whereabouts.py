@@ -87,15 +87,17 @@ def find(context: Context) -> Whereabouts | Unlockable:
 
 def _says_init(context: Context, workdir: WorkingDirectory) -> bool:
     """Whether what `init` has left here holds for this call; also where there is nothing to work it out from."""
-    if context.settings.pipeline:
-        return not why_init(context)
-    return workdir.backend is not None or not workdir.declared
+    if workdir.backend is None and (workdir.declared or workdir.doubt):
+        return False
+    return not why_init(context) if context.settings.pipeline else True
 
 
 def _worked_out(context: Context, workdir: WorkingDirectory) -> Whereabouts | Unlockable:
+    if not workdir.declared and (why := workdir.doubt):
+        raise _unknown(why)
     backend = intended_backend(context, otherwise=_unreadable) if workdir.declared else Declared("local", {})
     if backend.unread:
-        raise _unknown(f"its backend's `{printable(min(backend.unread), 60)}` is an expression")
+        raise _unknown(f"its backend's `{printable(min(backend.unread), 60)}` is an expression, or said twice")
     workspace = workdir.workspace()
     planned = PlannedBackend(backend.type, _as_texts(backend.config), workspace)
     try:
@@ -138,6 +140,8 @@ def _unknown(why: str) -> NotInitialised:
 def _doubt(context: Context, workdir: WorkingDirectory, backend: Declared) -> str:
     """Say why `init` might find another lock than we did."""
     kind, environ = backend.type, context.environ
+    if why := workdir.doubt:
+        return why
     if context.guesses_tofu and workdir.has_tofu_files:
         return "there are .tofu files, and nothing says whether they count: set `binary` in tfguard.yml, or --terraform"
     if kind == "pg" and not (backend.config.get("conn_str") or environ.get("PG_CONN_STR") or environ.get("PGHOST")):

@@ -98,17 +98,23 @@ def read_assignment(text: str) -> Declared:
 
 
 def _in_json(text: str) -> Declared | None:
-    try:
-        content = parse(text, dict[str, Any])
-    except msgspec.DecodeError:
-        return None  # Terraform will say what is wrong with its own files.
-    for settings in blocks_of(content.get("terraform")):
-        for backends in blocks_of(settings.get("backend")):
-            for kind, blocks in backends.items():
-                return Declared(kind, next(iter(blocks_of(blocks)), {}))
-        for block in blocks_of(settings.get("cloud")):
-            return Declared("cloud", block)
+    for content in read_json(text) or ():
+        for settings in blocks_of(content.get("terraform")):
+            for backends in blocks_of(settings.get("backend")):
+                for kind, blocks in backends.items():
+                    return Declared(kind, next(iter(blocks_of(blocks)), {}))
+            for block in blocks_of(settings.get("cloud")):
+                return Declared("cloud", block)
     return None
+
+
+def read_json(text: str) -> list[dict[str, Any]] | None:
+    """Return what a file in JSON holds, an object or a list of them; None where it is broken, as Terraform will say."""
+    try:
+        content = parse(text, object)
+    except msgspec.DecodeError:
+        return None
+    return blocks_of(content) if isinstance(content, (dict, list)) else None
 
 
 def blocks_of(value: object) -> list[dict[str, Any]]:
@@ -174,6 +180,8 @@ class _Reader:
                 self._take()
                 start = self._at
                 try:
+                    if name in config:  # Nobody knows which of the two is meant.
+                        raise _NotPlain
                     config[name] = self._value()
                     self._end_of_line()
                 except _NotPlain:

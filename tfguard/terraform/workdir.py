@@ -20,7 +20,7 @@ import msgspec
 from tfguard import hcl
 from tfguard.errors import NAMED, ConfigError, TfguardCommand
 from tfguard.files import absolute
-from tfguard.terraform.backend_block import BOM, blocks_of
+from tfguard.terraform.backend_block import BOM, blocks_of, read_json
 from tfguard.text import printable
 from tfguard.wire import parse
 
@@ -34,7 +34,7 @@ _TOFU_SUFFIXES = (".tofu", ".tofu.json")
 _WORKSPACE = re.compile(r"[A-Za-z0-9_.~$&+=:@-]+")
 _REMOVE = TfguardCommand("init", lead="Remove it and run")
 _TOFU = re.compile(r"\.tofu(\.json)?$")
-_OVERRIDE = re.compile(r"(?:^|_)override\.")
+_OVERRIDE = re.compile(r"(?:^|_)override\.(?:tf|tofu)(?:\.json)?$")
 
 
 @dataclass(frozen=True)
@@ -150,13 +150,33 @@ class WorkingDirectory:
         """Return the configuration's files with their text, those first whose words count."""
         for path in self._sources():
             try:
-                yield path, self._read(path, _MAX_SOURCE_BYTES) or ""
+                yield path, self._source(path)
             except ConfigError:
                 continue  # Terraform will say what is wrong with its own files.
 
+    @cached_property
+    def doubt(self) -> str:
+        """Why another backend may be declared than the one that counts here; empty where that cannot be."""
+        kinds = 0
+        for path in self._sources():
+            try:
+                text = self._source(path)
+            except ConfigError as error:
+                return str(error).partition("\n")[0].rstrip(".")
+            is_json = path.name.endswith(".json")
+            if read_json(text) is None if is_json else not hcl.is_whole(text.removeprefix(BOM)):
+                return f"{_shown(path)} is broken"
+            if _OVERRIDE.search(path.name) is None:
+                kinds += sum(bool(kind) for kind, _ in _scanned(path, text))
+        return "there are several backend blocks" if kinds > 1 else ""
+
+    def _source(self, path: Path) -> str:
+        # What is no UTF-8 Terraform takes in a comment.
+        return self._read(path, _MAX_SOURCE_BYTES, errors="replace") or ""
+
     def _sources(self) -> Iterator[Path]:
         try:
-            found = {entry.name for entry in os.scandir(self.directory)}
+            found = {entry.name for entry in os.scandir(self.directory) if not entry.is_dir(follow_symlinks=False)}
         except OSError:
             return
         names = sorted(name for name in found if name.endswith(_SUFFIXES))
@@ -164,18 +184,19 @@ class WorkingDirectory:
         if tofu and self.reads_tofu():
             hidden = {_TOFU.sub(r".tf\1", name) for name in tofu}
             names = sorted({*names, *tofu} - hidden)
-        # Terraform merges override files last, so what they say counts.
-        names.sort(key=lambda name: _OVERRIDE.search(name) is None)
+        # Terraform merges override files last, and of them the last one last: what that says counts.
+        overriding = [name for name in names if _OVERRIDE.search(name)]
+        names = [*reversed(overriding), *(name for name in names if name not in overriding)]
         yield from (self.directory / name for name in names if not name.startswith("."))
 
     @cached_property
     def _blocks(self) -> tuple[_Block, ...]:
         found: list[_Block] = []
         for path, text in self.texts():
-            found += _scan_json(text) if path.name.endswith(".json") else _scan(text)
+            found += _scanned(path, text)
         return tuple(found)
 
-    def _read(self, path: Path, limit: int) -> str | None:
+    def _read(self, path: Path, limit: int, errors: str = "strict") -> str | None:
         """Read a small text file; None where there is none. Never blocks on what is not a regular file."""
         try:
             if not path.is_file():
@@ -184,7 +205,7 @@ class WorkingDirectory:
                 return None
             with path.open("rb") as file:
                 data = file.read(limit + 1)
-            text = data.decode()
+            text = data.decode(errors=errors)
         except (OSError, ValueError) as error:
             why = (error.strerror or "error") if isinstance(error, OSError) else "it is no text"
             raise ConfigError(f"{_shown(path)} cannot be read: {why}.", _REMOVE, about=NAMED) from error
@@ -231,6 +252,10 @@ def _parse_cache(text: str, path: Path) -> BackendCache | None:
 _Block = tuple[str, bool]
 
 
+def _scanned(path: Path, text: str) -> Iterator[_Block]:
+    return _scan_json(text) if path.name.endswith(".json") else _scan(text)
+
+
 def _scan(text: str) -> Iterator[_Block]:
     """Return the blocks that matter to `init`."""
     outer: list[str] = []
@@ -265,14 +290,11 @@ def _needs_init(labels: list[str]) -> bool:
 
 
 def _scan_json(text: str) -> Iterator[_Block]:
-    try:
-        content = parse(text, dict[str, Any])
-    except msgspec.DecodeError:
-        return
-    for settings in blocks_of(content.get("terraform")):
-        for backend in blocks_of(settings.get("backend")):
-            yield from ((kind, True) for kind in backend)
-        if "cloud" in settings:
-            yield "cloud", True
-    if content.keys() & {"module", "provider", "resource", "data"}:
-        yield "", True
+    for content in read_json(text) or ():
+        for settings in blocks_of(content.get("terraform")):
+            for backend in blocks_of(settings.get("backend")):
+                yield from ((kind, True) for kind in backend)
+            if "cloud" in settings:
+                yield "cloud", True
+        if content.keys() & {"module", "provider", "resource", "data"}:
+            yield "", True
