@@ -46,6 +46,28 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     return put
 
 
+@pytest.mark.parametrize(
+    ("kind", "config"),
+    [
+        ("s3", {"bucket": "b", "key": "k", "region": "eu-west-1", "use_lockfile": True}),
+        ("local", {}),
+        ("gcs", {"bucket": "b"}),
+        ("consul", {"path": "p"}),
+        ("kubernetes", {"secret_suffix": "x", "config_path": "c"}),
+        ("pg", {"conn_str": "postgres://db/ops"}),
+        ("azurerm", {"storage_account_name": "a", "container_name": "c", "key": "k", "access_key": "a2V5"}),
+    ],
+)
+def test_every_lock_has_a_path_of_its_own_for_people_and_records(kind: str, config: dict[str, object]) -> None:
+    """By which a log names it, and by which `settle` knows whether a directory is still the run's."""
+    found = [
+        locate(PlannedBackend(kind, config, name), Path("/work"), name, {}, source="it") for name in ("default", "blue")
+    ]
+
+    paths = {each.path for each in found if isinstance(each, Target)}
+    assert len(paths) == 2 and "" not in paths
+
+
 @pytest.mark.parametrize("kind", BACKENDS)
 def test_every_backend_has_all_that_is_asked_of_one(kind: str) -> None:
     backend = load(kind)

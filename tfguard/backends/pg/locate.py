@@ -23,8 +23,7 @@ def pg_lock(settings: Attributes, directory: Path, workspace: str, environ: Mapp
     path = f"{access.database or access.user}/{schema}/{workspace}"
     return Target(
         label=printable(path),
-        # Terraform writes none.
-        path="",
+        path=path,
         backend="pg",
         workspace=workspace,
         stores=(spec,),
