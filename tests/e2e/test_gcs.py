@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -35,9 +36,14 @@ def test_a_workspace_that_terraform_would_create_under_our_lock_is_there_first(s
     first = made.tfguard(*APPLY, TF_WORKSPACE="new")
     selected = made.tfguard("workspace", "new", "newer")
     second = made.tfguard(*APPLY)
+    # In a fresh checkout init takes no workspace that is not there, once others are.
+    shutil.rmtree(made.path / ".terraform")
+    (made.path / "tfguard.yml").write_text("version: 1\npipelines: {app: {dir: ., workspace: last, approve: auto}}\n")
+    third = made.tfguard("run", "app")
 
-    assert (first.code, selected.code, second.code) == (0, 0, 0), f"{first}{selected}{second}"
+    assert (first.code, selected.code, second.code, third.code) == (0, 0, 0, 0), f"{first}{selected}{second}{third}"
     assert made.resources("new") == made.resources("newer") == ["terraform_data.a", "terraform_data.b"]
+    assert made.resources("last") == made.resources("new")
     assert made.leftovers() == []
 
 

@@ -156,6 +156,7 @@ CASES: dict[str, str] = {
     "nested_ignored": waiting.nested_ignored("prod/network"),
     "credentials_expire": waiting.credentials_expire("prod/network", NOW),
     "initialising": starting.initialising("prod/network", "not initialised"),
+    "initialising_in_default": starting.initialising_in_default(SUBJECT.label, "blue"),
     "creating_workspace": starting.creating_workspace("prod/network", "blue"),
     "unlisted_workspaces": starting.unlisted_workspaces(
         "prod/network", "AWS denies s3:ListBucket on bucket tf-state (AccessDenied).", action="s3:ListBucket"

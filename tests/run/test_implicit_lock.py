@@ -20,6 +20,11 @@ REFUSED = [
     f'{_FRAMED}error loading state: failed to lock azure state: \nblob metadata "terraformlockid" was empty',
     "Error: error loading state: failed to lock s3 state: operation error DynamoDB: PutItem\nLock Info:\n  ID: 1f4c",
     '{"@message":"Error: error loading state: failed to lock azure state: it is locked\\nLock Info:\\n  ID: 1f4c"}',
+    # Of one that was just taken or freed.
+    'Error loading state: failed to lock azure state: it is already locked\nblob metadata "terraformlockid" was empty',
+    "Error: Error loading state: failed to lock s3 state: api error PreconditionFailed: At least one\nNoSuchKey",
+    "Error: Error loading state: googleapi: Error 412: conditionNotMet\nstorage: object doesn't exist",
+    'Error: Error loading state: leases.coordination.k8s.io "lock-tfstate-default-prod" already exists',
     # Of a wrapped line, and of a lock that was just being taken.
     f"{_FRAMED}Error loading state: failed to lock state in Postgres: Lock\n\x1b[31m│\x1b[0m \x1b[0mInfo:\n",
     f"{_FRAMED}Error loading state: failed to lock state in Consul: \x1b[0m\n\x1b[31m│\x1b[0m \x1b[0m\n╵\x1b[0m\n",

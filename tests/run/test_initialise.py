@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from tfguard.errors import ConfigError
 from tfguard.report.reporter import Reporter
 from tfguard.run.call import Call
 from tfguard.run.context import make_context
-from tfguard.run.initialise import why_init
+from tfguard.run.initialise import TRANSIENT, why_init
 
 #: What init has left behind.
 CACHED = {"bucket": "b", "key": "dev/x.tfstate", "endpoints": {"s3": "http://a", "sts": None}, "max_retries": 5}
@@ -120,3 +121,15 @@ def test_backend_values_that_only_terraform_can_read_are_refused(
 ) -> None:
     with pytest.raises(ConfigError, match="TF_CLI_ARGS_init gives a -backend-config in shell syntax"):
         why(tmp_path, monkeypatch, "{}", {"TF_CLI_ARGS_init": r"-backend-config=key=a\tb"})
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'Error: pq: duplicate key value violates unique constraint "pg_type_typname_nsp_index"',
+        '{"@message":"Error: pq: duplicate key value violates unique constraint \\"pg_class_relname_nsp_index\\""}',
+        "Error: pq: tuple concurrently updated",
+    ],
+)
+def test_two_who_make_the_same_schema_at_once_may_try_again(said: str) -> None:
+    assert re.search("|".join(TRANSIENT), said, re.IGNORECASE)

@@ -18,11 +18,12 @@ from tfguard.report.messages import waiting
 from tfguard.report.reporter import Reporter
 
 _FRAME = re.compile(r"(?:\x1b\[[0-9;]*m|[\s│╷╵]|\\n)+")
-#: What is said of the one who has it; nothing at all while that one is just taking it: on Consul, and on azurerm.
+#: What is said of the one who has it; or, where that one is just taking or freeing it, what went wrong by that.
 _REFUSED = re.compile(
-    r"(?:error loading|failed to load) state: .{0,1500}?Lock Info:"
-    r"|(?:error loading|failed to load) state: failed to lock state in Consul:\W*(?:$|\",\")"
-    r'|failed to lock azure state: .{0,1500}?terraformlockid\\?" was empty',
+    r"(?:error loading|failed to load) state: (?:.{0,1500}?(?:"
+    r"Lock Info:|terraformlockid\\?\" was empty|PreconditionFailed|ConditionalCheckFailed|storage: object doesn't exist"
+    r"|the object has been modified|leases\.coordination\.k8s\.io \S+ already exists"
+    r')|failed to lock state in Consul:\W*(?:$|",))',
     re.IGNORECASE,
 )
 #: Between two tries, in seconds: at first, and at most; from the half of it to the whole.

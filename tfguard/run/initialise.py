@@ -12,7 +12,7 @@ import functools
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from tfguard import files, git, outlet, programs
@@ -33,7 +33,7 @@ from tfguard.terraform.backend_values import differing_backend_config
 from tfguard.text import as_bytes, printable, valid
 from tfguard.wire import publish
 
-#: Errors of a network or a registry that another try may cure. `retry.init.patterns` adds to them.
+#: Errors of a network, a registry or a database that another try may cure. `retry.init.patterns` adds to them.
 TRANSIENT = (
     r"connection (?:reset|refused|timed out)",
     r"(?:i/o|TLS handshake|Client\.)\s*timeout",
@@ -44,10 +44,16 @@ TRANSIENT = (
     r"\b(?:429 Too Many Requests|50[0234] [A-Z][a-z]+)",
     r"Failed to (?:request discovery document|query available provider packages)",
     r"could not (?:connect to|query provider) registry",
+    # PostgreSQL says so of two who make the same schema or table at once, also with IF NOT EXISTS.
+    r'violates unique constraint \\?"pg_\w+_index|tuple concurrently updated',
 )
 
 
 _FRAME = re.compile(r"(?:\x1b\[[0-9;]*m|[\s│╷╵])+")
+
+
+#: An exit status, and the last of what was said.
+Done = tuple[int, str]
 
 
 class InitFailed(TfguardError):
@@ -127,22 +133,43 @@ def initialise(front: Front, context: Context, words: Sequence[str], *, stdout: 
         ),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else None,
     )
+
+    def run(argv: list[str], environ: Mapping[str, str]) -> tuple[Done, float]:
+        done = retrying(_try_init, front, context, argv, environ, stdout, cache)
+        if not _is_refused(done):
+            return done, 0.0
+        quietly = functools.partial(retrying, _try_quietly, front, context, argv, environ, cache)
+        done, seconds = _wait_for_lock(front, context, quietly)
+        with _fenced(context, stdout):
+            outlet.outlet(stdout).say(as_bytes(done[1]))
+        return done, seconds
+
     with _init_arguments(front, context) as flags:
         argv = [*context.terraform, "init", *flags, *words]
-        done, waited_seconds = retrying(_try_init, front, context, argv, stdout, cache), 0.0
-        if _is_refused(done):
-            quietly = functools.partial(retrying, _try_quietly, front, context, argv, cache)
-            done, waited_seconds = _wait_for_lock(front, context, quietly)
-            with _fenced(context, stdout):
-                outlet.outlet(stdout).say(as_bytes(done[1]))
+        done, waited_seconds = run(argv, context.environ)
+        missing = _missing_workspace(context, done)
+        if missing:
+            label = context.label()
+            context.report.say("info", "init.in_default", starting.initialising_in_default(label, missing), label=label)
+            done, more_seconds = run(argv, {**context.environ, "TF_WORKSPACE": "default"})
+            waited_seconds += more_seconds
     if done[0] != 0:
         raise InitFailed(done[0], about=context.label())
     return waited_seconds
 
 
-def _wait_for_lock(
-    front: Front, context: Context, try_again: Callable[[], tuple[int, str]]
-) -> tuple[tuple[int, str], float]:
+def _missing_workspace(context: Context, done: Done) -> str:
+    """
+    The workspace that `init` was told to work in and that is not there, while others are; empty if it is no such thing.
+
+    Terraform makes it under a lock of its own, but in an initialised directory.
+    """
+    asked = context.environ.get("TF_WORKSPACE", "")
+    is_it = done[0] == 1 and any(f"workspace {quote}{asked}{quote} does not exist" in done[1] for quote in ('"', '\\"'))
+    return asked if is_it else ""
+
+
+def _wait_for_lock(front: Front, context: Context, try_again: Callable[[], Done]) -> tuple[Done, float]:
     """Wait until nobody has the lock that `init` takes by itself. Return how init ended then, and the seconds."""
     clock, done = SystemClock(), (1, "")
     began = clock.boottime()
@@ -157,7 +184,7 @@ def _wait_for_lock(
     return done, clock.boottime() - began
 
 
-def _is_refused(done: tuple[int, str]) -> bool:
+def _is_refused(done: Done) -> bool:
     return done[0] == 1 and implicit_lock.is_refused(done[1])
 
 
@@ -183,12 +210,14 @@ def _is_transient(front: Front, context: Context, known: Sequence[str], said: st
     return status == searcher.FOUND
 
 
-def _try_init(front: Front, context: Context, argv: list[str], stdout: int, cache: Path | None) -> tuple[int, str]:
+def _try_init(
+    front: Front, context: Context, argv: list[str], environ: Mapping[str, str], stdout: int, cache: Path | None
+) -> Done:
     page = context.report.page
     # Kept even from a terminal: its last words tell whether to try again.
     keep = page.begin(context.label(), directory=context.work_directory).write if page is not None else len
     with cache_turn(front, context, cache), _fenced(context, stdout):
-        status = front.run(argv, directory=str(context.directory), environ=context.environ, stdout=stdout, keep=keep)
+        status = front.run(argv, directory=str(context.directory), environ=environ, stdout=stdout, keep=keep)
     return status, front.last_words
 
 
@@ -197,10 +226,12 @@ def _fenced(context: Context, stdout: int) -> contextlib.AbstractContextManager[
     return page.fenced(["init"], to=stdout) if page is not None else contextlib.nullcontext()
 
 
-def _try_quietly(front: Front, context: Context, argv: list[str], cache: Path | None) -> tuple[int, str]:
+def _try_quietly(
+    front: Front, context: Context, argv: list[str], environ: Mapping[str, str], cache: Path | None
+) -> Done:
     """Without showing what it prints: who has the lock has been shown."""
     with cache_turn(front, context, cache):
-        return front.run_captured(argv, directory=str(context.directory), environ=context.environ)
+        return front.run_captured(argv, directory=str(context.directory), environ=environ)
 
 
 @contextlib.contextmanager

@@ -45,6 +45,12 @@ def initialising(label: str, why: str) -> str:
     return say(label, f"{why}.", "Running init first. To forbid that: init: never in tfguard.yml.")
 
 
+def initialising_in_default(label: str, workspace: str) -> str:
+    """`init` takes no workspace that is not there, once others are."""
+    what = f"workspace {word(workspace)} does not exist yet, and init takes only one that does."
+    return say(label, what, "Running init in the default workspace; Terraform then creates the other.")
+
+
 def creating_workspace(label: str, workspace: str) -> str:
     """Terraform would create it under a lock of its own, in our way."""
     return say(label, f"workspace {word(workspace)} does not exist yet: Terraform creates it first.")
@@ -93,7 +99,7 @@ def workspace_not_found(label: str, workspace: str) -> str:
 
 
 def init_retried(label: str) -> str:
-    """A network or a registry did not answer, or the plugin cache was in use; the next try may find it otherwise."""
+    """A network or a registry did not answer, or a cache or a database was in use; the next try may cure that."""
     return say(label, "init failed for what another try may cure: trying again.")
 
 
