@@ -79,7 +79,7 @@ def refusal(response: Response, action: str, resource: str, *, was_good: bool) -
         return ActionDenied(
             lines_of(
                 f"Azure denies {action} ({code}): {resource}",
-                "Allow it: by the role Storage Blob Data Contributor on the container, or by rwdl in a signature (SAS).",
+                "Allow it: by the role Storage Blob Data Contributor on the container, or by rwdl in a SAS.",
             ),
             action=action,
             resource=resource,
