@@ -76,6 +76,7 @@ def write_status_page(call: Call, fleet: Fleet, place: str) -> int:
     Raises:
         UsageError: The file cannot be written.
     """
+    _check_page(place)
     looks = look_at_pipelines(fleet, call)
     facts = [{**facts_of(each), "runs": [run_facts(run) for run in reversed(each.queue.runs)]} for each in looks]
     from tfguard.report.fleet_page import render
@@ -87,6 +88,15 @@ def write_status_page(call: Call, fleet: Fleet, place: str) -> int:
         raise UsageError(what, "Name a file in a folder that is there.", about=NAMED) from error
     call.report.say("info", "page.written", operating.page_written(place, len(facts)), file=place)
     return status_of(facts)
+
+
+def _check_page(place: str) -> None:
+    """What is there is replaced, also a device and a link: no `/dev/stdout`, and none that a checkout brings."""
+    path = Path(place)
+    is_other = path.exists() and not path.is_file() and not path.is_dir()
+    if place == "-" or is_other or (path.is_symlink() and path.readlink().suffix not in (".html", ".htm")):
+        what = f"--html {printable(place, 60)} is no ordinary file, and a page is one."
+        raise UsageError(what, "Give it another name.", about=NAMED)
 
 
 def run_status_of_backend(call: Call, *, is_json: bool, is_watched: bool = False) -> int:
