@@ -49,6 +49,16 @@ def test_what_really_happened_is_recognised(path: Path) -> None:
             "The state does not match its digest: if it is the right one",
         ),
         ("Error: Provider dependency changes detected\n\nChanges to the required", "The lock file in git"),
+        (
+            (
+                "Error: Failed to install provider\n\nthe local package doesn't match any of the\nchecksums previously "
+                "recorded in the dependency lock file (this might be"
+            ),
+            "The lock file has no checksum",
+        ),
+        ("Error: No valid credential sources found\n\nError: refresh cached SSO token failed", "The credentials have"),
+        ('Error: Get "x": oauth2: "invalid_grant" "Token has been expired or revoked."', "The credentials have"),
+        ("Error: Attempted to load application default credentials since neither `credentials`", "There are no"),
     ],
 )
 def test_what_needs_a_cloud_is_recognised_by_what_its_source_says(text: str, begins: str) -> None:
@@ -62,6 +72,10 @@ def test_what_needs_a_cloud_is_recognised_by_what_its_source_says(text: str, beg
         (TEXTS / "plan.txt").read_text(),
         "x (local-exec): Error: Module not installed",
         "Warning: Inconsistent dependency lock file\n\nhm",
+        "Error: Resource postcondition failed\n\nModule not installed: no valid credential sources found",
+        "Error: local-exec provisioner error\n\nError running command: exit 1. Output:\nError: Module not installed",
+        "╷\n│ Error: local-exec provisioner error\n│ \n│ Output: \n│ \n│ Error: Module not installed\n╵",
+        "Error: verifying a webhook: the JWT token is expired",
         "",
     ],
 )

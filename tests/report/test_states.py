@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tfguard.report.messages.phrases import Subject
 from tfguard.report.messages.states import fetching
 
 _AZ = "az storage blob download --auth-mode login"
@@ -27,3 +28,9 @@ _LOGIN = '-u "$TF_HTTP_USERNAME:$TF_HTTP_PASSWORD"'
 )
 def test_the_command_fetches_a_copy_from_where_it_is(place: str, command: str) -> None:
     assert fetching(place) == command
+
+
+def test_the_command_that_frees_a_lock_has_all_of_its_id() -> None:
+    lock_id = f"{'o' * 40}/{'w' * 90}"
+
+    assert Subject("prod", "tfguard -p prod").unlock(lock_id) == f"tfguard -p prod unlock --id {lock_id}"

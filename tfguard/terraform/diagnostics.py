@@ -74,9 +74,10 @@ def read_diagnostics(text: str) -> tuple[Diagnostic, ...]:
 def read_first_error(text: str) -> str:
     """Return the first error in full, as Terraform shows it, less its frame; empty if there is none. Never raises."""
     lines = text.split("\n")
-    first = next((body for severity, body in _bodies(lines, _MOST_LINES) if severity == "error"), None)
-    if first is not None:
-        return "\n".join(line.rstrip() for line in first).strip()
+    for is_apart in (True, False):  # Other programs print errors, too.
+        found = _bodies(lines, _MOST_LINES, is_apart=is_apart)
+        if first := next((body for severity, body in found if severity == "error"), None):
+            return "\n".join(line.rstrip() for line in first).strip()
     return next((_shown(each) for each in _of_messages(lines) if each.severity == "error"), "")
 
 
@@ -91,13 +92,17 @@ def _of_text(lines: list[str]) -> Iterator[Diagnostic]:
         yield _made(severity, first.partition(": ")[2].rstrip(), body)
 
 
-def _bodies(lines: list[str], most: int) -> Iterator[tuple[Severity, list[str]]]:
-    """Give the lines of each, without a frame, and no more than `most` behind the first."""
+def _bodies(lines: list[str], most: int, *, is_apart: bool = True) -> Iterator[tuple[Severity, list[str]]]:
+    """
+    Give the lines of each, without a frame, and no more than `most` behind the first. `is_apart`: only those that have
+    an empty line before them, as Terraform's have.
+    """
     for number, line in enumerate(lines):
         is_framed = line.startswith("│ ")
         begin = _BEGIN.match(line[2:] if is_framed else line)
-        if begin is None or (is_framed and number and lines[number - 1].startswith("│")):
-            continue  # Within a frame it is what another one says.
+        before = lines[number - 1] if number else ""
+        if begin is None or (before.startswith("│") if is_framed else is_apart and before):
+            continue  # Within a frame, or right below another line, it is what another one says.
         following = lines[number + 1 : number + 1 + most]
         body = _framed(following) if is_framed else takewhile(lambda each: not _FOLLOWING.match(each), following)
         yield _SEVERITIES[begin[1]], [begin[0], *body]

@@ -22,6 +22,7 @@ COLUMNS = 120
 #: Whatever has to be cut keeps so much of itself that one still knows it.
 _SHORTEST_LABEL = 24
 _SHORTEST_WORD = 12
+_LONGEST_ID = 1000
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -54,8 +55,8 @@ class Subject(msgspec.Struct, frozen=True):
         return f"{self.command} exec {self.lock_options}".rstrip()
 
     def unlock(self, lock_id: str) -> str:
-        """The command that frees it. The ID is a stranger's text."""
-        words = [self.command, "unlock", self.lock_options, "--id", shlex.quote(word(lock_id))]
+        """The command that frees it. The ID is a stranger's text, and whole: HCP Terraform's have 130 signs."""
+        words = [self.command, "unlock", self.lock_options, "--id", shlex.quote(printable(lock_id, _LONGEST_ID))]
         return " ".join(word for word in words if word)
 
     @property
