@@ -159,6 +159,35 @@ def test_what_an_answer_becomes(store: Any, status: int, kind: type[Exception]) 
         store.create(record())
 
 
+def test_where_a_server_leads_elsewhere_it_is_said_where_and_nobody_goes_there(store: Any) -> None:
+    asked = []
+    headers = {"location": "//ana:geheim@other.example.com/state/prod?token=geheim"}
+    store._client.transport.send = lambda request, _: asked.append(request.url) or Response(308, headers, b"")
+
+    with pytest.raises(
+        StoreMisconfigured, match=r"leads elsewhere \(308\), to http://other\.example\.com/state/prod\."
+    ):
+        store.create(record())
+
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>locked</html>", b"[1, 2]"])
+def test_a_server_that_does_not_say_who_holds_a_lock_is_found_out(states: States, another: Open, body: bytes) -> None:
+    """A lock of our own would be another's to us."""
+    strict = another(spec_of(states, "strict"))
+    held, send = strict.create(record()), strict._client.transport.send
+
+    def silently(request: Any, max_bytes: int) -> Response:
+        answer = send(request, max_bytes)
+        return Response(423, {}, body) if answer.status == 423 else answer
+
+    strict._client.transport.send = silently
+
+    with pytest.raises(StoreMisconfigured, match="does not say who holds a lock"):
+        strict.prove_conditional(held)
+
+
 @pytest.mark.parametrize("body", [b"", b"locked by Bob", b'{"ID":7}', b"\xff"])
 def test_a_holder_that_nobody_can_read_is_a_holder(store: Any, body: bytes) -> None:
     store._client.transport.send = lambda *_: Response(423, {}, body)  # type: ignore[method-assign]
@@ -167,6 +196,10 @@ def test_a_holder_that_nobody_can_read_is_a_holder(store: Any, body: bytes) -> N
 
     assert found is not None
     assert (found.info, found.id) == (None, "")
+    asked: list[Any] = []
+    store._client.transport.send = lambda request, _: asked.append(request) or Response(200, {}, b"")
+    store.delete(found)
+    assert [request.body for request in asked] == [b""], "as terraform force-unlock asks for it"
 
 
 def test_user_and_password_are_the_backends_then_the_environments(

@@ -5,6 +5,7 @@ Requests to a server of states, each made once; and what their answers mean.
     -------------------------------------------------  -------------------------------------------------------------
     409, 423                                           the answer: who holds the lock, or whose it is not
     404, 422 where the caller expects one              the answer
+    3xx that leads elsewhere, which nobody follows     StoreMisconfigured
     401                                                StoreDenied
     403                                                ActionDenied
     408, 429, 5xx, timeouts, connections               StoreUnavailable
@@ -19,7 +20,7 @@ import ssl
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from tfguard.backends.http.addresses import shown
 from tfguard.backends.net.no_answer import NoAnswer
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tfguard.backends.http.spec import HttpAccess
 
 MAX_BYTES = 2 * 1024 * 1024
+_ELSEWHERE = (301, 302, 303, 307, 308)
 WHERE_LOGINS_COME_FROM = "Set TF_HTTP_USERNAME and TF_HTTP_PASSWORD, or `username` and `password` in the backend."
 
 
@@ -64,6 +66,10 @@ class Client:
         response = self._send(Request(method, address, self._headers(address, body), body))
         where = shown(address)
         if response.status not in expected:
+            if response.status in _ELSEWHERE and (there := response.headers.get("location", "")):
+                # Not followed: a password would go to whoever that is, and a lock to where no Terraform looks for it.
+                what = f"{where} leads elsewhere ({response.status}), to {shown(urljoin(address, there))}."
+                raise StoreMisconfigured(what, "Write the addresses to which it leads into the http backend.")
             raise self._refusal(response.status, method, where)
         if not response.is_whole:
             raise StoreMisconfigured(f"The answer of {where} is larger than a lock's can be.")

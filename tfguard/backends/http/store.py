@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tfguard.backends.http.spec import HttpSpec
 
 _LOCKED = (409, 423)
+_NO_LEASE = "No lease can stand on that. Set in tfguard.yml: lock: {mode: named, name: …, store: …}"
 _LOOK = "tfguard-look-"
 #: A look is over after one more request: whoever still stands there after so long is dead.
 _LOOK_LEASE = Lease(beat=0, duration_ms=30_000, holder=Holder(who="a look of tfguard's"), is_changing=False)
@@ -67,11 +68,20 @@ class HttpLockStore(BaseStore):
     def prove_conditional(self, record: LockRecord) -> None:
         if self._spec.is_gitlab:
             return
+        look = _info(f"{_LOOK}{uuid.uuid4()}")
         with suppress(Conflict):
-            self._unlock(_info(f"{_LOOK}{uuid.uuid4()}"))
+            self._unlock(look)
             raise StoreMisconfigured(
                 f"The server unlocks a lock for whoever asks, whatever its ID: {shown(self._spec.unlock_address)}.",
-                "No lease can stand on that. Set in tfguard.yml: lock: {mode: named, name: …, store: …}",
+                _NO_LEASE,
+            )
+        found = self._lock(look)
+        if found is None:  # Ours is gone: that is told by the next look at it.
+            with suppress(Conflict):
+                self._unlock(look)
+        elif found.info is None:
+            raise StoreMisconfigured(
+                f"The server does not say who holds a lock, which it refuses to others: {self.place}.", _NO_LEASE
             )
 
     def try_identity(self) -> bool:
@@ -130,7 +140,8 @@ class HttpLockStore(BaseStore):
         return self.create(record)
 
     def delete(self, seen: LockRecord) -> None:
-        self._unlock(seen.text)
+        # Whose lock it is, nobody can say: without an ID, as `terraform force-unlock` asks for it.
+        self._unlock(seen.text if seen.info is not None else "")
 
     def read_queue(self) -> QueueRecord | None:
         return None
