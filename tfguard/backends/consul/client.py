@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from tfguard.backends.consul.answers import not_consul, refusal, unreachable
+from tfguard.backends.net.addresses import is_address
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.transport import Request, Response, Transport, Wait
@@ -76,6 +77,11 @@ class Client:
             raise StoreMisconfigured(
                 f"Consul's address is for {printable(access.scheme, 20)}, which tfguard does not speak.",
                 "Give an address for http or https in the backend or CONSUL_HTTP_ADDR.",
+            )
+        if not is_address(access.url):
+            raise StoreMisconfigured(
+                f"{printable(access.url, 60)} is no address of Consul.",
+                "Correct `address` and `scheme` in the backend, or CONSUL_HTTP_ADDR.",
             )
         trust = Trust(
             environ,

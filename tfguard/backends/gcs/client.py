@@ -16,12 +16,13 @@ import uuid
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urljoin
 
 import msgspec
 
 from tfguard.backends.gcs.answers import lines_of, not_googles, refusal, unanswered
 from tfguard.backends.gcs.credentials import Credentials
+from tfguard.backends.net.addresses import is_address
 from tfguard.backends.net.no_answer import NoAnswer
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.transport import Request, Response, Transport
@@ -98,7 +99,7 @@ class Client:
         environ = os.environ if environ is None else environ
         self._bucket = bucket
         self._base = endpoint or _GOOGLES
-        if urlsplit(self._base).scheme not in ("http", "https") or not urlsplit(self._base).hostname:
+        if not is_address(self._base):
             raise StoreMisconfigured(
                 lines_of(f"{printable(self._base, 60)} is no address for Google's storage.", _ENDPOINT_ADVICE)
             )

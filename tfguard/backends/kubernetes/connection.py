@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 from tfguard.backends.environ import is_in_checkout, own_environment
 from tfguard.backends.kubernetes import credentials, kubeconfig
 from tfguard.backends.kubernetes.kubeconfig import Cluster, Config, Extension, User
+from tfguard.backends.net.addresses import is_address
 from tfguard.backends.net.proxies import Proxies
 from tfguard.backends.net.trust import Trust
 from tfguard.errors import StoreMisconfigured
@@ -122,12 +123,7 @@ def _url(access: KubernetesAccess, cluster: Cluster, user: User) -> str:
         )
         server = f"{'https' if has_tls else 'http'}://{server}"
     server = server.rstrip("/")
-    try:
-        parts = urlsplit(server)
-        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        is_good = False
-    if not is_good or "@" in parts.netloc or not server.isascii() or not server.isprintable() or " " in server:
+    if not is_address(server) or "@" in urlsplit(server).netloc:
         raise StoreMisconfigured(
             f"{printable(server, 60)} is no address of a cluster.", "Correct `host` in the backend, or the kubeconfig."
         )
