@@ -101,6 +101,57 @@ def test_what_will_be_done_otherwise_has_another_fingerprint_and_is_named(name: 
     assert (difference.changed, difference.new, difference.gone) == ((changed,), (), ())
 
 
+def naming(*names: str, inside: str = "") -> Edit:
+    """A plan whose provider `p`, or a provisioner inside the module `m`, names these."""
+
+    def edit(plan: dict[str, Any]) -> None:
+        plan["variables"] = {"region": {"value": "eu"}, "key": {"value": "hunter2"}}
+        written(plan)["variables"] = {"region": {}, "key": {"sensitive": True}}
+        expressions = [{"role": {"arn": {"references": list(names)}}}]
+        if inside:
+            written(plan)["module_calls"]["m"]["module"]["resources"][0]["provisioners"] = expressions
+        else:
+            plan["configuration"]["provider_config"]["p"]["expressions"] = {"assume": expressions}
+
+    return edit
+
+
+@pytest.mark.parametrize(
+    ("names", "inside", "counting"),
+    [
+        (["var.region"], "", {"region"}),
+        (["var.key.name", "var.key"], "", {"key"}),
+        (['var.region["a"]', "data.a.b"], "", {"region"}),
+        (["local.region"], "", {"region", "key"}),
+        (["module.m.region"], "", {"region", "key"}),
+        (["var.region"], "m", {"region", "key"}),
+        (["self.id", "path.module", "each.value"], "m", set()),
+    ],
+)
+def test_a_variable_counts_where_a_provider_or_a_provisioner_may_be_made_of_it(
+    names: list[str], inside: str, counting: set[str]
+) -> None:
+    before = made(naming(*names, inside=inside))
+    for name in ("region", "key"):
+
+        def edit(plan: dict[str, Any], name: str = name) -> None:
+            naming(*names, inside=inside)(plan)
+            plan["variables"][name]["value"] = "other"
+
+        assert (made(edit).text != before.text) is (name in counting)
+        assert made(edit).difference(before.parts).changed == ((f"variable {name}",) if name in counting else ())
+        assert (made(edit, lineage="") != made(naming(*names, inside=inside), lineage="")) is (
+            name in counting and name != "key"
+        ), "a secret counts only under a key"
+
+
+def test_a_resource_that_is_called_as_an_output_counts_beside_it() -> None:
+    def edit(plan: dict[str, Any]) -> None:
+        plan["resource_changes"].append(resource("output.url", "delete"))
+
+    assert made(edit).difference(made().parts).changed == ("output.url",)
+
+
 SAME: dict[str, Edit] = {
     "another time": lambda plan: plan.update(timestamp="2027-01-01T00:00:00Z"),
     "another version": lambda plan: plan.update(terraform_version="1.12.0", format_version="1.3"),

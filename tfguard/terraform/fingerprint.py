@@ -2,8 +2,8 @@
 A fingerprint of what a plan will do, so that an apply can make sure that it does just that.
 
 It is made of `terraform show -json`: of each resource that is not left alone its actions and its values before and
-after, its provider's configuration and its provisioners as they are written, and of each output its change. What says
-nothing of what will be done is left out: times, versions, drift, what stays as it is.
+after, its provider's configuration and its provisioners as they are written, with the variables that these name, and of
+each output its change. What says nothing of what will be done is left out: times, versions, drift, what stays as it is.
 
 A fingerprint is shown to everybody, and a short secret could be guessed from a plain hash. So it is keyed with the
 lineage of the state: a random number that only the state and its plans hold, and who can read those reads the secrets
@@ -14,7 +14,7 @@ not count.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -55,9 +55,14 @@ class Difference(msgspec.Struct, frozen=True):
     changed: tuple[str, ...] = ()
 
 
+class _Variable(msgspec.Struct):
+    sensitive: bool = False
+
+
 class _Module(msgspec.Struct):
     resources: list[dict[str, Any]] = []
     module_calls: dict[str, _Call] = {}
+    variables: dict[str, _Variable] = {}
 
 
 class _Call(msgspec.Struct):
@@ -80,6 +85,7 @@ class _Plan(msgspec.Struct):
     applyable: bool | None = None
     deferred_changes: list[Any] = []
     action_invocations: list[Any] = []
+    variables: dict[str, Any] = {}
 
 
 def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
@@ -91,13 +97,16 @@ def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
     # A number stays as it was written: half of its digits are another number.
     reader = decoder(_Plan, float_hook=lambda number: ("number", number))
     try:
-        parts = dict(_parts(reader.decode(text), hides=not lineage))
+        parts = list(_parts(reader.decode(text), hides=not lineage))
     except (msgspec.MsgspecError, RecursionError, UnicodeError, LookupError, AttributeError, TypeError):
         return None
     key = b"tfguard plan " + lineage.encode()
-    digests = {name: _digest(key, [name, part]) for name, part in parts.items()}
-    whole = _digest(key, sorted(digests.items()))
-    return Fingerprint(f"p1-{whole[:40]}", {name: digest[:_PART_DIGITS] for name, digest in digests.items()})
+    # A resource may be called as an output is (`output.x`): each counts.
+    digests = sorted((name, _digest(key, [name, part])) for name, part in parts)
+    short: dict[str, str] = {}
+    for name, digest in digests:
+        short[name] = short.get(name, "") + digest[:_PART_DIGITS]
+    return Fingerprint(f"p1-{_digest(key, digests)[:40]}", short)
 
 
 def _digest(key: bytes, value: Any) -> str:
@@ -121,7 +130,12 @@ def _parts(plan: _Plan, *, hides: bool) -> Iterator[tuple[str, Any]]:
     for kind, more in (("deferred", plan.deferred_changes), ("action", plan.action_invocations)):
         for number, each in enumerate(more if not hides else []):
             yield f"{kind} {number}", each
-    yield from _configured(plan.configuration, {_KEYS.sub("", each["address"]) for each in planned})
+    written = dict(_configured(plan.configuration, {_KEYS.sub("", each["address"]) for each in planned}))
+    yield from written.items()
+    declared = plan.configuration.root_module.variables
+    for name in sorted(_named(written, plan.variables)):
+        if not (hides and declared.get(name, _Variable()).sensitive):
+            yield f"variable {name}", plan.variables.get(name)
 
 
 def _is_planned(resource: Mapping[str, Any]) -> bool:
@@ -147,6 +161,33 @@ def _configured(written: _Configuration, changed: set[str]) -> Iterator[tuple[st
     for key, provider in written.provider_config.items():
         if key in providers and provider.get("expressions"):
             yield f"provider {key}", provider["expressions"]
+
+
+def _named(written: Mapping[str, Any], variables: Iterable[str]) -> set[str]:
+    """The root's variables that decide what is written: those that it names; all, where only Terraform knows which."""
+    found: set[str] = set()
+    for place, expressions in written.items():
+        is_root = "module." not in place
+        for name in _references(expressions):
+            kind, _, rest = name.partition(".")
+            if kind == "var" and is_root:
+                found.add(re.split(r"[.\[]", rest)[0])
+            elif kind in ("var", "local", "module"):
+                return set(variables)
+    return found
+
+
+def _references(expressions: Any) -> Iterator[str]:
+    """The names that stand in expressions, at any depth."""
+    if isinstance(expressions, list):
+        for each in expressions:
+            yield from _references(each)
+    elif isinstance(expressions, dict):
+        for name, value in expressions.items():
+            if name == "references" and isinstance(value, list):
+                yield from (each for each in value if isinstance(each, str))
+            else:
+                yield from _references(value)
 
 
 def _resources(module: _Module, prefix: str) -> Iterator[tuple[str, dict[str, Any]]]:
