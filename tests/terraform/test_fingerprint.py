@@ -150,6 +150,7 @@ def test_a_resource_that_is_called_as_an_output_counts_beside_it() -> None:
         plan["resource_changes"].append(resource("output.url", "delete"))
 
     assert made(edit).difference(made().parts).changed == ("output.url",)
+    assert list(made().parts)[:2] == ["t.new", "t.secret"], "in the plan's order"
 
 
 SAME: dict[str, Edit] = {

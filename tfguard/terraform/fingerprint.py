@@ -102,11 +102,11 @@ def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
         return None
     key = b"tfguard plan " + lineage.encode()
     # A resource may be called as an output is (`output.x`): each counts.
-    digests = sorted((name, _digest(key, [name, part])) for name, part in parts)
+    digests = [(name, _digest(key, [name, part])) for name, part in parts]
     short: dict[str, str] = {}
     for name, digest in digests:
         short[name] = short.get(name, "") + digest[:_PART_DIGITS]
-    return Fingerprint(f"p1-{_digest(key, digests)[:40]}", short)
+    return Fingerprint(f"p1-{_digest(key, sorted(digests))[:40]}", short)
 
 
 def _digest(key: bytes, value: Any) -> str:
