@@ -152,7 +152,16 @@ def is_secret_name(name: str) -> bool:
 
 def redact(text: str) -> str:
     """Return the text without any registered secret, and without what stands where secrets stand (`password=…`)."""
-    text = _without(text, _known_forms())
+    return redact_named(redact_known(text))
+
+
+def redact_known(text: str) -> str:
+    """Return the text without any registered secret."""
+    return _without(text, _known_forms())
+
+
+def redact_named(text: str) -> str:
+    """Return the text without what stands where secrets stand, up to the next blank."""
     return _SENSITIVE_IN_TEXT.sub(lambda match: (match[1] or match[2]) + REDACTED, text)
 
 

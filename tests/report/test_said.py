@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +11,14 @@ from typing import Any
 
 import pytest
 
+from tfguard import redaction
 from tfguard.errors import Outcome
 from tfguard.jobfiles.story import ReportFile
 from tfguard.jobfiles.transcript import Transcript
 from tfguard.report import said
 from tfguard.report.job_page import JobPage
 from tfguard.report.run_ended import RunEnded
+from tfguard.terraform.diagnostics import Diagnostic
 
 ERROR = b"""
 \xe2\x95\xb7
@@ -51,3 +55,28 @@ def test_its_text_is_read_once_for_all_who_tell_of_it(tmp_path: Path, monkeypatc
     assert found.startswith("Lock file and configuration differ")
     assert all(found in Path(report.path).read_text() for report in reports)
     assert counts == dict.fromkeys((*names, "the file"), 1)
+
+
+def test_a_message_in_json_stays_one_whatever_is_masked_or_broken_up_in_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", frozenset())
+    monkeypatch.setattr(redaction, "_forms", ())
+    redaction.register_secrets(["hunter2"])
+    detail = "\x1b[31mno\x1b[0m\r\n::error::x ##[group] \u202e password=abc hunter2 https://me:word@host/"
+    told = {"severity": "error", "summary": "token=abc", "detail": detail, "range": None}
+    line = json.dumps({"@level": "error", "@message": detail, "type": "diagnostic", "diagnostic": told})
+
+    found = said.Said(f"{line}\n")
+
+    assert found.diagnostics == (
+        Diagnostic(
+            "error",
+            "token=[redacted]",
+            "no\n: :error::x # #[group] \ufffd password=[redacted] [redacted] https://me:[redacted]@host/",
+        ),
+    )
+    assert found.first_error.startswith("Error: token=[redacted]\n\nno\n: :error")
+    assert not {"hunter2", "abc", "\\u001b"} & set(re.split(r"[ =\[]", found.plain))
+
+
+def test_a_line_that_is_broken_up_keeps_its_end() -> None:
+    assert said.plain("##[a] ##[b] ##[c] the end") == "# #[a] # #[b] # #[c] the end"

@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import re
 from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+import msgspec
 
 from tfguard import redaction
 from tfguard.report.cures import cure
@@ -16,6 +20,7 @@ from tfguard.terraform.own_text import before_values
 from tfguard.terraform.plan_json import PlannedChanges, read_closing
 from tfguard.terraform.plan_text import RunText, read_text
 from tfguard.text import printable
+from tfguard.wire import parse, publish
 
 _COLOUR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 
@@ -59,6 +64,33 @@ class Said(str):  # noqa: SLOT000 - what has been read of it lies in its `__dict
 
 
 def plain(text: str) -> str:
-    """Return Terraform's text without colours, control signs and secrets."""
+    """Return Terraform's text without colours, control signs and secrets. A message in JSON stays one."""
+    parts: list[str] = []
+    for are_messages, group in groupby(_bare(text).split("\n"), lambda line: line.startswith('{"@')):
+        lines = list(group)
+        parts += map(_message, lines) if are_messages else [redaction.redact("\n".join(lines))]
+    return "\n".join(parts).strip("\n")
+
+
+def _bare(text: str) -> str:
     bare = _COLOUR.sub("", text).replace("\r\n", "\n").replace("\t", "    ")
-    return redaction.redact("\n".join(printable(line, len(line) + 1) for line in bare.split("\n"))).strip("\n")
+    return "\n".join(printable(line, 2 * len(line) + 1) for line in bare.split("\n"))  # What is broken up grows.
+
+
+def _message(line: str) -> str:
+    """Mask each text of a message for itself: what is taken for a secret ends at a blank, and the message has none."""
+    line = redaction.redact_known(line)
+    if "\\" not in line and redaction.redact_named(line) == line:
+        return line
+    try:
+        return publish(_each_text(parse(line, dict[str, Any]))).decode()
+    except msgspec.DecodeError:
+        return redaction.redact_named(line)
+
+
+def _each_text(value: Any) -> Any:
+    if isinstance(value, str):
+        return redaction.redact(_bare(value))
+    if isinstance(value, dict):
+        return {redaction.redact(name): _each_text(each) for name, each in value.items()}
+    return [_each_text(each) for each in value] if isinstance(value, list) else value
