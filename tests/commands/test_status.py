@@ -33,7 +33,7 @@ def look(problem: str = "", mend: str = "", *, needs_person: bool = False) -> di
         ([look()], 0),
         ([look(), look("no such bucket", "tfguard -p a doctor")], 1),
         ([look("no such bucket", "tfguard -p a doctor"), look(needs_person=True)], 3),
-        ([look("HCP Terraform runs this, one run after the other")], 0),
+        ([look("HCP Terraform executes these runs, one after the other")], 0),
         ([], 0),
     ],
 )

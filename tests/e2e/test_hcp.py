@@ -203,9 +203,11 @@ def test_runs_that_hcp_executes_are_passed_through_and_never_locked(
     doctor = stage.tfguard("doctor")
     expecting = stage.tfguard("--expect", f"p1-{'0' * 40}", "apply", "-auto-approve")
 
-    assert "HCP Terraform runs this, one run after the other" in listed.err, str(listed)
-    assert (expecting.code, expecting.out, "HCP Terraform runs this" in expecting.err) == (78, "", True), str(expecting)
-    assert (doctor.code, "HCP Terraform runs this" in doctor.out) == (0, True), str(doctor)
+    assert "HCP Terraform executes these runs, one after the other" in listed.err, str(listed)
+    assert (expecting.code, expecting.out, "HCP Terraform executes these runs" in expecting.err) == (78, "", True), str(
+        expecting
+    )
+    assert (doctor.code, "HCP Terraform executes these runs" in doctor.out) == (0, True), str(doctor)
     assert workspace.reason == ""
     assert not any("tfguard" in request for request in hcp.log)
     assert result.code in (0, 1)

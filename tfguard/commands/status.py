@@ -223,7 +223,7 @@ def _moment(created: str) -> str:
 def _last_run(run: dict[str, Any]) -> str:
     age = age_seconds(run["ended_at"], _CLOCK.now())
     words = [
-        f"{printable(run['command'], 60)} by {printable(run['who'], 60)}",
+        f"{printable(run['command'], 60)} by {printable(run['who'], 60)}".lstrip(),
         printable(run["run"], 60),
         ending(run),
         "" if run["unlocked_by"] else f"held it for {spoken_duration(run['held_s'])}",

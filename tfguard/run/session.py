@@ -67,7 +67,8 @@ class Session:
             return Look(named_target(self.context, named), self.context)
         found = take_look(self.context, invocation, folder)
         if isinstance(found, Unlockable):
-            raise ConfigError(found.reason, about=self.context.label())
+            is_new = "Nothing was run. If that has changed while we waited, run it again." if found.is_told else ""
+            raise ConfigError(found.reason, *filter(None, [is_new]), about=self.context.label())
         return found
 
     def run(self, describe: Callable[[], Task], body: Body) -> RunEnded:

@@ -59,8 +59,18 @@ def test_a_second_lock_conflicts_though_the_token_is_the_same(store: Any) -> Non
         store.create(record())
 
 
-@pytest.mark.parametrize("reason", ["Locked by Terraform", "", "tfguard is great: really", "for \x1b[31mmaintenance"])
-def test_anybody_elses_lock_is_shown_and_not_unlocked_as_ours(store: Any, workspace: Workspace, reason: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "who"),
+    [
+        ("Locked by Terraform", "user-bob"),
+        ("", "user-bob"),
+        ("tfguard is great: really", "user-bob: tfguard is great: really"),
+        ("for \x1b[31mmaintenance", "user-bob: for \ufffd[31mmaintenance"),
+    ],
+)
+def test_anybody_elses_lock_is_shown_with_its_reason_and_not_unlocked_as_ours(
+    store: Any, workspace: Workspace, reason: str, who: str
+) -> None:
     workspace.locked_by, workspace.reason = "user-bob", reason
 
     found = store.read()
@@ -69,7 +79,7 @@ def test_anybody_elses_lock_is_shown_and_not_unlocked_as_ours(store: Any, worksp
     with pytest.raises(Conflict):
         store.create(record())
 
-    assert (found.id, found.lease, found.info.who) == ("acme/app", None, "user-bob")
+    assert (found.id, found.lease, found.info.who) == ("acme/app", None, who)
     assert "\x1b" not in found.info.info
     assert workspace.locked_by == "user-bob"
 

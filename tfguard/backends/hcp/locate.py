@@ -42,7 +42,9 @@ def hcp_lock(settings: Attributes, workspace: str, environ: Mapping[str, str]) -
     name = name or (block.text("prefix") if block else "") + workspace
     access = HcpAccess(host=host, token=settings.text("token"))
     if not _is_executed_here(access, organization, name, environ):
-        return Unlockable("HCP Terraform runs this, one run after the other: tfguard holds no lock.", is_told=True)
+        return Unlockable(
+            "HCP Terraform executes these runs, one after the other: tfguard holds no lock.", is_told=True
+        )
     return Target(
         label=printable(f"{organization}/{name}"),
         path=f"https://{host}/{organization}/{name}",

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from tfguard.backends.hcp.spec import HcpSpec
 
 _OURS = re.compile(r"tfguard ([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}): (.*)", re.DOTALL)
+_TERRAFORMS = "Locked by Terraform"
 _MAX_REASON = 400
 
 
@@ -100,9 +101,14 @@ class HcpLockStore(BaseStore):
             return None
         reason = workspace.attributes.locked_reason or ""
         ours = _OURS.fullmatch(reason)
-        who = ours[2].partition(",")[0] if ours else workspace.holder
+        who = ours[2].partition(",")[0] if ours else ": ".join(filter(None, [workspace.holder, _said(reason)]))
         info = LockInfo(id=ours[1] if ours else self._name, who=printable(who, 80), info=printable(reason, _MAX_REASON))
         return LockRecord(text=info.encode(), info=info, force_unlock_id=self._name)
+
+
+def _said(reason: str) -> str:
+    """Why a person, a team or a run has locked it; Terraform itself says no more than that it has."""
+    return "" if reason == _TERRAFORMS else reason
 
 
 def _reason(record: LockRecord) -> str:
