@@ -171,3 +171,17 @@ def test_lines_of_a_text_look_like_no_marks_and_terraforms_own_among_them_are_on
         "         EOT # forces replacement",
         "-       x = 1",
     ]
+
+
+def test_opentofu_has_words_of_its_own_for_what_is_forgotten_and_for_what_is_tainted() -> None:
+    text = (
+        "  # a.gone[0] will be removed from the OpenTofu state but will not be destroyed\n"
+        '  . resource "a" "gone" {\n    id     = "1"\n}\n\n'
+        '  # a.bad is tainted, so it must be replaced\n-/+ resource "a" "bad" {\n    }\n\n'
+        "Plan: 1 to add, 0 to change, 1 to destroy, 1 to forget.\n"
+    )
+
+    found = read_text(text)
+
+    assert found.planned == (("forget", "a.gone[0]"), ("replace", "a.bad"))
+    assert found.blocks["a.bad"].split("\n")[1] == '!   resource "a" "bad" {'

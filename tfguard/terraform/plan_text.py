@@ -31,6 +31,7 @@ _PHRASES = {
     "will be imported": "import",
     "will be read": "",
     "will no longer be managed": "forget",
+    "will be removed from the OpenTofu state": "forget",
     "has moved to": "move",
     "has changed": "update",
     "has been deleted": "delete",
