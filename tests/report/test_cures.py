@@ -58,6 +58,10 @@ def test_what_really_happened_is_recognised(path: Path) -> None:
         ),
         ("Error: No valid credential sources found\n\nError: refresh cached SSO token failed", "The credentials have"),
         ('Error: Get "x": oauth2: "invalid_grant" "Token has been expired or revoked."', "The credentials have"),
+        ("Error: listing S3: api error InvalidAccessKeyId: The AWS Access Key Id", "The credentials are not accepted"),
+        ('Error: pq: password authentication failed for user "x"', "The credentials are not accepted"),
+        ("Error: HTTP remote state endpoint requires auth", "The credentials are not accepted"),
+        ("Error: Unauthorized", "The credentials are not accepted"),
         ("Error: Attempted to load application default credentials since neither `credentials`", "There are no"),
     ],
 )
@@ -76,6 +80,7 @@ def test_what_needs_a_cloud_is_recognised_by_what_its_source_says(text: str, beg
         "Error: local-exec provisioner error\n\nError running command: exit 1. Output:\nError: Module not installed",
         "╷\n│ Error: local-exec provisioner error\n│ \n│ Output: \n│ \n│ Error: Module not installed\n╵",
         "Error: verifying a webhook: the JWT token is expired",
+        "Error: Unauthorized use of x",
         "",
     ],
 )

@@ -70,6 +70,14 @@ _CURES: tuple[tuple[str, str, str], ...] = (
         "The credentials have expired: get new ones, for longer than the run takes, and run it again.",
     ),
     (
+        r"Unauthorized$",
+        (
+            r"api error (?:InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId|SignatureDoesNotMatch)\b|"
+            r"AADSTS7000215|pq: password authentication failed|HTTP remote state endpoint (?:requires|invalid) auth"
+        ),
+        "The credentials are not accepted: look at which ones this job has, and whether they are still in use.",
+    ),
+    (
         (
             r"No valid credential sources found|.*could not find default credentials|"
             r".*unable to build authorizer for Resource Manager API|"

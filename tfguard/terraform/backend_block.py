@@ -86,7 +86,7 @@ def _text_of_file(path: Path) -> str:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
         raise OSError("too large")
-    return content.decode()
+    return content.decode(errors="replace")  # What is no UTF-8 Terraform takes in a comment.
 
 
 def read_assignment(text: str) -> Declared:
