@@ -72,8 +72,9 @@ _CURES: tuple[tuple[str, str, str], ...] = (
     (
         r"Unauthorized$",
         (
-            r"api error (?:InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId|SignatureDoesNotMatch)\b|"
-            r"AADSTS7000215|pq: password authentication failed|HTTP remote state endpoint (?:requires|invalid) auth"
+            r"api error (?:InvalidClientTokenId|UnrecognizedClientException|InvalidAccessKeyId)\b|"
+            r"api error SignatureDoesNotMatch\b|AADSTS7000215|pq: password authentication failed|"
+            r"HTTP remote state endpoint (?:requires|invalid) auth"
         ),
         "The credentials are not accepted: look at which ones this job has, and whether they are still in use.",
     ),
