@@ -38,3 +38,14 @@ def test_what_is_named_and_not_there_is_told_with_its_place(tmp_path: Path) -> N
         ("pipelines.dev.dir", "no such directory", True),
     ]
     assert all(each.problem.where.startswith("tfguard.yml:") or ":" in each.problem.where for each in missing)
+
+
+def test_a_place_that_cannot_be_looked_for_is_told_like_one_that_is_missing(tmp_path: Path) -> None:
+    long = "x" * 300  # Root may look everywhere; but no name is so long.
+    (tmp_path / "tfguard.yml").write_text(f"version: 1\npipelines: {{p: {{dir: {long}, var_files: [{long}]}}}}\n")
+    config, _ = inspect(tmp_path / "tfguard.yml", {})
+
+    assert [(each.problem.key, each.problem.what.split(":")[0]) for each in missing_files(config, {})] == [
+        ("pipelines.p.dir", "this directory cannot be looked for"),
+        ("pipelines.p.var_files[0]", "this file cannot be looked for"),
+    ]

@@ -19,6 +19,11 @@ from tfguard.text import printable, valid
 
 #: Schemes that are not Terraform's word for their backend.
 _SCHEMES = {"dynamodb": "s3", "file": "local", "gs": "gcs", "azblob": "azurerm", "k8s": "kubernetes", "postgres": "pg"}
+_A_NAME = "A name is like prod/network: it has no .. in it, and no / in front."
+
+
+class WrongStore(ConfigError):
+    """A URL that is none of a store, or a name that is none for a lock: whatever the environment, it never will be."""
 
 
 class StoreUrl(msgspec.Struct, frozen=True):
@@ -39,7 +44,7 @@ class StoreUrl(msgspec.Struct, frozen=True):
             raise self.wrong("has an option twice.")
         return options
 
-    def wrong(self, why: str) -> ConfigError:
+    def wrong(self, why: str) -> WrongStore:
         """Return the error that says, of the URL without what might be a secret in it, `why` it cannot be used."""
         return _wrong(f"{_shown(self.parts)}{'' if why.startswith(':') else ' '}{why}", _expected(self.scheme))
 
@@ -51,10 +56,11 @@ def parse_store_url(url: str, name: str, environ: Mapping[str, str]) -> StoreSpe
     Relative paths count from the working directory; a region that the URL leaves out comes from `environ`.
 
     Raises:
-        ConfigError: The URL or the name cannot be used; the message says what was expected.
+        WrongStore: The URL or the name cannot be used; the message says what was expected.
+        ConfigError: The environment lacks something for it.
     """
-    if not name or not name.isprintable() or name.startswith("/") or ".." in name.split("/"):
-        raise _wrong(f"{printable(name, 60)!r} is no name for a lock.", "Set `lock.name`, for example to prod/network.")
+    if not is_lock_name(name):
+        raise _wrong(f"{printable(name, 60)!r} is no name for a lock.", _A_NAME)
     parsed = _parse(url)
     backend = _backend_for(parsed.scheme)
     parts = parsed.parts
@@ -63,6 +69,11 @@ def parse_store_url(url: str, name: str, environ: Mapping[str, str]) -> StoreSpe
     if parsed.scheme != "file" and valid(url) != url:  # A path may be of any bytes; a service's names are text.
         raise _wrong(f"{printable(url, 60)!r} is no UTF-8.", "Name the store in UTF-8.")
     return backend.from_url(parsed, name, environ)
+
+
+def is_lock_name(name: str) -> bool:
+    """Whether a lock in a store of the user's own can be called so: it may become a part of a path, or of a key."""
+    return bool(name.strip()) and name.isprintable() and not name.startswith("/") and ".." not in name.split("/")
 
 
 def fetch_command(place: str) -> str:
@@ -104,5 +115,5 @@ def _shown(parts: SplitResult) -> str:
     return printable(f"{start}{parts.path}", 60)
 
 
-def _wrong(what: str, advice: str) -> ConfigError:
-    return ConfigError(f"{printable(what, 120)}\n{printable(advice, 120)}")
+def _wrong(what: str, advice: str) -> WrongStore:
+    return WrongStore(f"{printable(what, 120)}\n{printable(advice, 120)}")

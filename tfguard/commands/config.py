@@ -6,16 +6,19 @@ None of it needs Terraform, a backend or credentials.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tfguard import redaction
 from tfguard.config.changed import changed_since, is_concerned, names_no_commit
-from tfguard.config.document import KeyPath, dotted
-from tfguard.config.file import HOW_TO_HAVE_ONE, UNSHOWN, find_config, inspect, load
+from tfguard.config.document import KeyPath, Problem, dotted
+from tfguard.config.file import HOW_TO_HAVE_ONE, UNSHOWN, Config, Leaf, find_config, inspect, load
 from tfguard.config.named_files import missing_files
 from tfguard.config.schema import schema
 from tfguard.config.settings import resolved
+from tfguard.config.variables import UnsetVariable, expand
 from tfguard.errors import NAMED, ConfigError
 from tfguard.outlet import write_answer
 from tfguard.report.table import print_table
@@ -63,6 +66,9 @@ def validate(call: Call) -> int:
     for missing in () if problems else missing_files(config, environ):
         call.report.say("error" if missing.is_certain else "warning", "config.file_missing", str(missing.problem))
         problems += [missing.problem] if missing.is_certain else []
+    for problem in wrong_stores(config, environ) if not problems else ():
+        call.report.say("error", "config.refused", str(problem))
+        problems.append(problem)
     shown = config.document.shown
     if problems:
         raise ConfigError(f"{shown}: {_counted(len(problems), 'problem')}.", about=NAMED)
@@ -71,6 +77,34 @@ def validate(call: Call) -> int:
         resolved(config, options.pipeline, environ=environ)
     write_answer(f"{shown} is valid: {_counted(len(config.names), 'pipeline')}.")
     return 0
+
+
+def wrong_stores(config: Config, environ: Mapping[str, str]) -> list[Problem]:
+    """Return what is wrong with each pipeline's `lock.store` and `lock.name`; what variables leave open is not."""
+    from tfguard.backends.urls import WrongStore, is_lock_name, parse_store_url
+
+    found: dict[Problem, None] = {}
+    for pipeline in config.names:
+        leaves = config.merged(pipeline)
+        name = _expanded(leaves.get(("lock", "name")), environ) or "name"
+        for key in ("name", "store"):
+            leaf = leaves.get(("lock", key))
+            value = _expanded(leaf, environ)
+            if leaf is None or leaf.at is None or not value or (key == "store" and not is_lock_name(name)):
+                continue
+            with contextlib.suppress(ConfigError):  # What this environment lacks, another may have.
+                try:
+                    parse_store_url(value if key == "store" else "file:///", name, environ)
+                except WrongStore as error:
+                    problem = Problem(config.document.where(leaf.at), dotted(leaf.at), *str(error).split("\n", 1))
+                    found[problem] = None
+    return list(found)
+
+
+def _expanded(leaf: Leaf | None, environ: Mapping[str, str]) -> str:
+    with contextlib.suppress(UnsetVariable):
+        return expand(leaf.value, environ) if leaf is not None and isinstance(leaf.value, str) else ""
+    return ""
 
 
 def list_pipelines(call: Call, *, since: str, is_json: bool) -> int:

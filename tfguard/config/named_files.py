@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from tfguard.config.document import KeyPath, Problem, dotted
@@ -30,13 +31,21 @@ def missing_files(config: Config, environ: Mapping[str, str]) -> list[Missing]:
                     path = absolute(config.root / os.path.expanduser(expand(written, environ)))
                 except UnsetVariable:
                     continue
-                is_there = path.is_dir() if key == "dir" else path.is_file()
-                if not is_there:
-                    what = "no such directory" if key == "dir" else "no such file"
+                what = _missing(path, "directory" if key == "dir" else "file")
+                if what:
                     advice = f"Looked for {written}; paths begin at tfguard.yml's folder."
                     problem = Problem(config.document.where(place), dotted(place), what, advice)
                     found[Missing(problem, is_certain=not has_variables(written))] = None
     return list(found)
+
+
+def _missing(path: Path, kind: str) -> str:
+    """Return what is wrong with a place that is to be a directory or a file; nothing if it is one."""
+    try:
+        is_there = path.is_dir() if kind == "directory" else path.is_file()
+    except OSError as error:
+        return f"this {kind} cannot be looked for: {(error.strerror or 'error').lower()}"
+    return "" if is_there else f"no such {kind}"
 
 
 def _texts(leaf: Leaf | None) -> Iterator[tuple[str, KeyPath]]:
