@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -277,3 +278,18 @@ def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
     (tmp_path / "main.tf").write_bytes(b'\xef\xbb\xbfterraform {\n  backend "s3" {}\n}\n')
 
     assert workdir(tmp_path).declared == ("s3",)
+
+
+def test_nobody_is_advised_to_remove_what_this_user_may_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".terraform").mkdir()
+    (tmp_path / ".terraform" / "environment").write_text("prod")
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "open", refuse)
+
+    with pytest.raises(ConfigError, match=r"cannot be read: Permission denied\.\nLet this user read it\.$"):
+        WorkingDirectory.at(tmp_path, None, {}).workspace()

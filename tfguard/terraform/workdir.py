@@ -208,7 +208,8 @@ class WorkingDirectory:
             text = data.decode(errors=errors)
         except (OSError, ValueError) as error:
             why = (error.strerror or "error") if isinstance(error, OSError) else "it is no text"
-            raise ConfigError(f"{_shown(path)} cannot be read: {why}.", _REMOVE, about=NAMED) from error
+            advice = "Let this user read it." if isinstance(error, PermissionError) else _REMOVE
+            raise ConfigError(f"{_shown(path)} cannot be read: {why}.", advice, about=NAMED) from error
         if len(data) > limit:
             raise ConfigError(f"{_shown(path)} is too large to be Terraform's.", _REMOVE, about=NAMED)
         return text
