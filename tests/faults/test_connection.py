@@ -114,7 +114,7 @@ def test_c3_who_cannot_have_it_back_writes_nothing_more_and_spares_the_next(pair
     rival.wait_for("is held by")
 
     pair.server.turn("refuse")
-    ours.wait_for("Terraform is frozen")
+    ours.wait_for("the program is frozen")
     last = pair.lines("a")[-1]
     pair.wait_for("b", "begin")
     pair.server.turn("pass")

@@ -264,7 +264,7 @@ def test_a_cancel_is_heard_though_sentinel_and_front_have_been_stopped_for_a_whi
 
     scene.wait_for("a", "asked")
     result = ours.end()
-    assert "asked once to stop" in result.err
+    assert "the program is asked once to stop" in result.err
     assert (result.code, scene.times("a", "asked")) == (-signal.SIGTERM, 1)
     scene.wait_until_free()
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import shlex
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tfguard.clock import created
@@ -23,7 +25,7 @@ from tfguard.lock.protocol import Sibling
 from tfguard.lock.refusals import NotOurTurn
 from tfguard.lock.store import Holder, Lease, LockRecord
 from tfguard.report.messages import phrases, running, starting, waiting
-from tfguard.report.messages.phrases import Subject
+from tfguard.report.messages.phrases import PROGRAM, Subject
 from tfguard.report.run_ended import RunEnded
 from tfguard.terraform.fingerprint import Difference
 
@@ -242,6 +244,31 @@ def test_every_message_has_a_snapshot_and_every_snapshot_a_message() -> None:
 
     assert {name.partition("-")[0] for name in CASES} == functions - PARTS
     assert {file.stem for file in SNAPSHOTS.glob("*.txt")} == set(CASES)
+
+
+def test_of_a_program_under_a_named_lock_nothing_is_said_of_terraform_or_a_state() -> None:
+    subject = msgspec.structs.replace(NAMED, program=PROGRAM)
+    said = (
+        running.stopping(subject, "SIGTERM"),
+        running.stopping_at_terminal(subject),
+        running.still_stopping(subject, "SIGTERM"),
+        running.aborting(subject),
+        running.warned(subject, 31.2, ""),
+        running.freezing(subject, 108.4),
+        running.frozen_too_long(subject, 1908.2),
+        running.thawed(subject),
+        running.timed_out(subject, 2700),
+        *(running.lost(subject, kind, OURS, NOW) for kind in ("gone", "another's", "expired")),
+        running.lost_unnoticed(subject, "gone"),
+        running.family_killed(subject, LEFT[:1]),
+        running.died(subject, is_running=True),
+        running.died_again(subject),
+    )
+
+    assert [text for text in said if re.search(r"[Tt]erraform|\bplan\b|\bstate\b", text)] == []
+
+    of_a_state = msgspec.structs.replace(subject, lock_options="")
+    assert running.lost(of_a_state, "gone", None, NOW).endswith("Then compare: tfguard plan")
 
 
 def test_a_lock_id_from_a_stranger_cannot_become_a_command() -> None:

@@ -112,7 +112,8 @@ class Context:
         """Say what messages about this lock are about, and which commands they may recommend."""
         lock_options = self.named.options if self.named else ""
         takeover = self.settings.terms.takeover
-        return phrases.Subject(self.label(target), self.options.again, target.is_local, lock_options, takeover)
+        program = phrases.PROGRAM if self.options.command[:1] == ("exec",) else phrases.TERRAFORM
+        return phrases.Subject(self.label(target), self.options.again, target.is_local, lock_options, takeover, program)
 
 
 def make_context(call: Call, *, config: Config | None = None, needs_binary: bool = True) -> Context:

@@ -25,12 +25,16 @@ _SHORTEST_WORD = 12
 _LONGEST_ID = 1000
 
 
+#: What runs under a lock.
+TERRAFORM, PROGRAM = "Terraform", "the program"
+
+
 class Subject(msgspec.Struct, frozen=True):
     """
     What a message is about. `label`: the pipeline, else the state. `command`: how to address it again
     (`tfguard -p prod/network`). `is_local`: the kernel keeps the lock, so there is nothing to unlock. `lock_options`:
     what names the lock to `status` and `unlock` where it is not the state's own. `takeover`: what happens to a dead
-    holder's lock.
+    holder's lock. `program`: what runs under it, as a sentence names it: `exec` runs anything.
     """
 
     label: str
@@ -38,6 +42,17 @@ class Subject(msgspec.Struct, frozen=True):
     is_local: bool = False
     lock_options: str = ""
     takeover: TakeoverPolicy = "always"
+    program: str = TERRAFORM
+
+    @property
+    def runs_terraform(self) -> bool:
+        """Whether it is Terraform that runs under it."""
+        return self.program == TERRAFORM
+
+    @property
+    def has_state(self) -> bool:
+        """Whether a plan would show what an unfinished run has left."""
+        return self.runs_terraform or not self.is_named
 
     @property
     def is_named(self) -> bool:

@@ -38,29 +38,33 @@ def unlucky(label: str) -> str:
 
 def stopping(subject: Subject, reason: str) -> str:
     """Terraform gets its one SIGINT."""
-    return say(subject.label, f"{reason}: Terraform is asked once to stop; the lock is kept until it has.")
+    return say(subject.label, f"{reason}: {subject.program} is asked once to stop; the lock is kept until it has.")
 
 
 def stopping_at_terminal(subject: Subject) -> str:
     """The terminal has given Terraform the first Ctrl-C itself."""
     return say(
         subject.label,
-        "interrupt: Terraform is stopping; the lock is kept until it has.",
-        "Ctrl-C again makes Terraform abort at once and may lose what it has just created.",
+        f"interrupt: {subject.program} is stopping; the lock is kept until it has.",
+        "Ctrl-C again makes Terraform abort at once and may lose what it has just created."
+        if subject.runs_terraform
+        else "Ctrl-C again reaches it too.",
     )
 
 
 def still_stopping(subject: Subject, signal_name: str) -> str:
     """A further signal, which Terraform does not get."""
-    return say(subject.label, f"{signal_name}: still waiting for Terraform to stop; it is not signalled again.")
+    return say(subject.label, f"{signal_name}: still waiting for {subject.program} to stop; it is not signalled again.")
 
 
 def aborting(subject: Subject) -> str:
     """The terminal has given Terraform the second Ctrl-C."""
+    if not subject.runs_terraform:
+        return say(subject.label, f"second interrupt: {subject.program} has had it too.", _left_by(subject))
     return say(
         subject.label,
         "second interrupt: Terraform aborts; what it was creating may be missing from the state.",
-        do("Afterwards compare", f"{subject.command} plan"),
+        _left_by(subject),
     )
 
 
@@ -69,7 +73,8 @@ def warned(subject: Subject, silence_seconds: float, error: str) -> str:
     return say(
         subject.label,
         f"no heartbeat has landed for {format_duration(round(silence_seconds))}. {first_line(error)}".rstrip(),
-        "After a third of the lease (lock.lease) without one, Terraform is interrupted; after three fifths, frozen.",
+        f"After a third of the lease (lock.lease) without one, {subject.program} is interrupted; "
+        "after three fifths, frozen.",
     )
 
 
@@ -78,7 +83,7 @@ def freezing(subject: Subject, silence_seconds: float, *, is_doubted: bool = Fal
     why = "the lock's connection has ended" if is_doubted else _no_heartbeat(silence_seconds)
     return say(
         subject.label,
-        f"{why}: Terraform is frozen, since another run may soon be in.",
+        f"{why}: {subject.program} is frozen, since another run may soon be in.",
         "It goes on as soon as a heartbeat proves that the lock is still ours.",
     )
 
@@ -98,7 +103,9 @@ def frozen_too_long(subject: Subject, silence_seconds: float, *, is_doubted: boo
     return say(
         subject.label,
         f"{since if is_doubted else _no_heartbeat(silence_seconds)}: nobody will ever know whose the lock is.",
-        "The frozen Terraform is killed now (lock.freeze_timeout): what it had created since may be in no state.",
+        "The frozen Terraform is killed now (lock.freeze_timeout): what it had created since may be in no state."
+        if subject.runs_terraform
+        else "The frozen program is killed now (lock.freeze_timeout): what it was doing may be half done.",
     )
 
 
@@ -117,14 +124,15 @@ def retaken(subject: Subject) -> str:
 
 def thawed(subject: Subject) -> str:
     """A heartbeat has landed after all."""
-    return say(subject.label, "a heartbeat has landed, and nobody was in between: Terraform goes on.")
+    return say(subject.label, f"a heartbeat has landed, and nobody was in between: {subject.program} goes on.")
 
 
 def timed_out(subject: Subject, seconds: float) -> str:
     """The run timeout has come: exit 124."""
+    too_long = f"the run has taken longer than run_timeout ({format_duration(seconds)})"
     return say(
         subject.label,
-        f"the run has taken longer than run_timeout ({format_duration(seconds)}): Terraform is asked once to stop.",
+        f"{too_long}: {subject.program} is asked once to stop.",
     )
 
 
@@ -142,7 +150,7 @@ def family_killed(subject: Subject, left: Sequence[Relative]) -> str:
     return say(
         subject.label,
         f"what the program started has not stopped in time, and is killed: {_named(left)}.",
-        do("What it was writing may be missing: compare", f"{subject.command} plan"),
+        _left_by(subject, "What it was writing may be missing: compare"),
     )
 
 
@@ -166,21 +174,21 @@ def _named(left: Sequence[Relative]) -> str:
 
 def lost(subject: Subject, kind: str, record: LockRecord | None, now: datetime) -> str:
     """We no longer have the lock: how, and by whom: exit 76."""
-    compare = f"{subject.command} plan"
     if kind == "another's":
         return "\n".join(
             (
-                held(subject, ": the lock was lost to ", record, now, ". Terraform is killed."),
-                "Its next write would have overwritten the other's. An errored.tfstate is kept, never pushed.",
-                do("When the other is done, compare", compare),
+                held(subject, ": the lock was lost to ", record, now, f". {_capital(subject.program)} is killed."),
+                "Its next write would have overwritten the other's."
+                + (" An errored.tfstate is kept, never pushed." if subject.runs_terraform else ""),
+                _left_by(subject, "When the other is done, compare"),
             )
         )
     how = "somebody unlocked it while we held it" if kind == "gone" else "its lease ran out without a heartbeat"
     return say(
         subject.label,
-        f"the lock was lost: {how}. Terraform is stopped.",
+        f"the lock was lost: {how}. {_capital(subject.program)} is stopped.",
         do("Look at who is in now", subject.status),
-        do("Then compare", compare),
+        _left_by(subject, "Then compare"),
     )
 
 
@@ -204,14 +212,25 @@ def lost_unnoticed(subject: Subject, kind: str) -> str:
     return say(
         subject.label,
         f"the lock was lost before the run had ended: {how}.",
-        do("Check that nothing else ran meanwhile", f"{subject.command} plan"),
+        _left_by(subject, "Check that nothing else ran meanwhile"),
     )
 
 
-_IS_ASKED = "Terraform has been asked once to stop"
+def _left_by(subject: Subject, lead: str = "Afterwards compare") -> str:
+    """What shows what a run may have left that did not come to its end; where no plan would, that it may have."""
+    return do(lead, f"{subject.command} plan") if subject.has_state else "What it was doing may be half done."
 
 
-_IS_KEPT = f"{_IS_ASKED}; the lock is kept until it has."
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _is_asked(subject: Subject) -> str:
+    return f"{_capital(subject.program)} has been asked once to stop"
+
+
+def _is_kept(subject: Subject) -> str:
+    return f"{_is_asked(subject)}; the lock is kept until it has."
 
 
 def broken(subject: Subject, error: str) -> str:
@@ -232,7 +251,8 @@ def thread_died(subject: Subject, error: str) -> str:
 def died(subject: Subject, *, is_running: bool) -> str:
     """Another takes its place."""
     return fit(
-        about(subject.label, "the keeper process died; another takes its place."), _IS_KEPT if is_running else ""
+        about(subject.label, "the keeper process died; another takes its place."),
+        _is_kept(subject) if is_running else "",
     )
 
 
@@ -240,5 +260,7 @@ def died_again(subject: Subject) -> str:
     """None takes its place, and Terraform runs on."""
     return fit(
         about(subject.label, "the keeper process died again and again: nobody renews or releases the lock any more."),
-        _IS_KEPT if subject.is_local else f"{_IS_ASKED}; what still runs three fifths into the lease is killed.",
+        _is_kept(subject)
+        if subject.is_local
+        else f"{_is_asked(subject)}; what still runs three fifths into the lease is killed.",
     )
