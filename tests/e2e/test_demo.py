@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -18,7 +17,7 @@ import pytest
 from demo import bucket, opentofu, runs
 from tests.e2e.conftest import ROOT, base_environ
 from tests.support import parts
-from tests.support.eventually import patience
+from tests.support.eventually import eventually, patience
 from tools import picture
 
 #: What is seen of it, in this order.
@@ -141,10 +140,10 @@ def test_the_bucket_meets_each_condition(tmp_path: Path) -> None:
 
 
 def test_a_whole_family_is_killed(tmp_path: Path) -> None:
-    child = subprocess.Popen(["sh", "-c", "sleep 100 & setsid sh -c 'sleep 100; :' & wait"], stdout=subprocess.PIPE)
+    away = f"{sys.executable} -S -c 'import os, time; os.setsid(); os.fork(); time.sleep(100)'"  # No setsid on macOS.
+    child = subprocess.Popen(["sh", "-c", f"sleep 100 & {away} & wait"], stdout=subprocess.PIPE)
     assert child.stdout
-    while len(runs._descendants(child.pid)) < 4:
-        os.sched_yield()
+    eventually(lambda: len(runs._descendants(child.pid)) == 4, what="the family to be whole")
 
     killed = runs.kill_family(child.pid)
     child.wait()

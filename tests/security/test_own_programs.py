@@ -157,13 +157,14 @@ def test_the_version_is_asked_for_without_secrets_and_without_a_pipelines_variab
 def test_git_is_asked_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shim(tmp_path, "git")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # As on macOS, always.
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s")
     monkeypatch.setenv("GIT_CONFIG_PARAMETERS", "'http.extraheader=Authorization: s'")
 
     git.ask(str(tmp_path), "status")
 
     # LC_CTYPE is what Python sets for itself where no language is.
-    plain = {"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE"}
+    plain = {"PATH", "HOME", "USER", "LOGNAME", "TMPDIR", "LANG", "LC_ALL", "LC_CTYPE"}
     assert names_in(tmp_path / "git.env") <= plain | {"GIT_ALLOW_PROTOCOL"}
 
 
@@ -175,13 +176,14 @@ def test_no_program_is_found_by_a_relative_entry_of_path(
     for folder in (tmp_path, tmp_path / "bin"):
         shim(folder, "git")
         shim(folder, "sh")
+    expected = shutil.which("sh")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{entry}:{os.environ['PATH']}")
 
     done = git.ask(str(tmp_path), "--version")
 
     assert done.output.startswith(b"git version")
-    assert find("sh", dict(os.environ)) == shutil.which("sh", path="/usr/local/bin:/usr/bin:/bin")
+    assert find("sh", dict(os.environ)) == expected
     assert not list(tmp_path.rglob("*.env"))
 
 

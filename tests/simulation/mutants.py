@@ -9,6 +9,7 @@ the front, which are modelled, a `wrong` of the simulated world.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.simulation import trial
 from tests.simulation.code import Edit
 from tests.simulation.schedule import Simulation
 from tests.simulation.world import Violation
+from tests.support.parts import PartMissing
 
 #: Schedules in which one rare thing meets another: most faults that take long to find are found in one of these.
 TRAPS = (105, 154, 160, 201, 212, 235, 284, 297, 312, 323, 441, 536, 598, 768, 3528, 7656)
@@ -36,6 +38,8 @@ LOCAL_TESTS = tuple(
     )
 )
 _ROOT = Path(__file__).parents[2]
+#: How a pytest says that a test was skipped for what this machine lacks (`tests.support.parts.summary`).
+_LACKING = re.compile(r"^\d+ skipped: (no \S+ on PATH)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,11 @@ class Mutant:
         return None
 
     def is_killed_by_tests(self, tests: tuple[str, ...], folder: Path) -> bool:
-        """Run unit tests against a copy of the package with this fault in it; says whether any fails."""
+        """
+        Run unit tests against a copy of the package with this fault in it; says whether any fails.
+
+        Raises PartMissing where none did, and one was skipped for what this machine lacks.
+        """
         # With what was compiled before: to compile it all again takes longer than the tests do. What is changed below
         # has another time than the file that was compiled, and so is compiled anew.
         shutil.copytree(_ROOT / "tfguard", folder / "tfguard")
@@ -79,6 +87,8 @@ class Mutant:
         code, printed = trial.run(words, folder, environ)
         if code not in {0, 1}:
             raise RuntimeError(printed)
+        if code == 0 and (lacking := _LACKING.search(printed)):
+            raise PartMissing(lacking[1])
         return code == 1
 
 

@@ -67,6 +67,9 @@ def test_a_server_ends_with_the_process_that_started_it(server: str, end: str) -
     starter = f"import os, tests.support.emulators as e; s = e.{server}(); print(s.__enter__(), flush=True); {end}"
     argv = [sys.executable, "-c", starter]
 
+    if server == "consul_server":
+        emulators.consul()  # Or it is missing here.
+
     shown = subprocess.run(argv, capture_output=True, text=True, timeout=60, cwd=emulators.ROOT)
 
     eventually(lambda: not _answers(shown.stdout.strip()), what="the server to be gone")
