@@ -115,7 +115,7 @@ def test_forced_unlock_ends_the_run_with_76(stage: Make, backend: Backend) -> No
         _, err = process.communicate(timeout=patience(20))
 
     assert result.code == 0, str(result)
-    assert "stops Terraform and ends with exit 76" in result.err
+    assert "stops what it runs and ends with exit 76" in result.err
     assert process.returncode == 76, err
     assert made.locks() == []
     last = status(made)["last_run"]

@@ -47,9 +47,10 @@ def not_held(subject: Subject, record: LockRecord | None, now: datetime) -> str:
 
 
 def held_by_hand(subject: Subject, lock_id: str, reason: str, ends_at: datetime) -> str:
+    shut = "take this lock" if subject.is_named else "change this state"
     return fit(
         f"{subject.label}: held by hand until {shown_instant(ends_at)}: {printable(reason, 60)}",
-        "Until then nobody else can change this state. To end it before:",
+        f"Until then nobody else can {shut}. To end it before:",
         subject.unlock(lock_id),
     )
 
@@ -87,7 +88,7 @@ def has_changed(subject: Subject, record: LockRecord | None, now: datetime) -> s
         return fit(f"{subject.label}: the lock has come free meanwhile; nothing was done.")
     return fit(
         f"{subject.label}: nothing was unlocked: the lock is now held by {holder(record, now)}.",
-        do("Look at it", f"{subject.command} status"),
+        do("Look at it", subject.status),
     )
 
 
@@ -96,7 +97,7 @@ def is_another(subject: Subject, wanted: str, record: LockRecord, now: datetime)
     lines = (
         f"nothing was unlocked: there is no lock {printable(wanted, 40)}.",
         f"It is held by {holder(record, now)}.",
-        do("Look at it", f"{subject.command} status"),
+        do("Look at it", subject.status),
     )
     return about(subject.label, fit(*lines))
 
@@ -128,7 +129,7 @@ def consequence(record: LockRecord, *, heartbeat_seconds: float, is_known_silent
     if is_known_silent:
         return f"No heartbeat shows. Should it live after all, it stops within {notices} of its next one, with exit 76."
     return (
-        f"It is taken for alive: it notices within {notices}, stops Terraform and ends with exit 76;"
+        f"It is taken for alive: it notices within {notices}, stops what it runs and ends with exit 76;"
         " until then two may write."
     )
 
