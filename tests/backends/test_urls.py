@@ -52,7 +52,8 @@ def test_the_region_comes_from_the_environment_where_the_url_has_none(name: str)
     [
         ("", "n", "is no store"),
         ("redis://host", "n", "is no store"),
-        ("s3://user:hunter2@bucket", "n", "is no store"),
+        ("s3://user:hunter2@bucket", "n", "s3://bucket names a login before the @"),
+        ("postgres://ci@db/ops", "n", "login before the @.*\nExpected postgres://HOST:PORT/DATABASE.*user=USER"),
         ("dynamodb://", "n", "is no store|names no table"),
         ("s3:///prefix", "n", "names no bucket"),
         ("dynamodb://table/extra", "n", "a table has no path"),

@@ -64,8 +64,10 @@ def parse_store_url(url: str, name: str, environ: Mapping[str, str]) -> StoreSpe
     parsed = _parse(url)
     backend = _backend_for(parsed.scheme)
     parts = parsed.parts
-    if backend is None or parts.fragment or "@" in parts.netloc or not (parts.netloc or parts.path):
+    if backend is None or parts.fragment or not (parts.netloc or parts.path):
         raise parsed.wrong("is no store.")
+    if "@" in parts.netloc:
+        raise parsed.wrong("names a login before the @. Leave that out; credentials are the environment's.")
     if parsed.scheme != "file" and valid(url) != url:  # A path may be of any bytes; a service's names are text.
         raise _wrong(f"{printable(url, 60)!r} is no UTF-8.", "Name the store in UTF-8.")
     return backend.from_url(parsed, name, environ)

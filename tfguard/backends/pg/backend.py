@@ -18,7 +18,7 @@ from tfguard.backends.target import StoreSpec, Target, Unlockable
 from tfguard.backends.urls import StoreUrl
 
 requires = ("psycopg",)
-urls = {"postgres": "postgres://HOST:PORT/DATABASE?schema=SCHEMA"}
+urls = {"postgres": "postgres://HOST:PORT/DATABASE?schema=SCHEMA&user=USER"}
 fetch = "cp"
 
 
