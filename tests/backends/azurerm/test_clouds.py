@@ -91,7 +91,11 @@ def test_what_describes_no_cloud_is_believed_in_nothing(
         cloud_of("public", described.host, environ)
 
 
-def test_a_name_is_one_of_three() -> None:
+def test_a_name_is_one_of_three_or_another_for_one_of_them() -> None:
     assert cloud_of("China", "", {}).suffix == "core.chinacloudapi.cn"
+    assert cloud_of("Global", "", {}) == cloud_of("public", "", {})
+    assert {cloud_of(name, "", {}) for name in ("dod", "USGovernmentL4", "usgovernmentl5", "usgovernment")} == {
+        cloud_of("usgovernment", "", {})
+    }
     with pytest.raises(ConfigError, match="no cloud of Azure's"):
         cloud_of("mars", "", {})

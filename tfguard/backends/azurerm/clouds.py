@@ -37,6 +37,13 @@ _CLOUDS = {
     ),
     "china": Cloud("core.chinacloudapi.cn", "https://login.chinacloudapi.cn", "https://management.chinacloudapi.cn"),
 }
+#: What the same clouds are called as well: their storage, and who signs in there, are the same (go-azure-sdk's `FromName`).
+_ALSO = {
+    "global": "public",
+    "usgovernmentl4": "usgovernment",
+    "usgovernmentl5": "usgovernment",
+    "dod": "usgovernment",
+}
 
 
 class _Suffixes(msgspec.Struct, frozen=True):
@@ -66,8 +73,9 @@ def cloud_of(name: str, metadata_host: str, environ: Mapping[str, str]) -> Cloud
     """
     if metadata_host:
         return _described_by(metadata_host, environ)
-    if name.lower() in _CLOUDS:
-        return _CLOUDS[name.lower()]
+    known = _ALSO.get(name.lower(), name.lower())
+    if known in _CLOUDS:
+        return _CLOUDS[known]
     raise ConfigError(
         f"`environment` {printable(name.lower(), 40)!r} is no cloud of Azure's that tfguard knows.",
         f"One of: {', '.join(_CLOUDS)}. For another one set `metadata_host`.",
