@@ -7,6 +7,7 @@ import os
 import stat
 from pathlib import Path
 
+from tfguard.process.page import Page
 from tfguard.terraform import data_overlay
 from tfguard.terraform.workdir import WorkingDirectory
 
@@ -32,6 +33,26 @@ def test_it_has_a_cache_of_its_own_and_links_to_all_else(tmp_path: Path) -> None
     assert (place / "environment").read_text() == "blue", "`workspace delete` must know which one is in use"
     assert stat.S_IMODE(place.stat().st_mode) == 0o700
     assert json.loads(workdir.cache_path.read_text()) == CACHE
+
+
+def test_the_link_to_it_goes_with_the_runs_folder_whoever_removes_that(tmp_path: Path) -> None:
+    """Its keeper does, for one, after a kill of the front."""
+    workdir, page = initialised(tmp_path), Page.create()
+    links = []
+    for name in ("ours", "theirs"):
+        folder = tmp_path / name
+        folder.mkdir()
+        place = data_overlay.make(workdir, str(folder))
+        links.append(workdir.directory / data_overlay.link(workdir, place, name))
+    (tmp_path / "ours" / "stranger").mkdir()
+    (tmp_path / "ours" / "stranger" / data_overlay.BACK).symlink_to(links[1])
+
+    page.folder = str(tmp_path / "ours")
+    page.remove_folder()
+    os.close(page.descriptor)
+
+    assert [os.path.lexists(link) for link in links] == [False, True]
+    assert links[1].is_dir()
 
 
 def test_it_is_found_from_its_own_directory_alone_and_leaves_no_link(tmp_path: Path) -> None:

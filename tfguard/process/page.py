@@ -8,10 +8,11 @@ by itself before it can do anything. Standard library only.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, NamedTuple, TypeVar
 
 from tfguard.process import family
@@ -25,6 +26,8 @@ _KIN_AT, _KIN_BYTES = 64, 1984
 #: The path of the run's private folder.
 _FOLDER_AT, _FOLDER_BYTES = _KIN_AT + _KIN_BYTES, 2048
 _SIZE = _FOLDER_AT + _FOLDER_BYTES
+#: In a folder within the run's: what leads back to a link to it. `terraform.data_overlay` makes both.
+_BACK = ".tfguard-link"
 
 
 class Program(NamedTuple):
@@ -102,10 +105,13 @@ class Page:
             os.pwrite(self.descriptor, name.ljust(_FOLDER_BYTES, b"\0"), _FOLDER_AT)
 
     def remove_folder(self) -> None:
-        """Nobody of ours needs it any more."""
+        """Nobody of ours needs it any more, nor what leads to it from outside."""
         if self.folder:
             import shutil  # Slow to import.
 
+            for link in _links_to(self.folder):
+                with contextlib.suppress(OSError):
+                    os.unlink(link)
             shutil.rmtree(self.folder, ignore_errors=True)
             self.folder = ""
 
@@ -161,3 +167,14 @@ class Page:
         finally:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
         return claimed
+
+
+def _links_to(folder: str) -> Iterator[str]:
+    """Give the links from outside to what is in a folder, as it names them itself."""
+    with contextlib.suppress(OSError):
+        for name in os.listdir(folder):
+            place = os.path.join(folder, name)
+            with contextlib.suppress(OSError):
+                link = os.readlink(os.path.join(place, _BACK))
+                if os.readlink(link) == place:
+                    yield link

@@ -23,8 +23,9 @@ from tfguard.wire import publish
 #: What Terraform keeps there beside the cache. The workspace that is selected counts for `workspace delete` alone: for
 #: any other command it is pinned.
 _LINKED = ("environment", "modules", "providers", "plugins", "plugin_path")
-#: The link in the real data directory that leads to a run's own.
+#: The link in the real data directory that leads to a run's own; and in there, the one that leads back to it.
 _LINK = "tfguard-"
+BACK = ".tfguard-link"
 
 
 def make(workdir: WorkingDirectory, folder: str, attributes: Mapping[str, str | bool] | None = None) -> str:
@@ -65,6 +66,8 @@ def link(workdir: WorkingDirectory, place: str, name: str) -> str:
     path = workdir.data_dir / f"{_LINK}{name}"
     with contextlib.suppress(FileExistsError):
         path.symlink_to(place)
+        # So whoever removes our folder, be it our keeper alone, finds the link to it.
+        Path(place, BACK).symlink_to(path.absolute())
     return os.path.relpath(path, workdir.directory)
 
 

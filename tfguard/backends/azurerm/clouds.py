@@ -37,7 +37,7 @@ _CLOUDS = {
     ),
     "china": Cloud("core.chinacloudapi.cn", "https://login.chinacloudapi.cn", "https://management.chinacloudapi.cn"),
 }
-#: What the same clouds are called as well: their storage, and who signs in there, are the same (go-azure-sdk's `FromName`).
+#: What the same clouds are called as well (go-azure-sdk's `FromName`): of what we need, nothing differs.
 _ALSO = {
     "global": "public",
     "usgovernmentl4": "usgovernment",
