@@ -134,3 +134,27 @@ def test_of_a_plan_and_its_apply_what_only_the_plan_knows_stays() -> None:
     assert done == PlannedChanges(moved=1, forget=2, has_changes=True, rows=(("move", "a.c"),), is_done=True)
     assert come_to(planned, Said("Error: no"), is_plan=False) == planned
     assert come_to(None, Said("Plan: 1 to add, 0 to change, 0 to destroy."), is_plan=False) is None
+
+
+PLANNED = "Plan: 1 to add, 0 to change, 0 to destroy.\n"
+BEGUN = "a.b: Creating...\n"
+BEGUN_JSON = '{"type":"apply_start","hook":{"resource":{"addr":"a.b"},"action":"create"}}\n'
+BROKEN = "\nError: it broke\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "text", "counted"),
+    [
+        ("apply", PLANNED + BROKEN, "It ended before it began to change anything. Planned: 1 to add."),
+        ("apply", BROKEN, "It ended before it began to change anything."),
+        ("apply", PLANNED + BEGUN + BROKEN, "Planned: 1 to add."),
+        ("apply", PLANNED + BEGUN_JSON + BROKEN, "Planned: 1 to add."),
+        ("apply", PLANNED, "Planned: 1 to add."),
+        ("apply", MOVED + PLANNED + BROKEN, "Planned: 1 to add, 1 to move."),
+        ("plan", PLANNED + BROKEN, "Planned before it ended: 1 to add."),
+    ],
+)
+def test_of_what_failed_before_it_changed_anything_that_is_said(command: str, text: str, counted: str) -> None:
+    changes = come_to(None, Said(text), is_plan=command == "plan")
+
+    assert shown(Page("prod", "failed", 1, command=command, text=text, changes=changes))[1] == counted

@@ -88,6 +88,8 @@ class Changed:
             return ""  # The head says so.
         if not changes.rows:
             changes = _with_silent(changes, self._rows_of_text())
+        if self._command.startswith("plan") and not self._is_good:
+            return f"Planned before it ended: {_told(changes)}."
         return f"{_told(changes)}." if changes.has_changes or changes.is_done else "No changes."
 
     def _half_counts(self) -> Iterator[str]:
@@ -99,8 +101,15 @@ class Changed:
             yield f"Done before it ended: {least}{_told(self.done)}."
         elif self._read.is_cut:
             yield "What was done before it ended stands in a part of Terraform's text that is not here."
+        elif self._is_untouched():
+            yield "It ended before it began to change anything."
         if planned is not None:
             yield f"Planned: {_told(planned)}."
+
+    def _is_untouched(self) -> bool:
+        """Whether Terraform says why it ended, and nothing of having begun; nor was there anything to do silently."""
+        silent = any(_SILENT.intersection(action.split(", ")) for action, _ in self._read.planned)
+        return bool(self.said.first_error) and not self._read.has_begun and not silent
 
     def resources(self, room: int, code: Callable[[str], str]) -> str:
         """List them in at most `room` bytes; `code` writes a word of a stranger's."""

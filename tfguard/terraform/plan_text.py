@@ -63,6 +63,10 @@ _DONE = re.compile(
     rf"^({ADDRESS})(?: \(deposed object \w{{1,16}}\))?: (Creation|Modifications|Destruction|Import) complete\b",
     re.MULTILINE,
 )
+_BEGUN = re.compile(
+    rf"^{ADDRESS}(?: \(deposed object \w{{1,16}}\))?: (?:Creating|Modifying|Destroying|Importing|Provisioning)\b",
+    re.MULTILINE,
+)
 _WORDS = {"Creation": "create", "Modifications": "update", "Destruction": "delete", "Import": "import"}
 _DONE_JSON = frozenset(_WORDS.values())
 _PLANNED_JSON = {name: name for name in ("create", "update", "delete", "replace", "move", "import")} | {
@@ -88,8 +92,9 @@ class _Message(msgspec.Struct):
 class RunText(msgspec.Struct, frozen=True):
     """
     `planned`, `drifted` and `done`: what a plan would do, what has changed outside Terraform, and what an apply says
-    that it has done. `blocks` and `drift_blocks`: what Terraform shows of each, by address, as a `diff`; `outputs`: so
-    what would change in outputs. `is_cut`: of its middle nothing is known.
+    that it has done; `has_begun`: it says that it has begun with anything. `blocks` and `drift_blocks`: what Terraform
+    shows of each, by address, as a `diff`; `outputs`: so what would change in outputs. `is_cut`: of its middle nothing
+    is known.
     """
 
     planned: Rows = ()
@@ -99,6 +104,7 @@ class RunText(msgspec.Struct, frozen=True):
     drift_blocks: Mapping[str, str] = {}
     outputs: str = ""
     is_cut: bool = False
+    has_begun: bool = False
 
 
 def read_text(text: str) -> RunText:
@@ -116,6 +122,8 @@ def read_text(text: str) -> RunText:
         drift_blocks=drift_blocks,
         outputs=_as_block(outputs[1]) if outputs else "",
         is_cut=is_cut,
+        has_begun=_BEGUN.search(text) is not None
+        or any(True for _ in read_messages(text.splitlines(), "apply_start", _Message)),
     )
 
 
