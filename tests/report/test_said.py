@@ -80,3 +80,8 @@ def test_a_message_in_json_stays_one_whatever_is_masked_or_broken_up_in_it(monke
 
 def test_a_line_that_is_broken_up_keeps_its_end() -> None:
     assert said.plain("##[a] ##[b] ##[c] the end") == "# #[a] # #[b] # #[c] the end"
+
+
+@pytest.mark.parametrize("depth", [100, 900, 100_000])
+def test_a_message_that_is_nested_however_deeply_is_masked(depth: int) -> None:
+    assert "word=abc" not in said.plain(f'{{"@a":{"[" * depth}"password=abc"{"]" * depth}}}')

@@ -84,7 +84,7 @@ def _message(line: str) -> str:
         return line
     try:
         return publish(_each_text(parse(line, dict[str, Any]))).decode()
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return redaction.redact_named(line)
 
 
