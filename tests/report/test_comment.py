@@ -201,9 +201,11 @@ def test_too_many_requests_are_not_the_tokens_fault(
 
 def test_each_workspace_of_a_pipeline_has_its_comment(site: Site, tell: Callable[..., str]) -> None:
     for workspace in ("blue", "green", "default", "", "blue"):
-        tell(msgspec.structs.replace(PAGE, workspace=workspace))
+        tell(msgspec.structs.replace(PAGE, workspace="what the pipeline says"), TF_WORKSPACE=workspace)
 
     assert len(site.bodies) == 3
+    tell(Page(label=PAGE.label, outcome="config-error", exit_code=78), TF_WORKSPACE="blue")
+    assert "config-error" in site.bodies[0] and len(site.bodies) == 3
 
 
 def test_a_value_that_looks_like_a_mark_of_ours_ends_no_page(site: Site, tell: Callable[..., str]) -> None:
