@@ -16,7 +16,10 @@ from tests.support.eventually import patience
 from tfguard import redaction
 from tfguard.ci import comment_token
 from tfguard.ci.discussion import Discussion, find_discussion
+from tfguard.errors import Outcome
 from tfguard.report import comment
+from tfguard.report.job_page import JobPage
+from tfguard.report.run_ended import RunEnded
 from tfguard.report.summary import Page
 from tfguard.terraform.plan_json import PlannedChanges
 
@@ -201,11 +204,25 @@ def test_too_many_requests_are_not_the_tokens_fault(
 
 def test_each_workspace_of_a_pipeline_has_its_comment(site: Site, tell: Callable[..., str]) -> None:
     for workspace in ("blue", "green", "default", "", "blue"):
-        tell(msgspec.structs.replace(PAGE, workspace="what the pipeline says"), TF_WORKSPACE=workspace)
+        tell(msgspec.structs.replace(PAGE, workspace="what the pipeline says", job_workspace=workspace))
 
     assert len(site.bodies) == 3
-    tell(Page(label=PAGE.label, outcome="config-error", exit_code=78), TF_WORKSPACE="blue")
+    tell(Page(label=PAGE.label, outcome="config-error", exit_code=78, job_workspace="blue"))
     assert "config-error" in site.bodies[0] and len(site.bodies) == 3
+
+
+def test_who_tells_for_a_killed_step_knows_the_workspace_that_it_named(tmp_path: Path) -> None:
+    environ = environment(Site("github"), tmp_path, 1, "a" * 40) | {
+        "RUNNER_TEMP": str(tmp_path),
+        "TFGUARD_COMMENT": "1",
+    }
+    page = JobPage.of({**environ, "TF_WORKSPACE": "blue"})
+    assert page is not None
+    page.begin("prod", "apply")
+
+    later = JobPage.of_killed(environ, page.record)
+
+    assert later is not None and later._page(RunEnded(label="prod", outcome=Outcome.FAILED)).job_workspace == "blue"
 
 
 def test_a_value_that_looks_like_a_mark_of_ours_ends_no_page(site: Site, tell: Callable[..., str]) -> None:

@@ -38,7 +38,8 @@ class ReportFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     """
-    `command`: what was last asked of Terraform (`plan`, `state mv`), `workspace` and `directory`: where. `queued`:
+    `command`: what was last asked of Terraform (`plan`, `state mv`), `workspace` and `directory`: where;
+    `job_workspace`: the one that the job itself names, empty where it names none. `queued`:
     annotations for which it was not the time yet. `holder`: who held the lock, as JSON. `stopped_by`: the signal that
     asked the run to stop. `front`: who gathers this, and will tell it if it lives.
     """
@@ -46,6 +47,7 @@ class Story(msgspec.Struct, kw_only=True, omit_defaults=True):
     label: str = ""
     command: str = ""
     workspace: str = ""
+    job_workspace: str = ""
     directory: str = ""
     notes: list[str] = []
     queued: list[str] = []

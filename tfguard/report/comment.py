@@ -83,7 +83,7 @@ class PullRequestComment:
             return
         try:
             site = SITES[kind](self._about, given, self._environ, _Budget(SystemClock()))
-            write(site, self._about, page, self._environ.get("TF_WORKSPACE", ""))
+            write(site, self._about, page)
         except SiteRefused as error:
             problem.append(commenting.refused(kind, error.status, is_later=error.is_later))
         except (NoAnswer, TfguardError, ValueError) as error:
@@ -115,15 +115,13 @@ def _is_told(page: summary.Page) -> bool:
     return row is None or row.takes_lock or (row.name == "init" and page.outcome != "succeeded")
 
 
-def write(site: CommentSite, about: Discussion, page: summary.Page, workspace: str = "") -> None:
+def write(site: CommentSite, about: Discussion, page: summary.Page) -> None:
     """
     Renew the comment about this label, or write the first one; what came twice is removed.
 
-    `workspace`: that which the job names. One pipeline may be run in several, each by a job of its own.
-
     Raises SiteRefused, NoAnswer.
     """
-    mark = _mark(page.label, workspace)
+    mark = _mark(page)
     found = site.own(mark)
     if not found:
         site.create(body(mark, about, page, ""))
@@ -136,9 +134,13 @@ def write(site: CommentSite, about: Discussion, page: summary.Page, workspace: s
         site.remove(each.id)
 
 
-def _mark(label: str, workspace: str) -> str:
-    """What the comment begins with: known also where the run failed before it knew anything."""
-    words = [label, *([workspace] if workspace not in ("", "default") else [])]
+def _mark(page: summary.Page) -> str:
+    """
+    What the comment begins with, also where the run failed before it knew its workspace.
+
+    One pipeline may be run in several that jobs name, each by a job of its own.
+    """
+    words = [page.label, *([page.job_workspace] if page.job_workspace not in ("", "default") else [])]
     return f"<!-- tfguard {' '.join(quote(redaction.redact(word), safe='/') for word in words)} -->\n"
 
 

@@ -105,7 +105,8 @@ class JobPage:
         """Return the page of a run that begins; None where nobody asked for one."""
         own_file.remember_job(environ)
         record = Path(run_record.new_path(environ))
-        return cls._made(environ, Story(reports=tuple(reports), front=story.own_mark()), record)
+        named = environ.get("TF_WORKSPACE", "")
+        return cls._made(environ, Story(reports=tuple(reports), front=story.own_mark(), job_workspace=named), record)
 
     @classmethod
     @_harmless(_nothing)
@@ -262,6 +263,7 @@ class JobPage:
             exit_code=ended.exit_code,
             command=self.story.command,
             workspace=self.story.workspace,
+            job_workspace=self.story.job_workspace,
             commit=find_commit(self._environ),
             who=who.who,
             run=who.run,

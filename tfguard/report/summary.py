@@ -49,7 +49,8 @@ class Page(msgspec.Struct, frozen=True):
     """
     The facts of one run. Times in seconds; `text` is what Terraform printed, or the beginning and the end of it
     (`Said`, where several tell of it); `holder` is who held the lock, as JSON. `command`: what was asked of Terraform
-    (`plan`, `state mv`). `workspace` is Terraform's, empty where it is not known.
+    (`plan`, `state mv`). `workspace` is Terraform's, empty where it is not known; `job_workspace` the one that the job
+    itself names.
     """
 
     label: str
@@ -71,6 +72,7 @@ class Page(msgspec.Struct, frozen=True):
     command: str = ""
     fingerprint: Fingerprint | None = None
     workspace: str = ""
+    job_workspace: str = ""
     commit: Commit = Commit()
 
 
