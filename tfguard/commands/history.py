@@ -12,6 +12,8 @@ from tfguard.durations import spoken_duration
 from tfguard.lock.opened_lock import opened
 from tfguard.lock.verdicts import age_seconds
 from tfguard.outlet import write_answer
+from tfguard.report.messages import operating
+from tfguard.report.messages.phrases import Subject
 from tfguard.report.run_words import ending
 from tfguard.report.table import WHAT_TO_DO, print_table
 from tfguard.run.call import Call
@@ -34,9 +36,11 @@ def run_history(call: Call, *, is_json: bool) -> int:
     with opened(where.target) as lock:
         runs = [run_facts(run) for run in reversed(lock.read_history().runs)]
     if is_json:
-        facts = {"label": where.subject.label, "runs": runs}
+        facts = {"label": where.subject.label, "runs": runs, "doubt": where.doubt}
         write_answer(printable_json(facts))
-    elif runs:
+        return 0
+    _tell_doubt(call, where.subject, where.doubt)
+    if runs:
         print_table(_HEADINGS, [_row(run) for run in runs])
     else:
         write_answer(f"{printable(where.subject.label, 80)}: no run is known.")
@@ -51,6 +55,8 @@ def run_history_of_all(call: Call, fleet: Fleet, *, is_json: bool) -> int:
     if is_json:
         write_answer(printable_json([_facts(look) for look in looks]))
         return int(any(look.problem for look in looks))
+    for look in looks:
+        _tell_doubt(call, look.subject, look.doubt)
     runs = [(look.label, run_facts(run)) for look in looks for run in look.queue.runs]
     runs.sort(key=lambda each: each[1]["ended_at"], reverse=True)
     rows = [(label, *_row(run), "") for label, run in runs]
@@ -65,7 +71,12 @@ def run_history_of_all(call: Call, fleet: Fleet, *, is_json: bool) -> int:
 
 def _facts(look: Look) -> dict[str, Any]:
     runs = [run_facts(run) for run in reversed(look.queue.runs)]
-    return {"label": look.label, "runs": runs, "problem": look.problem, "mend": look.mend}
+    return {"label": look.label, "runs": runs, "doubt": look.doubt, "problem": look.problem, "mend": look.mend}
+
+
+def _tell_doubt(call: Call, subject: Subject, doubt: str) -> None:
+    if doubt:
+        call.report.say("warning", "lock.uncertain", operating.is_doubtful(subject, doubt), label=subject.label)
 
 
 def _row(run: dict[str, Any]) -> tuple[str, ...]:
