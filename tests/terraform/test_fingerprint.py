@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tfguard import redaction
 from tfguard.terraform.fingerprint import PATTERN, Fingerprint, read_fingerprint
 from tfguard.terraform.plan_file import read_lineage
 
@@ -151,6 +152,17 @@ def test_a_resource_that_is_called_as_an_output_counts_beside_it() -> None:
 
     assert made(edit).difference(made().parts).changed == ("output.url",)
     assert list(made().parts)[:2] == ["t.new", "t.secret"], "in the plan's order"
+
+
+def test_a_secret_that_is_a_key_stands_in_no_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redaction, "_secrets", frozenset())
+    monkeypatch.setattr(redaction, "_forms", ())
+    redaction.register_secrets(["hunter2"])
+
+    def edit(plan: dict[str, Any]) -> None:
+        plan["resource_changes"][0]["address"] = 't.new["hunter2"]'
+
+    assert list(made(edit).parts)[:2] == ['t.new["[redacted]"]', "t.secret"]
 
 
 SAME: dict[str, Edit] = {

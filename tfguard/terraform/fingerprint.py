@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from tfguard import redaction
 from tfguard.wire import canonical, decoder
 
 #: What a fingerprint looks like. The number changes with what goes into it.
@@ -104,7 +105,8 @@ def read_fingerprint(text: bytes, lineage: str) -> Fingerprint | None:
     # A resource may be called as an output is (`output.x`): each counts.
     digests = [(name, _digest(key, [name, part])) for name, part in parts]
     short: dict[str, str] = {}
-    for name, digest in digests:
+    shown = redaction.redact("\n".join(name for name, _ in digests)).split("\n")  # A key may be a secret.
+    for name, (_, digest) in zip(shown, digests, strict=False):
         short[name] = short.get(name, "") + digest[:_PART_DIGITS]
     return Fingerprint(f"p1-{_digest(key, sorted(digests))[:40]}", short)
 
