@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import tfguard
 from tests.support.parts import MISSING
 from tfguard import errors
+from tfguard.backends import BACKENDS, load
 from tfguard.cli import helping, own_commands
 from tools import manpage
 
@@ -95,3 +96,11 @@ def test_the_manual_page_is_rendered_without_a_warning(tmp_path: Path) -> None:
 
     assert (done.returncode, done.stderr) == (0, "")
     assert "tfguard - run Terraform under its own state lock" in done.stdout
+
+
+def test_every_store_of_a_named_lock_is_shown() -> None:
+    schemes = {scheme for kind in BACKENDS for scheme in load(kind).urls}
+
+    shown = CliRunner().invoke(own_commands.group, ["exec", "--help"]).output
+
+    assert schemes - set(re.findall(r"(\w+)://[A-Z/]", shown)) == set()

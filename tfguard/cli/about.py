@@ -34,7 +34,7 @@ def takes_named_lock(command: Command) -> Command:
     store = click.option(
         "--store",
         help="Where it lives: dynamodb://TABLE, s3://BUCKET/PREFIX, file:///DIR, consul://HOST/PREFIX, gs://BUCKET/PREFIX,"
-        " k8s://NAMESPACE/PREFIX, postgres://HOST/DATABASE.",
+        " azblob://ACCOUNT/CONTAINER, k8s://NAMESPACE/PREFIX, postgres://HOST/DATABASE.",
     )
     name = click.option("--name", help="A named lock instead of this directory's; with --store.")
     return name(store(command))
