@@ -30,9 +30,9 @@ EAST = AwsAccess(region="eu-west-1")
             "s3://b/my/locks/?region=eu-west-1&path_style=true",
             S3Spec(bucket="b", key="my/locks/prod/net.tflock", aws=EAST, use_path_style=True),
         ),
-        ("file:///var/lib/my%20locks", LocalSpec(path="/var/lib/my locks/prod/net")),
-        ("/var/lib/locks", LocalSpec(path="/var/lib/locks/prod/net")),
-        ("locks", LocalSpec(path=os.path.abspath("locks/prod/net"))),
+        ("file:///var/lib/my%20locks", LocalSpec(path="/var/lib/my locks/prod/net", is_state=False)),
+        ("/var/lib/locks", LocalSpec(path="/var/lib/locks/prod/net", is_state=False)),
+        ("locks", LocalSpec(path=os.path.abspath("locks/prod/net"), is_state=False)),
     ],
 )
 def test_a_url_says_where_the_lock_lives(url: str, spec: object) -> None:
@@ -79,3 +79,9 @@ def test_what_cannot_be_used_is_named_in_two_lines(url: str, name: str, claim: s
     assert len(lines) == 2
     assert all(len(line) <= 200 and line.isprintable() for line in lines)
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_of_a_named_lock_is_called_no_state_file() -> None:
+    spec = parse_store_url("/var/lib/locks", "prod", {})
+
+    assert spec.open().place == "file /var/lib/locks/prod"

@@ -32,7 +32,7 @@ def from_url(url: StoreUrl, name: str, environ: Mapping[str, str]) -> LocalSpec:
     if url.parts.netloc not in {"", "localhost"}:
         raise url.wrong(": a directory is file:///… with three slashes.")
     directory = unquote(url.parts.path) if url.parts.scheme else url.parts.path
-    return LocalSpec(path=str(absolute(Path(directory, name))))
+    return LocalSpec(path=str(absolute(Path(directory, name))), is_state=False)
 
 
 def locks_beside(spec: StoreSpec, credentials: Credentials | None) -> Iterator[tuple[str, StoreSpec]]:  # noqa: ARG001 - see below

@@ -14,12 +14,21 @@ if TYPE_CHECKING:
 
 
 class LocalSpec(LockSpec, frozen=True, kw_only=True, omit_defaults=True, tag="local"):
-    """A lock that the kernel keeps on a local file. `path` is the state file, absolute."""
+    """
+    A lock that the kernel keeps on a local file. `path` is the state file, absolute; not `is_state`: it is a file for
+    nothing but a lock of the user's own name.
+    """
 
     backend: ClassVar[str] = "local"
     is_kernel_lock: ClassVar[bool] = True
 
     path: str
+    is_state: bool = True
+
+    @property
+    def place(self) -> str:
+        """The file, for people."""
+        return f"state file {self.path}" if self.is_state else f"file {self.path}"
 
     def open(self, credentials: spec.Credentials | None = None) -> Store:
         from tfguard.backends.local.store import LocalStore

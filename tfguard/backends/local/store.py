@@ -50,7 +50,7 @@ class LocalStore(BaseStore):
     has_leases = False
 
     def __init__(self, spec: LocalSpec) -> None:
-        self._path = spec.path
+        self._path, self._place = spec.path, spec.place
         directory, name = os.path.split(spec.path)
         self._directory = directory
         self._info_path = os.path.join(directory, f".{name}.lock.info")
@@ -74,7 +74,7 @@ class LocalStore(BaseStore):
 
     @property
     def place(self) -> str:
-        return f"state file {self._path}"
+        return self._place
 
     def fileno(self) -> int:
         """The descriptor that carries the lock, -1 if we do not hold it."""
