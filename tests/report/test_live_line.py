@@ -61,6 +61,21 @@ def test_on_a_narrow_terminal_our_place_and_the_age_stay_longest(columns: int, l
     assert len(said) <= max(columns, 24)
 
 
+@pytest.mark.parametrize(
+    ("columns", "line"),
+    [
+        (100, "network/prod · held by ana@ci-7 (apply, 2m13s, plain Terraform, no heartbeat) · you are 2nd of 5"),
+        (60, "network/prod · held by ana@ci-7 · 2m13s · you are 2nd of 5"),
+        (40, "network/prod · 2m13s · you are 2nd of 5"),
+        (30, "2m13s · you are 2nd of 5"),
+    ],
+)
+def test_so_they_do_where_the_holder_has_no_heartbeat(columns: int, line: str) -> None:
+    waiting = message(record=record(is_leased=False), place=2, length=5)
+
+    assert live_line("network/prod", waiting, NOW, columns) == line
+
+
 def test_the_live_line_of_a_plain_terraform_says_that_it_has_no_heartbeat():
     line = live_line("app", message(record=record(is_leased=False), place=1, length=1), NOW)
 

@@ -205,8 +205,14 @@ def live_line(label: str, message: protocol.Waiting, now: datetime, columns: int
         (usual, 6),
         (f"gives up in {format_duration(max(0, round(message.remaining_seconds)))}", 3),
     ]
-    if record is None or record.info is None or record.lease is None:
+    if record is None or record.info is None:
         return _joined([(label, 1), (f"held by {holder(record, now)}", 2), *ours], columns)
+    if record.lease is None:
+        whole = _joined([(label, 0), (f"held by {holder(record, now)}", 0), *ours], columns)
+        if not columns or len(whole) <= columns:
+            return whole
+        who, since = f"held by {word(record.info.who)}", age(record.info.created, now)
+        return _joined([(label, 1), (who, 2), (since, 0), *ours], columns)
     by, beat = record.lease.holder, age(record.lease.beaten_at, now)
     theirs = [
         (label, 1),
