@@ -12,7 +12,9 @@ import pytest
 
 from tests.report.comments import STRANGER, Site, served
 from tests.report.page import Rendered
+from tests.support.authority import Authority
 from tests.support.eventually import patience
+from tests.support.serving import replying
 from tfguard import redaction
 from tfguard.ci import comment_token
 from tfguard.ci.discussion import Discussion, find_discussion
@@ -209,6 +211,27 @@ def test_each_workspace_of_a_pipeline_has_its_comment(site: Site, tell: Callable
     assert len(site.bodies) == 3
     tell(Page(label=PAGE.label, outcome="config-error", exit_code=78, job_workspace="blue"))
     assert "config-error" in site.bodies[0] and len(site.bodies) == 3
+
+
+def test_a_gitlab_with_an_authority_of_its_own_is_believed_as_the_runner_believes_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    authority, site = Authority(tmp_path), Site("gitlab")
+
+    with replying(site.reply, authority.context("127.0.0.1")) as url:
+        site.url = url.replace("http:", "https:")
+        environ = environment(site, tmp_path, 1, "a" * 40)
+        comment_token.take_token(given := {comment_token.TOKEN: TOKEN})
+        for more in ({}, {"CI_SERVER_TLS_CA_FILE": str(tmp_path / "none")}):
+            told = comment.listen({**environ, **given, **more}, ())
+            assert told is not None
+            told.finish(PAGE)
+            assert "is not trusted" in capfd.readouterr().err
+        told = comment.listen({**environ, "CI_SERVER_TLS_CA_FILE": str(authority.file)}, ())
+        assert told is not None
+        told.finish(PAGE)
+
+    assert capfd.readouterr().err == "" and len(site.bodies) == 1
 
 
 def test_who_tells_for_a_killed_step_knows_the_workspace_that_it_named(tmp_path: Path) -> None:

@@ -99,10 +99,12 @@ _T = TypeVar("_T")
 class _Api:
     """Requests to one place, within the time that is left for all of them."""
 
-    def __init__(self, base: str, headers: Mapping[str, str], environ: Mapping[str, str], clock: Clock) -> None:
+    def __init__(
+        self, base: str, headers: Mapping[str, str], environ: Mapping[str, str], clock: Clock, authority: str = ""
+    ) -> None:
         self._base = base.rstrip("/")
         self._headers = {"User-Agent": "tfguard", "Content-Type": "application/json", **headers}
-        self._transport = Transport(Proxies(environ), Trust(environ), _TIMES)
+        self._transport = Transport(Proxies(environ), Trust(environ, besides=authority), _TIMES)
         self._clock = clock
 
     def ask(self, method: str, path: str, body: str | None = None) -> bytes:
@@ -192,7 +194,9 @@ class GitLabNotes:
     """A merge request's notes."""
 
     def __init__(self, about: Discussion, token: str, environ: Mapping[str, str], clock: Clock) -> None:
-        self._api = _Api(about.api, {"PRIVATE-TOKEN": token}, environ, clock)
+        # What the runner believes its own GitLab by.
+        authority = environ.get("CI_SERVER_TLS_CA_FILE", "")
+        self._api = _Api(about.api, {"PRIVATE-TOKEN": token}, environ, clock, authority)
         self._notes = f"/projects/{quote(about.project, safe='')}/merge_requests/{about.number}/notes"
 
     def own(self, start: str) -> list[Comment]:

@@ -38,8 +38,8 @@ class Trust:
     `folder`: one whose certificates go instead of all others, where no bundle is named. `certificate`: the files of our
     own certificate and its key, for a server that wants one. `bundle_text` and `certificate_text` are the same as PEM;
     `renewed_certificate` gives such a pair that may be another later, and is asked before each connection.
-    `authority`: where a person says whose signature is believed. `advice`: what to correct where a file cannot be read,
-    if that is not the same.
+    `besides`: a file whose certificates are believed, too. `authority`: where a person says whose signature is believed.
+    `advice`: what to correct where a file cannot be read, if that is not the same.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Trust:
         bundle_text: str = "",
         certificate_text: tuple[str, str] | None = None,
         renewed_certificate: Callable[[], tuple[str, str] | None] = lambda: None,
+        besides: str = "",
         authority: str = "SSL_CERT_FILE",
         advice: str = "",
     ) -> None:
@@ -60,6 +61,7 @@ class Trust:
         self._certificate = certificate
         self._bundle_text, self._certificate_text = bundle_text, certificate_text
         self._renewed_certificate, self._renewed = renewed_certificate, renewed_certificate()
+        self._besides = (besides,) if besides else ()
         self._authority = authority
         self._advice = advice or f"Correct {authority}."
         file = environ.get("SSL_CERT_FILE", "")
@@ -121,6 +123,7 @@ class Trust:
             _add(context, _in_folder(self._folder))
         elif not any(_add(context, [path]) for path in self._files) and self._files == _FILES:
             _add_certifi(context)  # No system keeps its certificates without a file, but a small image may have none.
+        _add(context, self._besides)
         if self._certificate is not None:
             self._load_own(context, *self._certificate)
         if (pair := self._certificate_text or self._renewed) is not None:
