@@ -38,7 +38,7 @@ class Trust:
     `folder`: one whose certificates go instead of all others, where no bundle is named. `certificate`: the files of our
     own certificate and its key, for a server that wants one. `bundle_text` and `certificate_text` are the same as PEM;
     `renewed_certificate` gives such a pair that may be another later, and is asked before each connection.
-    `besides`: a file whose certificates are believed, too. `authority`: where a person says whose signature is believed.
+    `besides`: a file whose certificates count, too. `authority`: where a person says whose signature is believed.
     `advice`: what to correct where a file cannot be read, if that is not the same.
     """
 
