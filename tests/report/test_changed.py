@@ -158,3 +158,13 @@ def test_of_what_failed_before_it_changed_anything_that_is_said(command: str, te
     changes = come_to(None, Said(text), is_plan=command == "plan")
 
     assert shown(Page("prod", "failed", 1, command=command, text=text, changes=changes))[1] == counted
+
+
+def test_what_was_imported_and_changed_is_listed_once() -> None:
+    text = "a.b: Import complete [id=1]\na.c: Import complete [id=2]\na.b: Modifications complete after 0s [id=1]\n"
+    closed = "Apply complete! Resources: 2 imported, 0 added, 1 changed, 0 destroyed.\n"
+
+    told, half = shown(applied(text + closed, "succeeded")), shown(applied(text + BROKEN))
+
+    assert told[1:6] == ["1 changed, 2 imported.", "Changed", "a.b update, import", "Imported", "a.c"]
+    assert half[1] == "Done before it ended: 1 changed, 2 imported."

@@ -57,12 +57,12 @@ class Changed:
 
     @cached_property
     def _done(self) -> Rows:
-        """What has been done, both halves of a replacement as one."""
+        """What has been done, both halves of a replacement as one, and an import with what else was done there."""
         done = self._read.done if self._command in _CHANGING else ()
         halves = Counter(address for action, address in set(done) if action in ("create", "delete"))
         whole = {address for address, count in halves.items() if count > 1}
         rows = (("replace", address) if address in whole else (action, address) for action, address in done)
-        return tuple(dict.fromkeys(rows))
+        return tuple(dict.fromkeys(_with_imports(list(rows))))
 
     @cached_property
     def done(self) -> PlannedChanges | None:
@@ -157,13 +157,23 @@ def _left(planned: Rows, done_rows: Rows) -> Iterator[tuple[str, str]]:
     """
     done: defaultdict[str, set[str]] = defaultdict(set)
     for action, address in done_rows:
-        done[address].add(action)
+        done[address].update(action.split(", "))
     for action, address in planned:
         halves = done[address] & {"create", "delete"}
         if "replace" in action.split(", ") and len(halves) == 1:
             yield ("create" if "delete" in halves else "delete"), address
         elif left := [word for word in action.split(", ") if word != "move" and word not in done[address]]:
             yield ", ".join(left), address
+
+
+def _with_imports(rows: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    imported = {address for action, address in rows if action == "import"}
+    others = {address for action, address in rows if action != "import"}
+    for action, address in rows:
+        if action != "import":
+            yield f"{action}, import" if address in imported else action, address
+        elif address not in others:
+            yield action, address
 
 
 def _and_silent(done: Rows, planned: Rows) -> Iterator[tuple[str, str]]:
