@@ -104,7 +104,8 @@ def _state(lock: Facts) -> str:
 
 def _count(locks: Sequence[Facts]) -> str:
     states = [_state(lock) for lock in locks]
-    parts = [f"{states.count(state)} {words}" for state, (_, words) in _STATES.items() if state in states]
+    counts = [(states.count(state), words) for state, (_, words) in _STATES.items() if state in states]
+    parts = [f"{count} {words if count == 1 else words.replace('needs', 'need')}" for count, words in counts]
     return f"{len(locks)} {'lock' if len(locks) == 1 else 'locks'}: {', '.join(parts)}" if parts else "no locks"
 
 
