@@ -241,11 +241,14 @@ def test_who_tells_for_a_killed_step_knows_the_workspace_that_it_named(tmp_path:
     }
     page = JobPage.of({**environ, "TF_WORKSPACE": "blue"})
     assert page is not None
-    page.begin("prod", "apply")
+    page.begin("prod", "apply").close()
 
     later = JobPage.of_killed(environ, page.record)
 
-    assert later is not None and later._page(RunEnded("prod", Outcome.FAILED, 1)).job_workspace == "blue"
+    assert later is not None
+    told = later._page(RunEnded(label="prod", outcome=Outcome.FAILED, exit_code=1))
+    later.forget()
+    assert told.job_workspace == "blue"
 
 
 def test_a_value_that_looks_like_a_mark_of_ours_ends_no_page(site: Site, tell: Callable[..., str]) -> None:
