@@ -155,6 +155,17 @@ def test_who_may_not_delete_lets_go_of_a_lock_by_overwriting_it(place: Place) ->
         assert ActionDenied in [type(error) for error in denials(store)]
 
 
+def test_a_record_of_which_somebodys_backup_has_made_a_snapshot_goes_with_it(place: Place) -> None:
+    spec = AzureSpec(container=place.container, key=".tfguard/prod.lock", azure=place.access, state_key="prod")
+    with closing(spec.open()) as store:
+        held = store.create(record())
+        place.client._ask("PUT", "snapshotting", spec.key, query={"comp": "snapshot"})
+
+        store.delete(held)
+
+        assert store.read() is None
+
+
 def denials(store: Any) -> Iterator[Exception]:
     """What is said to the one thing that may not be done."""
     for attempt in store._guard.deletion_attempt().values():

@@ -129,8 +129,9 @@ class Client:
         return self._etag(response, "writing", key)
 
     def delete(self, key: str, etag: str) -> None:
-        """Delete a blob if it is still this one."""
-        response = self._ask("DELETE", "deleting", key, headers={"If-Match": etag})
+        """Delete a blob if it is still this one, with its snapshots: a backup may make some of all there is."""
+        headers = {"If-Match": etag, "x-ms-delete-snapshots": "include"}
+        response = self._ask("DELETE", "deleting", key, headers=headers)
         if response.status != 202:
             raise not_azures("deleting", self._place(key), f"it says {response.status}")
 
