@@ -99,6 +99,23 @@ def test_a_key_is_used_before_all_others_and_the_query_is_signed_with_it(entra: 
     assert entra.asked == []
 
 
+@pytest.mark.parametrize(
+    ("text", "ends"),
+    [
+        ("sv=2&se=2026-11-29T13%3A00%3A00Z&sig=x", datetime(2026, 11, 29, 13, tzinfo=timezone.utc)),
+        ("se=2026-11-29&sig=x", datetime(2026, 11, 29, tzinfo=timezone.utc)),
+        ("si=policy&sig=x", None),
+        ("se=soon&sig=x", None),
+    ],
+)
+def test_a_signed_query_says_when_it_ends(entra: Entras, text: str, ends: datetime | None) -> None:
+    """So who takes a lock by it is warned; nobody looks for another, since there is none."""
+    found = resolved(entra.access(sas_token=text))
+
+    assert found.expires_at() == ends
+    assert found._fresh.expires_at() is None
+
+
 def test_a_signed_query_is_put_behind_ours(entra: Entras) -> None:
     question, headers = signed(entra.access(sas_token="sv=1&sig=x%3D"))
 

@@ -65,7 +65,8 @@ class Credentials:
 
     def expires_at(self) -> datetime | None:
         """When what is at hand ends, UTC; None if it does not, or nobody knows."""
-        return self._fresh.expires_at()
+        way = self._fresh.get()
+        return way.said_end if isinstance(way, SignedQuery) else self._fresh.expires_at()
 
     def renew_soon(self) -> None:
         """Azure said that it has expired: find it anew, in the background. What was given cannot be renewed."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import format_datetime
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 #: What a signature covers beside Azure's own headers, in its order.
 _COVERED = (
@@ -66,10 +66,19 @@ class SharedKey:
 
 @dataclass(frozen=True)
 class SignedQuery:
-    """A shared access signature: it goes into the query as it is."""
+    """A shared access signature: it goes into the query as it is. Nobody can renew it before its end."""
 
     text: str = field(repr=False)
     expires_at: datetime | None = None
+
+    @property
+    def said_end(self) -> datetime | None:
+        """The end that stands in it, UTC; None where it names a policy, which has one perhaps."""
+        try:
+            end = datetime.fromisoformat(parse_qs(self.text)["se"][0].replace("Z", "+00:00"))
+        except (KeyError, ValueError):
+            return None
+        return end if end.tzinfo else end.replace(tzinfo=timezone.utc)
 
     def sign(self, request: Unsigned) -> tuple[str, dict[str, str]]:
         return "&".join(filter(None, (request.question, self.text))), dict(request.headers)
