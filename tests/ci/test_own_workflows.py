@@ -103,7 +103,7 @@ def test_the_pre_commit_hook_calls_a_command_that_there_is() -> None:
 
     assert (hook["id"], program, hook["language"]) == ("tfguard-validate", "tfguard", "python")
     assert words[1] in own_commands.group.commands[words[0]].commands  # type: ignore[attr-defined]
-    # It is called in the repository's root, and looks there: of a file that lies deeper it would say that there is none.
+    # It is called in the repository's root, and looks there: of a file deeper down it would say that there is none.
     assert [
         name for name in ("tfguard.yml", "xtfguard.yml", "infra/tfguard.yml") if re.search(hook["files"], name)
     ] == ["tfguard.yml"]

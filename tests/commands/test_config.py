@@ -15,7 +15,7 @@ from tfguard.config.file import inspect
     [
         ("mode: named, name: a, store: 'xyz://a'", [("store", "xyz://a is no store.")]),
         ("mode: named, name: a, store: 's3://b?bogus=1'", [("store", "s3://b has the unknown option 'bogus'.")]),
-        ("mode: named, name: a, store: 'postgres://u:hunter2@h/db'", [("store", "postgres://h/db is no store.")]),
+        ("mode: named, name: a, store: 'postgres://u:hunter2@h/db'", [("store", "postgres://h/db ")]),
         ("mode: named, name: ../a, store: 's3://b'", [("name", "'../a' is no name for a lock.")]),
         ("mode: named, name: ' ', store: 's3://b'", [("name", "' ' is no name for a lock.")]),
         ("store: 'xyz://a'", [("store", "xyz://a is no store.")]),
