@@ -52,7 +52,7 @@ def test_every_command_about_a_named_lock_works_without_terraform(bare: Stage, g
 
 
 def test_a_failure_that_is_known_ends_with_its_cure_in_a_job_without_a_page(bare: Stage) -> None:
-    script = "echo data; printf '│ Error: Backend configuration has changed\\n╵\\n' >&2; exit 1"
+    script = "echo data; printf '│ Error: Backend configuration changed\\n╵\\n' >&2; exit 1"
 
     result = bare.tfguard("exec", *_in_a_file(bare), "--", "sh", "-c", script)
 
