@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,7 +52,11 @@ def stored(made: Stage) -> str:
 
 def command_lines(pid: int) -> list[str]:
     process = psutil.Process(pid)
-    return [" ".join(each.cmdline()) for each in (process, *process.children(recursive=True))]
+    found = []
+    for each in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):  # It has ended while we looked.
+            found.append(" ".join(each.cmdline()))
+    return found
 
 
 @pytest.mark.parametrize("log_format", ["console", "json"])
