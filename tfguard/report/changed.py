@@ -38,7 +38,7 @@ def come_to(planned: PlannedChanges | None, said: Said, *, is_plan: bool) -> Pla
         silent = structs.replace(closing, moved=planned.moved, forget=planned.forget, rows=planned.rows)
         return structs.replace(silent, has_changes=closing.has_changes or planned.has_changes)
     read = said.changes
-    is_silent = any(_SILENT.intersection(action.split(", ")) for action, _ in read.planned) or bool(read.outputs)
+    is_silent = bool(_silent(read.planned) or read.outputs)
     return structs.replace(closing, has_changes=closing.has_changes or is_silent)
 
 
@@ -108,8 +108,7 @@ class Changed:
 
     def _is_untouched(self) -> bool:
         """Whether Terraform says why it ended, and nothing of having begun; nor was there anything to do silently."""
-        silent = any(_SILENT.intersection(action.split(", ")) for action, _ in self._read.planned)
-        return bool(self.said.first_error) and not self._read.has_begun and not silent
+        return bool(self.said.first_error) and not self._read.has_begun and not _silent(self._read.planned)
 
     def resources(self, room: int, code: Callable[[str], str]) -> str:
         """List them in at most `room` bytes; `code` writes a word of a stranger's."""
@@ -176,13 +175,18 @@ def _with_imports(rows: list[tuple[str, str]]) -> Iterator[tuple[str, str]]:
             yield action, address
 
 
-def _and_silent(done: Rows, planned: Rows) -> Iterator[tuple[str, str]]:
-    """What has been done, and what of the plan was done silently: beside that, or alone."""
-    silent = {
+def _silent(planned: Rows) -> dict[str, list[str]]:
+    """What of a plan no apply tells of, by address."""
+    return {
         address: words
         for action, address in planned
         if (words := [each for each in action.split(", ") if each in _SILENT])
     }
+
+
+def _and_silent(done: Rows, planned: Rows) -> Iterator[tuple[str, str]]:
+    """What has been done, and what of the plan was done silently: beside that, or alone."""
+    silent = _silent(planned)
     for action, address in done:
         yield ", ".join([action, *silent.pop(address, ())]), address
     yield from ((", ".join(words), address) for address, words in silent.items())
