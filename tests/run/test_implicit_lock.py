@@ -58,11 +58,11 @@ class Front:
 def test_it_is_asked_until_it_is_not_refused() -> None:
     answers = [True, True, False]
 
-    implicit_lock.wait(Front(), Reporter("console", -1), "app", lambda: answers.pop(0), 60)  # type: ignore[arg-type]
+    implicit_lock.wait(Front(), Reporter("console", -1), "app", 60, lambda: answers.pop(0), bool)  # type: ignore[arg-type]
 
     assert answers == []
 
 
 def test_who_may_not_wait_is_told_so() -> None:
     with pytest.raises(LockBusy, match="did not wait"):
-        implicit_lock.wait(Front(), Reporter("console", -1), "app", lambda: True, 0)  # type: ignore[arg-type]
+        implicit_lock.wait(Front(), Reporter("console", -1), "app", 0, lambda: True, bool)  # type: ignore[arg-type]

@@ -10,12 +10,15 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable
+from typing import TypeVar
 
 from tfguard.clock import SystemClock
 from tfguard.errors import NAMED, LockBusy
 from tfguard.process.front import Front
 from tfguard.report.messages import waiting
 from tfguard.report.reporter import Reporter
+
+_T = TypeVar("_T")
 
 _FRAME = re.compile(r"(?:\x1b\[[0-9;]*m|[\s│╷╵]|\\n)+")
 #: What is said of the one who has it; or, where that one is just taking or freeing it, what went wrong by that.
@@ -35,9 +38,11 @@ def is_refused(words: str) -> bool:
     return _REFUSED.search(_FRAME.sub(" ", words)) is not None
 
 
-def wait(front: Front, report: Reporter, label: str, is_still_refused: Callable[[], bool], seconds: float) -> None:
+def wait(
+    front: Front, report: Reporter, label: str, seconds: float, again: Callable[[], _T], refused: Callable[[_T], bool]
+) -> _T:
     """
-    Say that the lock is waited for, and ask `is_still_refused` until it is not.
+    Say that the lock is waited for, and try `again` until that is not `refused`; return what came of it.
 
     Raises:
         LockBusy: It still is after so many `seconds`.
@@ -49,8 +54,8 @@ def wait(front: Front, report: Reporter, label: str, is_still_refused: Callable[
         report.say("info", "lock.implicit", waiting.implicit(label, remaining_seconds=seconds), label=label)
     while (left := began + seconds - clock.boottime()) > 0:
         rest(front, min(left, pause * random.uniform(0.5, 1.0)))
-        if not is_still_refused():
-            return
+        if not refused(done := again()):
+            return done
         pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
     raise LockBusy(waiting.implicit_busy(label, waited_seconds=seconds), about=NAMED)
 

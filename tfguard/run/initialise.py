@@ -169,18 +169,11 @@ def _missing_workspace(context: Context, done: Done) -> str:
     return asked if is_it else ""
 
 
-def _wait_for_lock(front: Front, context: Context, try_again: Callable[[], Done]) -> tuple[Done, float]:
+def _wait_for_lock(front: Front, context: Context, again: Callable[[], Done]) -> tuple[Done, float]:
     """Wait until nobody has the lock that `init` takes by itself. Return how init ended then, and the seconds."""
-    clock, done = SystemClock(), (1, "")
+    clock, label, seconds = SystemClock(), context.label(), context.settings.terms.timeout_seconds
     began = clock.boottime()
-
-    def is_still_refused() -> bool:
-        nonlocal done
-        done = try_again()
-        return _is_refused(done)
-
-    seconds = context.settings.terms.timeout_seconds
-    implicit_lock.wait(front, context.report, context.label(), is_still_refused, seconds)
+    done = implicit_lock.wait(front, context.report, label, seconds, again, _is_refused)
     return done, clock.boottime() - began
 
 

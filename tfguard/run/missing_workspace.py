@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from tfguard.errors import ConfigError
@@ -30,22 +31,17 @@ def create_workspace(front: Front, report: Reporter, task: Task, left_seconds: C
     text = starting.creating_workspace(task.subject.label, workspace)
     report.say("info", "workspace.created", text, label=task.subject.label, workspace=workspace)
     environ = {name: value for name, value in task.environ.items() if not name.startswith("TF_CLI_ARGS")}
+    environ["TF_WORKSPACE"] = workspace
     retrying = tenacity.Retrying(
-        retry=tenacity.retry_if_result(lambda problem: problem is not None and not implicit_lock.is_refused(problem)),
+        retry=tenacity.retry_if_result(lambda problem: problem is not None and not _is_refused(problem)),
         stop=lambda state: state.attempt_number >= _TRIES or left_seconds() < 0,
         wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
         retry_error_callback=lambda state: state.outcome.result() if state.outcome else "",
     )
-    environ["TF_WORKSPACE"] = workspace
-    problem = retrying(_try_create, front, task, environ)
-    if problem is not None and implicit_lock.is_refused(problem):
-
-        def is_still_refused() -> bool:
-            nonlocal problem
-            problem = retrying(_try_create, front, task, environ)
-            return problem is not None and implicit_lock.is_refused(problem)
-
-        implicit_lock.wait(front, report, task.subject.label, is_still_refused, left_seconds())
+    create = functools.partial(retrying, _try_create, front, task, environ)
+    problem = create()
+    if _is_refused(problem):
+        problem = implicit_lock.wait(front, report, task.subject.label, left_seconds(), create, _is_refused)
     if problem is not None:
         first = next((line.strip(" │╵╷") for line in problem.splitlines() if "Error" in line), "it gave no reason")
         raise ConfigError(
@@ -53,6 +49,10 @@ def create_workspace(front: Front, report: Reporter, task: Task, left_seconds: C
             f"Create it by hand: terraform workspace new {workspace}",
             about=task.subject.label,
         )
+
+
+def _is_refused(problem: str | None) -> bool:
+    return problem is not None and implicit_lock.is_refused(problem)
 
 
 def _try_create(front: Front, task: Task, environ: dict[str, str]) -> str | None:

@@ -44,8 +44,7 @@ def run_until_not_unlucky(front: Front, run: Callable[[], int], tell: Callable[[
         if status != 1 or not _is_unlucky(front.last_words, is_soon=is_soon):
             return status
         tell()
-        until = time.monotonic() + _PAUSE_SECONDS * random.uniform(0.5, 1.0)
-        front.wait(lambda until=until: time.monotonic() >= until)  # type: ignore[misc]
+        implicit_lock.rest(front, _PAUSE_SECONDS * random.uniform(0.5, 1.0))
     return run()
 
 
