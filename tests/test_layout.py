@@ -39,6 +39,7 @@ FLOORS: tuple[frozenset[str], ...] = (
             "findings",
             "outlet",
             "programs",
+            "terraformrc",
             "wire",
         }
     ),

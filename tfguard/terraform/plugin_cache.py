@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from tfguard import files
+from tfguard.terraformrc import config_files
 
 #: What fails where two inits at once use one cache, and works when one tries again alone.
 TRANSIENT = (
@@ -32,22 +32,10 @@ def find_plugin_cache(environ: Mapping[str, str], directory: Path) -> Path | Non
 
     `directory` is where Terraform runs: a relative one counts from there.
     """
-    named = environ.get("TF_PLUGIN_CACHE_DIR") or next(filter(None, map(_setting, _files(environ))), "")
+    settings = map(_setting, config_files(environ, with_tofu=True))
+    named = environ.get("TF_PLUGIN_CACHE_DIR") or next(filter(None, settings), "")
     place = directory / _VARIABLE.sub(lambda match: environ.get(match[1] or match[2] or "", ""), named)
     return place if named and os.path.isdir(place) else None
-
-
-def _files(environ: Mapping[str, str]) -> Iterator[Path]:
-    named = environ.get("TF_CLI_CONFIG_FILE") or environ.get("TERRAFORM_CONFIG")
-    if named:
-        yield Path(named)
-        return
-    home = Path(environ.get("HOME") or "/")
-    yield from (home / name for name in (".tofurc", ".terraformrc"))
-    folder = Path(environ.get("XDG_CONFIG_HOME") or home / ".config", "opentofu")
-    yield folder / "tofurc"
-    for place in (home / ".terraform.d", folder):
-        yield from files.inside(place, ".tfrc", ".tfrc.json")
 
 
 def _setting(path: Path) -> str:

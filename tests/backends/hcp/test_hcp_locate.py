@@ -113,6 +113,17 @@ def test_a_token_that_is_not_accepted_is_said_to_be_so_and_never_shown(hcp: Hcp,
 # --- the token ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("config", ["", 'credentials_helper "store" {}'])
+def test_a_home_that_may_not_be_looked_into_has_no_token(tmp_path: Path, config: str) -> None:
+    environ = {"HOME": f"/{'x' * 300}"}  # Nobody may ask for it, root included: the name is too long.
+    if config:
+        (tmp_path / "rc").write_text(config)
+        environ["TF_CLI_CONFIG_FILE"] = str(tmp_path / "rc")
+
+    with pytest.raises(StoreDenied, match=r"There is no token for app\.terraform\.io"):
+        find_token("app.terraform.io", "", environ)
+
+
 def test_the_token_is_the_backends_then_the_environments_then_that_of_the_files(tmp_path: Path) -> None:
     files = tmp_path / ".terraform.d"
     helper = helper_at(files / "plugins" / "terraform-credentials-vault", "helped")

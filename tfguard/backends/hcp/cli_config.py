@@ -1,9 +1,9 @@
 """
 What Terraform's own configuration says of hosts: hashicorp's page "CLI Configuration File", and its `LoadConfig`.
 
-Later files go before earlier ones: ~/.terraformrc, then each *.tfrc and *.tfrc.json of ~/.terraform.d in their order,
-that of `terraform login` among them. Where TF_CLI_CONFIG_FILE names a file, that one is all. Each may be HCL or JSON.
-What cannot be read says nothing: Terraform itself tells what is wrong with it.
+Later files go before earlier ones (`terraformrc`): ~/.terraformrc, then each *.tfrc and *.tfrc.json of ~/.terraform.d
+in their order, that of `terraform login` among them. Each may be HCL or JSON. What cannot be read says nothing:
+Terraform itself tells what is wrong with it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import msgspec
 
 from tfguard import hcl
+from tfguard.terraformrc import config_files
 from tfguard.wire import parse
 
 _MAX_BYTES = 1024 * 1024
@@ -31,11 +32,6 @@ class CliConfig:
     helper: tuple[str, ...] = ()
 
 
-def folder(environ: Mapping[str, str]) -> Path:
-    """Return where Terraform keeps what is a user's."""
-    return Path(environ.get("HOME") or "/", ".terraform.d")
-
-
 def comparable(host: str) -> str:
     """Return a host as it is compared with others: in small letters, without the port that it has anyway."""
     return host.lower().removesuffix(":443")
@@ -44,7 +40,7 @@ def comparable(host: str) -> str:
 def read(environ: Mapping[str, str]) -> CliConfig:
     """Return what all files say together."""
     found = CliConfig()
-    for path in _files(environ):
+    for path in config_files(environ):
         text = _text(path)
         for kind, name, block in _of_json(text) if text.lstrip().startswith("{") else _of_hcl(text):
             token, words = block.get("token", ""), block.get("args", [])
@@ -53,15 +49,6 @@ def read(environ: Mapping[str, str]) -> CliConfig:
             elif kind == "credentials_helper" and isinstance(words, list):
                 found.helper = (name, *map(str, words))
     return found
-
-
-def _files(environ: Mapping[str, str]) -> Iterator[Path]:
-    named = environ.get("TF_CLI_CONFIG_FILE") or environ.get("TERRAFORM_CONFIG")
-    if named:
-        yield Path(named)
-        return
-    yield folder(environ).with_name(".terraformrc")
-    yield from sorted(path for path in folder(environ).glob("*") if path.name.endswith((".tfrc", ".tfrc.json")))
 
 
 def _text(path: Path) -> str:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from tfguard import programs
+from tfguard import files, programs, terraformrc
 from tfguard.backends.hcp import cli_config
 from tfguard.errors import StoreDenied, StoreUnavailable
 from tfguard.text import printable
@@ -87,11 +87,12 @@ def _in_files(host: str, environ: Mapping[str, str]) -> Token | None:
 
 def _program(name: str, environ: Mapping[str, str]) -> Path | None:
     """Return a helper's program, the newest if there are several versions; None if there is none."""
-    plugins = cli_config.folder(environ) / "plugins"
+    plugins = terraformrc.folder(environ) / "plugins"
     found: dict[Path, tuple[int, ...]] = {}
     for folder in (plugins, plugins / f"{sys.platform}_{_MACHINES.get(machine(), machine())}"):
-        for path in folder.glob("terraform-credentials-*"):
-            version = _VERSION.fullmatch(path.name.removeprefix(f"terraform-credentials-{name}"))
+        for path in files.inside(folder, ""):
+            program = f"terraform-credentials-{name}"
+            version = _VERSION.fullmatch(path.name.removeprefix(program)) if path.name.startswith(program) else None
             if version and path.is_file():
                 found[path] = tuple(map(int, (version[1] or "0").split(".")))
     return max(found, key=lambda path: found[path], default=None)
